@@ -1,0 +1,31 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+// Arrows run down only: CommandLine → Training → {DenseNet, ImageData, DataParallel} → Kernels → the C doors.
+//
+// Two folders keep short names while their modules do not: a module `Distributed` would shadow the standard library's, and a
+// module `Data` could not be qualified beside Foundation's `Data`.
+let package = Package(
+    name: "densenet",
+    products: [
+        .executable(name: "densenet", targets: ["CommandLine"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    ],
+    targets: [
+        .systemLibrary(name: "COpenMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
+        .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .target(name: "CKernels"),
+        .target(name: "Kernels", dependencies: ["CKernels", "COpenBLAS"]),
+        .target(name: "DenseNetModel", dependencies: ["Kernels", "CKernels", "COpenBLAS"], path: "Sources/DenseNet"),
+        .target(name: "ImageData", dependencies: ["Kernels"], path: "Sources/Data"),
+        .target(name: "DataParallel", dependencies: ["Kernels", "COpenMPI"], path: "Sources/Distributed"),
+        .target(name: "Training", dependencies: ["DenseNetModel", "ImageData", "DataParallel", "Kernels", "CZlib"]),
+        .executableTarget(
+            name: "CommandLine",
+            dependencies: ["Training", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+    ],
+    swiftLanguageModes: [.v6]
+)

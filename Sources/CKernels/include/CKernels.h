@@ -1,0 +1,90 @@
+// Vector kernels over panels. Sources/Kernels holds the Swift doors; nothing else calls these.
+//
+// A panel is one image row of V images side by side: `channels` rows of `lanes` floats, lane = column * V + image. `lanes` is always a
+// multiple of 16. The kernels are compiled once for each level of the x86-64 architecture and chosen when the program starts.
+#ifndef CKERNELS_H
+#define CKERNELS_H
+
+#include <stdint.h>
+
+#define CK_LIST(X)                                                                                                                \
+    X(void, ck_pack_weights,                                                                                                      \
+      (const float *source, long tap_stride, long output_stride, long input_stride, long taps, long outputs, long inputs,         \
+       int flip, float *packed),                                                                                                  \
+      (source, tap_stride, output_stride, input_stride, taps, outputs, inputs, flip, packed))                                     \
+    X(void, ck_convolve,                                                                                                          \
+      (const float *input, long input_stride, const long *tap_offsets, long taps, const float *packed, long inputs,               \
+       long outputs, long lanes, float *output, long output_stride, const float *next, long next_floats),                         \
+      (input, input_stride, tap_offsets, taps, packed, inputs, outputs, lanes, output, output_stride, next, next_floats))         \
+    X(void, ck_weight_gradient,                                                                                                   \
+      (const float *transposed, long width, long transposed_row, const float *other, long other_stride, long other_row,           \
+       long others, long lanes, long rows, float *gradient),                                                                      \
+      (transposed, width, transposed_row, other, other_stride, other_row, others, lanes, rows, gradient))                         \
+    X(void, ck_transpose, (const float *panel, long stride, long channels, long lanes, float *transposed, long width),            \
+      (panel, stride, channels, lanes, transposed, width))                                                                        \
+    X(void, ck_affine_relu,                                                                                                       \
+      (const float *input, long channels, long lanes, long live, const float *scale, const float *shift, float *output,           \
+       long output_stride),                                                                                                       \
+      (input, channels, lanes, live, scale, shift, output, output_stride))                                                        \
+    X(void, ck_sums, (float *panel, long channels, long lanes, const float *mask, float *sums, float *squares),                   \
+      (panel, channels, lanes, mask, sums, squares))                                                                              \
+    X(void, ck_flush, (float *sums, long channels, double *totals), (sums, channels, totals))                                     \
+    X(void, ck_combine,                                                                                                           \
+      (const float *gradient, const float *values, long channels, long lanes, const float *mask, const float *gradient_factor,    \
+       const float *value_factor, const float *constant, float *output, long output_stride),                                      \
+      (gradient, values, channels, lanes, mask, gradient_factor, value_factor, constant, output, output_stride))                  \
+    X(void, ck_relu_backward,                                                                                                     \
+      (float *gradient, const float *values, long channels, long lanes, const float *mask, const float *scale,                    \
+       const float *shift, const float *inverse, const float *offset, float *sums, float *products),                              \
+      (gradient, values, channels, lanes, mask, scale, shift, inverse, offset, sums, products))                                   \
+    X(void, ck_relu_backward_into,                                                                                                \
+      (const float *gradient, const float *values, long channels, long lanes, const float *mask, const float *scale,              \
+       const float *shift, const float *inverse, const float *offset, const float *weight, int accumulate, float *into,           \
+       float *sums, float *products),                                                                                             \
+      (gradient, values, channels, lanes, mask, scale, shift, inverse, offset, weight, accumulate, into, sums, products))         \
+    X(void, ck_dropout,                                                                                                           \
+      (float *panel, long channels, long lanes, long stride, const uint32_t *keys, uint32_t first, uint32_t step,                 \
+       uint32_t threshold, float scale),                                                                                          \
+      (panel, channels, lanes, stride, keys, first, step, threshold, scale))                                                      \
+    X(void, ck_patches,                                                                                                           \
+      (const float *images, long image_floats, long count, long channels, long height, long width, long kernel, long stride,      \
+       long padding, long y, long output_width, long interleave, long lanes, float *patches),                                     \
+      (images, image_floats, count, channels, height, width, kernel, stride, padding, y, output_width, interleave, lanes,         \
+       patches))                                                                                                                  \
+    X(void, ck_average_pool,                                                                                                      \
+      (const float *upper, const float *lower, long channels, long lanes, const float *scale, const float *shift,                 \
+       long output_width, long interleave, long count, float *const *outputs, long output_lanes, long output_step,                \
+       float *scratch),                                                                                                           \
+      (upper, lower, channels, lanes, scale, shift, output_width, interleave, count, outputs, output_lanes, output_step,          \
+       scratch))                                                                                                                  \
+    X(void, ck_average_pool_backward,                                                                                             \
+      (float *const *gradients, long gradient_lanes, long gradient_step, long channels, long lanes, long output_width,            \
+       long interleave, long count, float *output),                                                                               \
+      (gradients, gradient_lanes, gradient_step, channels, lanes, output_width, interleave, count, output))                       \
+    X(void, ck_max_pool,                                                                                                          \
+      (const float *const *rows, long channels, long lanes, long width, long interleave, long image, const float *scale,          \
+       const float *shift, long output_width, float *output, long output_lanes, long output_step),                                \
+      (rows, channels, lanes, width, interleave, image, scale, shift, output_width, output, output_lanes, output_step))           \
+    X(void, ck_max_pool_backward,                                                                                                 \
+      (const float *const *rows, float *const *gradients, long channels, long lanes, long width, long interleave, long image,     \
+       const float *scale, const float *shift, long output_width, const float *output, long output_lanes, long output_step),      \
+      (rows, gradients, channels, lanes, width, interleave, image, scale, shift, output_width, output, output_lanes,              \
+       output_step))                                                                                                              \
+    X(void, ck_add_affine_relu,                                                                                                   \
+      (const float *input, long channels, long lanes, const float *scale, const float *shift, float *sums),                       \
+      (input, channels, lanes, scale, shift, sums))                                                                               \
+    X(void, ck_sgd,                                                                                                               \
+      (float *weights, const float *gradients, float *momenta, long count, float rate, float gradient_scale, float momentum,      \
+       float decay, int nesterov),                                                                                                \
+      (weights, gradients, momenta, count, rate, gradient_scale, momentum, decay, nesterov))
+
+#define CK_DECLARE(type, name, parameters, arguments) type name parameters;
+CK_LIST(CK_DECLARE)
+
+/// The number of floats that `ck_pack_weights` writes.
+static inline long ck_packed_count(long taps, long outputs, long inputs) { return taps * outputs * inputs; }
+
+/// The level in use: "v4" (AVX-512), "v3" (AVX2) or "default".
+const char *ck_level(void);
+
+#endif

@@ -1,0 +1,424 @@
+// The kernels, written once in vectors of 16 floats and compiled for each level (see level_*.c). The file that includes this one
+// defines CK(name), TILE_VECTORS (vectors of lanes in a tile) and TILE_OUTPUTS (outputs in a tile).
+#include "include/CKernels.h"
+#include <string.h>
+
+// The warning is about passing wide vectors between functions compiled differently; here they are only passed to inlined ones.
+#pragma clang diagnostic ignored "-Wpsabi"
+
+typedef float v16 __attribute__((vector_size(64), aligned(4)));
+typedef int32_t i16 __attribute__((vector_size(64), aligned(4)));
+typedef uint32_t u16 __attribute__((vector_size(64), aligned(4)));
+
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("clang loop unroll(full)")
+
+INLINE v16 load(const float *p) { return *(const v16 *)p; }
+INLINE void store(float *p, v16 v) { *(v16 *)p = v; }
+INLINE v16 keep_where_positive(v16 condition, v16 v) { return (v16)((i16)v & (condition > (v16){0})); }
+/// max(0, v), but not-a-number stays what it is, so that it shows in the next statistics.
+INLINE v16 relu(v16 v) { return (v16)((i16)v & ~(v < (v16){0})); }
+
+// ---- Convolution as a matrix product in register tiles
+
+/// Weights in the order in which a tile reads them: blocks of TILE_OUTPUTS outputs (the last may be narrower), in each all taps, in
+/// each all inputs, in each the block's outputs. `flip` reverses the taps, as the gradient of a convolution needs.
+void CK(ck_pack_weights)(const float *source, long tap_stride, long output_stride, long input_stride, long taps, long outputs,
+                         long inputs, int flip, float *packed) {
+    for (long first = 0; first < outputs; first += TILE_OUTPUTS) {
+        long width = outputs - first < TILE_OUTPUTS ? outputs - first : TILE_OUTPUTS;
+        for (long tap = 0; tap < taps; tap++) {
+            const float *from = source + (flip ? taps - 1 - tap : tap) * tap_stride + first * output_stride;
+            for (long input = 0; input < inputs; input++)
+                for (long output = 0; output < width; output++)
+                    *packed++ = from[output * output_stride + input * input_stride];
+        }
+    }
+}
+
+/// One tile: `vectors`·16 lanes by `outputs` outputs, summed over taps and inputs in registers. Brings `lines` cache lines of `next`
+/// nearer while it computes.
+INLINE void convolve_tile(const int vectors, const int outputs, const float *input, long input_stride, const long *tap_offsets,
+                          long taps, const float *packed, long inputs, float *output, long output_stride, const char *next,
+                          long next_step) {
+    v16 sums[TILE_OUTPUTS][TILE_VECTORS];
+    UNROLL for (int o = 0; o < outputs; o++) UNROLL for (int v = 0; v < vectors; v++) sums[o][v] = (v16){0};
+    for (long tap = 0; tap < taps; tap++) {
+        const float *in = input + tap_offsets[tap];
+        for (long k = 0; k < inputs; k++) {
+            __builtin_prefetch(next, 0, 2);
+            next += next_step;
+            v16 x[TILE_VECTORS];
+            UNROLL for (int v = 0; v < vectors; v++) x[v] = load(in + 16 * v);
+            in += input_stride;
+            UNROLL for (int o = 0; o < outputs; o++) {
+                float w = packed[o];
+                UNROLL for (int v = 0; v < vectors; v++) sums[o][v] += x[v] * w;
+            }
+            packed += outputs;
+        }
+    }
+    UNROLL for (int o = 0; o < outputs; o++) UNROLL for (int v = 0; v < vectors; v++)
+        store(output + o * output_stride + 16 * v, sums[o][v]);
+}
+
+/// output[o][lane] = Σ over taps and inputs of input[tap offset + i·stride + lane] · weight[tap][o][i].
+///
+/// `next`, when not null, is memory that will be read soon: about `next_floats` floats of it are prefetched along the way.
+void CK(ck_convolve)(const float *input, long input_stride, const long *tap_offsets, long taps, const float *packed, long inputs,
+                     long outputs, long lanes, float *output, long output_stride, const float *next, long next_floats) {
+    const int step = 16 * TILE_VECTORS;
+    long tiles = ((outputs + TILE_OUTPUTS - 1) / TILE_OUTPUTS) * ((lanes + step - 1) / step);
+    // A prefetch a k-step; where there are more k-steps than cache lines the stride in bytes is below a line, never above.
+    long next_step = next ? next_floats * 4 / (tiles * taps * inputs) : 0;
+    if (next_step > 64) next_step = 64;
+    const char *ahead = next ? (const char *)next : (const char *)input;
+    for (long first = 0; first < outputs; first += TILE_OUTPUTS) {
+        long width = outputs - first < TILE_OUTPUTS ? outputs - first : TILE_OUTPUTS;
+        const float *block = packed + first * taps * inputs;
+        for (long lane = 0; lane < lanes; lane += step) {
+            const float *in = input + lane;
+            float *out = output + first * output_stride + lane;
+            int vectors = lanes - lane >= step ? TILE_VECTORS : 1;
+#define TILE(v, n)                                                                                                                \
+    case n:                                                                                                                       \
+        convolve_tile(v, n, in, input_stride, tap_offsets, taps, block, inputs, out, output_stride, ahead, next_step);            \
+        break;
+#if TILE_OUTPUTS == 12
+#define TILES(v) TILE(v, 1) TILE(v, 2) TILE(v, 3) TILE(v, 4) TILE(v, 5) TILE(v, 6) TILE(v, 7) TILE(v, 8) TILE(v, 9) TILE(v, 10) \
+    TILE(v, 11) TILE(v, 12)
+#elif TILE_OUTPUTS == 6
+#define TILES(v) TILE(v, 1) TILE(v, 2) TILE(v, 3) TILE(v, 4) TILE(v, 5) TILE(v, 6)
+#else
+#define TILES(v) TILE(v, 1) TILE(v, 2)
+#endif
+            if (vectors == TILE_VECTORS) {
+                switch (width) { TILES(TILE_VECTORS) }
+            } else {
+                switch (width) { TILES(1) }
+            }
+            ahead += next_step * taps * inputs;
+        }
+    }
+}
+
+// ---- Weight gradients
+
+/// One tile of a weight gradient: `vectors`·16 columns of the transposed side by `others` channels of the other.
+INLINE void weight_gradient_tile(const int vectors, const int others, const float *transposed, long width, long transposed_row,
+                                 const float *other, long other_stride, long other_row, long lanes, long rows, float *gradient) {
+    v16 sums[TILE_OUTPUTS][3];
+    UNROLL for (int o = 0; o < others; o++) UNROLL for (int v = 0; v < vectors; v++)
+        sums[o][v] = load(gradient + o * width + 16 * v);
+    for (long row = 0; row < rows; row++) {
+        const float *t = transposed + row * transposed_row, *b = other + row * other_row;
+        for (long lane = 0; lane < lanes; lane++) {
+            v16 x[3];
+            UNROLL for (int v = 0; v < vectors; v++) x[v] = load(t + 16 * v);
+            t += width;
+            UNROLL for (int o = 0; o < others; o++) {
+                float w = b[o * other_stride + lane];
+                UNROLL for (int v = 0; v < vectors; v++) sums[o][v] += x[v] * w;
+            }
+        }
+    }
+    UNROLL for (int o = 0; o < others; o++) UNROLL for (int v = 0; v < vectors; v++)
+        store(gradient + o * width + 16 * v, sums[o][v]);
+}
+
+/// gradient[o][m] += Σ over rows and lanes of transposed[row][lane][m] · other[row][o][lane], for m in 0..<width (a multiple of 16).
+void CK(ck_weight_gradient)(const float *transposed, long width, long transposed_row, const float *other, long other_stride,
+                            long other_row, long others, long lanes, long rows, float *gradient) {
+#define GRADIENT_TILE(v, n)                                                                                                       \
+    weight_gradient_tile(v, n, transposed + m, width, transposed_row, other + o * other_stride, other_stride, other_row, lanes,   \
+                         rows, gradient + o * width + m)
+    for (long m = 0; m < width;) {
+        long left = (width - m) / 16, o = 0;
+#if TILE_OUTPUTS == 12
+        int vectors = left >= 3 ? 3 : (int)left;
+        if (vectors == 3) {
+            for (; others - o >= 8; o += 8) GRADIENT_TILE(3, 8);
+            for (; others - o >= 4; o += 4) GRADIENT_TILE(3, 4);
+            for (; o < others; o++) GRADIENT_TILE(3, 1);
+        } else if (vectors == 2) {
+            for (; others - o >= 12; o += 12) GRADIENT_TILE(2, 12);
+            for (; others - o >= 4; o += 4) GRADIENT_TILE(2, 4);
+            for (; o < others; o++) GRADIENT_TILE(2, 1);
+        } else {
+            for (; others - o >= 12; o += 12) GRADIENT_TILE(1, 12);
+            for (; others - o >= 4; o += 4) GRADIENT_TILE(1, 4);
+            for (; o < others; o++) GRADIENT_TILE(1, 1);
+        }
+#else
+        int vectors = left >= 1;
+        for (; others - o >= TILE_OUTPUTS; o += TILE_OUTPUTS) GRADIENT_TILE(1, TILE_OUTPUTS);
+        for (; o < others; o++) GRADIENT_TILE(1, 1);
+#endif
+        m += 16 * vectors;
+    }
+}
+
+#define SHUFFLE __builtin_shufflevector
+
+/// Transposes 16 vectors of 16 floats: pairs of 1, 2, 4 and 8 lanes change places in turn.
+INLINE void transpose16(v16 r[16]) {
+    v16 t[16];
+    UNROLL for (int i = 0; i < 16; i += 2) {
+        t[i] = SHUFFLE(r[i], r[i + 1], 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30);
+        t[i + 1] = SHUFFLE(r[i], r[i + 1], 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
+    }
+    UNROLL for (int i = 0; i < 16; i++) if (!(i & 2)) {
+        r[i] = SHUFFLE(t[i], t[i + 2], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
+        r[i + 2] = SHUFFLE(t[i], t[i + 2], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+    }
+    UNROLL for (int i = 0; i < 16; i++) if (!(i & 4)) {
+        t[i] = SHUFFLE(r[i], r[i + 4], 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27);
+        t[i + 4] = SHUFFLE(r[i], r[i + 4], 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
+    }
+    UNROLL for (int i = 0; i < 8; i++) {
+        r[i] = SHUFFLE(t[i], t[i + 8], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+        r[i + 8] = SHUFFLE(t[i], t[i + 8], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+    }
+}
+
+/// transposed[lane][c] = panel[c][lane]; channels beyond the last, up to `width` (a multiple of 16), become zero.
+void CK(ck_transpose)(const float *panel, long stride, long channels, long lanes, float *transposed, long width) {
+    for (long c = 0; c < width; c += 16)
+        for (long lane = 0; lane < lanes; lane += 16) {
+            v16 r[16];
+            UNROLL for (int i = 0; i < 16; i++) r[i] = c + i < channels ? load(panel + (c + i) * stride + lane) : (v16){0};
+            transpose16(r);
+            UNROLL for (int i = 0; i < 16; i++) store(transposed + (lane + i) * width + c, r[i]);
+        }
+}
+
+// ---- Batch norm, ReLU and their gradients, a panel at a time
+
+/// output[c][lane] = max(0, scale[c]·input[c][lane] + shift[c]) for the first `live` lanes, 0 for the others.
+void CK(ck_affine_relu)(const float *input, long channels, long lanes, long live, const float *scale, const float *shift,
+                        float *output, long output_stride) {
+    for (long c = 0; c < channels; c++) {
+        const float *in = input + c * lanes;
+        float *out = output + c * output_stride, a = scale[c], b = shift[c];
+        for (long i = 0; i < lanes; i += 16) {
+            v16 y = load(in + i) * a + b;
+            store(out + i, relu(y));
+        }
+        if (live < lanes) memset(out + live, 0, (size_t)(lanes - live) * sizeof(float));
+    }
+}
+
+/// Adds each channel's values and squares to 16 partial sums; with a mask (1 or 0 a lane) first sets the masked lanes to zero.
+void CK(ck_sums)(float *panel, long channels, long lanes, const float *mask, float *sums, float *squares) {
+    for (long c = 0; c < channels; c++) {
+        float *y = panel + c * lanes;
+        v16 s = load(sums + 16 * c), q = load(squares + 16 * c);
+        for (long i = 0; i < lanes; i += 16) {
+            v16 v = load(y + i);
+            if (mask) store(y + i, v = v * load(mask + i));
+            s += v;
+            q += v * v;
+        }
+        store(sums + 16 * c, s);
+        store(squares + 16 * c, q);
+    }
+}
+
+/// Adds 16 partial sums a channel to its float64 total and sets them to zero.
+void CK(ck_flush)(float *sums, long channels, double *totals) {
+    for (long c = 0; c < channels; c++) {
+        double total = 0;
+        for (int i = 0; i < 16; i++) total += sums[16 * c + i];
+        totals[c] += total;
+        store(sums + 16 * c, (v16){0});
+    }
+}
+
+/// output[c][lane] = mask·(gradient_factor[c]·gradient + value_factor[c]·value + constant[c]): batch norm's backward, once a channel.
+void CK(ck_combine)(const float *gradient, const float *values, long channels, long lanes, const float *mask,
+                    const float *gradient_factor, const float *value_factor, const float *constant, float *output,
+                    long output_stride) {
+    for (long c = 0; c < channels; c++) {
+        const float *g = gradient + c * lanes, *x = values + c * lanes;
+        float *out = output + c * output_stride, a = gradient_factor[c], b = value_factor[c], k = constant[c];
+        for (long i = 0; i < lanes; i += 16) {
+            v16 y = load(g + i) * a + (load(x + i) * b + k);
+            store(out + i, mask ? y * load(mask + i) : y);
+        }
+    }
+}
+
+/// Masks a gradient in place where the ReLU was shut and adds up its sum and its products with the normalised value.
+void CK(ck_relu_backward)(float *gradient, const float *values, long channels, long lanes, const float *mask, const float *scale,
+                          const float *shift, const float *inverse, const float *offset, float *sums, float *products) {
+    for (long c = 0; c < channels; c++) {
+        float *g = gradient + c * lanes, a = scale[c], b = shift[c], n = inverse[c], o = offset[c];
+        const float *x = values + c * lanes;
+        v16 s = load(sums + 16 * c), p = load(products + 16 * c);
+        for (long i = 0; i < lanes; i += 16) {
+            v16 v = load(x + i), d = keep_where_positive(v * a + b, load(g + i));
+            if (mask) d *= load(mask + i);
+            store(g + i, d);
+            s += d;
+            p += d * (v * n + o);
+        }
+        store(sums + 16 * c, s);
+        store(products + 16 * c, p);
+    }
+}
+
+/// The same, but adds weight[c] times the masked gradient to `into` (or puts it there) and leaves the gradient as it is.
+void CK(ck_relu_backward_into)(const float *gradient, const float *values, long channels, long lanes, const float *mask,
+                               const float *scale, const float *shift, const float *inverse, const float *offset,
+                               const float *weight, int accumulate, float *into, float *sums, float *products) {
+    for (long c = 0; c < channels; c++) {
+        const float *g = gradient + c * lanes, *x = values + c * lanes;
+        float *out = into + c * lanes, a = scale[c], b = shift[c], n = inverse[c], o = offset[c], w = weight[c];
+        v16 s = load(sums + 16 * c), p = load(products + 16 * c);
+        for (long i = 0; i < lanes; i += 16) {
+            v16 v = load(x + i), d = keep_where_positive(v * a + b, load(g + i));
+            if (mask) d *= load(mask + i);
+            store(out + i, accumulate ? load(out + i) + d * w : d * w);
+            s += d;
+            p += d * (v * n + o);
+        }
+        store(sums + 16 * c, s);
+        store(products + 16 * c, p);
+    }
+}
+
+// ---- Between resolutions: the stem's patches and the pools. Images change places between panels, so these go image by image.
+
+/// The stem's input rows as a panel of kernel·kernel·channels rows, ordered as a weight [output][channel][y][x] is.
+void CK(ck_patches)(const float *images, long image_floats, long count, long channels, long height, long width, long kernel,
+                    long stride, long padding, long y, long output_width, long interleave, long lanes, float *patches) {
+    for (long c = 0; c < channels; c++)
+        for (long ky = 0; ky < kernel; ky++)
+            for (long kx = 0; kx < kernel; kx++, patches += lanes) {
+                long from = y * stride + ky - padding;
+                memset(patches, 0, (size_t)lanes * sizeof(float));
+                if (from < 0 || from >= height) continue;
+                for (long n = 0; n < count; n++) {
+                    const float *row = images + n * image_floats + (c * height + from) * width;
+                    for (long x = 0; x < output_width; x++) {
+                        long column = x * stride + kx - padding;
+                        if (column >= 0 && column < width) patches[x * interleave + n] = row[column];
+                    }
+                }
+            }
+}
+
+/// 2×2 average pool of max(0, scale·x + shift): two rows of a panel into one row of each image's place in the next resolution.
+void CK(ck_average_pool)(const float *upper, const float *lower, long channels, long lanes, const float *scale, const float *shift,
+                         long output_width, long interleave, long count, float *const *outputs, long output_lanes,
+                         long output_step, float *scratch) {
+    for (long c = 0; c < channels; c++) {
+        float a = scale[c], b = shift[c];
+        for (long i = 0; i < lanes; i += 16) {
+            v16 u = load(upper + c * lanes + i) * a + b, l = load(lower + c * lanes + i) * a + b;
+            store(scratch + i, (relu(u) + relu(l)) * 0.25f);
+        }
+        for (long n = 0; n < count; n++) {
+            const float *in = scratch + n;
+            float *out = outputs[n] + c * output_lanes;
+            for (long x = 0; x < output_width; x++)
+                out[x * output_step] = in[2 * x * interleave] + in[(2 * x + 1) * interleave];
+        }
+    }
+}
+
+/// The gradient of the pool's input row: a quarter of the output's, twice in each direction; zero where the pool does not reach.
+void CK(ck_average_pool_backward)(float *const *gradients, long gradient_lanes, long gradient_step, long channels, long lanes,
+                                  long output_width, long interleave, long count, float *output) {
+    for (long c = 0; c < channels; c++) {
+        float *out = output + c * lanes;
+        memset(out, 0, (size_t)lanes * sizeof(float));
+        for (long n = 0; n < count; n++) {
+            const float *in = gradients[n] + c * gradient_lanes;
+            for (long x = 0; x < output_width; x++)
+                out[2 * x * interleave + n] = out[(2 * x + 1) * interleave + n] = in[x * gradient_step] * 0.25f;
+        }
+    }
+}
+
+/// 3×3 max-pool, stride 2, padding 1, of max(0, scale·x + shift): one output row of one image. `rows` are the three input rows, null
+/// where they are outside.
+void CK(ck_max_pool)(const float *const *rows, long channels, long lanes, long width, long interleave, long image,
+                     const float *scale, const float *shift, long output_width, float *output, long output_lanes,
+                     long output_step) {
+    for (long c = 0; c < channels; c++) {
+        float a = scale[c], b = shift[c];
+        for (long x = 0; x < output_width; x++) {
+            float most = 0;
+            for (int r = 0; r < 3; r++) {
+                if (!rows[r]) continue;
+                for (long k = 2 * x > 0 ? 2 * x - 1 : 0; k <= 2 * x + 1 && k < width; k++) {
+                    float y = a * rows[r][c * lanes + k * interleave + image] + b;
+                    if (y > most || y != y) most = y;
+                }
+            }
+            output[c * output_lanes + x * output_step] = most;
+        }
+    }
+}
+
+/// Adds each output's gradient to the input that was the largest, the first of equals. Where none was above zero the ReLU is shut.
+void CK(ck_max_pool_backward)(const float *const *rows, float *const *gradients, long channels, long lanes, long width,
+                              long interleave, long image, const float *scale, const float *shift, long output_width,
+                              const float *output, long output_lanes, long output_step) {
+    for (long c = 0; c < channels; c++) {
+        float a = scale[c], b = shift[c];
+        for (long x = 0; x < output_width; x++) {
+            float most = 0, *target = 0;
+            for (int r = 0; r < 3; r++) {
+                if (!rows[r]) continue;
+                for (long k = 2 * x > 0 ? 2 * x - 1 : 0; k <= 2 * x + 1 && k < width; k++) {
+                    long at = c * lanes + k * interleave + image;
+                    float y = a * rows[r][at] + b;
+                    if (y > most) most = y, target = gradients[r] + at;
+                }
+            }
+            if (target) *target += output[c * output_lanes + x * output_step];
+        }
+    }
+}
+
+/// sums[c][lane] += max(0, scale[c]·input[c][lane] + shift[c]): the rows of a global average pool.
+void CK(ck_add_affine_relu)(const float *input, long channels, long lanes, const float *scale, const float *shift, float *sums) {
+    for (long c = 0; c < channels; c++)
+        for (long i = c * lanes; i < (c + 1) * lanes; i += 16) {
+            v16 y = load(input + i) * scale[c] + shift[c];
+            store(sums + i, load(sums + i) + relu(y));
+        }
+}
+
+// ---- Dropout and the optimizer
+
+/// Multiplies by `scale` or by zero. What is dropped is a hash (murmur3's finaliser) of the lane's key and the element's number,
+/// first + c·step, so that forward and backward, and any number of ranks, drop the same.
+void CK(ck_dropout)(float *panel, long channels, long lanes, long stride, const uint32_t *keys, uint32_t first, uint32_t step,
+                    uint32_t threshold, float scale) {
+    for (long c = 0; c < channels; c++) {
+        uint32_t element = (first + (uint32_t)c * step) * 0x9E3779B1u;
+        float *y = panel + c * stride;
+        for (long i = 0; i < lanes; i += 16) {
+            u16 h = *(const u16 *)(keys + i) + element;
+            h = (h ^ (h >> 16)) * 0x85EBCA6Bu;
+            h = (h ^ (h >> 13)) * 0xC2B2AE35u;
+            h ^= h >> 16;
+            store(y + i, (v16)((i16)(load(y + i) * scale) & (i16)(h >= threshold)));
+        }
+    }
+}
+
+/// Stochastic gradient descent with momentum as PyTorch defines it: d = scale·gradient + decay·weight; m = momentum·m + d;
+/// weight −= rate·(nesterov ? d + momentum·m : m).
+void CK(ck_sgd)(float *weights, const float *gradients, float *momenta, long count, float rate, float gradient_scale,
+                float momentum, float decay, int nesterov) {
+    for (long i = 0; i < count; i++) {
+        float d = gradients[i] * gradient_scale + decay * weights[i];
+        float m = momentum * momenta[i] + d;
+        momenta[i] = m;
+        weights[i] -= rate * (nesterov ? d + momentum * m : m);
+    }
+}

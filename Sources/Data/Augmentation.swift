@@ -1,0 +1,104 @@
+import Kernels
+
+/// Which random changes the training images undergo, in this order: crop, flip, colour jitter, (normalisation,) cutout.
+///
+/// All is drawn from seed, epoch, sample index and stage, so that a sample looks the same on whichever rank it is, and one stage's
+/// numbers do not depend on whether another is on.
+public struct Augmentation: Sendable, Equatable {
+    /// Zero-pad by `padding`, crop back to the old size at a random place.
+    public let crop: Bool
+    /// Mirror every second image or so.
+    public let flip: Bool
+    /// Change brightness, contrast, saturation and hue, as torchvision's `ColorJitter`.
+    public let jitter: Bool
+    /// Set a square of half the image's edge to zero, after normalisation.
+    public let cutout: Bool
+
+    /// Pixels of black around the image from which the crop is taken, before normalisation.
+    static let padding = 4
+    /// The jitter's strengths: factors in 1 ± strength; the hue's turn within ± strength.
+    static let brightness: Float = 0.2
+    static let contrast: Float = 0.2
+    static let saturation: Float = 0.2
+    static let hue: Float = 0.1
+
+    /// No change at all.
+    public static let none = Augmentation(words: [])
+
+    private enum Stage: UInt64 {
+        case crop = 1, flip, jitter, cutout
+    }
+
+    private init(words: Set<String>) {
+        crop = words.contains("crop")
+        flip = words.contains("flip")
+        jitter = words.contains("jitter")
+        cutout = words.contains("cutout")
+    }
+
+    /// Reads a comma-separated list of `crop`, `flip`, `jitter`, `cutout`, or the word `none`.
+    ///
+    /// - Throws: `Failure(.usage)` naming the word that is none of them.
+    public init(parsing text: String) throws {
+        let words = text == "none" ? [] : text.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+        for word in words where !["crop", "flip", "jitter", "cutout"].contains(word) {
+            throw Failure(
+                .usage, "augmentation '\(word)' in '\(text)': expected crop, flip, jitter, cutout (separated by commas) or none")
+        }
+        self.init(words: Set(words))
+    }
+
+    /// Crop, flip and jitter of an image with colours in 0…1.
+    ///
+    /// - Parameter epoch: counted from 1.
+    func applyBeforeNormalization(to image: ImagePlanes, seed: UInt64, epoch: Int, sample: Int) {
+        if crop {
+            var random = Self.random(.crop, seed, epoch, sample)
+            let rows = random.below(2 * Self.padding + 1) - Self.padding
+            let columns = random.below(2 * Self.padding + 1) - Self.padding
+            image.shift(rows: rows, columns: columns)
+        }
+        if flip {
+            var random = Self.random(.flip, seed, epoch, sample)
+            if random.below(2) == 1 { image.mirror() }
+        }
+        if jitter {
+            var random = Self.random(.jitter, seed, epoch, sample)
+            Self.jitter(image, &random)
+        }
+    }
+
+    /// Cutout of a normalised image: its zero is the mean colour.
+    func applyAfterNormalization(to image: ImagePlanes, seed: UInt64, epoch: Int, sample: Int) {
+        guard cutout else { return }
+        var random = Self.random(.cutout, seed, epoch, sample)
+        let row = random.below(image.height)
+        let column = random.below(image.width)
+        image.cutOut(centreRow: row, centreColumn: column, edge: min(image.height, image.width) / 2)
+    }
+
+    /// torchvision's `ColorJitter`: uniform factors, the four changes in random order.
+    private static func jitter(_ image: ImagePlanes, _ random: inout CounterRandom) {
+        let brightness = random.uniform(1 - Self.brightness, 1 + Self.brightness)
+        let contrast = random.uniform(1 - Self.contrast, 1 + Self.contrast)
+        let saturation = random.uniform(1 - Self.saturation, 1 + Self.saturation)
+        let hue = random.uniform(-Self.hue, Self.hue)
+        var order = SIMD4<UInt8>(0, 1, 2, 3)
+        for last in stride(from: 3, to: 0, by: -1) {
+            let other = random.below(last + 1)
+            (order[last], order[other]) = (order[other], order[last])
+        }
+        for i in 0 ..< 4 {
+            switch order[i] {
+            case 0: image.adjustBrightness(brightness)
+            case 1: image.adjustContrast(contrast)
+            case 2: image.adjustSaturation(saturation)
+            default: image.adjustHue(hue)
+            }
+        }
+    }
+
+    private static func random(_ stage: Stage, _ seed: UInt64, _ epoch: Int, _ sample: Int) -> CounterRandom {
+        CounterRandom(.augmentation, seed, UInt64(epoch), UInt64(sample), stage.rawValue)
+    }
+}

@@ -1,0 +1,131 @@
+import Glibc
+import Kernels
+
+/// Reads the binary version of CIFAR-10 and CIFAR-100 (Krizhevsky, "Learning multiple layers of features from tiny images", 2009).
+public enum CIFAR {
+    /// The edge of an image in pixels.
+    public static let imageSize = 32
+    /// The number of records in an official CIFAR-10 file.
+    static let recordsPerBatch = 10_000
+    static let batchFiles = (1 ... 5).map { "data_batch_\($0).bin" }
+    static let testBatchFile = "test_batch.bin"
+    static let classNamesFile = "batches.meta.txt"
+
+    /// One of the two data sets: its files, how a record is laid out, how many records an official file has.
+    private struct Variant {
+        let title: String
+        let folder: String
+        let layout: ImageSet.Layout
+        let trainFiles: [String]
+        let testFile: String
+        let trainRecords: Int
+        let testRecords: Int
+        let classNamesFile: String
+
+        func isIn(_ folder: String) -> Bool {
+            (trainFiles + [testFile]).contains { PathKind(of: "\(folder)/\($0)") != .missing }
+        }
+    }
+
+    private static let variants = [
+        Variant(
+            title: "CIFAR-10", folder: "cifar-10-batches-bin",
+            layout: .init(classes: 10, height: imageSize, width: imageSize, headerBytes: 1),
+            trainFiles: batchFiles, testFile: testBatchFile, trainRecords: recordsPerBatch, testRecords: recordsPerBatch,
+            classNamesFile: classNamesFile),
+        // The header is a coarse label, then the fine one; the fine one is used.
+        Variant(
+            title: "CIFAR-100", folder: "cifar-100-binary",
+            layout: .init(classes: 100, height: imageSize, width: imageSize, headerBytes: 2),
+            trainFiles: ["train.bin"], testFile: "test.bin", trainRecords: 50_000, testRecords: 10_000,
+            classNamesFile: "fine_label_names.txt"),
+    ]
+
+    /// Opens the training and the test set of CIFAR-10 or CIFAR-100, whichever the folder holds.
+    ///
+    /// - Parameters:
+    ///   - path: the folder with the `.bin` files, or its parent (`cifar-10-batches-bin` or `cifar-100-binary` inside).
+    ///   - limitTrain: use the first so many training images only.
+    ///   - limitTest: use the first so many test images only.
+    /// - Returns: the two sets, and a line for each file that has fewer records than the official one.
+    /// - Throws: `Failure(.noInput)` for what is missing, `.data` for a file of the wrong size, `.usage` for a limit below one or a
+    ///   folder that holds both sets. Labels are not looked at: see `ImageSet.validateLabels`.
+    public static func open(
+        _ path: String, limitTrain: Int? = nil, limitTest: Int? = nil
+    ) throws -> (train: ImageSet, test: ImageSet, warnings: [String]) {
+        for (name, limit) in [("training", limitTrain), ("test", limitTest)] {
+            if let limit, limit < 1 { throw Failure(.usage, "a limit of \(limit) \(name) images: expected 1 or more") }
+        }
+        let (variant, folder) = try find(path)
+        let names = try classNames(variant, in: folder)
+        var warnings: [String] = []
+        let train = try variant.trainFiles.map {
+            try segment(variant, "\(folder)/\($0)", official: variant.trainRecords, &warnings)
+        }
+        let test = try segment(variant, "\(folder)/\(variant.testFile)", official: variant.testRecords, &warnings)
+        return (
+            ImageSet(layout: variant.layout, segments: train, classNames: names, limit: limitTrain),
+            ImageSet(layout: variant.layout, segments: [test], classNames: names, limit: limitTest), warnings
+        )
+    }
+
+    private static func find(_ path: String) throws -> (Variant, folder: String) {
+        switch PathKind(of: path) {
+        case .missing: throw Failure(.noInput, "\(path): \(systemError()); README.md says where to get the data")
+        case .other: throw Failure(.noInput, "\(path): not a folder; unpack the archive and name the folder that comes out of it")
+        case .folder: break
+        }
+        let found = variants.flatMap { variant in
+            [path, "\(path)/\(variant.folder)"].filter { variant.isIn($0) }.map { (variant, folder: $0) }
+        }
+        guard let first = found.first else {
+            throw Failure(
+                .noInput,
+                "\(path): neither CIFAR-10 (\(batchFiles[0]), …) nor CIFAR-100 (train.bin, test.bin) in it, nor in a folder "
+                    + "\(variants.map(\.folder).joined(separator: " or ")) inside; README.md says where to get the binary version")
+        }
+        guard found.count == 1 else {
+            throw Failure(
+                .usage, "\(path): more than one data set (\(found.map { "\($0.0.title) in \($0.folder)" }.joined(separator: ", "))); "
+                    + "name the folder of the one to use")
+        }
+        return first
+    }
+
+    private static func segment(
+        _ variant: Variant, _ path: String, official: Int, _ warnings: inout [String]
+    ) throws -> ImageSet.Segment {
+        if PathKind(of: path) == .missing {
+            throw Failure(.noInput, "\(path): missing file of \(variant.title); README.md says where to get the data")
+        }
+        let file = try MappedFile(path: path)
+        let (records, rest) = file.bytes.count.quotientAndRemainder(dividingBy: variant.layout.recordBytes)
+        guard rest == 0 else {
+            throw Failure(
+                .data,
+                "\(path): \(file.bytes.count) bytes, expected \(official * variant.layout.recordBytes) (\(official) records of "
+                    + "\(variant.layout.recordBytes)); truncated or not \(variant.title), fetch it again")
+        }
+        guard records <= official else {
+            throw Failure(
+                .data, "\(path): \(records) records, expected at most \(official) in this file of \(variant.title); fetch it again")
+        }
+        if records < official { warnings.append("\(path): \(records) records, the official file has \(official)") }
+        let base = file.bytes.baseAddress!.assumingMemoryBound(to: UInt8.self)
+        return ImageSet.Segment(name: path, base: base, count: records, owner: file)
+    }
+
+    /// The names of the classes, one a line; nil if the file is not there.
+    private static func classNames(_ variant: Variant, in folder: String) throws -> [String]? {
+        let path = "\(folder)/\(variant.classNamesFile)"
+        if PathKind(of: path) == .missing { return nil }
+        let file = try MappedFile(path: path)
+        let text = withExtendedLifetime(file) { String(decoding: file.bytes, as: UTF8.self) }
+        let names = text.split(whereSeparator: \.isNewline).map { $0.filter { !$0.isWhitespace } }.filter { !$0.isEmpty }
+        guard names.count == variant.layout.classes else {
+            throw Failure(
+                .data, "\(path): \(names.count) class names, expected \(variant.layout.classes); fetch the file again or remove it")
+        }
+        return names
+    }
+}

@@ -1,0 +1,141 @@
+import Glibc
+
+/// One image as floats: red, green and blue planes, `[3, height, width]`, row-major. It borrows its memory.
+///
+/// Colours are 0…1 until the image is normalised. The colour operations are torchvision's
+/// (`torchvision/transforms/_functional_tensor.py`), down to its grey of 0.2989, 0.587, 0.114.
+public struct ImagePlanes {
+    public let pointer: UnsafeMutablePointer<Float>
+    public let height: Int
+    public let width: Int
+
+    /// - Parameter pointer: room for `3 · height · width` numbers, valid as long as the value is used.
+    public init(_ pointer: UnsafeMutablePointer<Float>, height: Int, width: Int) {
+        self.pointer = pointer
+        self.height = height
+        self.width = width
+    }
+
+    var planeCount: Int { height * width }
+    var count: Int { ImageSet.channels * planeCount }
+
+    /// Fills the planes from bytes: 255 becomes 1.
+    public func load(_ bytes: UnsafePointer<UInt8>) {
+        for i in 0 ..< count { pointer[i] = Float(bytes[i]) / 255 }
+    }
+
+    // MARK: Geometry
+
+    /// Moves the image in place, `out[y][x] = in[y + rows][x + columns]`; what comes from outside of the image is black.
+    func shift(rows: Int, columns: Int) {
+        let first = min(max(0, -columns), width)
+        let last = max(min(width, width - columns), first)
+        for channel in 0 ..< ImageSet.channels {
+            let plane = pointer + channel * planeCount
+            // Rows are read before they are written over.
+            for i in 0 ..< height {
+                let y = rows >= 0 ? i : height - 1 - i
+                let target = plane + y * width
+                guard y + rows >= 0 && y + rows < height && first < last else {
+                    target.update(repeating: 0, count: width)
+                    continue
+                }
+                memmove(target + first, target + rows * width + first + columns, (last - first) * MemoryLayout<Float>.stride)
+                target.update(repeating: 0, count: first)
+                (target + last).update(repeating: 0, count: width - last)
+            }
+        }
+    }
+
+    /// Mirrors the image, left to right.
+    func mirror() {
+        for row in 0 ..< ImageSet.channels * height {
+            let start = pointer + row * width
+            for x in 0 ..< width / 2 { swap(&start[x], &start[width - 1 - x]) }
+        }
+    }
+
+    /// Sets a square to zero, clipped at the border: `edge` rows and columns from `centre − edge / 2` on
+    /// (DeVries, Taylor, "Improved regularization of convolutional neural networks with Cutout", 2017).
+    func cutOut(centreRow: Int, centreColumn: Int, edge: Int) {
+        let rows = max(0, centreRow - edge / 2) ..< min(height, centreRow - edge / 2 + edge)
+        let columns = max(0, centreColumn - edge / 2) ..< min(width, centreColumn - edge / 2 + edge)
+        for channel in 0 ..< ImageSet.channels {
+            for y in rows {
+                (pointer + channel * planeCount + y * width + columns.lowerBound).update(repeating: 0, count: columns.count)
+            }
+        }
+    }
+
+    // MARK: Colour
+
+    /// `factor · image`, clamped to 0…1.
+    func adjustBrightness(_ factor: Float) { blend(factor, addend: 0) }
+
+    /// Blends with the mean of the grey image: factor 0 gives plain grey, 1 the image itself.
+    func adjustContrast(_ factor: Float) {
+        var sum = 0.0
+        for i in 0 ..< planeCount { sum += Double(grey(i)) }
+        blend(factor, addend: (1 - factor) * Float(sum / Double(planeCount)))
+    }
+
+    /// Blends with the grey image: factor 0 gives the grey image, 1 the image itself.
+    func adjustSaturation(_ factor: Float) {
+        let (red, green, blue) = (pointer, pointer + planeCount, pointer + 2 * planeCount)
+        for i in 0 ..< planeCount {
+            let addend = (1 - factor) * grey(i)
+            red[i] = clamped(factor * red[i] + addend)
+            green[i] = clamped(factor * green[i] + addend)
+            blue[i] = clamped(factor * blue[i] + addend)
+        }
+    }
+
+    /// Turns the hue by `amount` of a full turn: ⅓ makes red green.
+    ///
+    /// - Precondition: `−½ ≤ amount ≤ ½`.
+    func adjustHue(_ amount: Float) {
+        precondition(abs(amount) <= 0.5, "a hue shift of \(amount), expected -0.5 to 0.5")
+        let (red, green, blue) = (pointer, pointer + planeCount, pointer + 2 * planeCount)
+        for i in 0 ..< planeCount {
+            (red[i], green[i], blue[i]) = turned(red[i], green[i], blue[i], by: amount)
+        }
+    }
+
+    /// One colour to hue, saturation and value, its hue turned, and back.
+    @inline(__always)
+    private func turned(_ r: Float, _ g: Float, _ b: Float, by amount: Float) -> (Float, Float, Float) {
+        let value = max(r, g, b)
+        let range = value - min(r, g, b)
+        guard range > 0 else { return (r, g, b) }
+        // The hue in sixths of a turn.
+        let hue = value == r ? (g - b) / range : value == g ? 2 + (b - r) / range : 4 + (r - g) / range
+        var turned = hue + 6 * amount
+        if turned < 0 { turned += 6 }
+        if turned >= 6 { turned -= 6 }
+        let sector = Int(turned)
+        let fraction = turned - Float(sector)
+        let low = value - range
+        let falling = clamped(value - range * fraction)
+        let rising = clamped(value - range * (1 - fraction))
+        switch sector {
+        case 0: return (value, rising, low)
+        case 1: return (falling, value, low)
+        case 2: return (low, value, rising)
+        case 3: return (low, falling, value)
+        case 4: return (rising, low, value)
+        default: return (value, low, falling)
+        }
+    }
+
+    @inline(__always)
+    private func grey(_ i: Int) -> Float {
+        0.2989 * pointer[i] + 0.587 * pointer[i + planeCount] + 0.114 * pointer[i + 2 * planeCount]
+    }
+
+    private func blend(_ factor: Float, addend: Float) {
+        for i in 0 ..< count { pointer[i] = clamped(factor * pointer[i] + addend) }
+    }
+}
+
+@inline(__always)
+func clamped(_ x: Float) -> Float { x < 0 ? 0 : x > 1 ? 1 : x }

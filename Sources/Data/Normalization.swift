@@ -1,0 +1,144 @@
+import Kernels
+
+/// Exact integer sums over the pixels of a set, or of one share of it: what mean and deviation are made of.
+///
+/// Since the sums are exact, shares added up over ranks give the same numbers for every world size.
+public struct PixelSums: Sendable, Equatable {
+    /// Images, then the sums of the 3 channels, then their sums of squares, then the sums of each pixel `[3, height, width]`; bytes
+    /// count as 0…255. One flat run, so that ranks can all-reduce it (sum) in place.
+    public var values: [Int64]
+    let pixelsPerChannel: Int
+
+    /// Sums over the `part`-th of `parts` contiguous shares of the images.
+    public init(of images: ImageSet, part: Int = 0, of parts: Int = 1) {
+        let channels = ImageSet.channels
+        let plane = images.height * images.width
+        pixelsPerChannel = plane
+        values = [Int64](repeating: 0, count: 1 + 2 * channels + channels * plane)
+        let range = share(part, of: parts, in: images.count)
+        values.withUnsafeMutableBufferPointer { all in
+            let values = all.baseAddress!
+            let pixelSums = values + 1 + 2 * channels
+            for index in range {
+                let pixels = images.pixels(of: index)
+                for channel in 0 ..< channels {
+                    var squares: Int64 = 0
+                    for i in channel * plane ..< (channel + 1) * plane {
+                        let pixel = Int32(pixels[i])
+                        pixelSums[i] &+= Int64(pixel)
+                        squares &+= Int64(pixel &* pixel)
+                    }
+                    values[1 + channels + channel] += squares
+                }
+            }
+            values[0] = Int64(range.count)
+            for channel in 0 ..< channels {
+                for i in channel * plane ..< (channel + 1) * plane { values[1 + channel] += pixelSums[i] }
+            }
+        }
+    }
+
+    /// Mean and (population) deviation of a channel, in bytes.
+    fileprivate func moments(_ channel: Int) -> (mean: Double, deviation: Double) {
+        let count = Int128(values[0]) * Int128(pixelsPerChannel)
+        let sum = Int128(values[1 + channel])
+        let squares = Int128(values[1 + ImageSet.channels + channel])
+        // An exact integer, so a constant channel gives zero and not a rounding error.
+        let variance = Double(count * squares - sum * sum) / (Double(count) * Double(count))
+        return (Double(sum) / Double(count), variance.squareRoot())
+    }
+
+    fileprivate var pixelMeans: [Float] {
+        values[(1 + 2 * ImageSet.channels)...].map { Float(Double($0) / Double(values[0]) / 255) }
+    }
+}
+
+/// How colours in 0…1 become the network's input: `(colour − mean) / std` a channel, then less a mean a pixel, if there is one.
+public struct Normalization: Sendable, Equatable, Codable {
+    /// Three numbers: red, green, blue.
+    public let mean: [Float]
+    /// Three positive numbers.
+    public let std: [Float]
+    /// `[3, height, width]` in units of 0…1.
+    public let pixelMean: [Float]?
+
+    /// Colours as they are, 0…1.
+    public static let none = Normalization(mean: [0, 0, 0], std: [1, 1, 1], pixelMean: nil)
+
+    private init(mean: [Float], std: [Float], pixelMean: [Float]?) {
+        self.mean = mean
+        self.std = std
+        self.pixelMean = pixelMean
+    }
+
+    /// Mean 0 and deviation 1 in each channel; a constant channel becomes zero.
+    ///
+    /// - Precondition: the sums are over one image or more.
+    public static func channel(from sums: PixelSums) -> Normalization {
+        precondition(sums.values[0] > 0, "there is no mean of no images")
+        let moments = (0 ..< ImageSet.channels).map(sums.moments)
+        return Normalization(
+            mean: moments.map { Float($0.mean / 255) }, std: moments.map { $0.deviation == 0 ? 1 : Float($0.deviation / 255) },
+            pixelMean: nil)
+    }
+
+    /// The mean image is subtracted; no scaling.
+    ///
+    /// - Precondition: the sums are over one image or more.
+    public static func pixelMean(from sums: PixelSums) -> Normalization {
+        precondition(sums.values[0] > 0, "there is no mean of no images")
+        return Normalization(mean: none.mean, std: none.std, pixelMean: sums.pixelMeans)
+    }
+
+    /// Means and deviations given by hand, each as `red,green,blue` in units of 0…1.
+    ///
+    /// - Throws: `Failure(.usage)` if one is not three numbers, or a deviation is not above zero.
+    public init(mean: String, std: String) throws {
+        self.mean = try Self.numbers(mean, "mean")
+        self.std = try Self.numbers(std, "standard deviation")
+        pixelMean = nil
+        guard self.std.allSatisfy({ $0 > 0 }) else {
+            throw Failure(.usage, "standard deviation '\(std)': expected numbers above zero")
+        }
+    }
+
+    private static func numbers(_ text: String, _ what: String) throws -> [Float] {
+        let numbers = text.split(separator: ",", omittingEmptySubsequences: false).compactMap { Float($0) }.filter(\.isFinite)
+        guard numbers.count == ImageSet.channels, text.split(separator: ",").count == ImageSet.channels else {
+            throw Failure(.usage, "\(what) '\(text)': expected three numbers, red,green,blue, in units of 0 to 1")
+        }
+        return numbers
+    }
+
+    /// Checks that values read from a file fit images of this size.
+    ///
+    /// - Throws: `Failure(.data)` saying what does not.
+    public func validate(height: Int, width: Int) throws {
+        let channels = ImageSet.channels
+        guard mean.count == channels, std.count == channels, std.allSatisfy({ $0 > 0 }) else {
+            throw Failure(.data, "normalisation with means \(mean) and deviations \(std): expected \(channels) of each, above zero")
+        }
+        if let pixelMean, pixelMean.count != channels * height * width {
+            throw Failure(
+                .data,
+                "normalisation with \(pixelMean.count) pixel means: expected \(channels * height * width) for images of "
+                    + "\(height) × \(width)")
+        }
+    }
+
+    /// Normalises an image in place.
+    ///
+    /// - Precondition: `validate(height:width:)` accepts the image's size.
+    public func apply(to image: ImagePlanes) {
+        let plane = image.planeCount
+        for channel in 0 ..< ImageSet.channels {
+            let mean = mean[channel]
+            let scale = 1 / std[channel]
+            let start = image.pointer + channel * plane
+            for i in 0 ..< plane { start[i] = (start[i] - mean) * scale }
+        }
+        pixelMean?.withUnsafeBufferPointer { means in
+            for i in 0 ..< image.count { image.pointer[i] -= means[i] }
+        }
+    }
+}

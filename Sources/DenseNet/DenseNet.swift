@@ -1,0 +1,215 @@
+import Glibc
+import Kernels
+
+/// The numbers of a network that its layers share: flat buffers with one table of names, shapes and places.
+final class NetworkState {
+    let configuration: DenseNetConfiguration
+    let table: ParameterTable
+    let parameters: AlignedBuffer<Float>
+    let gradients: AlignedBuffer<Float>
+    let statistics: AlignedBuffer<Float>
+    let workspace = Workspace()
+
+    init(_ configuration: DenseNetConfiguration, training: Bool) {
+        self.configuration = configuration
+        table = ParameterTable(configuration)
+        parameters = AlignedBuffer(count: table.learntCount)
+        gradients = AlignedBuffer(count: training ? table.learntCount : 0)
+        statistics = AlignedBuffer(count: table.statisticsCount)
+    }
+
+    /// Writes a weight's gradient, shape [inputs][width] as the product of a convolution without taps leaves it, into the flat buffer.
+    func writePointwiseGradient(of weight: Parameter, width: Int) {
+        let outputs = weight.shape[0], inputs = weight.count / outputs
+        let from = workspace[.weightGradient].pointer, to = gradients.pointer + weight.offset
+        for output in 0..<outputs {
+            for input in 0..<inputs { to[output * inputs + input] = from[input * width + output] }
+        }
+    }
+}
+
+/// A densely connected convolutional network (Huang, Liu, van der Maaten, Weinberger, arXiv 1608.06993).
+///
+/// Forward, loss and backward of one rank's part of a batch. All memory is allocated by `init`.
+public final class DenseNet {
+    public let configuration: DenseNetConfiguration
+    /// The images that a pass can have.
+    public let capacity: Int
+    private let isTraining: Bool
+    private let state: NetworkState
+    private let stem: any Stem
+    private let stages: [Stage]
+    private let blocks: [FeatureBlock]
+    private let layers: [[any DenseLayer]]
+    private let transitions: [Transition]
+    private let head: Head
+    private let dropoutKeys: AlignedBuffer<UInt64>
+    private let scratch: [Panels]
+    /// The pass that `forward` began and `backward` ends.
+    private var pass: Pass?
+
+    /// Builds a network of zero weights.
+    ///
+    /// - Parameters:
+    ///   - capacity: the images of this rank's part of the largest batch.
+    ///   - training: whether `backward` will be called; without, the network needs about a quarter of the memory.
+    /// - Throws: `Failure(.usage)` on an impossible configuration.
+    public init(_ configuration: DenseNetConfiguration, capacity: Int, training: Bool) throws {
+        try configuration.validate()
+        precondition(capacity >= 0, "a pass cannot have \(capacity) images")
+        self.configuration = configuration
+        self.capacity = capacity
+        isTraining = training
+        let state = NetworkState(configuration, training: training)
+        self.state = state
+        let table = state.table, images = max(capacity, 1)
+        dropoutKeys = AlignedBuffer(count: configuration.dropout > 0 ? images : 0)
+
+        let blocks = zip(configuration.blockSizes, configuration.blockChannels).map { size, channels in
+            FeatureBlock(
+                stage: Stage(layout: PanelLayout(height: size, width: size, images: images)), channels: channels, images: images,
+                training: training)
+        }
+        self.blocks = blocks
+        var stages = blocks.map(\.stage)
+        switch configuration.stem {
+        case .cifar:
+            stem = CIFARStem(table, to: blocks[0], state: state)
+        case .imagenet:
+            let size = configuration.stemConvolutionSize
+            let stage = Stage(layout: PanelLayout(height: size, width: size, images: images))
+            stages.append(stage)
+            stem = ImageNetStem(table, stage: stage, to: blocks[0], images: images, training: training, state: state)
+        }
+        self.stages = stages
+
+        var number = 1
+        var layers: [[any DenseLayer]] = []
+        var transitions: [Transition] = []
+        var scratch: [Panels] = []
+        for (b, block) in blocks.enumerated() {
+            func reducedPanels() -> Panels { Panels(layout: block.layout, channels: 4 * configuration.growthRate, images: images) }
+            // Training keeps each layer's reduced features until backward; their gradient, and evaluation, need one at a time.
+            let shared = configuration.bottleneck ? reducedPanels() : nil
+            if let shared { scratch.append(shared) }
+            layers.append(table.blocks[b].map { parameters in
+                defer { number += configuration.bottleneck ? 2 : 1 }
+                guard let shared else { return PlainLayer(parameters, in: block, layer: number, state: state) }
+                return BottleneckLayer(
+                    parameters, in: block, layer: number, reduced: training ? reducedPanels() : shared,
+                    reducedGradient: training ? shared : nil, state: state)
+            })
+            if b + 1 < blocks.count {
+                transitions.append(Transition(
+                    table.transitions[b], from: block, to: blocks[b + 1], images: images, layer: number, state: state))
+                number += 1
+            }
+        }
+        self.layers = layers
+        self.transitions = transitions
+        self.scratch = scratch
+        head = Head(table, of: blocks[blocks.count - 1], images: images, state: state)
+        state.workspace.allocate()
+        resetStatistics()
+    }
+
+    /// Names, shapes and places of all parameters.
+    public var table: ParameterTable { state.table }
+    /// All learnt numbers, laid out as `table` says.
+    public var parameters: UnsafeMutableBufferPointer<Float> { state.parameters.elements }
+    /// The gradients of the learnt numbers, laid out alike; empty for a network that only evaluates.
+    public var gradients: UnsafeMutableBufferPointer<Float> { state.gradients.elements }
+    /// All running means and variances.
+    public var statistics: UnsafeMutableBufferPointer<Float> { state.statistics.elements }
+    /// The logits of the last forward pass, shape [images][classes].
+    public var logits: UnsafeBufferPointer<Float> { UnsafeBufferPointer(head.logits.elements) }
+
+    /// Draws the initial weights: convolutions from a normal distribution of standard deviation √(2/(k²·outputs)), the classifier's
+    /// uniformly within ±1/√inputs, norms 1, biases 0 (the paper's code).
+    public func initialize(seed: UInt64) {
+        for (index, parameter) in table.learnt.enumerated() {
+            let elements = state.parameters[parameter.range]
+            if parameter.shape.count == 4 {
+                let deviation = sqrt(2 / Double(parameter.shape[2] * parameter.shape[3] * parameter.shape[0]))
+                var random = CounterRandom(.weights, seed, UInt64(index))
+                for i in elements.indices { elements[i] = Float(random.normal() * deviation) }
+            } else if parameter.shape.count == 2 {
+                let bound = 1 / sqrt(Float(parameter.shape[1]))
+                var random = CounterRandom(.weights, seed, UInt64(index))
+                for i in elements.indices { elements[i] = random.uniform(-bound, bound) }
+            } else {
+                elements.update(repeating: parameter.name.hasSuffix(".weight") ? 1 : 0)
+            }
+        }
+        resetStatistics()
+    }
+
+    private func resetStatistics() {
+        for parameter in table.statistics {
+            state.statistics[parameter.range].update(repeating: parameter.name.hasSuffix(".running_var") ? 1 : 0)
+        }
+    }
+
+    /// Computes the logits of this rank's images. Collective in training: batch statistics are those of all ranks' images.
+    ///
+    /// - Parameters:
+    ///   - images: shape [count][3][image][image], normalised. In training they must stay until `backward` has returned.
+    ///   - count: this rank's images, `capacity` at most; may be 0.
+    ///   - globalCount: all ranks' images.
+    ///   - dropoutSeed: with the images' numbers, what dropout is drawn from; nil in evaluation and where dropout is 0.
+    ///   - sums: answers for the sums over ranks.
+    public func forward(
+        _ images: UnsafePointer<Float>, count: Int, globalCount: Int, training: Bool,
+        dropout: (seed: UInt64, epoch: Int, samples: UnsafePointer<Int32>)? = nil, sums: any GlobalSums
+    ) throws {
+        precondition(count <= capacity, "\(count) images do not fit a network for \(capacity)")
+        precondition(!training || isTraining, "the network was built to evaluate")
+        precondition(!training || configuration.dropout == 0 || dropout != nil, "dropout needs a seed")
+        if training, configuration.dropout > 0, let dropout {
+            for n in 0..<count {
+                var random = CounterRandom(.dropout, dropout.seed, UInt64(dropout.epoch), UInt64(dropout.samples[n]))
+                dropoutKeys.pointer[n] = random.next()
+            }
+        }
+        let pass = Pass(
+            training: training, count: count, globalCount: globalCount, dropoutKeys: UnsafePointer(dropoutKeys.pointer), sums: sums)
+        self.pass = pass
+        for stage in stages { stage.begin(images: count) }
+        try stem.forward(images, pass)
+        for b in blocks.indices {
+            for layer in layers[b] { try layer.forward(pass) }
+            if b < transitions.count { try transitions[b].forward(pass) }
+        }
+        head.forward(pass)
+    }
+
+    /// Cross-entropy of the last forward pass, summed over this rank's images; leaves the gradient that `backward` starts from.
+    ///
+    /// - Parameter labels: shape [count], each below the number of classes.
+    public func loss(_ labels: UnsafePointer<Int32>, labelSmoothing: Double = 0) -> BatchResult {
+        guard let pass else { preconditionFailure("there was no forward pass") }
+        return head.loss(labels, count: pass.count, labelSmoothing: labelSmoothing)
+    }
+
+    /// Computes the gradients of the SUM of this rank's losses, for the last forward pass. Collective.
+    ///
+    /// The flat buffer fills from front to back; `ready` hears up to which place it is final. Summed over ranks and divided by the
+    /// global number of images, the gradients are those of the global batch's mean loss.
+    public func backward(_ images: UnsafePointer<Float>, ready: (_ offset: Int) throws -> Void = { _ in }) throws {
+        guard let pass, pass.training else { preconditionFailure("there was no forward pass in training") }
+        head.backward(pass)
+        try ready(table.finalNorm.weight.range.upperBound)
+        for b in blocks.indices.reversed() {
+            for l in layers[b].indices.reversed() {
+                try layers[b][l].backward(pass)
+                try ready(table.blocks[b][l].end)
+            }
+            if b > 0 {
+                try transitions[b - 1].backward(pass)
+                try ready(table.transitions[b - 1].end)
+            }
+        }
+        try stem.backward(images, pass)
+        try ready(table.learntCount)
+    }
+}

@@ -1,0 +1,148 @@
+import Kernels
+
+/// Everything that decides a DenseNet's shape (arXiv 1608.06993, section 3 and table 1).
+public struct DenseNetConfiguration: Codable, Sendable, Equatable {
+    /// What stands before the first dense block.
+    public enum Stem: String, Codable, Sendable, CaseIterable {
+        /// 3×3 convolution, stride 1; no norm, no pool.
+        case cifar
+        /// 7×7 convolution, stride 2, norm, ReLU, 3×3 max-pool, stride 2.
+        case imagenet
+    }
+
+    public var stem: Stem
+    /// Dense layers of each block.
+    public var blocks: [Int]
+    /// Channels that a dense layer adds, k in the paper.
+    public var growthRate: Int
+    /// Channels that the stem makes.
+    public var stemChannels: Int
+    /// Whether a dense layer first reduces its input to 4·k channels by a 1×1 convolution (the paper's B).
+    public var bottleneck: Bool
+    /// The share of its channels that a transition keeps, θ in the paper (below 1: its C).
+    public var compression: Double
+    /// The probability that an element of a convolution's output is dropped in training.
+    public var dropout: Double
+    public var classes: Int
+    /// Height and width of the input in pixels.
+    public var image: Int
+
+    public init(
+        stem: Stem, blocks: [Int], growthRate: Int, stemChannels: Int, bottleneck: Bool, compression: Double, dropout: Double = 0,
+        classes: Int, image: Int
+    ) {
+        self.stem = stem
+        self.blocks = blocks
+        self.growthRate = growthRate
+        self.stemChannels = stemChannels
+        self.bottleneck = bottleneck
+        self.compression = compression
+        self.dropout = dropout
+        self.classes = classes
+        self.image = image
+    }
+
+    /// The names that `init(model:)` understands, for messages.
+    public static let modelNames =
+        "densenet-DEPTH-GROWTH, densenet-bc-DEPTH-GROWTH (CIFAR), densenet121, densenet161, densenet169, densenet201, densenet264"
+
+    private static let imageNetBlocks = [
+        "121": [6, 12, 24, 16], "161": [6, 12, 36, 24], "169": [6, 12, 32, 32], "201": [6, 12, 48, 32], "264": [6, 12, 64, 48],
+    ]
+
+    /// The network of a name: `densenet-40-12` (depth 40, growth rate 12), `densenet-bc-100-12` (bottleneck, compression ½),
+    /// `densenet121` and its like.
+    ///
+    /// Three blocks of a CIFAR net share its depth: depth = 3n + 4 plain, 6n + 4 with bottlenecks (section 4.2).
+    ///
+    /// - Parameters:
+    ///   - classes: 10 for CIFAR nets and 1000 for the others where nil.
+    ///   - image: 32 for CIFAR nets and 224 for the others where nil.
+    /// - Throws: `Failure(.usage)` on an unknown name or an impossible depth.
+    public init(model name: String, classes: Int? = nil, image: Int? = nil) throws {
+        let words = name.lowercased().split(separator: "-", omittingEmptySubsequences: false).map(String.init)
+        if words.count == 1, words[0].hasPrefix("densenet"), let blocks = Self.imageNetBlocks[String(words[0].dropFirst(8))] {
+            let growthRate = words[0] == "densenet161" ? 48 : 32
+            self.init(
+                stem: .imagenet, blocks: blocks, growthRate: growthRate, stemChannels: 2 * growthRate, bottleneck: true,
+                compression: 0.5, classes: classes ?? 1000, image: image ?? 224)
+            try validate()
+            return
+        }
+        let bottleneck = words.count == 4 && words[1] == "bc"
+        guard words[0] == "densenet", words.count == 3 || bottleneck,
+            let depth = Int(words[words.count - 2]), let growthRate = Int(words[words.count - 1])
+        else { throw Failure(.usage, "unknown model '\(name)': expected one of \(Self.modelNames)") }
+        let layerDepth = bottleneck ? 6 : 3
+        guard depth > 4, depth <= 100_000, (depth - 4) % layerDepth == 0 else {
+            let below = max((depth - 4) / layerDepth, 1) * layerDepth + 4
+            throw Failure(
+                .usage,
+                "model '\(name)': depth \(depth) is impossible, expected \(layerDepth)n + 4, such as \(below) or \(below + layerDepth)")
+        }
+        self.init(
+            stem: .cifar, blocks: Array(repeating: (depth - 4) / layerDepth, count: 3), growthRate: growthRate,
+            stemChannels: bottleneck ? 2 * growthRate : 16, bottleneck: bottleneck, compression: bottleneck ? 0.5 : 1,
+            classes: classes ?? 10, image: image ?? 32)
+        try validate()
+    }
+
+    /// Refuses what cannot be built.
+    ///
+    /// - Throws: `Failure(.usage)` naming the value and what it has to be.
+    public func validate() throws {
+        func demand(_ holds: Bool, _ message: @autoclosure () -> String) throws {
+            if !holds { throw Failure(.usage, message()) }
+        }
+        try demand(!blocks.isEmpty && blocks.allSatisfy { $0 > 0 }, "blocks \(blocks): expected at least one, each of 1 layer or more")
+        try demand(blocks.count <= 8 && blocks.reduce(0, +) <= 20_000, "blocks \(blocks): expected at most 8 blocks of 20,000 layers in all")
+        try demand((1...4096).contains(growthRate), "growth rate \(growthRate): expected 1 to 4096")
+        try demand((1...65536).contains(stemChannels), "stem channels \(stemChannels): expected 1 to 65536")
+        try demand(compression > 0 && compression <= 1, "compression \(compression): expected above 0 and at most 1")
+        try demand(dropout >= 0 && dropout < 1, "dropout \(dropout): expected 0 or above and below 1")
+        try demand((1...1_000_000).contains(classes), "classes \(classes): expected 1 to 1,000,000")
+        try demand((1...1024).contains(image), "image size \(image): expected 1 to 1024 pixels")
+        try demand(
+            blockSizes.allSatisfy { $0 > 0 },
+            "image size \(image) is too small: \(stem.rawValue) stem and \(blocks.count) blocks need \(smallestImage) pixels or more")
+        var channels = stemChannels
+        for (index, layers) in blocks.enumerated() {
+            channels += layers * growthRate
+            guard index < blocks.count - 1 else { break }
+            channels = Int(compression * Double(channels))
+            try demand(channels > 0, "compression \(compression) leaves no channel after block \(index + 1)")
+        }
+        try demand(channels <= 1_000_000, "the last block would have \(channels) channels, expected 1,000,000 at most")
+    }
+
+    /// Height and width after the stem's convolution (both stems have one).
+    public var stemConvolutionSize: Int { stem == .cifar ? image : (image - 1) / 2 + 1 }
+
+    /// Height and width of each block; 0 where the image is too small.
+    public var blockSizes: [Int] {
+        var size = stem == .cifar ? image : (stemConvolutionSize - 1) / 2 + 1
+        return blocks.indices.map { index in
+            if index > 0 { size /= 2 }
+            return size
+        }
+    }
+
+    private var smallestImage: Int {
+        var size = 1 << (blocks.count - 1)
+        if stem == .imagenet { size = size * 4 - 3 }
+        return size
+    }
+
+    /// Channels that each block ends with.
+    public var blockChannels: [Int] {
+        var channels = stemChannels
+        return blocks.enumerated().map { index, layers in
+            if index > 0 { channels = Int(compression * Double(channels)) }
+            channels += layers * growthRate
+            return channels
+        }
+    }
+
+    /// Channels that each block begins with.
+    public var blockInputs: [Int] { zip(blockChannels, blocks).map { $0 - $1 * growthRate } }
+}

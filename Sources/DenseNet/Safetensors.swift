@@ -1,0 +1,211 @@
+import Glibc
+import Kernels
+
+/// A safetensors file opened for reading (format: https://github.com/huggingface/safetensors).
+///
+/// The file is eight bytes of header length (little endian), a JSON header `{name: {dtype, shape, data_offsets}}` with an optional
+/// string map `__metadata__`, then the data. Opening reads and checks the header; tensors are read when asked for. The file is read
+/// by `pread`, not mapped, so that one that shrinks meanwhile is an error and not a signal.
+public final class SafetensorsFile: Sendable {
+    /// The element types of the format; this program reads F32, F64 and I64.
+    public enum DataType: String, Sendable {
+        case bool = "BOOL", uint8 = "U8", int8 = "I8", float8e5m2 = "F8_E5M2", float8e4m3 = "F8_E4M3", float8e8m0 = "F8_E8M0"
+        case int16 = "I16", uint16 = "U16", float16 = "F16", bfloat16 = "BF16"
+        case int32 = "I32", uint32 = "U32", float32 = "F32"
+        case int64 = "I64", uint64 = "U64", float64 = "F64", complex64 = "C64"
+
+        /// Bytes of an element.
+        public var size: Int {
+            switch self {
+            case .bool, .uint8, .int8, .float8e5m2, .float8e4m3, .float8e8m0: 1
+            case .int16, .uint16, .float16, .bfloat16: 2
+            case .int32, .uint32, .float32: 4
+            case .int64, .uint64, .float64, .complex64: 8
+            }
+        }
+    }
+
+    public struct TensorInfo: Sendable, Equatable {
+        public let dtype: DataType
+        /// Empty for a single number.
+        public let shape: [Int]
+        /// Bytes, counted from the start of the data.
+        public let range: Range<Int>
+    }
+
+    /// A longer header is refused before anything is allocated for it (the limit of the format's own library).
+    public static let largestHeader = 100_000_000
+
+    public let path: String
+    public let tensors: [String: TensorInfo]
+    public let metadata: [String: String]
+    private let file: InputFile
+    private let dataStart: Int
+
+    /// Opens a file and checks all of its header against its size.
+    ///
+    /// - Throws: `Failure(.noInput)` when there is no such file or it cannot be read; `Failure(.data)` when the header is cut, too
+    ///   long or not JSON, names something twice, has an unknown dtype or an impossible shape, or when the tensors' bytes are not
+    ///   those of their shapes, overlap, leave holes, or do not end with the file.
+    public init(path: String) throws {
+        let file = try InputFile(path: path)
+        guard file.size >= 8 else {
+            throw Failure(.data, "\(path): has \(file.size) bytes, a safetensors file has at least 8; it is cut or something else")
+        }
+        var littleEndian: UInt64 = 0
+        try withUnsafeMutableBytes(of: &littleEndian) { try file.read(into: $0, at: 0) }
+        let length = UInt64(littleEndian: littleEndian)
+        guard length <= UInt64(Self.largestHeader) else {
+            throw Failure(.data, "\(path): claims a header of \(length) bytes, at most \(Self.largestHeader) are allowed;"
+                + " it is no safetensors file")
+        }
+        guard length <= UInt64(file.size - 8) else {
+            throw Failure(.data, "\(path): claims a header of \(length) bytes, but only \(file.size - 8) follow; it is cut")
+        }
+        var bytes = [UInt8](repeating: 0, count: Int(length))
+        try bytes.withUnsafeMutableBytes { try file.read(into: $0, at: 8) }
+        let header = try SafetensorsHeader(bytes, path: path)
+        dataStart = 8 + Int(length)
+        metadata = header.metadata
+        tensors = try header.tensors(dataSize: file.size - dataStart)
+        self.path = path
+        self.file = file
+    }
+
+    // MARK: - Tensors
+
+    /// Copies an F32 tensor into `destination`, which has as many elements as `shape`.
+    ///
+    /// - Throws: `Failure(.data)` when there is no such tensor, or its dtype or shape is another, or the file has shrunk since.
+    public func floats(named name: String, shape: [Int], into destination: UnsafeMutableBufferPointer<Float>) throws {
+        let info = try tensor(name, .float32, shape)
+        precondition(destination.count * 4 == info.range.count, "\(name) of shape \(shape) does not fit \(destination.count) floats")
+        try read(info.range, into: UnsafeMutableRawBufferPointer(destination))
+    }
+
+    /// The elements of an F32 tensor, the last dimension running fastest; any shape will do when `shape` is nil.
+    ///
+    /// - Throws: as `floats(named:shape:into:)`.
+    public func floats(named name: String, shape: [Int]? = nil) throws -> [Float] {
+        try array(tensor(name, .float32, shape))
+    }
+
+    /// The elements of an F64 tensor, as `floats(named:shape:)`.
+    public func doubles(named name: String, shape: [Int]? = nil) throws -> [Double] {
+        try array(tensor(name, .float64, shape))
+    }
+
+    /// The elements of an I64 tensor, as `floats(named:shape:)`.
+    public func integers(named name: String, shape: [Int]? = nil) throws -> [Int64] {
+        try array(tensor(name, .int64, shape))
+    }
+
+    /// Copies a part of the data as it stands in the file.
+    ///
+    /// - Parameters:
+    ///   - range: bytes from the start of the data, as in `TensorInfo.range`.
+    ///   - destination: as many bytes as `range` has.
+    /// - Throws: `Failure(.data)` when the file has shrunk since it was opened.
+    public func read(_ range: Range<Int>, into destination: UnsafeMutableRawBufferPointer) throws {
+        precondition(range.count == destination.count, "\(range.count) bytes do not fit \(destination.count)")
+        try file.read(into: destination, at: dataStart + range.lowerBound)
+    }
+
+    private func tensor(_ name: String, _ dtype: DataType, _ shape: [Int]?) throws -> TensorInfo {
+        guard let info = tensors[name] else {
+            throw Failure(.data, "\(path): has no tensor \(quoted(name)); it is of another network or another kind")
+        }
+        guard info.dtype == dtype else {
+            throw Failure(.data, "\(path): tensor \(quoted(name)) is \(info.dtype.rawValue), expected \(dtype.rawValue)")
+        }
+        if let shape, shape != info.shape {
+            throw Failure(.data, "\(path): tensor \(quoted(name)) has shape \(info.shape), expected \(shape); it is of another network")
+        }
+        return info
+    }
+
+    private func array<Element: BitwiseCopyable>(_ info: TensorInfo) throws -> [Element] {
+        let count = info.range.count / MemoryLayout<Element>.stride
+        return try [Element](unsafeUninitializedCapacity: count) { buffer, initialized in
+            try read(info.range, into: UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(rebasing: buffer[..<count])))
+            initialized = count
+        }
+    }
+}
+
+extension SafetensorsHeader {
+    /// Holds every entry against its shape, the others and the size of the data.
+    fileprivate func tensors(dataSize: Int) throws -> [String: SafetensorsFile.TensorInfo] {
+        var result: [String: SafetensorsFile.TensorInfo] = [:]
+        var covered = 0
+        var last = "the header"
+        for entry in entries.sorted(by: { ($0.start, $0.end) < ($1.start, $1.end) }) {
+            let tensor = "\(path): tensor \(quoted(entry.name))"
+            let claimed = "data_offsets [\(entry.start), \(entry.end)]"
+            var bytes = entry.dtype.size
+            for dimension in entry.shape {
+                let (product, overflow) = bytes.multipliedReportingOverflow(by: dimension)
+                guard !overflow else { throw Failure(.data, "\(tensor) has shape \(brief(entry.shape)), more than any memory holds") }
+                bytes = product
+            }
+            guard entry.end >= entry.start, entry.end - entry.start == bytes else {
+                throw Failure(.data, "\(tensor) has \(claimed), expected \(bytes) bytes for"
+                    + " \(entry.dtype.rawValue) of shape \(brief(entry.shape))")
+            }
+            guard entry.end <= dataSize else {
+                throw Failure(.data, "\(tensor) has \(claimed), but the file has only \(dataSize) bytes of data; it is cut")
+            }
+            guard entry.start >= covered else { throw Failure(.data, "\(tensor) has \(claimed), which overlaps \(last)") }
+            guard entry.start == covered else {
+                throw Failure(.data, "\(tensor) has \(claimed), which leaves \(entry.start - covered) bytes unused after \(last)")
+            }
+            covered = entry.end
+            last = quoted(entry.name)
+            result[entry.name] = SafetensorsFile.TensorInfo(dtype: entry.dtype, shape: entry.shape, range: entry.start..<entry.end)
+        }
+        guard covered == dataSize else {
+            throw Failure(.data, "\(path): has \(dataSize) bytes of data, but its tensors take \(covered); the rest is unaccounted for")
+        }
+        return result
+    }
+
+    private func brief(_ shape: [Int]) -> String {
+        shape.count <= 8 ? "\(shape)" : "of \(shape.count) dimensions"
+    }
+}
+
+/// A regular file open for reading; closed with its owner.
+private struct InputFile: ~Copyable, Sendable {
+    let path: String
+    /// Bytes.
+    let size: Int
+    private let descriptor: Int32
+
+    init(path: String) throws {
+        // Without O_NONBLOCK, opening a named pipe would wait for a writer.
+        let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
+        guard descriptor >= 0 else { throw Failure(.noInput, "cannot read \(path): \(String(cString: strerror(errno)))") }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+            close(descriptor)
+            throw Failure(.noInput, "cannot read \(path): it is not a file")
+        }
+        self.path = path
+        size = Int(status.st_size)
+        self.descriptor = descriptor
+    }
+
+    deinit { close(descriptor) }
+
+    /// Fills `destination` from byte `offset` on.
+    func read(into destination: UnsafeMutableRawBufferPointer, at offset: Int) throws {
+        var done = 0
+        while done < destination.count {
+            let count = pread(descriptor, destination.baseAddress! + done, destination.count - done, off_t(offset + done))
+            if count < 0 && errno == EINTR { continue }
+            guard count >= 0 else { throw Failure(.noInput, "cannot read \(path): \(String(cString: strerror(errno)))") }
+            guard count > 0 else { throw Failure(.data, "\(path): has become shorter than its \(size) bytes while it was read") }
+            done += count
+        }
+    }
+}

@@ -1,0 +1,83 @@
+import FoundationEssentials
+import Kernels
+
+/// A network's weights as safetensors, in torchvision's names and shapes, so that PyTorch loads ours and we load theirs.
+public enum WeightsFile {
+    /// Writes parameters and running statistics; the configuration rides in the metadata key `config`.
+    ///
+    /// - Throws: `Failure(.unavailable)` when the system refuses; the file is whole or not there.
+    public static func write(_ network: DenseNet, to path: String) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        let configuration = String(decoding: try encoder.encode(network.configuration), as: UTF8.self)
+        try SafetensorsWriter.write(to: path, tensors: tensors(of: network), metadata: ["config": configuration, "format": "pt"])
+    }
+
+    /// Parameters and running statistics, under `prefix`; they borrow the network's buffers.
+    public static func tensors(of network: DenseNet, prefix: String = "") -> [NamedTensor] {
+        network.table.learnt.map { named(prefix, $0, in: network.parameters) }
+            + network.table.statistics.map { named(prefix, $0, in: network.statistics) }
+    }
+
+    private static func named(_ prefix: String, _ parameter: Parameter, in buffer: UnsafeMutableBufferPointer<Float>) -> NamedTensor {
+        NamedTensor(
+            name: prefix + parameter.name, shape: parameter.shape,
+            values: UnsafeBufferPointer(rebasing: UnsafeBufferPointer(buffer)[parameter.range]))
+    }
+
+    /// The configuration that a weights file carries; nil where it carries none.
+    ///
+    /// - Throws: `Failure(.data)` when it carries one that cannot be understood.
+    public static func configuration(in file: SafetensorsFile) throws -> DenseNetConfiguration? {
+        guard let text = file.metadata["config"] else { return nil }
+        do { return try JSONDecoder().decode(DenseNetConfiguration.self, from: Data(text.utf8)) } catch {
+            throw Failure(.data, "\(file.path): the metadata key 'config' is not a network's configuration; remove it or name the model")
+        }
+    }
+
+    /// Reads a network's weights from a file that has those and nothing else.
+    ///
+    /// Accepts what PyTorch programs have written: a prefix `module.`, the older names `norm.1.weight` for `norm1.weight`, and
+    /// `num_batches_tracked`, which is ignored.
+    ///
+    /// - Throws: `Failure(.data)` on a missing, extra or misshapen tensor, naming it; the network's numbers are undefined then.
+    public static func load(_ path: String, into network: DenseNet) throws {
+        try read(from: SafetensorsFile(path: path), prefix: "", into: network, refusesOthers: true)
+    }
+
+    /// Reads the tensors under `prefix`; others are left alone unless `refusesOthers`.
+    public static func read(
+        from file: SafetensorsFile, prefix: String, into network: DenseNet, refusesOthers: Bool = false
+    ) throws {
+        var names: [String: String] = [:]
+        for name in file.tensors.keys.sorted() where name.hasPrefix(prefix) {
+            let modern = modernName(String(name.dropFirst(prefix.count)))
+            guard !modern.hasSuffix(".num_batches_tracked") else { continue }
+            if let other = names.updateValue(name, forKey: modern) {
+                throw Failure(.data, "\(file.path): '\(other)' and '\(name)' are the same tensor by two names; remove one")
+            }
+        }
+        func read(_ parameters: [Parameter], into buffer: UnsafeMutableBufferPointer<Float>) throws {
+            for parameter in parameters {
+                let name = names.removeValue(forKey: parameter.name) ?? prefix + parameter.name
+                try file.floats(
+                    named: name, shape: parameter.shape, into: UnsafeMutableBufferPointer(rebasing: buffer[parameter.range]))
+            }
+        }
+        try read(network.table.learnt, into: network.parameters)
+        try read(network.table.statistics, into: network.statistics)
+        if refusesOthers, let extra = names.values.min() {
+            throw Failure(.data, "\(file.path): has the tensor '\(extra)', which this network has not; it is of another network")
+        }
+    }
+
+    /// torchvision's present name of a tensor.
+    private static func modernName(_ name: String) -> String {
+        var name = name
+        if name.hasPrefix("module.") { name.removeFirst(7) }
+        for kind in ["norm", "conv"] {
+            for number in ["1", "2"] { name = name.replacing(".\(kind).\(number).", with: ".\(kind)\(number).") }
+        }
+        return name
+    }
+}

@@ -1,0 +1,82 @@
+import Kernels
+internal import COpenMPI
+
+/// Sums one flat gradient buffer over all ranks while backward still fills it (as PyTorch's DistributedDataParallel does: Li et al.,
+/// "PyTorch Distributed", VLDB 2020, section 3.2.3).
+///
+/// Backward fills the buffer front to back and says how far it is; each bucket, a consecutive run of the buffer, starts its in-place
+/// `MPI_Iallreduce` as soon as it is full. A bucket that has been started belongs to MPI until `finish` returns. The table of requests
+/// is allocated once; a step allocates nothing here. In a world of one no MPI call is made and the gradients stay as they are.
+///
+/// The buffer must not be freed after an error that leaves buckets under way, unless the rank then aborts.
+public final class GradientAllReduce {
+    /// Seconds spent in `finish` so far: communication that backward did not hide.
+    public private(set) var waitSeconds = 0.0
+
+    private let communicator: Communicator
+    private let gradients: UnsafeMutableBufferPointer<Float>
+    private let bucketElements: Int
+    private let bucketCount: Int
+    private let requests: UnsafeMutablePointer<MPI_Request?>
+    private var readyElements = 0
+    private var startedBuckets = 0
+
+    /// - Parameters:
+    ///   - gradients: the flat buffer, of the same size on all ranks; it must outlive this object.
+    ///   - bucketElements: elements a bucket, the same on all ranks; the last bucket may be smaller.
+    /// - Precondition: `1 ≤ bucketElements ≤ Int32.max`.
+    public init(communicator: Communicator, gradients: UnsafeMutableBufferPointer<Float>, bucketElements: Int) {
+        precondition(bucketElements >= 1 && bucketElements <= Int(Int32.max), "no bucket has \(bucketElements) elements")
+        self.communicator = communicator
+        self.gradients = gradients
+        self.bucketElements = bucketElements
+        bucketCount = (gradients.count + bucketElements - 1) / bucketElements
+        requests = .allocate(capacity: bucketCount)
+        requests.initialize(repeating: cmpi_request_null(), count: bucketCount)
+    }
+
+    deinit { requests.deallocate() }
+
+    /// Collective in its effect: says that `gradients[0 ..< offset]` are final and starts the buckets that end by then.
+    ///
+    /// Does not block. Each call also moves on the buckets under way: Open MPI works on them only while it is called. Ranks may
+    /// report different offsets at different times, since buckets start in the same order everywhere.
+    ///
+    /// - Precondition: `offset` lies within the buffer and not before that of an earlier call of the same step.
+    /// - Throws: `.unavailable` if MPI reports an error.
+    public func ready(upTo offset: Int) throws {
+        precondition(offset >= readyElements && offset <= gradients.count,
+                     "gradients ready up to \(offset) after \(readyElements) of \(gradients.count)")
+        readyElements = offset
+        guard communicator.size > 1 else { return }
+        try start(upTo: offset == gradients.count ? bucketCount : offset / bucketElements)
+        guard startedBuckets > 0 else { return }
+        var allDone: Int32 = 0
+        try checked("MPI_Testall", MPI_Testall(Int32(startedBuckets), requests, &allDone, cmpi_statuses_ignore()))
+    }
+
+    /// Collective: takes all gradients as final, waits until every bucket is summed, and is ready for the next step.
+    ///
+    /// - Throws: `.unavailable` if MPI reports an error.
+    public func finish() throws {
+        if communicator.size > 1 {
+            let begin = monotonicSeconds()
+            try start(upTo: bucketCount)
+            try checked("MPI_Waitall", MPI_Waitall(Int32(bucketCount), requests, cmpi_statuses_ignore()))
+            waitSeconds += monotonicSeconds() - begin
+        }
+        readyElements = 0
+        startedBuckets = 0
+    }
+
+    private func start(upTo end: Int) throws {
+        while startedBuckets < end {
+            let first = startedBuckets * bucketElements
+            let count = min(bucketElements, gradients.count - first)
+            try checked("MPI_Iallreduce", MPI_Iallreduce(
+                cmpi_in_place(), gradients.baseAddress! + first, Int32(count), Float.datatype, cmpi_sum(),
+                communicator.handle, requests + startedBuckets))
+            startedBuckets += 1
+        }
+    }
+}

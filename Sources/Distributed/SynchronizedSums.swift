@@ -1,0 +1,24 @@
+/// Sums over all ranks, in float64, of the small vectors that the layers ask for in the middle of a step.
+public final class SynchronizedSums {
+    /// How often `sum` has been called, in a world of one as well.
+    public private(set) var calls = 0
+    /// Seconds spent in `sum` so far, waiting for slower ranks included.
+    public private(set) var seconds = 0.0
+
+    private let communicator: Communicator
+
+    public init(communicator: Communicator) {
+        self.communicator = communicator
+    }
+
+    /// Collective: replaces each value by its sum over all ranks (`MPI_Allreduce`). All ranks get the same bits.
+    ///
+    /// - Throws: `.unavailable` if MPI reports an error.
+    public func sum(_ values: UnsafeMutableBufferPointer<Double>) throws {
+        calls += 1
+        guard communicator.size > 1 else { return }
+        let begin = monotonicSeconds()
+        try communicator.allReduceSum(values)
+        seconds += monotonicSeconds() - begin
+    }
+}

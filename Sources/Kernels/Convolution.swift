@@ -1,0 +1,113 @@
+import CKernels
+
+/// The weights of a convolution in the order in which the register tiles read them, packed anew each step from the flat buffer.
+public struct PackedWeights {
+    public let taps: Int
+    public let outputs: Int
+    public let inputs: Int
+    private let buffer: AlignedBuffer<Float>
+
+    /// Space for a product of `taps` × `outputs` × `inputs` weights in a buffer that others may share.
+    ///
+    /// - Precondition: the buffer has at least `taps · outputs · inputs` floats.
+    public init(taps: Int, outputs: Int, inputs: Int, in buffer: AlignedBuffer<Float>) {
+        precondition(buffer.count >= taps * outputs * inputs, "the weights do not fit their buffer")
+        self.taps = taps
+        self.outputs = outputs
+        self.inputs = inputs
+        self.buffer = buffer
+    }
+
+    /// Packs weights of shape [outputs][inputs][taps] for the forward product.
+    public func packForward(_ weights: UnsafePointer<Float>) {
+        ck_pack_weights(weights, 1, inputs * taps, taps, taps, outputs, inputs, 0, buffer.pointer)
+    }
+
+    /// Packs weights of shape [inputs][outputs][taps] (the forward's outputs are the inputs here) for the product that carries the
+    /// gradient back: transposed, with the taps in reverse.
+    public func packBackward(_ weights: UnsafePointer<Float>) {
+        ck_pack_weights(weights, 1, taps, outputs * taps, taps, outputs, inputs, 1, buffer.pointer)
+    }
+
+    /// output[o][lane] = Σ over taps t and inputs i of weight[o][i][t] · input[i·stride + offset(t) + lane].
+    ///
+    /// - Parameters:
+    ///   - input: shape [inputs][stride], readable at each of `tapOffsets`.
+    ///   - output: shape [outputs][outputStride]; must not overlap the input.
+    ///   - lanes: a multiple of 16.
+    ///   - next: memory that is read after this call, prefetched meanwhile; `nextCount` floats.
+    @inline(__always)
+    public func convolve(
+        _ input: UnsafePointer<Float>, stride: Int, tapOffsets: UnsafePointer<Int>, lanes: Int,
+        into output: UnsafeMutablePointer<Float>, outputStride: Int, next: UnsafePointer<Float>? = nil, nextCount: Int = 0
+    ) {
+        ck_convolve(
+            input, stride, tapOffsets, taps, buffer.pointer, inputs, outputs, lanes, output, outputStride, next, nextCount)
+    }
+}
+
+/// A row of images with `interleave` zero lanes on each side and a row of zeros above and below: what a 3×3 convolution reads.
+///
+/// Shape [height + 2][channels][lanes + 2·interleave]. The tap (y, x) of an output row is a shift by y rows and x·interleave lanes.
+public struct PaddedGroup {
+    public let channels: Int
+    public let layout: PanelLayout
+    private let buffer: AlignedBuffer<Float>
+
+    public init(channels: Int, layout: PanelLayout, in buffer: AlignedBuffer<Float>) {
+        precondition(buffer.count >= Self.count(channels: channels, layout: layout), "the group does not fit its buffer")
+        self.channels = channels
+        self.layout = layout
+        self.buffer = buffer
+    }
+
+    public static func count(channels: Int, layout: PanelLayout) -> Int {
+        (layout.height + 2) * channels * (layout.lanes + 2 * layout.interleave)
+    }
+
+    /// The distance between two channels.
+    public var stride: Int { layout.lanes + 2 * layout.interleave }
+
+    /// The distance between two rows.
+    public var rowStride: Int { channels * stride }
+
+    /// Sets all to zero: the borders are never written afterwards.
+    public func clear() {
+        buffer[0..<Self.count(channels: channels, layout: layout)].update(repeating: 0)
+    }
+
+    /// Where row `y` of the images goes: shape [channels][stride].
+    public func interior(_ y: Int) -> UnsafeMutablePointer<Float> { buffer.pointer + (y + 1) * rowStride + layout.interleave }
+
+    /// Where the tap at row `tapY`, column `tapX` (0...2) of output row `y` starts.
+    public func tap(_ tapY: Int, _ tapX: Int, row y: Int) -> UnsafeMutablePointer<Float> {
+        buffer.pointer + (y + tapY) * rowStride + tapX * layout.interleave
+    }
+
+    /// The offsets of the nine taps from `tap(0, 0, row: y)`, the same for every row.
+    public func writeTapOffsets(to offsets: UnsafeMutablePointer<Int>) {
+        for tap in 0..<9 { offsets[tap] = tap / 3 * rowStride + tap % 3 * layout.interleave }
+    }
+}
+
+/// transposed[lane][c] = panel[c][lane] for a panel of `channels` rows, `stride` apart; channels up to the next multiple of 16 are zero.
+@inline(__always)
+public func transposePanel(
+    _ panel: UnsafePointer<Float>, stride: Int, channels: Int, lanes: Int, into transposed: UnsafeMutablePointer<Float>
+) {
+    ck_transpose(panel, stride, channels, lanes, transposed, (channels + 15) / 16 * 16)
+}
+
+/// gradient[o][m] += Σ over rows and lanes of transposed[row][lane][m] · other[row][o][lane].
+///
+/// - Parameters:
+///   - transposed: shape [rows][lanes][width], `transposedRow` floats from row to row; `width` a multiple of 16.
+///   - other: shape [rows][others][lanes], channels `otherStride` apart and rows `otherRow` apart.
+///   - gradient: shape [others][width].
+@inline(__always)
+public func addWeightGradient(
+    transposed: UnsafePointer<Float>, width: Int, transposedRow: Int, other: UnsafePointer<Float>, otherStride: Int, otherRow: Int,
+    others: Int, lanes: Int, rows: Int, to gradient: UnsafeMutablePointer<Float>
+) {
+    ck_weight_gradient(transposed, width, transposedRow, other, otherStride, otherRow, others, lanes, rows, gradient)
+}

@@ -1,0 +1,54 @@
+import Glibc
+
+/// Random numbers that are a pure function of a key and a counter, so that every rank draws the same ones for the same sample.
+///
+/// The key is hashed from a purpose and any number of coordinates (seed, epoch, sample, …); the i-th number is a hash of key and i
+/// (SplitMix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014). Nothing is shared or stored:
+/// the order in which generators are made and used does not matter.
+public struct CounterRandom: RandomNumberGenerator, Sendable {
+    /// What the numbers are for; two purposes never share a stream.
+    public enum Purpose: UInt64, Sendable {
+        case weights = 1, shuffle, augmentation, dropout, synthetic
+    }
+
+    private var state: UInt64
+
+    public init(_ purpose: Purpose, _ coordinates: UInt64...) {
+        var key = Self.mix(purpose.rawValue &* 0x9E37_79B9_7F4A_7C15)
+        for coordinate in coordinates { key = Self.mix(key ^ Self.mix(coordinate &+ 0x9E37_79B9_7F4A_7C15)) }
+        state = key
+    }
+
+    private static func mix(_ value: UInt64) -> UInt64 {
+        var z = value
+        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+        return z ^ (z >> 31)
+    }
+
+    public mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        return Self.mix(state)
+    }
+
+    /// A number in `0 ..< 1`, one of 2²⁴ equally likely ones (each exact in `Float`).
+    public mutating func unit() -> Float { Float(next() >> 40) * 0x1p-24 }
+
+    /// A number between the two bounds.
+    public mutating func uniform(_ low: Float, _ high: Float) -> Float { low + (high - low) * unit() }
+
+    /// A number in `0 ..< bound`, each equally likely but for a bias below 2⁻³² (multiply and shift).
+    ///
+    /// - Precondition: `0 < bound ≤ 2³²`.
+    public mutating func below(_ bound: Int) -> Int {
+        precondition(bound > 0 && bound <= 1 << 32, "no number is below \(bound)")
+        return Int(((next() >> 32) &* UInt64(bound)) >> 32)
+    }
+
+    /// A number of the standard normal distribution (Box–Muller, in float64).
+    public mutating func normal() -> Double {
+        let u = (Double(next() >> 11) + 0.5) * 0x1p-53
+        let v = Double(next() >> 11) * 0x1p-53
+        return sqrt(-2 * log(u)) * cos(2 * .pi * v)
+    }
+}

@@ -1,0 +1,114 @@
+import CKernels
+
+/// Where the images of a group of one resolution have their place in the panels of another, which may put more of them side by side.
+public final class GroupPlaces {
+    private let source: Stage
+    private let target: PanelLayout
+    private let pointers: AlignedBuffer<UnsafeMutablePointer<Float>?>
+
+    public init(source: Stage, target: PanelLayout) {
+        self.source = source
+        self.target = target
+        pointers = AlignedBuffer(count: source.layout.interleave)
+    }
+
+    /// Points to each image's first lane in row `y` of the target's panels.
+    private func find(_ group: Int, _ y: Int, in panels: Panels) -> Int {
+        let count = source.images(in: group)
+        for n in 0..<count {
+            let image = group * source.layout.interleave + n
+            pointers.pointer[n] = panels.panel(image / target.interleave, y) + image % target.interleave
+        }
+        return count
+    }
+
+    /// Row `y` of the 2×2 average pool of max(0, affine(values)), for a group's images; an odd last row or column is left out.
+    ///
+    /// - Parameter scratch: a row of the source's lanes.
+    public func averagePool(
+        _ values: Panels, _ affine: ChannelAffine, group: Int, y: Int, into pooled: Panels, scratch: UnsafeMutablePointer<Float>
+    ) {
+        let count = find(group, y, in: pooled)
+        ck_average_pool(
+            values.panel(group, 2 * y), values.panel(group, 2 * y + 1), affine.channels, source.layout.lanes, affine.scale.pointer,
+            affine.shift.pointer, target.width, source.layout.interleave, count, pointers.pointer, target.lanes, target.interleave,
+            scratch)
+    }
+
+    /// The gradient of rows 2y and 2y + 1 of the pool's input, shape [channels][lanes of the source]; zero where the pool leaves out.
+    public func averagePoolBackward(_ gradient: Panels, group: Int, y: Int, into output: UnsafeMutablePointer<Float>) {
+        let isPooled = y < target.height
+        let count = isPooled ? find(group, y, in: gradient) : 0
+        ck_average_pool_backward(
+            pointers.pointer, target.lanes, target.interleave, gradient.channels, source.layout.lanes, target.width,
+            source.layout.interleave, count, output)
+    }
+}
+
+/// 3×3 max-pool with stride 2 and padding 1 of max(0, affine(values)): ResNet's and DenseNet's ImageNet stem.
+public struct MaxPool {
+    private let source: Stage
+    private let target: PanelLayout
+
+    public init(source: Stage, target: PanelLayout) {
+        self.source = source
+        self.target = target
+    }
+
+    /// Writes row `y` of the first `affine.channels` channels of the pooled panels, for every image of the group.
+    public func forward(_ values: Panels, _ affine: ChannelAffine, group: Int, y: Int, into pooled: Panels) {
+        withUnsafeTemporaryAllocation(of: UnsafePointer<Float>?.self, capacity: 3) { rows in
+            for r in 0..<3 { rows[r] = row(2 * y + r - 1).map { UnsafePointer(values.panel(group, $0)) } }
+            for n in 0..<source.images(in: group) {
+                let image = group * source.layout.interleave + n
+                ck_max_pool(
+                    rows.baseAddress, affine.channels, source.layout.lanes, source.layout.width, source.layout.interleave, n,
+                    affine.scale.pointer, affine.shift.pointer, target.width,
+                    pooled.panel(image / target.interleave, y) + image % target.interleave, target.lanes, target.interleave)
+            }
+        }
+    }
+
+    /// Adds row `y` of one target group's pooled gradient, a panel of shape [channels][lanes], to the values that were the largest.
+    public func backward(
+        _ gradient: UnsafePointer<Float>, targetGroup: Int, y: Int, _ values: Panels, _ affine: ChannelAffine, into gradients: Panels
+    ) {
+        withUnsafeTemporaryAllocation(of: UnsafePointer<Float>?.self, capacity: 3) { rows in
+            withUnsafeTemporaryAllocation(of: UnsafeMutablePointer<Float>?.self, capacity: 3) { gradientRows in
+                let first = targetGroup * target.interleave
+                for image in first..<min(first + target.interleave, source.images) {
+                    let group = image / source.layout.interleave
+                    for r in 0..<3 {
+                        rows[r] = row(2 * y + r - 1).map { UnsafePointer(values.panel(group, $0)) }
+                        gradientRows[r] = row(2 * y + r - 1).map { gradients.panel(group, $0) }
+                    }
+                    ck_max_pool_backward(
+                        rows.baseAddress, gradientRows.baseAddress, affine.channels, source.layout.lanes, source.layout.width,
+                        source.layout.interleave, image % source.layout.interleave, affine.scale.pointer, affine.shift.pointer,
+                        target.width, gradient + (image - first), target.lanes, target.interleave)
+                }
+            }
+        }
+    }
+
+    private func row(_ y: Int) -> Int? { y >= 0 && y < source.layout.height ? y : nil }
+}
+
+/// The input rows that a group's images show to a convolution with padding, as a panel of kernel·kernel·channels rows.
+///
+/// - Parameters:
+///   - images: the group's images, shape [count][channels][size][size].
+///   - patches: shape [channels·kernel·kernel][lanes], ordered as a weight [channels][kernel][kernel] is.
+public func writePatches(
+    of images: UnsafePointer<Float>, count: Int, channels: Int, size: Int, kernel: Int, stride: Int, y: Int, layout: PanelLayout,
+    into patches: UnsafeMutablePointer<Float>
+) {
+    ck_patches(
+        images, channels * size * size, count, channels, size, size, kernel, stride, kernel / 2, y, layout.width, layout.interleave,
+        layout.lanes, patches)
+}
+
+/// sums[c][lane] += max(0, affine(panel)): one row of a global average pool.
+public func addActivated(_ panel: UnsafePointer<Float>, _ affine: ChannelAffine, lanes: Int, to sums: UnsafeMutablePointer<Float>) {
+    ck_add_affine_relu(panel, affine.channels, lanes, affine.scale.pointer, affine.shift.pointer, sums)
+}

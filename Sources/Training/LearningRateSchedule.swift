@@ -1,0 +1,101 @@
+import Glibc
+import Kernels
+
+/// The learning rate of every step: a pure function of the step, so that a resumed run needs no state for it.
+public struct LearningRateSchedule: Codable, Equatable, Sendable {
+    public enum Shape: Codable, Equatable, Sendable {
+        case constant
+        /// Times `factor` from the start of epoch ⌊milestone·epochs⌋ + 1 on (epochs counted from 1), for each milestone
+        /// (Huang et al., "Densely Connected Convolutional Networks", section 4.2: 0.1 at 50 % and 75 % of the epochs).
+        case step(milestones: [Double], factor: Double)
+        /// Half a cosine from the full rate at the first step after the warm-up to 0 at the end
+        /// (Loshchilov, Hutter, "SGDR", 2017, without restarts).
+        case cosine
+        /// Up from 1/25 of the rate over 30 % of the steps and down to 1/250,000 of it, along cosines
+        /// (Smith, Topin, "Super-Convergence", 2018; the numbers are the defaults of PyTorch's `OneCycleLR`).
+        case oneCycle
+    }
+
+    public let shape: Shape
+    /// The highest rate.
+    public let learningRate: Double
+    /// Over so many epochs the rate climbs linearly with every step, from learningRate / (steps of these epochs) on.
+    public let warmUpEpochs: Int
+
+    public init(shape: Shape, learningRate: Double, warmUpEpochs: Int = 0) {
+        self.shape = shape
+        self.learningRate = learningRate
+        self.warmUpEpochs = warmUpEpochs
+    }
+
+    /// Reads the words of the command line.
+    ///
+    /// - Parameters:
+    ///   - schedule: `step`, `cosine`, `one-cycle` or `constant`.
+    ///   - milestones: fractions of the epochs, as `0.5,0.75` (which nil stands for); only with `step`.
+    /// - Throws: `Failure(.usage)` naming the option and the value found.
+    public init(schedule: String, milestones: String?, learningRate: Double, warmUpEpochs: Int) throws {
+        guard learningRate > 0, learningRate.isFinite else {
+            throw Failure(.usage, "--learning-rate is \(learningRate), expected a number above 0")
+        }
+        guard warmUpEpochs >= 0 else { throw Failure(.usage, "--warm-up is \(warmUpEpochs), expected 0 epochs or more") }
+        guard milestones == nil || schedule == "step" else {
+            throw Failure(.usage, "--milestones \(milestones!) means nothing to --schedule \(schedule), only to step")
+        }
+        switch schedule {
+        case "constant": shape = .constant
+        case "step": shape = .step(milestones: try Self.fractions(milestones ?? "0.5,0.75"), factor: 0.1)
+        case "cosine": shape = .cosine
+        case "one-cycle":
+            guard warmUpEpochs == 0 else { throw Failure(.usage, "--schedule one-cycle has a warm-up of its own; leave out --warm-up") }
+            shape = .oneCycle
+        default: throw Failure(.usage, "--schedule is \(schedule), expected step, cosine, one-cycle or constant")
+        }
+        self.learningRate = learningRate
+        self.warmUpEpochs = warmUpEpochs
+    }
+
+    private static func fractions(_ text: String) throws -> [Double] {
+        let fractions = text.split(separator: ",", omittingEmptySubsequences: false).map { Double($0) ?? .nan }
+        let ascending = zip(fractions, fractions.dropFirst()).allSatisfy { $0 < $1 }
+        guard ascending, fractions.allSatisfy({ $0 > 0 && $0 < 1 }) else {
+            throw Failure(.usage, "--milestones is \(text), expected ascending fractions of the epochs between 0 and 1, as 0.5,0.75")
+        }
+        return fractions
+    }
+
+    /// The rate of a step.
+    ///
+    /// - Parameters:
+    ///   - step: counted from 0 over all epochs; beyond the end the rate of the end stays.
+    ///   - stepsPerEpoch: at least 1.
+    ///   - epochs: of the whole run, at least 1.
+    public func rate(step: Int, stepsPerEpoch: Int, epochs: Int) -> Double {
+        precondition(step >= 0 && stepsPerEpoch >= 1 && epochs >= 1, "no rate for step \(step) of \(epochs) × \(stepsPerEpoch)")
+        let total = Double(epochs * stepsPerEpoch)
+        let warmUp = Double(warmUpEpochs) * Double(stepsPerEpoch)
+        let now = Double(step)
+        if now < warmUp { return learningRate * (now + 1) / warmUp }
+        switch shape {
+        case .constant:
+            return learningRate
+        case .step(let milestones, let factor):
+            // The small number holds products such as 0.29 · 100 = 28.999… to what was meant.
+            let passed = milestones.count { Double(step / stepsPerEpoch) >= ($0 * Double(epochs) + 1e-9).rounded(.down) }
+            return learningRate * pow(factor, Double(passed))
+        case .cosine:
+            return Self.cosine(from: learningRate, to: 0, (min(now, total) - warmUp) / max(total - warmUp, 1))
+        case .oneCycle:
+            let initial = learningRate / 25
+            let top = 0.3 * total - 1
+            return now <= top
+                ? Self.cosine(from: initial, to: learningRate, now / top)
+                : Self.cosine(from: learningRate, to: initial / 1e4, (min(now, total - 1) - top) / (total - 1 - top))
+        }
+    }
+
+    /// The point `progress` (0 to 1) of half a cosine wave between two rates.
+    private static func cosine(from start: Double, to end: Double, _ progress: Double) -> Double {
+        end + (start - end) / 2 * (1 + cos(.pi * progress))
+    }
+}

@@ -1,0 +1,115 @@
+import DenseNetModel
+import FoundationEssentials
+import Glibc
+import Kernels
+
+/// What one epoch came to. Numbers that are not finite are `null` in JSON and come back as not-a-number.
+public struct EpochMetrics: Codable, Sendable {
+    /// Counted from 1.
+    public var epoch: Int
+    /// Means over all images of the epoch, whatever the number of ranks; accuracies from 0 to 1.
+    public var trainLoss, trainAccuracy, testLoss, testAccuracy: Double
+    /// Training images of all ranks together, without the evaluation.
+    public var imagesPerSecond: Double
+    /// Of the epoch's last step.
+    public var learningRate: Double
+    /// How long the steps waited for their batches.
+    public var dataWaitSeconds: Double
+    public var epochSeconds: Double
+
+    enum CodingKeys: String, CodingKey {
+        case epoch, trainLoss = "train_loss", trainAccuracy = "train_accuracy", testLoss = "test_loss", testAccuracy = "test_accuracy"
+        case imagesPerSecond = "images_per_second", learningRate = "learning_rate", dataWaitSeconds = "data_wait_seconds"
+        case epochSeconds = "epoch_seconds"
+    }
+
+    public init(
+        epoch: Int, trainLoss: Double, trainAccuracy: Double, testLoss: Double, testAccuracy: Double, imagesPerSecond: Double,
+        learningRate: Double, dataWaitSeconds: Double, epochSeconds: Double
+    ) {
+        self.epoch = epoch
+        self.trainLoss = trainLoss
+        self.trainAccuracy = trainAccuracy
+        self.testLoss = testLoss
+        self.testAccuracy = testAccuracy
+        self.imagesPerSecond = imagesPerSecond
+        self.learningRate = learningRate
+        self.dataWaitSeconds = dataWaitSeconds
+        self.epochSeconds = epochSeconds
+    }
+
+    private static let numbers: [(CodingKeys, WritableKeyPath<EpochMetrics, Double> & Sendable)] = [
+        (.trainLoss, \.trainLoss), (.trainAccuracy, \.trainAccuracy), (.testLoss, \.testLoss), (.testAccuracy, \.testAccuracy),
+        (.imagesPerSecond, \.imagesPerSecond), (.learningRate, \.learningRate), (.dataWaitSeconds, \.dataWaitSeconds),
+        (.epochSeconds, \.epochSeconds),
+    ]
+
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        let nan = Double.nan
+        self.init(
+            epoch: try container.decode(Int.self, forKey: .epoch), trainLoss: nan, trainAccuracy: nan, testLoss: nan, testAccuracy: nan,
+            imagesPerSecond: nan, learningRate: nan, dataWaitSeconds: nan, epochSeconds: nan)
+        for (key, field) in Self.numbers { self[keyPath: field] = try container.decode(Double?.self, forKey: key) ?? nan }
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(epoch, forKey: .epoch)
+        for (key, field) in Self.numbers {
+            let value = self[keyPath: field]
+            try container.encode(value.isFinite ? value : nil, forKey: key)
+        }
+    }
+}
+
+/// The log of a run's epochs: a JSON object a line, in the order of the epochs. Rank zero alone has one.
+public struct MetricsLog: Sendable {
+    public let path: String
+
+    public init(path: String) { self.path = path }
+
+    /// Adds a line and waits until it is on the disk.
+    ///
+    /// - Throws: `Failure(.unavailable)` when the system refuses; the log is as before then.
+    public func append(_ metrics: EpochMetrics) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .sortedKeys
+        let line = Array(try encoder.encode(metrics)) + [UInt8(ascii: "\n")]
+        let descriptor = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o666)
+        guard descriptor >= 0 else { throw Failure.system("cannot write", path) }
+        defer { close(descriptor) }
+        let before = lseek(descriptor, 0, SEEK_END)
+        let written = write(descriptor, line, line.count)
+        guard written == line.count, fsync(descriptor) == 0 else {
+            // A disk that fills up takes a part of the line and says nothing.
+            let code = written >= 0 && written < line.count ? ENOSPC : errno
+            _ = ftruncate(descriptor, before)
+            throw Failure.system("cannot write", path, code: code)
+        }
+    }
+
+    /// Drops what a resumed run will write again: the lines of later epochs, and a last line that was cut by the end of the process.
+    ///
+    /// A log that does not exist is left so.
+    ///
+    /// - Throws: `Failure(.noInput)` when the log cannot be read, `Failure(.data)` for a line within it that is no epoch's,
+    ///   `Failure(.unavailable)` when the system refuses the new one; the log is as before then.
+    public func truncate(keepingEpochsUpTo last: Int) throws {
+        guard access(path, F_OK) == 0 else { return }
+        let text: Data
+        do { text = try Data(contentsOf: URL(filePath: path)) } catch { throw Failure(.noInput, "cannot read \(path)") }
+        let lines = text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+        var kept: [UInt8] = []
+        for (number, line) in lines.enumerated() {
+            guard let metrics = try? JSONDecoder().decode(EpochMetrics.self, from: line) else {
+                // What follows the last line feed is nothing, or a cut line.
+                if number == lines.count - 1 { continue }
+                throw Failure(.data, "\(path): line \(number + 1) is no epoch's metrics; mend or remove it")
+            }
+            if metrics.epoch <= last { kept += line + [UInt8(ascii: "\n")] }
+        }
+        guard !kept.elementsEqual(text) else { return }
+        try AtomicFile.write(path) { output in try kept.withUnsafeBytes { try output.write($0) } }
+    }
+}

@@ -1,0 +1,53 @@
+import DataParallel
+import DenseNetModel
+import ImageData
+import Kernels
+
+extension SynchronizedSums: GlobalSums {}
+
+/// A network with all that moves its weights, on every rank: one step from a batch to new weights.
+///
+/// All memory is allocated by `init`; a step allocates nothing.
+final class TrainingStep {
+    let network: DenseNet
+    let optimizer: Optimizer
+    let sums: SynchronizedSums
+    let allReduce: GradientAllReduce
+    private let labelSmoothing: Double
+    private let seed: UInt64
+
+    /// Elements of a gradient bucket: 256 KiB, so that the first buckets of a small network are on their way early in backward.
+    private static let bucketElements = 65_536
+
+    init(
+        _ network: DenseNet, optimizer: OptimizerConfiguration, labelSmoothing: Double, seed: UInt64, communicator: Communicator
+    ) {
+        self.network = network
+        self.optimizer = Optimizer(optimizer, of: network)
+        self.labelSmoothing = labelSmoothing
+        self.seed = seed
+        sums = SynchronizedSums(communicator: communicator)
+        allReduce = GradientAllReduce(
+            communicator: communicator, gradients: network.gradients, bucketElements: Self.bucketElements)
+    }
+
+    /// Trains on this rank's part of a global batch. Collective.
+    ///
+    /// - Returns: this rank's loss and hits, before the weights moved.
+    func callAsFunction(_ batch: Batch, rate: Double) throws -> BatchResult {
+        let result = try gradients(of: batch)
+        optimizer.step(rate: rate, globalCount: batch.globalCount)
+        return result
+    }
+
+    /// Leaves in the network the gradient of the summed loss of the whole global batch, the same on all ranks. Collective.
+    func gradients(of batch: Batch) throws -> BatchResult {
+        try network.forward(
+            batch.images, count: batch.count, globalCount: batch.globalCount, training: true,
+            dropout: (seed, batch.epoch, batch.sampleIndices), sums: sums)
+        let result = network.loss(batch.labels, labelSmoothing: labelSmoothing)
+        try network.backward(batch.images) { try allReduce.ready(upTo: $0) }
+        try allReduce.finish()
+        return result
+    }
+}
