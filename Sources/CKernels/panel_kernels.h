@@ -36,8 +36,11 @@ void CK(ck_pack_weights)(const float *source, long tap_stride, long output_strid
     }
 }
 
-/// One tile: `vectors`·16 lanes by `outputs` outputs, summed over taps and inputs in registers. Brings `lines` cache lines of `next`
-/// nearer while it computes.
+/// A tile's sums over the inputs of a tap go to the output before the next tap's begin where there are at least so many: sums of
+/// sums lose fewer digits than one long sum, and this often they cost next to nothing.
+#define LONG_SUM 7
+
+/// One tile: `vectors`·16 lanes by `outputs` outputs, summed in registers. Prefetches `next` a step at a time meanwhile.
 INLINE void convolve_tile(const int vectors, const int outputs, const float *input, long input_stride, const long *tap_offsets,
                           long taps, const float *packed, long inputs, float *output, long output_stride, const char *next,
                           long next_step) {
@@ -57,9 +60,14 @@ INLINE void convolve_tile(const int vectors, const int outputs, const float *inp
             }
             packed += outputs;
         }
+        if (inputs < LONG_SUM && tap + 1 < taps) continue;
+        int isFirst = inputs < LONG_SUM || tap == 0;
+        UNROLL for (int o = 0; o < outputs; o++) UNROLL for (int v = 0; v < vectors; v++) {
+            float *to = output + o * output_stride + 16 * v;
+            store(to, isFirst ? sums[o][v] : load(to) + sums[o][v]);
+            sums[o][v] = (v16){0};
+        }
     }
-    UNROLL for (int o = 0; o < outputs; o++) UNROLL for (int v = 0; v < vectors; v++)
-        store(output + o * output_stride + 16 * v, sums[o][v]);
 }
 
 /// output[o][lane] = Σ over taps and inputs of input[tap offset + i·stride + lane] · weight[tap][o][i].
@@ -108,8 +116,7 @@ void CK(ck_convolve)(const float *input, long input_stride, const long *tap_offs
 INLINE void weight_gradient_tile(const int vectors, const int others, const float *transposed, long width, long transposed_row,
                                  const float *other, long other_stride, long other_row, long lanes, long rows, float *gradient) {
     v16 sums[TILE_OUTPUTS][3];
-    UNROLL for (int o = 0; o < others; o++) UNROLL for (int v = 0; v < vectors; v++)
-        sums[o][v] = load(gradient + o * width + 16 * v);
+    UNROLL for (int o = 0; o < others; o++) UNROLL for (int v = 0; v < vectors; v++) sums[o][v] = (v16){0};
     for (long row = 0; row < rows; row++) {
         const float *t = transposed + row * transposed_row, *b = other + row * other_row;
         for (long lane = 0; lane < lanes; lane++) {
@@ -122,8 +129,11 @@ INLINE void weight_gradient_tile(const int vectors, const int others, const floa
             }
         }
     }
-    UNROLL for (int o = 0; o < others; o++) UNROLL for (int v = 0; v < vectors; v++)
-        store(gradient + o * width + 16 * v, sums[o][v]);
+    // Summed from zero and added at the end: sums of sums lose fewer digits than one long sum.
+    UNROLL for (int o = 0; o < others; o++) UNROLL for (int v = 0; v < vectors; v++) {
+        float *to = gradient + o * width + 16 * v;
+        store(to, load(to) + sums[o][v]);
+    }
 }
 
 /// gradient[o][m] += Σ over rows and lanes of transposed[row][lane][m] · other[row][o][lane], for m in 0..<width (a multiple of 16).
@@ -208,19 +218,34 @@ void CK(ck_affine_relu)(const float *input, long channels, long lanes, long live
     }
 }
 
-/// Adds each channel's values and squares to 16 partial sums; with a mask (1 or 0 a lane) first sets the masked lanes to zero.
-void CK(ck_sums)(float *panel, long channels, long lanes, const float *mask, float *sums, float *squares) {
+typedef double d8 __attribute__((vector_size(64), aligned(8)));
+typedef float v8 __attribute__((vector_size(32), aligned(4)));
+
+/// Adds each channel's values and squares to 8 partial sums in float64; with a mask (1 or 0 a lane) first sets the masked lanes to zero.
+///
+/// In float64 because the variance is a difference, E[x²] − E[x]², that float32 would leave few digits of.
+void CK(ck_sums)(float *panel, long channels, long lanes, const float *mask, double *sums, double *squares) {
     for (long c = 0; c < channels; c++) {
         float *y = panel + c * lanes;
-        v16 s = load(sums + 16 * c), q = load(squares + 16 * c);
-        for (long i = 0; i < lanes; i += 16) {
-            v16 v = load(y + i);
-            if (mask) store(y + i, v = v * load(mask + i));
-            s += v;
-            q += v * v;
+        d8 s = *(d8 *)(sums + 8 * c), q = *(d8 *)(squares + 8 * c);
+        for (long i = 0; i < lanes; i += 8) {
+            v8 v = *(v8 *)(y + i);
+            if (mask) *(v8 *)(y + i) = v = v * *(const v8 *)(mask + i);
+            d8 d = __builtin_convertvector(v, d8);
+            s += d;
+            q += d * d;
         }
-        store(sums + 16 * c, s);
-        store(squares + 16 * c, q);
+        *(d8 *)(sums + 8 * c) = s;
+        *(d8 *)(squares + 8 * c) = q;
+    }
+}
+
+/// Adds 8 partial sums a channel to its total and sets them to zero.
+void CK(ck_flush_doubles)(double *sums, long channels, double *totals) {
+    for (long c = 0; c < channels; c++) {
+        double total = 0;
+        for (int i = 0; i < 8; i++) total += sums[8 * c + i], sums[8 * c + i] = 0;
+        totals[c] += total;
     }
 }
 

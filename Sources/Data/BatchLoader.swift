@@ -35,10 +35,10 @@ public struct Batch {
     }
 }
 
-/// Hands out one rank's batches, step after step, epoch after epoch, without end; threads of its own prepare the next one meanwhile.
+/// Hands out one rank's batches, step after step, epoch after epoch, without end; its threads prepare the next one meanwhile.
 ///
-/// There are two buffers: one is the caller's, one is being filled. A batch is a pure function of images, sampler, rank, augmentation,
-/// normalisation, seed, epoch and step, whatever the number of threads. One thread at a time may call the loader.
+/// There are two buffers: one is the caller's, one is being filled. A batch is a pure function of images, sampler, rank,
+/// augmentation, normalisation, seed, epoch and step, whatever the number of threads. One thread at a time may call the loader.
 public final class BatchLoader {
     /// Seconds that `next()` has waited for batches so far; the very first batch counts.
     public private(set) var waitSeconds = 0.0
@@ -54,8 +54,8 @@ public final class BatchLoader {
     ///   - startEpoch: the epoch of the first batch, counted from 1.
     ///   - startStep: the step of the first batch; `stepsPerEpoch` means the start of the next epoch.
     ///   - threads: how many threads share the work on a batch.
-    /// - Throws: `Failure(.usage)` for a start that does not exist or no thread, `.data` if the normalisation is for images of another size,
-    ///   `.unavailable` if a thread cannot be started.
+    /// - Throws: `Failure(.usage)` for a start that does not exist or no thread, `.data` if the normalisation is for images of
+    ///   another size, `.unavailable` if a thread cannot be started.
     public init(
         images: ImageSet, sampler: Sampler, rank: Int, augmentation: Augmentation, normalization: Normalization, seed: UInt64,
         startEpoch: Int = 1, startStep: Int = 0, threads: Int = 1
@@ -167,8 +167,8 @@ private struct BatchBuffer {
 
 /// What the loader and its threads share.
 ///
-/// At any time at most one batch is in preparation: the loader signals every thread to begin it and collects a signal from each when
-/// done. The semaphores order all accesses to the buffers, hence `@unchecked Sendable`.
+/// At any time at most one batch is in preparation: the loader signals every thread to begin it and collects a signal from each
+/// when done. The semaphores order all accesses to the buffers, hence `@unchecked Sendable`.
 private final class BatchWork: @unchecked Sendable {
     let images: ImageSet
     let sampler: Sampler

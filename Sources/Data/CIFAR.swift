@@ -85,9 +85,8 @@ public enum CIFAR {
                     + "\(variants.map(\.folder).joined(separator: " or ")) inside; README.md says where to get the binary version")
         }
         guard found.count == 1 else {
-            throw Failure(
-                .usage, "\(path): more than one data set (\(found.map { "\($0.0.title) in \($0.folder)" }.joined(separator: ", "))); "
-                    + "name the folder of the one to use")
+            let list = found.map { "\($0.0.title) in \($0.folder)" }.joined(separator: ", ")
+            throw Failure(.usage, "\(path): more than one data set (\(list)); name the folder of the one to use")
         }
         return first
     }

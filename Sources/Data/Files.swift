@@ -48,35 +48,3 @@ enum PathKind {
         }
     }
 }
-
-/// Writes a file under a temporary name in the same folder, then renames it: a reader sees all of it or nothing.
-///
-/// - Parameter produce: calls its argument with one run of bytes after the other.
-/// - Throws: `Failure(.unavailable)` with the path and the system's words; the temporary file is gone then.
-func writeWhole(_ path: String, produce: ((UnsafeRawBufferPointer) throws -> Void) throws -> Void) throws {
-    let temporary = "\(path).\(getpid()).tmp"
-    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
-    guard descriptor >= 0 else { throw Failure(.unavailable, "\(temporary): cannot be created: \(systemError())") }
-    var isOpen = true
-    do {
-        try produce { run in
-            var rest = run[...]
-            while !rest.isEmpty {
-                let written = write(descriptor, UnsafeRawBufferPointer(rebasing: rest).baseAddress, rest.count)
-                if written < 0 && errno == EINTR { continue }
-                guard written > 0 else { throw Failure(.unavailable, "\(temporary): cannot be written: \(systemError())") }
-                rest = rest.dropFirst(written)
-            }
-        }
-        guard fsync(descriptor) == 0 else { throw Failure(.unavailable, "\(temporary): cannot be written: \(systemError())") }
-        isOpen = false
-        guard close(descriptor) == 0 else { throw Failure(.unavailable, "\(temporary): cannot be written: \(systemError())") }
-        guard rename(temporary, path) == 0 else {
-            throw Failure(.unavailable, "\(path): cannot be renamed from \(temporary): \(systemError())")
-        }
-    } catch {
-        if isOpen { close(descriptor) }
-        unlink(temporary)
-        throw error
-    }
-}

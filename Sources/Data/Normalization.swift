@@ -103,8 +103,9 @@ public struct Normalization: Sendable, Equatable, Codable {
     }
 
     private static func numbers(_ text: String, _ what: String) throws -> [Float] {
-        let numbers = text.split(separator: ",", omittingEmptySubsequences: false).compactMap { Float($0) }.filter(\.isFinite)
-        guard numbers.count == ImageSet.channels, text.split(separator: ",").count == ImageSet.channels else {
+        let words = text.split(separator: ",", omittingEmptySubsequences: false)
+        let numbers = words.compactMap { Float($0) }.filter(\.isFinite)
+        guard words.count == ImageSet.channels, numbers.count == words.count else {
             throw Failure(.usage, "\(what) '\(text)': expected three numbers, red,green,blue, in units of 0 to 1")
         }
         return numbers

@@ -2,9 +2,9 @@ import Kernels
 
 /// Which samples each rank reads at each step: a pure function of seed, epoch, step, rank and world size.
 ///
-/// An epoch is one random order of all samples, cut into global batches, the last of which may be smaller. A global batch is cut into
-/// one contiguous part a rank; sizes differ by at most one, larger parts first (8 over 3 ranks = 3 + 3 + 2). Thus the union over
-/// ranks is the same for every world size. In a small last batch some ranks may have no sample at all.
+/// An epoch is one random order of all samples, cut into global batches, the last of which may be smaller. A global batch is cut
+/// into one contiguous part a rank; sizes differ by at most one, larger parts first (8 over 3 ranks = 3 + 3 + 2). Thus the union
+/// over ranks is the same for every world size. In a small last batch some ranks may have no sample at all.
 public struct Sampler: Sendable {
     public let sampleCount: Int
     /// Samples a step, over all ranks.

@@ -1,12 +1,12 @@
 import Glibc
 import Kernels
 
-/// Pictures of ten classes that are easy for a convolutional network and hard for a linear classifier: a stand-in for CIFAR-10 where
-/// there is none.
+/// Pictures of ten classes that are easy for a convolutional network and hard for a linear classifier: a stand-in for CIFAR-10
+/// where there is none.
 ///
-/// A class is a shape or a texture. Place, size, angle, both colours, the background's gradient and the noise are random, and shape and
-/// background draw their colours from the same distribution: colour and brightness tell nothing of the class. All is a pure function of
-/// seed, split and sample index.
+/// A class is a shape or a texture. Place, size, angle, both colours, the background's gradient and the noise are random, and shape
+/// and background draw their colours from the same distribution: colour and brightness tell nothing of the class. (Softmax
+/// regression on the pixels of 20,000 pictures gets 24 % of 4,000 others right.) All is a pure function of seed, split and sample.
 public enum SyntheticImages {
     /// Training and test images never share random numbers.
     public enum Split: UInt64, Sendable {

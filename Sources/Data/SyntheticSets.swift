@@ -47,8 +47,8 @@ extension SyntheticImages {
             try writeRecords("\(folder)/\(name)", samples: share(part, of: files, in: train), seed, .train)
         }
         try writeRecords("\(folder)/\(CIFAR.testBatchFile)", samples: 0 ..< test, seed, .test)
-        try writeWhole("\(folder)/\(CIFAR.classNamesFile)") { write in
-            try Array(classNames.map { $0 + "\n" }.joined().utf8).withUnsafeBytes(write)
+        try AtomicFile.write("\(folder)/\(CIFAR.classNamesFile)") { output in
+            try Array(classNames.map { $0 + "\n" }.joined().utf8).withUnsafeBytes { try output.write($0) }
         }
     }
 
@@ -56,13 +56,13 @@ extension SyntheticImages {
         let recordBytes = 1 + ImageSet.channels * CIFAR.imageSize * CIFAR.imageSize
         let recordsAtOnce = 256
         let buffer = AlignedBuffer<UInt8>(count: recordsAtOnce * recordBytes)
-        try writeWhole(path) { write in
+        try AtomicFile.write(path) { output in
             for start in stride(from: samples.lowerBound, to: samples.upperBound, by: recordsAtOnce) {
                 let count = min(recordsAtOnce, samples.upperBound - start)
                 for i in 0 ..< count {
                     drawRecord(start + i, seed, split, CIFAR.imageSize, buffer.pointer + i * recordBytes)
                 }
-                try write(UnsafeRawBufferPointer(start: buffer.pointer, count: count * recordBytes))
+                try output.write(UnsafeRawBufferPointer(start: buffer.pointer, count: count * recordBytes))
             }
         }
     }

@@ -20,10 +20,16 @@ final class NetworkState {
 
     /// Writes a weight's gradient, shape [inputs][width] as the product of a convolution without taps leaves it, into the flat buffer.
     func writePointwiseGradient(of weight: Parameter, width: Int) {
+        (gradients.pointer + weight.offset).update(repeating: 0, count: weight.count)
+        addPointwiseGradient(of: weight, width: width)
+    }
+
+    /// Adds it to what is there.
+    func addPointwiseGradient(of weight: Parameter, width: Int) {
         let outputs = weight.shape[0], inputs = weight.count / outputs
         let from = workspace[.weightGradient].pointer, to = gradients.pointer + weight.offset
         for output in 0..<outputs {
-            for input in 0..<inputs { to[output * inputs + input] = from[input * width + output] }
+            for input in 0..<inputs { to[output * inputs + input] += from[input * width + output] }
         }
     }
 }

@@ -59,11 +59,11 @@ final class FeatureBlock {
         for c in 0..<sums.channels {
             let mean = sums.first[c] / pixels
             let variance = max(sums.second[c] / pixels - mean * mean, 0)
-            let inverse = 1 / sqrt(variance + normEpsilon)
+            let inverse = Float(1 / sqrt(variance + normEpsilon))
             self.mean.pointer[first + c] = mean
             self.variance.pointer[first + c] = variance
-            self.inverse.pointer[first + c] = Float(inverse)
-            offset.pointer[first + c] = Float(-mean * inverse)
+            self.inverse.pointer[first + c] = inverse
+            offset.pointer[first + c] = Float(-mean * Double(inverse))
         }
     }
 
@@ -92,7 +92,7 @@ final class FeatureBlock {
         let pixels = pixels(pass)
         for c in 0..<count {
             backward.set(
-                c, weight: 1, inverse: Double(inverse.pointer[first + c]), offset: Double(offset.pointer[first + c]),
+                c, weight: 1, mean: mean.pointer[first + c], inverse: 1 / sqrt(variance.pointer[first + c] + normEpsilon),
                 meanGradient: sums.first[c] / pixels, meanProduct: sums.second[c] / pixels)
         }
     }
@@ -183,11 +183,11 @@ final class OwnNorm {
         for c in 0..<channels {
             let mean = sums.first[c] / pixels
             let variance = max(sums.second[c] / pixels - mean * mean, 0)
-            let inverse = 1 / sqrt(variance + normEpsilon)
+            let inverse = Float(1 / sqrt(variance + normEpsilon))
             self.mean.pointer[c] = mean
             self.variance.pointer[c] = variance
-            self.inverse.pointer[c] = Float(inverse)
-            offset.pointer[c] = Float(-mean * inverse)
+            self.inverse.pointer[c] = inverse
+            offset.pointer[c] = Float(-mean * Double(inverse))
         }
         setAffine(affine, parameters, state, mean: mean.pointer, variance: variance.pointer)
         updateRunning(parameters, state, mean: mean.pointer, variance: variance.pointer, pixels: pixels)
@@ -208,22 +208,23 @@ final class OwnNorm {
         let weight = state.parameters.pointer + parameters.weight.offset
         for c in 0..<channels {
             backward.set(
-                c, weight: Double(weight[c]), inverse: Double(inverse.pointer[c]), offset: Double(offset.pointer[c]),
+                c, weight: Double(weight[c]), mean: mean.pointer[c], inverse: 1 / sqrt(variance.pointer[c] + normEpsilon),
                 meanGradient: sums.first[c] / pixels, meanProduct: sums.second[c] / pixels)
         }
     }
 }
 
-/// scale = γ/√(variance + ε), shift = β − scale·mean.
+/// scale = γ/√(variance + ε), shift = β − scale·mean, with the scale as float32 has it: its rounding then scales deviations from the
+/// mean, never the mean itself.
 private func setAffine(
     _ affine: ChannelAffine, _ parameters: NormParameters, _ state: NetworkState, mean: UnsafePointer<Double>,
     variance: UnsafePointer<Double>
 ) {
     let weight = state.parameters.pointer + parameters.weight.offset, bias = state.parameters.pointer + parameters.bias.offset
     for c in 0..<parameters.channels {
-        let scale = Double(weight[c]) / sqrt(variance[c] + normEpsilon)
-        affine.scale.pointer[c] = Float(scale)
-        affine.shift.pointer[c] = Float(Double(bias[c]) - scale * mean[c])
+        let scale = Float(Double(weight[c]) / sqrt(variance[c] + normEpsilon))
+        affine.scale.pointer[c] = scale
+        affine.shift.pointer[c] = Float(Double(bias[c]) - Double(scale) * mean[c])
     }
 }
 
@@ -232,9 +233,9 @@ private func setAffineFromRunning(_ affine: ChannelAffine, _ parameters: NormPar
     let mean = state.statistics.pointer + parameters.runningMean.offset
     let variance = state.statistics.pointer + parameters.runningVariance.offset
     for c in 0..<parameters.channels {
-        let scale = Double(weight[c]) / sqrt(Double(variance[c]) + normEpsilon)
-        affine.scale.pointer[c] = Float(scale)
-        affine.shift.pointer[c] = Float(Double(bias[c]) - scale * Double(mean[c]))
+        let scale = Float(Double(weight[c]) / sqrt(Double(variance[c]) + normEpsilon))
+        affine.scale.pointer[c] = scale
+        affine.shift.pointer[c] = Float(Double(bias[c]) - Double(scale) * Double(mean[c]))
     }
 }
 

@@ -37,14 +37,16 @@ final class StemConvolution {
     /// Writes the first channels of `output` for images of shape [count][3][size][size] and adds up their sums and squares.
     func forward(_ images: UnsafePointer<Float>, into output: Panels, sums: ChannelSums, _ pass: Pass) {
         let lanes = stage.layout.lanes
-        let packed = PackedWeights(taps: 1, outputs: outputs, inputs: inputs, in: state.workspace[.weights])
-        packed.packForward(state.parameters.pointer + weight.offset)
+        // The patches' rows are taken as taps, so that no sum is longer than one of them.
+        let packed = PackedWeights(taps: 3 * kernel, outputs: outputs, inputs: kernel, in: state.workspace[.weights])
+        packed.packPatches(state.parameters.pointer + weight.offset)
+        for row in 0..<3 * kernel { state.workspace.tapOffsets.pointer[row] = row * kernel * lanes }
         sums.clear()
         for group in 0..<stage.groups {
             for y in 0..<stage.layout.height {
                 let panel = output.panel(group, y)
                 packed.convolve(
-                    patches(images, group: group, y: y), stride: lanes, tapOffsets: state.workspace.noOffset.pointer, lanes: lanes,
+                    patches(images, group: group, y: y), stride: lanes, tapOffsets: state.workspace.tapOffsets.pointer, lanes: lanes,
                     into: panel, outputStride: lanes)
                 if pass.training { addSums(panel, lanes: lanes, mask: stage.mask(group), to: sums) }
             }
@@ -56,8 +58,10 @@ final class StemConvolution {
     func backward(_ images: UnsafePointer<Float>, gradients: Panels, values: Panels, _ closing: NormBackward) {
         let workspace = state.workspace, lanes = stage.layout.lanes, width = outputs.roundedToVector
         let gradient = workspace[.gradient].pointer, transposed = workspace[.transposed].pointer
-        workspace[.weightGradient][0..<inputs * width].update(repeating: 0)
+        (state.gradients.pointer + weight.offset).update(repeating: 0, count: weight.count)
         for group in 0..<stage.groups {
+            // The stem's gradient is a sum over more pixels than any other: a sum of the groups' sums loses fewer digits.
+            workspace[.weightGradient][0..<inputs * width].update(repeating: 0)
             for y in 0..<stage.layout.height {
                 closing.apply(
                     gradient: gradients.panel(group, y), values: values.panel(group, y), lanes: lanes, mask: stage.mask(group),
@@ -67,8 +71,8 @@ final class StemConvolution {
                     transposed: transposed, width: width, transposedRow: 0, other: patches(images, group: group, y: y),
                     otherStride: lanes, otherRow: 0, others: inputs, lanes: lanes, rows: 1, to: workspace[.weightGradient].pointer)
             }
+            state.addPointwiseGradient(of: weight, width: width)
         }
-        state.writePointwiseGradient(of: weight, width: width)
     }
 }
 

@@ -30,7 +30,7 @@ final class Workspace {
     /// Keys of the dropout, one a lane.
     private(set) var dropoutKeys = AlignedBuffer<UInt32>(count: 0)
     /// Offsets of nine taps, and of one.
-    let tapOffsets = AlignedBuffer<Int>(count: 9)
+    let tapOffsets = AlignedBuffer<Int>(count: 21)
     let noOffset = AlignedBuffer<Int>(count: 1)
 
     func reserve(_ purpose: Purpose, _ count: Int) { needs[purpose.rawValue] = max(needs[purpose.rawValue], count) }

@@ -1,12 +1,13 @@
 import Kernels
 internal import COpenMPI
 
-/// Sums one flat gradient buffer over all ranks while backward still fills it (as PyTorch's DistributedDataParallel does: Li et al.,
-/// "PyTorch Distributed", VLDB 2020, section 3.2.3).
+/// Sums one flat gradient buffer over all ranks while backward still fills it (as PyTorch's DistributedDataParallel does: Li et
+/// al., "PyTorch Distributed", VLDB 2020, section 3.2.3).
 ///
-/// Backward fills the buffer front to back and says how far it is; each bucket, a consecutive run of the buffer, starts its in-place
-/// `MPI_Iallreduce` as soon as it is full. A bucket that has been started belongs to MPI until `finish` returns. The table of requests
-/// is allocated once; a step allocates nothing here. In a world of one no MPI call is made and the gradients stay as they are.
+/// Backward fills the buffer front to back and says how far it is; each bucket, a consecutive run of the buffer, starts its
+/// in-place `MPI_Iallreduce` as soon as it is full. A bucket that has been started belongs to MPI until `finish` returns. The table
+/// of requests is allocated once; a step allocates nothing here. In a world of one no MPI call is made and the gradients stay as
+/// they are.
 ///
 /// The buffer must not be freed after an error that leaves buckets under way, unless the rank then aborts.
 public final class GradientAllReduce {

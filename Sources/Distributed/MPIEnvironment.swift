@@ -4,21 +4,22 @@ internal import COpenMPI
 
 /// The one place that initialises and finalises MPI.
 ///
-/// A scope rather than an owner with a `deinit`: the compiler may end an owner's life while the communicator is still used (Swift
-/// 6.3.1 does so before a `catch` that never returns), and to finalise MPI while other ranks still wait for this one is a hang.
+/// A scope rather than an owner with a `deinit`: an error that unwinds the stack would finalise MPI while other ranks still wait
+/// for this one, which hangs, and Swift 6.3.1 may end an owner's life before a `catch` with a path that never returns.
 public enum MPIEnvironment {
-    /// Collective: initialises MPI, runs `body` with all ranks of the job, finalises MPI. Once a process, on its main thread, which
-    /// makes all MPI calls (`MPI_THREAD_FUNNELED`). A process that no launcher started is a world of one.
+    /// Collective: initialises MPI, runs `body` with all ranks of the job, finalises MPI. Once a process, on its main thread,
+    /// which makes all MPI calls (`MPI_THREAD_FUNNELED`). A process that no launcher started is a world of one.
     ///
-    /// An error that `Communicator.agree` has thrown is known to all ranks; they all end in good order. After any other error of one
-    /// of several ranks the others could wait for it for ever; it ends them all at once with its exit code, and `run` does not return.
+    /// An error that `Communicator.agree` has thrown is known to all ranks; they all end in good order. After any other error of
+    /// one of several ranks the others could wait for it for ever; it ends them all at once with its exit code (`MPI_Abort`), and
+    /// `run` does not return.
     /// No rank begins to end before the error is reported, since mpirun kills the others when the first exits with a code.
     ///
     /// - Parameters:
     ///   - report: tells the user of a failure; called on rank zero if all ranks know of it, else on the rank that has it.
     ///   - body: neither the communicator nor anything made from it may leave it.
-    /// - Returns: the process's exit code: zero, or that of the error (`.unavailable` if MPI cannot be initialised or does not see the
-    ///   ranks that the launcher started; that of another MPI library starts worlds of one that know nothing of each other).
+    /// - Returns: the process's exit code: zero, or that of the error (`.unavailable` if MPI cannot be initialised or does not see
+    ///   the ranks that the launcher started; that of another MPI library starts worlds of one that know nothing of each other).
     public static func run(report: (Failure) -> Void, _ body: (Communicator) throws -> Void) -> Int32 {
         var exitCode: Int32 = 0
         do {
@@ -28,7 +29,7 @@ public enum MPIEnvironment {
             } catch {
                 let failure = Failure(wrapping: error)
                 let isAgreed = failure == world.agreedFailure
-                if world.rank == 0 || isAgreed == false { report(failure.from(rank: isAgreed ? 0 : world.rank)) }
+                if world.rank == 0 || !isAgreed { report(failure.from(rank: isAgreed ? 0 : world.rank)) }
                 guard isAgreed || world.size == 1 else { world.abort(failure.kind) }
                 exitCode = failure.kind.rawValue
             }

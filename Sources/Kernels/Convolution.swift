@@ -23,6 +23,11 @@ public struct PackedWeights {
         ck_pack_weights(weights, 1, inputs * taps, taps, taps, outputs, inputs, 0, buffer.pointer)
     }
 
+    /// Packs weights of shape [outputs][taps][inputs] for the forward product over patches.
+    public func packPatches(_ weights: UnsafePointer<Float>) {
+        ck_pack_weights(weights, inputs, inputs * taps, 1, taps, outputs, inputs, 0, buffer.pointer)
+    }
+
     /// Packs weights of shape [inputs][outputs][taps] (the forward's outputs are the inputs here) for the product that carries the
     /// gradient back: transposed, with the taps in reverse.
     public func packBackward(_ weights: UnsafePointer<Float>) {

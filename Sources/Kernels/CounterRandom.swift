@@ -2,7 +2,7 @@ import Glibc
 
 /// Random numbers that are a pure function of a key and a counter, so that every rank draws the same ones for the same sample.
 ///
-/// The key is hashed from a purpose and any number of coordinates (seed, epoch, sample, …); the i-th number is a hash of key and i
+/// The key is hashed from a purpose and up to four coordinates (seed, epoch, sample, stage); the i-th number is a hash of key and i
 /// (SplitMix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014). Nothing is shared or stored:
 /// the order in which generators are made and used does not matter.
 public struct CounterRandom: RandomNumberGenerator, Sendable {
@@ -13,10 +13,12 @@ public struct CounterRandom: RandomNumberGenerator, Sendable {
 
     private var state: UInt64
 
-    public init(_ purpose: Purpose, _ coordinates: UInt64...) {
+    public init(_ purpose: Purpose, _ first: UInt64, _ second: UInt64 = 0, _ third: UInt64 = 0, _ fourth: UInt64 = 0) {
         var key = Self.mix(purpose.rawValue &* 0x9E37_79B9_7F4A_7C15)
-        for coordinate in coordinates { key = Self.mix(key ^ Self.mix(coordinate &+ 0x9E37_79B9_7F4A_7C15)) }
-        state = key
+        key = Self.mix(key ^ Self.mix(first &+ 0x9E37_79B9_7F4A_7C15))
+        key = Self.mix(key ^ Self.mix(second &+ 0x9E37_79B9_7F4A_7C15))
+        key = Self.mix(key ^ Self.mix(third &+ 0x9E37_79B9_7F4A_7C15))
+        state = Self.mix(key ^ Self.mix(fourth &+ 0x9E37_79B9_7F4A_7C15))
     }
 
     private static func mix(_ value: UInt64) -> UInt64 {

@@ -6,11 +6,13 @@ import CKernels
 public final class ChannelSums {
     public let channels: Int
     private let partial: AlignedBuffer<Float>
+    fileprivate let precise: AlignedBuffer<Double>
     private let totals: AlignedBuffer<Double>
 
     public init(channels: Int) {
         self.channels = channels
         partial = AlignedBuffer(count: 2 * 16 * channels)
+        precise = AlignedBuffer(count: 2 * 8 * channels)
         totals = AlignedBuffer(count: 2 * channels)
     }
 
@@ -21,7 +23,7 @@ public final class ChannelSums {
     public func clear() { totals.elements.update(repeating: 0) }
 
     /// Adds the partial sums to the totals and clears them: once a group, so that float32 adds up few numbers.
-    public func flush() { ck_flush(partial.pointer, 2 * channels, totals.pointer) }
+    public func flush() { ck_flush(partial.pointer, 2 * channels, totals.pointer); ck_flush_doubles(precise.pointer, 2 * channels, totals.pointer) }
 
     /// All first sums, then all second ones: what is summed over ranks.
     public var all: UnsafeMutableBufferPointer<Double> { totals.elements }
@@ -68,12 +70,14 @@ public final class NormBackward {
         constant = AlignedBuffer(count: channels)
     }
 
-    /// Sets a channel from the sums over all ranks; `weight` is 1 where the gradient is already that of x̂.
-    public func set(_ channel: Int, weight: Double, inverse: Double, offset: Double, meanGradient: Double, meanProduct: Double) {
+    /// Sets a channel from means over all ranks; `weight` is 1 where the gradient is already that of x̂.
+    ///
+    /// The constant goes with the factor as float32 has it: rounding then scales deviations from the mean, never the mean itself.
+    public func set(_ channel: Int, weight: Double, mean: Double, inverse: Double, meanGradient: Double, meanProduct: Double) {
         let factor = weight * inverse
         gradientFactor.pointer[channel] = Float(factor)
         valueFactor.pointer[channel] = Float(-factor * inverse * meanProduct)
-        constant.pointer[channel] = Float(-factor * (meanGradient + offset * meanProduct))
+        constant.pointer[channel] = Float(-factor * meanGradient - Double(valueFactor.pointer[channel]) * mean)
     }
 
     /// Writes the gradient of a panel of values, shape [channels][lanes], with rows `outputStride` apart; masked lanes become zero.
@@ -115,5 +119,5 @@ public func reluBackward(
 /// Masks dead lanes of a panel of new values and adds up each channel's values and squares.
 @inline(__always)
 public func addSums(_ panel: UnsafeMutablePointer<Float>, lanes: Int, mask: UnsafePointer<Float>?, to sums: ChannelSums) {
-    ck_sums(panel, sums.channels, lanes, mask, sums.firstPartial, sums.secondPartial)
+    ck_sums(panel, sums.channels, lanes, mask, sums.precise.pointer, sums.precise.pointer + 8 * sums.channels)
 }

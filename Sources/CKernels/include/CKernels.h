@@ -26,8 +26,9 @@
       (const float *input, long channels, long lanes, long live, const float *scale, const float *shift, float *output,           \
        long output_stride),                                                                                                       \
       (input, channels, lanes, live, scale, shift, output, output_stride))                                                        \
-    X(void, ck_sums, (float *panel, long channels, long lanes, const float *mask, float *sums, float *squares),                   \
+    X(void, ck_sums, (float *panel, long channels, long lanes, const float *mask, double *sums, double *squares),                   \
       (panel, channels, lanes, mask, sums, squares))                                                                              \
+    X(void, ck_flush_doubles, (double *sums, long channels, double *totals), (sums, channels, totals))                            \
     X(void, ck_flush, (float *sums, long channels, double *totals), (sums, channels, totals))                                     \
     X(void, ck_combine,                                                                                                           \
       (const float *gradient, const float *values, long channels, long lanes, const float *mask, const float *gradient_factor,    \

@@ -1,5 +1,4 @@
 import Glibc
-import Kernels
 
 /// Files that are either whole or not there: whoever opens the path sees the old content or the new one, never a part.
 public enum AtomicFile {

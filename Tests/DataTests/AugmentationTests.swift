@@ -1,0 +1,158 @@
+import Kernels
+import Testing
+
+@testable import ImageData
+
+@Suite struct AugmentationTests {
+    let ramp = TestImage(height: 8, width: 8) { Float(1 + $0 * 64 + $1 * 8 + $2) / 200 }
+
+    @Test func `words are read, and a wrong one is named`() throws {
+        let all = try Augmentation(parsing: "crop,flip,jitter,cutout")
+        #expect(all.crop && all.flip && all.jitter && all.cutout)
+        let some = try Augmentation(parsing: "jitter,crop")
+        #expect(some.crop && !some.flip && some.jitter && !some.cutout)
+        #expect(try Augmentation(parsing: "none") == .none)
+        for (text, word) in [("crop,flop", "'flop'"), ("", "''"), ("none,crop", "'none'"), ("crop,", "''")] {
+            let error = #expect(throws: Failure.self) { try Augmentation(parsing: text) }
+            #expect(error?.kind == .usage && error?.message.contains(word) == true)
+        }
+    }
+
+    @Test func `a shift moves the image in place and fills with black`() {
+        for rows in -8 ... 8 {
+            for columns in [-8, -4, -1, 0, 1, 3, 8] {
+                let image = TestImage(height: 8, width: 8) { ramp[$0, $1, $2] }
+                image.planes.shift(rows: rows, columns: columns)
+                let expected = TestImage(height: 8, width: 8) { channel, y, x in
+                    let inside = (0 ..< 8).contains(y + rows) && (0 ..< 8).contains(x + columns)
+                    return inside ? ramp[channel, y + rows, x + columns] : 0
+                }
+                #expect(image.values == expected.values)
+            }
+        }
+    }
+
+    @Test func `a mirrored image has its columns reversed, and mirrored again is the old one`() {
+        let image = TestImage(height: 3, width: 5) { ramp[$0, $1, $2] }
+        image.planes.mirror()
+        #expect(image.values == TestImage(height: 3, width: 5) { ramp[$0, $1, 4 - $2] }.values)
+        image.planes.mirror()
+        #expect(image.values == TestImage(height: 3, width: 5) { ramp[$0, $1, $2] }.values)
+    }
+
+    @Test func `brightness scales and clamps`() {
+        let image = TestImage(colours: [[0.2, 0.5, 1]])
+        image.planes.adjustBrightness(0.5)
+        expectClose(image.values, [0.1, 0.25, 0.5])
+        image.planes.adjustBrightness(3)
+        expectClose(image.values, [0.3, 0.75, 1])
+    }
+
+    @Test func `contrast blends with the mean of the grey image`() {
+        // The greys of pure red and green are 0.2989 and 0.587.
+        let image = TestImage(colours: [[1, 0, 0], [0, 1, 0]])
+        image.planes.adjustContrast(0.5)
+        let half: Float = (0.2989 + 0.587) / 4
+        expectClose(image.colour(0), [0.5 + half, half, half])
+        let flat = TestImage(colours: [[1, 0, 0], [0, 1, 0]])
+        flat.planes.adjustContrast(0)
+        expectClose(flat.values, [Float](repeating: 2 * half, count: 6))
+    }
+
+    @Test func `saturation blends with the grey image`() {
+        let image = TestImage(colours: [[1, 0, 0], [0.2, 0.4, 0.6]])
+        image.planes.adjustSaturation(0)
+        expectClose(image.colour(0), [0.2989, 0.2989, 0.2989])
+        let grey: Float = 0.2989 * 0.2 + 0.587 * 0.4 + 0.114 * 0.6
+        expectClose(image.colour(1), [grey, grey, grey])
+        let strong = TestImage(colours: [[0.2, 0.4, 0.6]])
+        strong.planes.adjustSaturation(2)
+        expectClose(strong.colour(0), [0.4 - grey, 0.8 - grey, 1.2 - grey])
+    }
+
+    @Test func `a third of a turn makes red green, green blue and blue red; greys stay`() {
+        let image = TestImage(colours: [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.3, 0.3, 0.3], [0, 0, 0], [0.6, 0.2, 0.2]])
+        image.planes.adjustHue(1 / 3)
+        let turned: [[Float]] = [[0, 1, 0], [0, 0, 1], [1, 0, 0], [0.3, 0.3, 0.3], [0, 0, 0], [0.2, 0.6, 0.2]]
+        for (column, colour) in turned.enumerated() { expectClose(image.colour(column), colour) }
+    }
+
+    @Test func `hue shifts agree with the definition by HSV in float64`() {
+        let colours = (0 ..< 216).map { i in [i % 6, i / 6 % 6, i / 36].map { Float($0) / 5 } }
+        for amount in [-0.5, -0.1, -0.03, 0, 0.07, 0.25, 0.5] as [Float] {
+            let image = TestImage(colours: colours)
+            image.planes.adjustHue(amount)
+            for (column, colour) in colours.enumerated() {
+                expectClose(image.colour(column), hueShifted(colour, by: Double(amount)), within: 2e-6)
+            }
+        }
+    }
+
+    /// Smith's HSV in its closed form: channel n of hue h is `v − v·s·max(0, min(k, 4 − k, 1))` with `k = (n + 6h) mod 6`.
+    private func hueShifted(_ colour: [Float], by amount: Double) -> [Float] {
+        let rgb = colour.map(Double.init)
+        let (value, low) = (rgb.max()!, rgb.min()!)
+        guard value > low else { return colour }
+        let range = value - low
+        let sixths =
+            value == rgb[0] ? (rgb[1] - rgb[2]) / range
+            : value == rgb[1] ? 2 + (rgb[2] - rgb[0]) / range : 4 + (rgb[0] - rgb[1]) / range
+        return [5.0, 3, 1].map { n in
+            let k = (n + sixths + 6 * amount + 12).truncatingRemainder(dividingBy: 6)
+            return Float(value - range * max(0, min(k, 4 - k, 1)))
+        }
+    }
+
+    @Test func `cutout zeroes one square, clipped at the border`() {
+        for (row, column, zeros) in [(4, 4, 16), (0, 0, 4), (7, 7, 9), (0, 4, 8)] {
+            let image = TestImage(height: 8, width: 8) { ramp[$0, $1, $2] }
+            image.planes.cutOut(centreRow: row, centreColumn: column, edge: 4)
+            #expect(image.values.filter { $0 == 0 }.count == 3 * zeros)
+            #expect(image[2, row, column] == 0)
+        }
+    }
+
+    @Test func `crop reaches all 81 places and flip half of the images`() throws {
+        let (crop, flip) = (try Augmentation(parsing: "crop"), try Augmentation(parsing: "flip"))
+        var places: Set<[Float]> = []
+        var flips = 0
+        for sample in 0 ..< 1000 {
+            let cropped = TestImage(height: 8, width: 8) { ramp[$0, $1, $2] }
+            crop.applyBeforeNormalization(to: cropped.planes, seed: 1, epoch: 1, sample: sample)
+            places.insert([cropped[0, 3, 3], cropped[0, 4, 4], cropped[0, 3, 4], cropped[0, 4, 3]])
+            let flipped = TestImage(height: 1, width: 2) { Float($2) + Float($0 + $1) }
+            flip.applyBeforeNormalization(to: flipped.planes, seed: 1, epoch: 1, sample: sample)
+            if flipped[0, 0, 0] == 1 { flips += 1 }
+        }
+        #expect(places.count == 81)
+        #expect((420 ... 580).contains(flips))
+    }
+
+    @Test func `jitter stays within its strengths and keeps colours in 0 to 1`() throws {
+        let jitter = try Augmentation(parsing: "jitter")
+        var greys: [Float] = []
+        for sample in 0 ..< 500 {
+            // On a plain grey image contrast, saturation and hue do next to nothing: brightness is left.
+            let image = TestImage(colours: [[0.5, 0.5, 0.5]])
+            jitter.applyBeforeNormalization(to: image.planes, seed: 1, epoch: 2, sample: sample)
+            greys.append(image.values[0])
+            let vivid = TestImage(colours: [[1, 0, 0.4], [0, 0.9, 1]])
+            jitter.applyBeforeNormalization(to: vivid.planes, seed: 1, epoch: 2, sample: sample)
+            #expect(vivid.values.allSatisfy { (0 ... 1).contains($0) })
+            #expect(vivid.values != [1, 0, 0.4, 0, 0.9, 1])
+        }
+        #expect(greys.min()! > 0.3998 && greys.min()! < 0.405 && greys.max()! < 0.6002 && greys.max()! > 0.595)
+    }
+
+    @Test func `what is drawn depends on seed, epoch and sample alone`() throws {
+        let all = try Augmentation(parsing: "crop,flip,jitter,cutout")
+        func augmented(_ seed: UInt64, _ epoch: Int, _ sample: Int) -> [Float] {
+            let image = TestImage(height: 8, width: 8) { ramp[$0, $1, $2] }
+            all.applyBeforeNormalization(to: image.planes, seed: seed, epoch: epoch, sample: sample)
+            all.applyAfterNormalization(to: image.planes, seed: seed, epoch: epoch, sample: sample)
+            return image.values
+        }
+        #expect(augmented(1, 2, 3) == augmented(1, 2, 3))
+        #expect(Set([augmented(1, 2, 3), augmented(2, 2, 3), augmented(1, 3, 3), augmented(1, 2, 4)]).count == 4)
+    }
+}

@@ -1,0 +1,120 @@
+import Glibc
+import Kernels
+import Testing
+
+@testable import ImageData
+
+@Suite struct CIFARTests {
+    let folder = TemporaryFolder()
+
+    @Test func `CIFAR-10 files are read in order, from the folder or its parent`() throws {
+        let parent = TemporaryFolder()
+        writeSmallCIFAR10(to: folder)
+        try #require(symlink(folder.path, "\(parent.path)/cifar-10-batches-bin") == 0)
+        for path in [folder.path, parent.path] {
+            let (train, test, warnings) = try CIFAR.open(path)
+            #expect(train.count == 15 && test.count == 3)
+            #expect(train.classes == 10 && train.channels == 3 && train.height == 32 && train.width == 32)
+            #expect(train.classNames == nil)
+            for i in 0 ..< 15 {
+                #expect(train.label(of: i) == i % 10)
+                #expect((0 ..< pixelBytes).allSatisfy { Int(train.pixels(of: i)[$0]) == (i + $0) % 251 })
+            }
+            #expect(test.label(of: 0) == 5 && test.pixels(of: 2)[0] == 17)
+            #expect(warnings.count == 6)
+            #expect(warnings[1].contains("data_batch_2.bin: 3 records, the official file has 10000"))
+        }
+    }
+
+    @Test func `CIFAR-100 gives the fine labels and their names`() throws {
+        let record: (UInt8, UInt8) -> [UInt8] = { [$0, $1] + [UInt8](repeating: $1, count: pixelBytes) }
+        folder.write(record(3, 99) + record(4, 0), to: "train.bin")
+        folder.write(record(19, 42), to: "test.bin")
+        folder.write(Array((0 ..< 100).map { "name\($0)\r\n" }.joined().utf8), to: "fine_label_names.txt")
+        let (train, test, _) = try CIFAR.open(folder.path)
+        #expect(train.classes == 100 && train.count == 2)
+        #expect(train.label(of: 0) == 99 && train.label(of: 1) == 0 && test.label(of: 0) == 42)
+        #expect(train.pixels(of: 0)[0] == 99 && test.pixels(of: 0)[pixelBytes - 1] == 42)
+        #expect(train.classNames?.count == 100 && train.classNames?[7] == "name7")
+        try train.validateLabels(part: 0, of: 1)
+    }
+
+    @Test func `limits and prefixes keep the first images`() throws {
+        writeSmallCIFAR10(to: folder)
+        let (train, test, _) = try CIFAR.open(folder.path, limitTrain: 7, limitTest: 100)
+        #expect(train.count == 7 && test.count == 3)
+        #expect(train.label(of: 6) == 6)
+        let prefix = train.prefix(5)
+        #expect(prefix.count == 5 && prefix.pixels(of: 4) == train.pixels(of: 4))
+        #expect(train.prefix(50).count == 7)
+        let error = #expect(throws: Failure.self) { try CIFAR.open(folder.path, limitTrain: 0) }
+        #expect(error?.kind == .usage)
+    }
+
+    @Test func `images stay valid when only a prefix of the set is kept`() throws {
+        writeSmallCIFAR10(to: folder)
+        let kept = try CIFAR.open(folder.path).train.prefix(4)
+        #expect(kept.pixels(of: 3)[10] == 13)
+    }
+
+    @Test func `a folder, file or data set that is missing is named`() throws {
+        func message(_ path: String) -> String? {
+            let error = #expect(throws: Failure.self) { try CIFAR.open(path) }
+            #expect(error?.kind == .noInput)
+            return error?.message
+        }
+        #expect(message("\(folder.path)/nowhere")?.contains("\(folder.path)/nowhere: No such file") == true)
+        #expect(message(folder.path)?.contains("README") == true)
+        writeSmallCIFAR10(to: folder)
+        #expect(message("\(folder.path)/test_batch.bin")?.contains("not a folder") == true)
+        unlink("\(folder.path)/data_batch_4.bin")
+        let missing = message(folder.path)
+        #expect(missing?.contains("data_batch_4.bin") == true && missing?.contains("README") == true)
+    }
+
+    @Test func `files of the wrong size are refused by name`() throws {
+        func refusal() -> String {
+            let error = #expect(throws: Failure.self) { try CIFAR.open(folder.path) }
+            #expect(error?.kind == .data)
+            return error?.message ?? ""
+        }
+        writeSmallCIFAR10(to: folder)
+        let path = "\(folder.path)/data_batch_3.bin"
+        truncate(path, 3073 * 3 - 1)
+        #expect(refusal().contains("data_batch_3.bin: 9218 bytes, expected 30730000"))
+        truncate(path, 3073 * 10_001)
+        #expect(refusal().contains("data_batch_3.bin: 10001 records, expected at most 10000"))
+        truncate(path, 0)
+        #expect(refusal().contains("data_batch_3.bin: empty"))
+        truncate(path, 3073 * 10_000)
+        #expect(try CIFAR.open(folder.path).warnings.count == 5)
+    }
+
+    @Test func `a wrong number of class names is refused`() throws {
+        writeSmallCIFAR10(to: folder)
+        folder.write(Array("cat\ndog\n\n".utf8), to: "batches.meta.txt")
+        let error = #expect(throws: Failure.self) { try CIFAR.open(folder.path) }
+        #expect(error?.kind == .data && error?.message.contains("batches.meta.txt: 2 class names") == true)
+    }
+
+    @Test func `two data sets in one folder are not guessed between`() throws {
+        writeSmallCIFAR10(to: folder)
+        folder.write([0], to: "train.bin")
+        let error = #expect(throws: Failure.self) { try CIFAR.open(folder.path) }
+        #expect(error?.kind == .usage)
+    }
+
+    @Test func `the rank whose share holds a bad label names file, record and byte`() throws {
+        writeSmallCIFAR10(to: folder)
+        var bytes = folder.read("data_batch_2.bin")
+        bytes[3073] = 10
+        folder.write(bytes, to: "data_batch_2.bin")
+        let train = try CIFAR.open(folder.path).train
+        for part in 0 ..< 4 where part != 1 { try train.validateLabels(part: part, of: 4) }
+        // Record 4 of 15 is in the second share, 4 ..< 8.
+        let error = #expect(throws: Failure.self) { try train.validateLabels(part: 1, of: 4) }
+        #expect(error?.kind == .data)
+        #expect(error?.message.contains("data_batch_2.bin: record 1 (byte 3073) has label 10, expected 0 to 9") == true)
+        try train.prefix(4).validateLabels(part: 0, of: 1)
+    }
+}

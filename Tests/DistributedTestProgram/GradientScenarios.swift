@@ -1,0 +1,61 @@
+import DataParallel
+import Glibc
+import Kernels
+
+/// Bucketed sums are those of one plain all-reduce, whatever the bucket size and whatever each rank's backward reports when.
+func buckets(_ world: Communicator) throws {
+    for count in [1, 300, 1024] {
+        for bucketElements in [1, 7, 64, 299, 300, 301, 5000] where count / bucketElements <= 300 {
+            let buffer = AlignedBuffer<Float>(count: count)
+            let plain = AlignedBuffer<Float>(count: count)
+            let reduce = GradientAllReduce(communicator: world, gradients: buffer.elements, bucketElements: bucketElements)
+            for step in 0 ..< 3 {
+                // Integers, so that sums in any order are exact.
+                var random = CounterRandom(.synthetic, UInt64(world.rank), UInt64(count), UInt64(bucketElements), UInt64(step))
+                for i in 0 ..< count { plain.pointer[i] = Float(random.below(2001) - 1000) }
+                buffer.pointer.update(from: plain.pointer, count: count)
+                try world.allReduceSum(plain.elements)
+                var offset = 0
+                while random.below(8) > 0 {
+                    offset += random.below(count - offset + 1)
+                    try reduce.ready(upTo: offset)
+                }
+                try reduce.finish()
+                try require(buffer.elements.elementsEqual(plain.elements),
+                            "\(count) gradients in buckets of \(bucketElements), step \(step)")
+            }
+            try require((reduce.waitSeconds > 0) == (world.size > 1), "waited \(reduce.waitSeconds) s")
+        }
+    }
+}
+
+/// Random gradients of real size: all ranks have the same bits, near the plain sum. Prints a hash for a comparison of two runs.
+func randomGradients(_ world: Communicator) throws {
+    let count = 200_000
+    let buffer = AlignedBuffer<Float>(count: count)
+    let exact = AlignedBuffer<Double>(count: count)
+    let reduce = GradientAllReduce(communicator: world, gradients: buffer.elements, bucketElements: 65_536)
+    var random = CounterRandom(.synthetic, UInt64(world.rank))
+    for i in 0 ..< count {
+        buffer.pointer[i] = random.uniform(-1, 1)
+        exact.pointer[i] = Double(buffer.pointer[i])
+    }
+    try world.allReduceSum(exact.elements)
+    for offset in stride(from: 0, through: count, by: 12_345) { try reduce.ready(upTo: offset) }
+    try reduce.finish()
+
+    let worst = zip(buffer.elements, exact.elements).map { abs(Double($0) - $1) }.max()!
+    try require(worst < 1e-6, "a sum is off by \(worst)")
+    let hash = buffer.elements.reduce(UInt64(0xcbf2_9ce4_8422_2325)) { ($0 ^ UInt64($1.bitPattern)) &* 0x100_0000_01b3 }
+    let differing = try world.ranksDiffering(from: hash)
+    try require(differing.isEmpty, "ranks \(differing) have other bits than rank 0")
+    if world.rank == 0 { print("gradients \(hash)") }
+}
+
+/// The program's own fault: it must trap.
+func backwards(_ world: Communicator) throws {
+    let buffer = AlignedBuffer<Float>(count: 10)
+    let reduce = GradientAllReduce(communicator: world, gradients: buffer.elements, bucketElements: 5)
+    try reduce.ready(upTo: 6)
+    try reduce.ready(upTo: 5)
+}

@@ -1,0 +1,33 @@
+import Glibc
+
+/// The path of an executable that was built together with the tests that run now.
+///
+/// The test runner is either the test bundle itself, or a helper that gets the bundle's path as an argument; the executables lie
+/// beside the bundle or in a folder above it.
+///
+/// - Throws: `ProgramError` if there is no such file.
+public func builtExecutable(named name: String) throws -> String {
+    let starts = [resolved("/proc/self/exe")] + CommandLine.arguments.filter { $0.contains(".xctest") }.map(resolved)
+    for start in starts.compactMap({ $0 }) {
+        var folder = start[...]
+        for _ in 0 ..< 4 {
+            guard let slash = folder.lastIndex(of: "/") else { break }
+            folder = folder[..<slash]
+            let candidate = "\(folder)/\(name)"
+            if isProgram(candidate) { return candidate }
+        }
+    }
+    throw ProgramError(description: "\(name) is not among the built products near \(starts.compactMap { $0 }); "
+        + "run the tests with `swift test`")
+}
+
+private func resolved(_ path: String) -> String? {
+    guard let text = realpath(path, nil) else { return nil }
+    defer { free(text) }
+    return String(cString: text)
+}
+
+private func isProgram(_ path: String) -> Bool {
+    var status = stat()
+    return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && access(path, X_OK) == 0
+}
