@@ -25,7 +25,19 @@ let package = Package(
         .target(name: "Training", dependencies: ["DenseNetModel", "ImageData", "DataParallel", "Kernels", "CZlib"]),
         .executableTarget(
             name: "CommandLine",
-            dependencies: ["Training", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+            dependencies: [
+                "Training", "DenseNetModel", "ImageData", "DataParallel", "Kernels", "CKernels",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
+
+        .target(name: "TestSupport", path: "Tests/Support"),
+        .executableTarget(
+            name: "DistributedTestProgram", dependencies: ["DataParallel", "Kernels"], path: "Tests/DistributedTestProgram"),
+        .testTarget(name: "DenseNetTests", dependencies: ["DenseNetModel", "Kernels"]),
+        .testTarget(name: "DataTests", dependencies: ["ImageData", "Kernels"]),
+        .testTarget(
+            name: "DistributedTests", dependencies: ["DataParallel", "Kernels", "DistributedTestProgram", "TestSupport"]),
+        .testTarget(name: "TrainingTests", dependencies: ["Training", "DenseNetModel", "Kernels", "TestSupport"]),
     ],
     swiftLanguageModes: [.v6]
 )

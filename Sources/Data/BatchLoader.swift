@@ -121,12 +121,6 @@ public final class BatchLoader {
         }
         threads.append(thread)
     }
-
-    private func monotonicSeconds() -> Double {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
-    }
 }
 
 /// Where in the sequence of batches one is, and which of the two buffers is in turn.

@@ -69,6 +69,14 @@ public enum CIFAR {
         )
     }
 
+    /// Classes of the set in a folder and the height and width of its images.
+    ///
+    /// - Throws: `Failure(.noInput)` or `.usage` where there is no set, or more than one; the files are not opened.
+    public static func shape(of path: String) throws -> (classes: Int, imageSize: Int) {
+        let (variant, _) = try find(path)
+        return (variant.layout.classes, variant.layout.height)
+    }
+
     private static func find(_ path: String) throws -> (Variant, folder: String) {
         switch PathKind(of: path) {
         case .missing: throw Failure(.noInput, "\(path): \(systemError()); README.md says where to get the data")

@@ -197,6 +197,9 @@ public final class DenseNet {
         return head.loss(labels, count: pass.count, labelSmoothing: labelSmoothing)
     }
 
+    /// The class that the last forward pass finds in an image of this rank; nil where a logit is not a number.
+    public func prediction(_ image: Int) -> Int? { head.prediction(image) }
+
     /// Computes the gradients of the SUM of this rank's losses, for the last forward pass. Collective.
     ///
     /// The flat buffer fills from front to back; `ready` hears up to which place it is final. Summed over ranks and divided by the

@@ -70,6 +70,17 @@ final class Head {
         }
     }
 
+    /// The class of an image's largest logit, the first of equals; nil where a logit is not a number.
+    func prediction(_ image: Int) -> Int? {
+        let row = logits.pointer + image * classes
+        var best = 0
+        for c in 0..<classes {
+            if row[c].isNaN { return nil }
+            if row[c] > row[best] { best = c }
+        }
+        return best
+    }
+
     /// Cross-entropy of the logits; also leaves the gradient of its SUM over images, which backward starts from.
     ///
     /// With label smoothing s the target is (1 − s) on the label plus s/classes on every class, as PyTorch defines it.
@@ -79,13 +90,9 @@ final class Head {
         for image in 0..<count {
             let row = logits.pointer + image * classes, gradient = logitGradients.pointer + image * classes
             let label = Int(labels[image])
-            var best = 0, isNumber = true
-            for c in 0..<classes {
-                if row[c] > row[best] { best = c }
-                if row[c].isNaN { isNumber = false }
-            }
-            if isNumber && best == label { result.correct += 1 }
-            let largest = Double(row[best])
+            let prediction = prediction(image)
+            if prediction == label { result.correct += 1 }
+            let largest = prediction.map { Double(row[$0]) } ?? .nan
             var total = 0.0
             for c in 0..<classes { total += exp(Double(row[c]) - largest) }
             let logTotal = log(total) + largest

@@ -79,7 +79,7 @@ public final class SafetensorsFile: Sendable {
     /// - Throws: `Failure(.data)` when there is no such tensor, or its dtype or shape is another, or the file has shrunk since.
     public func floats(named name: String, shape: [Int], into destination: UnsafeMutableBufferPointer<Float>) throws {
         let info = try tensor(name, .float32, shape)
-        precondition(destination.count * 4 == info.range.count, "\(name) of shape \(shape) does not fit \(destination.count) floats")
+        precondition(destination.count * 4 == info.range.count, "\(shape) does not fit \(destination.count) floats")
         try read(info.range, into: UnsafeMutableRawBufferPointer(destination))
     }
 
@@ -119,7 +119,8 @@ public final class SafetensorsFile: Sendable {
             throw Failure(.data, "\(path): tensor \(quoted(name)) is \(info.dtype.rawValue), expected \(dtype.rawValue)")
         }
         if let shape, shape != info.shape {
-            throw Failure(.data, "\(path): tensor \(quoted(name)) has shape \(info.shape), expected \(shape); it is of another network")
+            throw Failure(.data, "\(path): tensor \(quoted(name)) has shape \(info.shape), expected \(shape);"
+                + " it is of another network")
         }
         return info
     }
@@ -145,7 +146,9 @@ extension SafetensorsHeader {
             var bytes = entry.dtype.size
             for dimension in entry.shape {
                 let (product, overflow) = bytes.multipliedReportingOverflow(by: dimension)
-                guard !overflow else { throw Failure(.data, "\(tensor) has shape \(brief(entry.shape)), more than any memory holds") }
+                guard !overflow else {
+                    throw Failure(.data, "\(tensor) has shape \(brief(entry.shape)), more than any memory holds")
+                }
                 bytes = product
             }
             guard entry.end >= entry.start, entry.end - entry.start == bytes else {
@@ -164,7 +167,7 @@ extension SafetensorsHeader {
             result[entry.name] = SafetensorsFile.TensorInfo(dtype: entry.dtype, shape: entry.shape, range: entry.start..<entry.end)
         }
         guard covered == dataSize else {
-            throw Failure(.data, "\(path): has \(dataSize) bytes of data, but its tensors take \(covered); the rest is unaccounted for")
+            throw Failure(.data, "\(path): has \(dataSize) bytes of data, but its tensors take \(covered); the rest is nobody's")
         }
         return result
     }

@@ -119,7 +119,9 @@ struct SafetensorsHeader {
             position += 1
             switch byte {
             case UInt8(ascii: "\""):
-                guard let result = String(validating: text, as: UTF8.self) else { throw malformed("has a string that is not UTF-8") }
+                guard let result = String(validating: text, as: UTF8.self) else {
+                    throw malformed("has a string that is not UTF-8")
+                }
                 return result
             case UInt8(ascii: "\\"): text.append(contentsOf: String(try escape()).utf8)
             case 0..<0x20: throw malformed("has a control character in a string")
@@ -159,7 +161,9 @@ struct SafetensorsHeader {
     private mutating func hexadecimal() throws -> UInt32 {
         var value: UInt32 = 0
         for byte in bytes[position...].prefix(4) {
-            guard let digit = Character(Unicode.Scalar(byte)).hexDigitValue else { throw malformed("has an unknown escape in a string") }
+            guard let digit = Character(Unicode.Scalar(byte)).hexDigitValue else {
+                throw malformed("has an unknown escape in a string")
+            }
             value = value << 4 | UInt32(digit)
         }
         guard position + 4 <= bytes.count else { throw malformed("ends within a string") }

@@ -3,14 +3,21 @@ import Kernels
 
 /// A network's weights as safetensors, in torchvision's names and shapes, so that PyTorch loads ours and we load theirs.
 public enum WeightsFile {
-    /// Writes parameters and running statistics; the configuration rides in the metadata key `config`.
+    /// Writes parameters and running statistics; the configuration rides in the metadata key `config`, beside what `metadata` has.
     ///
     /// - Throws: `Failure(.unavailable)` when the system refuses; the file is whole or not there.
-    public static func write(_ network: DenseNet, to path: String) throws {
+    public static func write(_ network: DenseNet, to path: String, metadata: [String: String] = [:]) throws {
+        var metadata = metadata
+        metadata["config"] = try configurationText(network.configuration)
+        metadata["format"] = "pt"
+        try SafetensorsWriter.write(to: path, tensors: tensors(of: network), metadata: metadata)
+    }
+
+    /// A configuration as the metadata key `config` has it: JSON with sorted keys.
+    public static func configurationText(_ configuration: DenseNetConfiguration) throws -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        let configuration = String(decoding: try encoder.encode(network.configuration), as: UTF8.self)
-        try SafetensorsWriter.write(to: path, tensors: tensors(of: network), metadata: ["config": configuration, "format": "pt"])
+        return String(decoding: try encoder.encode(configuration), as: UTF8.self)
     }
 
     /// Parameters and running statistics, under `prefix`; they borrow the network's buffers.

@@ -28,6 +28,13 @@ extension Communicator {
         throw failure
     }
 
+    /// Not collective, but for a failure that all ranks have found together, in the same words: they throw it in good order, as one
+    /// that `agree` has thrown.
+    public func agreed(_ failure: Failure) -> Failure {
+        agreedFailure = failure
+        return failure
+    }
+
     /// Collective: the ranks whose value is not that of rank zero, ascending. All ranks get the same answer.
     public func ranksDiffering(from hash: UInt64) throws -> [Int] {
         let hashes = try allGather(hash)

@@ -19,10 +19,3 @@ private func errorString(_ code: Int32) -> String {
         return String(cString: text.baseAddress!)
     }
 }
-
-/// Seconds of the clock that is never set back.
-func monotonicSeconds() -> Double {
-    var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
-}

@@ -1,3 +1,5 @@
+import Kernels
+
 /// Sums over all ranks, in float64, of the small vectors that the layers ask for in the middle of a step.
 public final class SynchronizedSums {
     /// How often `sum` has been called, in a world of one as well.

@@ -4,6 +4,8 @@
 public struct Failure: Error, Sendable, Equatable, CustomStringConvertible {
     /// The kind of a failure; its raw value is the exit code (as in BSD's `sysexits.h`).
     public enum Kind: Int32, Sendable {
+        /// A comparison was made and its two sides differ.
+        case differs = 1
         /// The command line asks for something that cannot be.
         case usage = 64
         /// A file is not what it should be.

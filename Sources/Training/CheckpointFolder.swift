@@ -69,7 +69,7 @@ public struct CheckpointFolder: Sendable {
 
     /// Writes a checkpoint atomically, then removes those older than the last `keep` up to this one, but for `best`.
     ///
-    /// Files newer than the one written are left alone: they are damaged rests from before a resume, and must not push out good ones.
+    /// Files newer than the one written are left alone: damaged rests from before a resume, which must not push out good ones.
     ///
     /// - Throws: `Failure(.unavailable)` when the system refuses; all older checkpoints stand then.
     public func write(_ checkpoint: Checkpoint, sparing best: CheckpointPosition? = nil) throws {
@@ -88,7 +88,7 @@ public struct CheckpointFolder: Sendable {
 
     /// The newest checkpoint that is whole, with a line of warning for each newer one that is not; nil when there is none at all.
     ///
-    /// - Throws: `Failure(.noInput)` when the folder cannot be read, `Failure(.data)` when there are checkpoints but all are damaged.
+    /// - Throws: `Failure(.noInput)` when the folder cannot be read, `Failure(.data)` when all checkpoints in it are damaged.
     public func newestValid() throws -> (checkpoint: StoredCheckpoint, warnings: [String])? {
         var damages: [Failure] = []
         for position in try positions().reversed() {
@@ -102,8 +102,11 @@ public struct CheckpointFolder: Sendable {
 
     /// All checkpoints by name, oldest first, whole or not.
     func positions() throws -> [CheckpointPosition] {
-        do { return try FileManager.default.contentsOfDirectory(atPath: path).compactMap(CheckpointPosition.init(fileName:)).sorted() }
-        catch { throw Failure(.noInput, "cannot read the folder \(path)") }
+        let names: [String]
+        do { names = try FileManager.default.contentsOfDirectory(atPath: path) } catch {
+            throw Failure(.noInput, "cannot read the folder \(path)")
+        }
+        return names.compactMap(CheckpointPosition.init(fileName:)).sorted()
     }
 
     private func file(_ position: CheckpointPosition) -> String { path + "/" + position.fileName }
@@ -129,7 +132,8 @@ public struct CheckpointFolder: Sendable {
             throw Failure(.data, "\(file.path): has the checksum \(checksum.text), expected \(expected)")
         }
         guard metadata["epoch"] == String(position.epoch), metadata["step"] == String(position.step) else {
-            throw Failure(.data, "\(file.path): has been renamed, it is of epoch \(metadata["epoch"] ?? "?"), step \(metadata["step"] ?? "?")")
+            let truePosition = "epoch \(metadata["epoch"] ?? "?"), step \(metadata["step"] ?? "?")"
+            throw Failure(.data, "\(file.path): has been renamed, it is of \(truePosition)")
         }
         return StoredCheckpoint(position: position, file: file)
     }

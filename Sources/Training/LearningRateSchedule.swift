@@ -47,7 +47,9 @@ public struct LearningRateSchedule: Codable, Equatable, Sendable {
         case "step": shape = .step(milestones: try Self.fractions(milestones ?? "0.5,0.75"), factor: 0.1)
         case "cosine": shape = .cosine
         case "one-cycle":
-            guard warmUpEpochs == 0 else { throw Failure(.usage, "--schedule one-cycle has a warm-up of its own; leave out --warm-up") }
+            guard warmUpEpochs == 0 else {
+                throw Failure(.usage, "--schedule one-cycle has a warm-up of its own; leave out --warm-up")
+            }
             shape = .oneCycle
         default: throw Failure(.usage, "--schedule is \(schedule), expected step, cosine, one-cycle or constant")
         }
@@ -59,7 +61,7 @@ public struct LearningRateSchedule: Codable, Equatable, Sendable {
         let fractions = text.split(separator: ",", omittingEmptySubsequences: false).map { Double($0) ?? .nan }
         let ascending = zip(fractions, fractions.dropFirst()).allSatisfy { $0 < $1 }
         guard ascending, fractions.allSatisfy({ $0 > 0 && $0 < 1 }) else {
-            throw Failure(.usage, "--milestones is \(text), expected ascending fractions of the epochs between 0 and 1, as 0.5,0.75")
+            throw Failure(.usage, "--milestones is \(text), expected ascending fractions of the run between 0 and 1, as 0.5,0.75")
         }
         return fractions
     }

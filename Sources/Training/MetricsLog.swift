@@ -18,7 +18,8 @@ public struct EpochMetrics: Codable, Sendable {
     public var epochSeconds: Double
 
     enum CodingKeys: String, CodingKey {
-        case epoch, trainLoss = "train_loss", trainAccuracy = "train_accuracy", testLoss = "test_loss", testAccuracy = "test_accuracy"
+        case epoch
+        case trainLoss = "train_loss", trainAccuracy = "train_accuracy", testLoss = "test_loss", testAccuracy = "test_accuracy"
         case imagesPerSecond = "images_per_second", learningRate = "learning_rate", dataWaitSeconds = "data_wait_seconds"
         case epochSeconds = "epoch_seconds"
     }
@@ -48,8 +49,8 @@ public struct EpochMetrics: Codable, Sendable {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         let nan = Double.nan
         self.init(
-            epoch: try container.decode(Int.self, forKey: .epoch), trainLoss: nan, trainAccuracy: nan, testLoss: nan, testAccuracy: nan,
-            imagesPerSecond: nan, learningRate: nan, dataWaitSeconds: nan, epochSeconds: nan)
+            epoch: try container.decode(Int.self, forKey: .epoch), trainLoss: nan, trainAccuracy: nan, testLoss: nan,
+            testAccuracy: nan, imagesPerSecond: nan, learningRate: nan, dataWaitSeconds: nan, epochSeconds: nan)
         for (key, field) in Self.numbers { self[keyPath: field] = try container.decode(Double?.self, forKey: key) ?? nan }
     }
 
@@ -89,7 +90,7 @@ public struct MetricsLog: Sendable {
         }
     }
 
-    /// Drops what a resumed run will write again: the lines of later epochs, and a last line that was cut by the end of the process.
+    /// Drops what a resumed run will write again: the lines of later epochs, and a last line that the end of the process cut.
     ///
     /// A log that does not exist is left so.
     ///

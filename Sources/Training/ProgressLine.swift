@@ -1,4 +1,5 @@
 import Glibc
+import Kernels
 
 /// The line that shows on a terminal how far an epoch is, in the form of Python's tqdm; silent where there is no terminal.
 ///
@@ -8,7 +9,7 @@ public struct ProgressLine {
     private let total: Int
     private let descriptor: Int32
     private let isTerminal: Bool
-    private let start = ProgressLine.now()
+    private let start = monotonicSeconds()
     private var drawn = -Double.infinity
     private var width = 0
     private var latest: (done: Int, loss: Double, accuracy: Double)?
@@ -23,7 +24,8 @@ public struct ProgressLine {
         self.phase = phase
         self.total = total
         self.descriptor = descriptor
-        isTerminal = isatty(descriptor) == 1
+        // mpirun gives its processes pipes; launch.sh, which sees the terminal, says so.
+        isTerminal = isatty(descriptor) == 1 || getenv("DENSENET_TERMINAL").map { String(cString: $0) } == "1"
     }
 
     /// Takes note of a finished step and redraws the line, at most ten times a second.
@@ -34,7 +36,7 @@ public struct ProgressLine {
     public mutating func update(done: Int, loss: Double, accuracy: Double) {
         guard isTerminal else { return }
         latest = (done, loss, accuracy)
-        if Self.now() - drawn >= 0.1 { draw(end: "") }
+        if monotonicSeconds() - drawn >= 0.1 { draw(end: "") }
     }
 
     /// Draws the last state and ends the line. Nothing when no step was ever finished.
@@ -44,7 +46,7 @@ public struct ProgressLine {
 
     private mutating func draw(end: String) {
         guard let latest else { return }
-        drawn = Self.now()
+        drawn = monotonicSeconds()
         var size = winsize()
         // A line that wraps cannot be redrawn in place. Some terminals give a width of 0 columns: unknown.
         let columns = ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : Int.max
@@ -54,13 +56,6 @@ public struct ProgressLine {
         width = text.count
         // A terminal that is gone is no reason to stop a run.
         line.withUTF8 { _ = write(descriptor, $0.baseAddress, $0.count) }
-    }
-
-    /// Seconds of a clock that nobody sets.
-    private static func now() -> Double {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
     }
 
     // MARK: - Text
@@ -74,10 +69,10 @@ public struct ProgressLine {
         let remaining = rate > 0 ? interval(Double(total - done) / rate) : "?"
         let speed = switch rate {
         case 0: "?it/s"
-        case ..<1: fixed(1 / rate, 2, width: 5) + "s/it"
-        default: fixed(rate, 2, width: 5) + "it/s"
+        case ..<1: (1 / rate).formatted(places: 2, width: 5) + "s/it"
+        default: rate.formatted(places: 2, width: 5) + "it/s"
         }
-        return "[\(phase)] loss: \(fixed(loss, 4)), accuracy: \(fixed(accuracy, 4)): \(fixed(fraction * 100, 0, width: 3))%"
+        return "[\(phase)] loss: \(loss.formatted(places: 4)), accuracy: \(accuracy.formatted(places: 4)): \((fraction * 100).formatted(places: 0, width: 3))%"
             + "|\(bar(fraction))| \(done)/\(total) [\(interval(seconds))<\(remaining), \(speed)]"
     }
 
@@ -92,18 +87,9 @@ public struct ProgressLine {
     /// `MM:SS`, or `H:MM:SS` from an hour on.
     private static func interval(_ seconds: Double) -> String {
         // Estimates from a first step that never seems to end are cut at some thousand years.
-        let whole = Int(min(max(seconds, 0), 1e11))
+        let whole = seconds > 0 ? Int(min(seconds, 1e11)) : 0
         func two(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }
         let minutesSeconds = "\(two(whole / 60 % 60)):\(two(whole % 60))"
         return whole < 3600 ? minutesSeconds : "\(whole / 3600):\(minutesSeconds)"
-    }
-
-    /// A number with so many places, as C's `%*.*f`.
-    private static func fixed(_ value: Double, _ places: Int, width: Int = 0) -> String {
-        // The largest Double has 309 digits before the point.
-        withUnsafeTemporaryAllocation(of: CChar.self, capacity: 400) { text in
-            _ = withVaList([Int32(width), Int32(places), value]) { vsnprintf(text.baseAddress!, text.count, "%*.*f", $0) }
-            return String(cString: text.baseAddress!)
-        }
     }
 }

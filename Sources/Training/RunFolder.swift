@@ -37,14 +37,14 @@ public final class RunFolder: Sendable {
             try Self.removeTemporaries(in: path)
             try Self.removeTemporaries(in: path + "/checkpoints")
         } catch {
-            close(lock)
+            Self.unlock(lock)
             throw error
         }
         self.path = path
         self.lock = lock
     }
 
-    deinit { close(lock) }
+    deinit { Self.unlock(lock) }
 
     /// Writes config.json: readable, keys sorted, whole or not at all.
     ///
@@ -61,7 +61,7 @@ public final class RunFolder: Sendable {
 
     /// Reads config.json.
     ///
-    /// - Throws: `Failure(.noInput)` when it cannot be read, `Failure(.data)` naming the key that is missing or not as it should be.
+    /// - Throws: `Failure(.noInput)` when it cannot be read, `Failure(.data)` naming the key that is missing or wrong.
     public func readConfiguration<Value: Decodable>(as type: Value.Type = Value.self) throws -> Value {
         let text: Data
         do { text = try Data(contentsOf: URL(filePath: configuration)) } catch {
@@ -107,7 +107,8 @@ public final class RunFolder: Sendable {
         do {
             guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
                 guard errno == EWOULDBLOCK else { throw Failure.system("cannot lock", file) }
-                throw Failure(.unavailable, "run folder \(path) is in use by \(holder(lock)); wait for its end or use another --out")
+                let holder = holder(lock)
+                throw Failure(.unavailable, "run folder \(path) is in use by \(holder); wait for its end or use another --out")
             }
             let text = "process \(getpid()) on \(ProcessInfo.processInfo.hostName)"
             guard ftruncate(lock, 0) == 0, pwrite(lock, text, text.utf8.count, 0) == text.utf8.count else {
@@ -118,6 +119,12 @@ public final class RunFolder: Sendable {
             throw error
         }
         return lock
+    }
+
+    /// Gives the lock up at once, even while a child process that is just starting still has a copy of the descriptor.
+    private static func unlock(_ lock: Int32) {
+        flock(lock, LOCK_UN)
+        close(lock)
     }
 
     private static func holder(_ lock: Int32) -> String {

@@ -1,0 +1,123 @@
+import Kernels
+
+/// What one rank allocates before its first training step, in bytes: the buffers of `DenseNet` and the optimizer's momenta.
+///
+/// It follows the rules by which the network allocates, without allocating. The data loader and MPI have their own memory.
+public struct TrainingMemory: Sendable, Equatable {
+    /// The blocks' raw features and the gradients of their normalised features.
+    public private(set) var features = 0
+    /// The 1×1 convolutions' outputs of all dense layers, and a gradient of one a block.
+    public private(set) var bottlenecks = 0
+    /// The transitions' pooled activations.
+    public private(set) var pooled = 0
+    /// The ImageNet stem's output and its gradient.
+    public private(set) var stem = 0
+    /// Logits and pooled features with their gradients.
+    public private(set) var head = 0
+    /// Sums, statistics and affine functions, a channel each.
+    public private(set) var channels = 0
+    /// What the layers use in turn.
+    public private(set) var workspace = 0
+    public let parameters: Int
+    public let gradients: Int
+    public let momenta: Int
+    public let runningStatistics: Int
+
+    /// What grows with the batch.
+    public var activations: Int { features + bottlenecks + pooled + stem + head }
+
+    public var total: Int { activations + channels + workspace + parameters + gradients + momenta + runningStatistics }
+
+    init(_ configuration: DenseNetConfiguration, _ table: ParameterTable, images: Int) {
+        parameters = Self.buffer(table.learntCount)
+        gradients = parameters
+        momenta = parameters
+        runningStatistics = Self.buffer(table.statisticsCount)
+        let layouts = configuration.blockSizes.map { PanelLayout(height: $0, width: $0, images: images) }
+        let stemSize = configuration.stemConvolutionSize
+        let stemLayout = PanelLayout(height: stemSize, width: stemSize, images: images)
+        func panels(_ layout: PanelLayout, _ channels: Int) -> Int {
+            Self.buffer(layout.groups(images) * layout.height * channels * layout.lanes)
+        }
+        for (b, layout) in layouts.enumerated() {
+            let channels = configuration.blockChannels[b]
+            features += 2 * panels(layout, channels)
+            if configuration.bottleneck {
+                bottlenecks += (table.blocks[b].count + 1) * panels(layout, 4 * configuration.growthRate)
+            }
+            if b + 1 < layouts.count { pooled += panels(layouts[b + 1], channels) }
+        }
+        if let norm = table.stemNorm { stem = 2 * panels(stemLayout, norm.channels) }
+        head = 2 * Self.buffer(images * configuration.classes) + 2 * Self.buffer(images * table.finalNorm.channels)
+        channels = Self.channelBytes(configuration, table)
+        workspace = Self.workspaceBytes(configuration, table, layouts, stemLayout)
+    }
+
+    /// Bytes of an `AlignedBuffer` of floats: those of 2 MiB and more consist of whole huge pages.
+    private static func buffer(_ count: Int) -> Int {
+        let bytes = count * MemoryLayout<Float>.stride, page = 2 << 20
+        return bytes < page ? bytes : (bytes + page - 1) / page * page
+    }
+
+    private static func channelBytes(_ configuration: DenseNetConfiguration, _ table: ParameterTable) -> Int {
+        let float = MemoryLayout<Float>.stride, double = MemoryLayout<Double>.stride
+        let sums = 2 * (16 * float + 9 * double), affine = 2 * float, closing = 3 * float
+        let reader = affine + sums, producer = sums + closing
+        let own = reader + closing + 2 * (double + float)
+        var bytes = configuration.blockChannels.reduce(0, +) * (4 * double + 2 * float) + table.finalNorm.channels * reader
+        for layer in table.blocks.joined() {
+            bytes += layer.norm1.channels * reader + configuration.growthRate * producer
+            if let norm2 = layer.norm2 { bytes += norm2.channels * own }
+        }
+        for transition in table.transitions { bytes += transition.norm.channels * reader + transition.conv.shape[0] * producer }
+        if let norm = table.stemNorm { bytes += norm.channels * own }
+        return bytes + configuration.stemChannels * producer
+    }
+
+    /// Asks a workspace for what the layers ask for. The last layer of a block needs the most of it.
+    private static func workspaceBytes(
+        _ configuration: DenseNetConfiguration, _ table: ParameterTable, _ layouts: [PanelLayout], _ stemLayout: PanelLayout
+    ) -> Int {
+        let workspace = Workspace()
+        /// A convolution without taps, or one that reads patches.
+        func reserve(pointwise weight: Parameter, lanes: Int) {
+            let outputs = weight.shape[0], inputs = weight.count / outputs
+            workspace.reserve(.gradient, outputs * lanes)
+            workspace.reserve(.transposed, lanes * outputs.roundedToVector)
+            workspace.reserve(.weights, weight.count)
+            workspace.reserve(.weightGradient, inputs * outputs.roundedToVector)
+        }
+        func reserve(_ weight: Parameter, _ layout: PanelLayout) {
+            let growth = weight.shape[0], inputs = weight.shape[1]
+            workspace.reserve(.padded, PaddedGroup.count(channels: inputs, layout: layout))
+            workspace.reserve(.paddedGradient, PaddedGroup.count(channels: growth, layout: layout))
+            workspace.reserve(.weights, weight.count)
+            workspace.reserve(.weightGradient, 9 * growth * inputs.roundedToVector)
+            workspace.reserve(.transposed, layout.height * layout.lanes * inputs.roundedToVector)
+            workspace.reserve(.activation, inputs * layout.lanes)
+            workspace.reserve(.lanes, layout.lanes)
+        }
+        reserve(pointwise: table.stemConvolution, lanes: stemLayout.lanes)
+        workspace.reserve(.activation, table.stemConvolution.count / configuration.stemChannels * stemLayout.lanes)
+        if let norm = table.stemNorm { workspace.reserve(.gradient, norm.channels * layouts[0].lanes) }
+        for (b, layout) in layouts.enumerated() {
+            guard let last = table.blocks[b].last else { continue }
+            if let conv2 = last.conv2 {
+                reserve(pointwise: last.conv1, lanes: layout.lanes)
+                reserve(conv2, layout)
+                workspace.reserve(.activation, last.norm1.channels * layout.lanes)
+                workspace.reserve(.inputGradient, last.norm1.channels * layout.lanes)
+            } else {
+                reserve(last.conv1, layout)
+                workspace.reserve(.gradient, last.norm1.channels * layout.lanes)
+            }
+            // The norm behind the block: the transition's or norm5.
+            workspace.reserve(.inputGradient, configuration.blockChannels[b] * layout.lanes)
+            if b < table.transitions.count {
+                reserve(pointwise: table.transitions[b].conv, lanes: layouts[b + 1].lanes)
+                workspace.reserve(.lanes, max(layout.lanes, layouts[b + 1].lanes))
+            }
+        }
+        return workspace.bytes
+    }
+}

@@ -1,0 +1,38 @@
+import Glibc
+
+/// Lines for the user, from rank zero.
+public enum Console {
+    /// A line of results, on standard output, seen at once even through a pipe.
+    public static func say(_ line: String) {
+        write(line, to: STDOUT_FILENO)
+    }
+
+    /// A line of warning, on standard error.
+    public static func note(_ line: String) {
+        write("densenet: \(line)", to: STDERR_FILENO)
+    }
+
+    /// Unbuffered, so that lines of the two streams keep their order; a reader that is gone is no reason to stop.
+    private static func write(_ line: String, to descriptor: Int32) {
+        var text = line + "\n"
+        text.withUTF8 { _ = Glibc.write(descriptor, $0.baseAddress, $0.count) }
+    }
+}
+
+extension Double {
+    /// As 1.2e-05.
+    public var scientific: String {
+        withUnsafeTemporaryAllocation(of: CChar.self, capacity: 32) { text in
+            _ = withVaList([self]) { vsnprintf(text.baseAddress!, text.count, "%.1e", $0) }
+            return String(cString: text.baseAddress!)
+        }
+    }
+
+    /// With so many digits behind the point, as C's `%.*f`.
+    public func formatted(places: Int, width: Int = 0) -> String {
+        withUnsafeTemporaryAllocation(of: CChar.self, capacity: 400) { text in
+            _ = withVaList([Int32(width), Int32(places), self]) { vsnprintf(text.baseAddress!, text.count, "%*.*f", $0) }
+            return String(cString: text.baseAddress!)
+        }
+    }
+}

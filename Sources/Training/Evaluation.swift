@@ -1,0 +1,65 @@
+import DataParallel
+import DenseNetModel
+import ImageData
+import Kernels
+
+/// What a network makes of a set of images; the same on all ranks.
+public struct Evaluation: Sendable {
+    /// Mean cross-entropy.
+    public let loss: Double
+    /// Images of each class that were recognised, and images of each class.
+    public let correct: [Int]
+    public let total: [Int]
+
+    /// The share of all images that were recognised.
+    public var accuracy: Double { Double(correct.reduce(0, +)) / Double(total.reduce(0, +)) }
+}
+
+/// Evaluates a network on every image of a set once, each rank on its part of each batch.
+public final class Evaluator {
+    private let network: DenseNet
+    private let sampler: Sampler
+    private let loader: BatchLoader
+    private let communicator: Communicator
+    private let sums: SynchronizedSums
+    /// Hits of each class, then images of each class, then the loss: what is summed over ranks.
+    private var tally: [Double]
+
+    /// - Throws: `Failure(.unavailable)` when the loader cannot start.
+    public init(
+        _ network: DenseNet, images: ImageSet, batchSize: Int, normalization: Normalization, communicator: Communicator
+    ) throws {
+        self.network = network
+        self.communicator = communicator
+        sums = SynchronizedSums(communicator: communicator)
+        sampler = try Sampler(
+            sampleCount: images.count, globalBatch: batchSize, worldSize: communicator.size, seed: 0, shuffle: false)
+        loader = try BatchLoader(
+            images: images, sampler: sampler, rank: communicator.rank, augmentation: .none, normalization: normalization, seed: 0)
+        tally = [Double](repeating: 0, count: 2 * network.configuration.classes + 1)
+    }
+
+    /// Goes through all images. Collective.
+    public func run(progress: inout ProgressLine?) throws -> Evaluation {
+        let classes = network.configuration.classes
+        for index in tally.indices { tally[index] = 0 }
+        for step in 0..<sampler.stepsPerEpoch {
+            let batch = loader.next()
+            try network.forward(batch.images, count: batch.count, globalCount: batch.globalCount, training: false, sums: sums)
+            tally[2 * classes] += network.loss(batch.labels).lossSum
+            for image in 0..<batch.count {
+                let label = Int(batch.labels[image])
+                if network.prediction(image) == label { tally[label] += 1 }
+                tally[classes + label] += 1
+            }
+            let done = tally[classes..<2 * classes].reduce(0, +)
+            progress?.update(
+                done: step + 1, loss: tally[2 * classes] / max(done, 1), accuracy: tally[..<classes].reduce(0, +) / max(done, 1))
+        }
+        progress?.finish()
+        try tally.withUnsafeMutableBufferPointer { try communicator.allReduceSum($0) }
+        return Evaluation(
+            loss: tally[2 * classes] / tally[classes..<2 * classes].reduce(0, +), correct: tally[..<classes].map { Int($0) },
+            total: tally[classes..<2 * classes].map { Int($0) })
+    }
+}

@@ -1,0 +1,110 @@
+import DenseNetModel
+import ImageData
+import Kernels
+
+/// Everything that decides a run, as resolved from the command line; RUN/config.json holds it and resuming reads it.
+public struct RunConfiguration: Codable, Sendable, Equatable {
+    /// Where the images come from.
+    public struct DataSource: Codable, Sendable, Equatable {
+        /// A folder of CIFAR-10 or CIFAR-100 binary files; nil for the built-in synthetic set.
+        public var path: String?
+        /// Use the first so many training or test images only.
+        public var limitTrain: Int?
+        public var limitTest: Int?
+
+        public init(path: String?, limitTrain: Int? = nil, limitTest: Int? = nil) {
+            self.path = path
+            self.limitTrain = limitTrain
+            self.limitTest = limitTest
+        }
+
+        /// Images of the synthetic set where no limit says otherwise.
+        static let syntheticTrain = 10_000
+        static let syntheticTest = 2_000
+    }
+
+    /// How colours become the network's input.
+    public enum NormalizationChoice: Codable, Sendable, Equatable {
+        /// Mean 0 and deviation 1 in each channel of the training set.
+        case channel
+        /// The training set's mean image is subtracted.
+        case pixelMean
+        case none
+        /// Means and deviations given by hand, each as `red,green,blue`.
+        case explicit(mean: String, std: String)
+    }
+
+    /// The model's name on the command line, or `custom`.
+    public var model: String
+    public var network: DenseNetConfiguration
+    public var data: DataSource
+    public var epochs: Int
+    /// Stop after so many steps in all, even before the last epoch ends.
+    public var steps: Int?
+    /// Images of a step over all ranks.
+    public var batchSize: Int
+    public var seed: UInt64
+    public var shuffle: Bool
+    public var schedule: LearningRateSchedule
+    public var optimizer: OptimizerConfiguration
+    public var labelSmoothing: Double
+    /// Words as `Augmentation(parsing:)` reads them.
+    public var augment: String
+    public var normalization: NormalizationChoice
+    /// A weights file that the run starts from.
+    public var initialWeights: String?
+
+    public init(
+        model: String, network: DenseNetConfiguration, data: DataSource, epochs: Int, steps: Int?, batchSize: Int, seed: UInt64,
+        shuffle: Bool, schedule: LearningRateSchedule, optimizer: OptimizerConfiguration, labelSmoothing: Double, augment: String,
+        normalization: NormalizationChoice, initialWeights: String?
+    ) {
+        self.model = model
+        self.network = network
+        self.data = data
+        self.epochs = epochs
+        self.steps = steps
+        self.batchSize = batchSize
+        self.seed = seed
+        self.shuffle = shuffle
+        self.schedule = schedule
+        self.optimizer = optimizer
+        self.labelSmoothing = labelSmoothing
+        self.augment = augment
+        self.normalization = normalization
+        self.initialWeights = initialWeights
+    }
+
+    /// Refuses what cannot be run.
+    ///
+    /// - Throws: `Failure(.usage)` naming the option and what it has to be.
+    public func validate(worldSize: Int) throws {
+        try network.validate()
+        guard (1...1_000_000).contains(epochs) else { throw Failure(.usage, "--epochs is \(epochs), expected 1 to 1,000,000") }
+        if let steps, steps < 1 { throw Failure(.usage, "--steps is \(steps), expected 1 or more") }
+        guard (1...1_000_000).contains(batchSize) else {
+            throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000 images over all ranks")
+        }
+        guard batchSize >= worldSize else {
+            throw Failure(
+                .usage, "--batch-size \(batchSize) is smaller than the number of ranks, \(worldSize); each rank needs an image of every step")
+        }
+        guard labelSmoothing >= 0, labelSmoothing < 1 else {
+            throw Failure(.usage, "--label-smoothing is \(labelSmoothing), expected 0 or above and below 1")
+        }
+        guard optimizer.momentum >= 0, optimizer.momentum < 1 else {
+            throw Failure(.usage, "--momentum is \(optimizer.momentum), expected 0 or above and below 1")
+        }
+        guard !optimizer.nesterov || optimizer.momentum > 0 else {
+            throw Failure(.usage, "Nesterov's momentum needs a --momentum above 0; add --no-nesterov")
+        }
+        guard optimizer.weightDecay >= 0, optimizer.weightDecay.isFinite else {
+            throw Failure(.usage, "--weight-decay is \(optimizer.weightDecay), expected 0 or above")
+        }
+        for (option, limit) in [("--limit-train", data.limitTrain), ("--limit-test", data.limitTest)] {
+            if let limit, limit < 1 { throw Failure(.usage, "\(option) is \(limit), expected 1 or more") }
+        }
+        _ = try Augmentation(parsing: augment)
+        if case .explicit(let mean, let std) = normalization { _ = try Normalization(mean: mean, std: std) }
+    }
+}

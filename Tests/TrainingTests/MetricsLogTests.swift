@@ -1,0 +1,78 @@
+import FoundationEssentials
+import Kernels
+import Testing
+
+import Training
+
+@Suite struct MetricsLogTests {
+    let scratch = ScratchFolder()
+    var log: MetricsLog { MetricsLog(path: scratch("metrics.jsonl")) }
+
+    private func metrics(_ epoch: Int, loss: Double = 1.5) -> EpochMetrics {
+        EpochMetrics(
+            epoch: epoch, trainLoss: loss, trainAccuracy: 0.4452, testLoss: 1.25, testAccuracy: 0.5, imagesPerSecond: 250,
+            learningRate: 1e-05, dataWaitSeconds: 0.125, epochSeconds: 200)
+    }
+
+    private func text() throws -> String { String(decoding: try scratch.read("metrics.jsonl"), as: UTF8.self) }
+
+    private func epochs() throws -> [Int] {
+        try text().split(separator: "\n").map { try JSONDecoder().decode(EpochMetrics.self, from: Data($0.utf8)).epoch }
+    }
+
+    @Test func `an epoch is a line with the keys that scripts rely on`() throws {
+        try log.append(metrics(1))
+        try log.append(metrics(2))
+        let line = try #require(try text().split(separator: "\n").first)
+        #expect(line == #"{"data_wait_seconds":0.125,"epoch":1,"epoch_seconds":200,"images_per_second":250,"learning_rate":1e-05,"#
+            + #""test_accuracy":0.5,"test_loss":1.25,"train_accuracy":0.4452,"train_loss":1.5}"#)
+        #expect(try epochs() == [1, 2])
+    }
+
+    @Test func `numbers that are not finite are null and come back as not a number`() throws {
+        try log.append(metrics(1, loss: .nan))
+        try log.append(metrics(2, loss: -.infinity))
+        for line in try text().split(separator: "\n") {
+            #expect(line.hasSuffix("\"train_loss\":null}"))
+            #expect(try JSONDecoder().decode(EpochMetrics.self, from: Data(line.utf8)).trainLoss.isNaN)
+        }
+    }
+
+    @Test func `resuming drops later epochs and a cut last line`() throws {
+        for epoch in 1...4 { try log.append(metrics(epoch)) }
+        let whole = try scratch.read("metrics.jsonl")
+        for cut in [0, 1, 7, 100] {
+            _ = try scratch.write(whole.dropLast(cut), to: "metrics.jsonl")
+            try log.truncate(keepingEpochsUpTo: 2)
+            #expect(try epochs() == [1, 2])
+        }
+        _ = try scratch.write(whole.dropLast(20), to: "metrics.jsonl")
+        try log.truncate(keepingEpochsUpTo: 4)
+        #expect(try epochs() == [1, 2, 3])
+        try log.append(metrics(4))
+        #expect(try scratch.read("metrics.jsonl") == whole)
+        // A line that lacks its line feed alone is whole.
+        _ = try scratch.write(whole.dropLast(), to: "metrics.jsonl")
+        try log.truncate(keepingEpochsUpTo: 4)
+        #expect(try scratch.read("metrics.jsonl") == whole)
+        #expect(scratch.names == ["metrics.jsonl"])
+    }
+
+    @Test func `a log that is missing stays so and one with a foreign line is refused untouched`() throws {
+        try log.truncate(keepingEpochsUpTo: 2)
+        #expect(scratch.names == [])
+        try log.append(metrics(1))
+        let bytes = try scratch.read("metrics.jsonl") + Array("what\n".utf8)
+        _ = try scratch.write(bytes, to: "metrics.jsonl")
+        let path = log.path
+        #expect(throws: Failure(.data, "\(path): line 2 is no epoch's metrics; mend or remove it")) {
+            try log.truncate(keepingEpochsUpTo: 9)
+        }
+        #expect(try scratch.read("metrics.jsonl") == bytes)
+    }
+
+    @Test func `a log that cannot be written is named`() {
+        let failure = #expect(throws: Failure.self) { try MetricsLog(path: scratch("no/log")).append(metrics(1)) }
+        #expect(failure?.kind == .unavailable && failure?.message.contains(scratch("no/log")) == true)
+    }
+}
