@@ -34,6 +34,8 @@ final class Head {
         features = AlignedBuffer(count: images * norm.channels)
         featureGradients = AlignedBuffer(count: images * norm.channels)
         state.workspace.reserve(.inputGradient, norm.channels * block.layout.lanes)
+        // OpenBLAS cannot see that other ranks have the other cores.
+        openblas_set_num_threads(1)
     }
 
     private var classes: Int { weight.shape[0] }
