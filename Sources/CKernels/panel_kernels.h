@@ -417,6 +417,11 @@ void CK(ck_add_affine_relu)(const float *input, long channels, long lanes, const
         }
 }
 
+/// sums[i] += values[i].
+void CK(ck_add)(const float *values, float *sums, long count) {
+    for (long i = 0; i < count; i++) sums[i] += values[i];
+}
+
 // ---- Dropout and the optimizer
 
 /// Multiplies by `scale` or by zero. What is dropped is a hash (murmur3's finaliser) of the lane's key and the element's number,

@@ -20,7 +20,7 @@ final class PlainLayer: DenseLayer {
         self.state = state
         norm = FeatureNorm(parameters.norm1, of: block, state: state)
         convolution = FeatureConvolution(parameters.conv1, to: block, from: norm.channels, layer: layer, state: state)
-        state.workspace.reserve(.gradient, norm.channels * block.layout.lanes)
+        state.workspace.needs.reserve(.gradient, norm.channels * block.layout.lanes)
     }
 
     func forward(_ pass: Pass) throws {
@@ -30,16 +30,18 @@ final class PlainLayer: DenseLayer {
 
     func backward(_ pass: Pass) throws {
         try convolution.beginBackward(pass)
-        norm.beginBackward()
-        let gradient = state.workspace[.gradient].pointer
-        for group in 0..<block.stage.groups {
-            convolution.beginBackward(group: group, pass)
-            for y in 0..<block.layout.height {
-                convolution.inputGradient(row: y, into: gradient, next: nil)
-                norm.backwardPanel(gradient, group: group, row: y, accumulate: true)
+        state.workspace.forEachChunk(of: block.stage) { groups, chunk, worker in
+            let weightGradient = convolution.weightGradient(chunk: chunk), sums = norm.beginBackward(chunk: chunk, worker)
+            let gradient = worker.gradient.pointer
+            for group in groups {
+                let padded = convolution.beginBackward(group: group, worker, pass)
+                for y in 0..<block.layout.height {
+                    convolution.inputGradient(padded, row: y, into: gradient, next: block.values.panel(group, y), worker)
+                    norm.backwardPanel(gradient, group: group, row: y, accumulate: true, sums: sums)
+                }
+                sums.flushGradients()
+                convolution.addWeightGradient(padded, group: group, block.values, norm.affine, to: weightGradient, worker)
             }
-            norm.flushBackward()
-            convolution.addWeightGradient(group: group, block.values, norm.affine)
         }
         convolution.endBackward()
         norm.endBackward()
@@ -72,51 +74,52 @@ final class BottleneckLayer: DenseLayer {
         weight = parameters.conv1
         norm1 = FeatureNorm(parameters.norm1, of: block, state: state)
         norm2 = OwnNorm(second, state: state)
-        dropout = Dropout(probability: state.configuration.dropout, layer: layer, stage: block.stage, workspace: state.workspace)
+        dropout = Dropout(probability: state.configuration.dropout, layer: layer, stage: block.stage)
         convolution = FeatureConvolution(conv2, to: block, from: norm1.channels, layer: layer + 1, state: state)
         let workspace = state.workspace, lanes = block.layout.lanes
-        workspace.reserve(.activation, norm1.channels * lanes)
-        workspace.reserve(.gradient, norm2.channels * lanes)
-        workspace.reserve(.inputGradient, norm1.channels * lanes)
-        workspace.reserve(.transposed, lanes * norm2.channels.roundedToVector)
-        workspace.reserve(.weights, norm1.channels * norm2.channels)
-        workspace.reserve(.weightGradient, norm1.channels * norm2.channels.roundedToVector)
+        workspace.needs.reserve(pointwise: weight, lanes: lanes)
+        workspace.needs.reserve(.activation, norm1.channels * lanes)
+        workspace.needs.reserve(.inputGradient, norm1.channels * lanes)
     }
 
     func forward(_ pass: Pass) throws {
         norm1.prepare(pass)
         reduce(pass)
-        try norm2.prepare(pixels: block.pixels(pass), pass)
+        try norm2.prepare(pixels: block.pixels(pass), chunks: block.stage.chunks.count, pass)
         try convolution.forward(reduced, norm2.affine, pass)
     }
 
     /// The 1×1 convolution of max(0, affine(x)); the activation is made a panel at a time and never stored.
     private func reduce(_ pass: Pass) {
         let workspace = state.workspace, layout = block.layout, lanes = layout.lanes
-        let activation = workspace[.activation].pointer
-        let packed = PackedWeights(taps: 1, outputs: norm2.channels, inputs: norm1.channels, in: workspace[.weights])
+        let packed = PackedWeights(taps: 1, outputs: norm2.channels, inputs: norm1.channels, in: workspace.weights)
         packed.packForward(state.parameters.pointer + weight.offset)
-        norm2.sums.clear()
-        for group in 0..<block.stage.groups {
-            dropout.begin(group: group, pass)
-            let mask = block.stage.mask(group)
-            for y in 0..<layout.height {
-                norm1.affine.reluPanel(
-                    block.values.panel(group, y), lanes: lanes, live: lanes, into: activation, outputStride: lanes)
-                let output = reduced.panel(group, y)
-                packed.convolve(
-                    activation, stride: lanes, tapOffsets: workspace.noOffset.pointer, lanes: lanes, into: output, outputStride: lanes,
-                    next: block.panelAfter(group, y, in: block.values), nextCount: norm1.channels * lanes)
-                dropout.apply(output, channels: norm2.channels, stride: lanes, row: y, pass)
-                if pass.training { addSums(output, lanes: lanes, mask: mask, to: norm2.sums) }
+        workspace.forEachChunk(of: block.stage) { groups, chunk, worker in
+            let sums = norm2.sums.begin(chunk: chunk, worker: worker.index), activation = worker.activation.pointer
+            for group in groups {
+                dropout.begin(group: group, worker, pass)
+                let mask = block.stage.mask(group)
+                for y in 0..<layout.height {
+                    worker.clock.enter(.norm)
+                    norm1.affine.reluPanel(
+                        block.values.panel(group, y), lanes: lanes, live: lanes, into: activation, outputStride: lanes)
+                    let output = reduced.panel(group, y)
+                    worker.clock.enter(.pointwise)
+                    packed.convolve(
+                        activation, stride: lanes, tapOffsets: workspace.noOffset.pointer, lanes: lanes, into: output,
+                        outputStride: lanes, next: block.panelAfter(group, y, in: block.values), nextCount: norm1.channels * lanes)
+                    worker.clock.enter(.norm)
+                    dropout.apply(output, channels: norm2.channels, stride: lanes, row: y, worker, pass)
+                    if pass.training { addSums(output, lanes: lanes, mask: mask, to: sums) }
+                }
+                if pass.training { sums.flushValues() }
             }
-            norm2.sums.flush()
         }
     }
 
     func backward(_ pass: Pass) throws {
         try backwardOfFeatures(pass)
-        try norm2.closeBackward(pixels: block.pixels(pass), pass)
+        try norm2.closeBackward(pixels: block.pixels(pass), chunks: block.stage.chunks.count, pass)
         backwardOfReduction(pass)
     }
 
@@ -125,52 +128,65 @@ final class BottleneckLayer: DenseLayer {
         guard let reducedGradient else { preconditionFailure("backward of an evaluating network") }
         let layout = block.layout
         try convolution.beginBackward(pass)
-        norm2.sums.clear()
-        for group in 0..<block.stage.groups {
-            convolution.beginBackward(group: group, pass)
-            for y in 0..<layout.height {
-                let gradient = reducedGradient.panel(group, y), values = reduced.panel(group, y)
-                convolution.inputGradient(row: y, into: gradient, next: values)
-                norm2.backwardPanel(gradient, values: values, lanes: layout.lanes, mask: block.stage.mask(group))
+        state.workspace.forEachChunk(of: block.stage) { groups, chunk, worker in
+            let weightGradient = convolution.weightGradient(chunk: chunk)
+            let sums = norm2.sums.begin(chunk: chunk, worker: worker.index)
+            for group in groups {
+                let padded = convolution.beginBackward(group: group, worker, pass)
+                for y in 0..<layout.height {
+                    let gradient = reducedGradient.panel(group, y), values = reduced.panel(group, y)
+                    convolution.inputGradient(padded, row: y, into: gradient, next: values, worker)
+                    norm2.backwardPanel(gradient, values: values, lanes: layout.lanes, mask: block.stage.mask(group), sums: sums)
+                }
+                sums.flushGradients()
+                convolution.addWeightGradient(padded, group: group, reduced, norm2.affine, to: weightGradient, worker)
             }
-            norm2.sums.flush()
-            convolution.addWeightGradient(group: group, reduced, norm2.affine)
         }
         convolution.endBackward()
     }
 
     /// From there through the 1×1 convolution to G and the gradients of the first norm.
     private func backwardOfReduction(_ pass: Pass) {
-        guard let reducedGradient else { preconditionFailure("backward of an evaluating network") }
-        let workspace = state.workspace, layout = block.layout, lanes = layout.lanes
-        let inputs = norm1.channels, outputs = norm2.channels, width = outputs.roundedToVector
-        let gradient = workspace[.gradient].pointer, activation = workspace[.activation].pointer
-        let transposed = workspace[.transposed].pointer, inputGradient = workspace[.inputGradient].pointer
-        let packed = PackedWeights(taps: 1, outputs: inputs, inputs: outputs, in: workspace[.weights])
+        let workspace = state.workspace, inputs = norm1.channels, width = norm2.channels.roundedToVector
+        let packed = PackedWeights(taps: 1, outputs: inputs, inputs: norm2.channels, in: workspace.weights)
         packed.packBackward(state.parameters.pointer + weight.offset)
-        workspace[.weightGradient][0..<inputs * width].update(repeating: 0)
-        norm1.beginBackward()
-        for group in 0..<block.stage.groups {
-            dropout.begin(group: group, pass)
-            for y in 0..<layout.height {
-                let values = block.values.panel(group, y)
-                norm2.backward.apply(
-                    gradient: reducedGradient.panel(group, y), values: reduced.panel(group, y), lanes: lanes,
-                    mask: block.stage.mask(group), into: gradient, outputStride: lanes)
-                dropout.apply(gradient, channels: outputs, stride: lanes, row: y, pass)
-                transposePanel(gradient, stride: lanes, channels: outputs, lanes: lanes, into: transposed)
-                norm1.affine.reluPanel(values, lanes: lanes, live: lanes, into: activation, outputStride: lanes)
-                addWeightGradient(
-                    transposed: transposed, width: width, transposedRow: 0, other: activation, otherStride: lanes, otherRow: 0,
-                    others: inputs, lanes: lanes, rows: 1, to: workspace[.weightGradient].pointer)
-                packed.convolve(
-                    gradient, stride: lanes, tapOffsets: workspace.noOffset.pointer, lanes: lanes, into: inputGradient,
-                    outputStride: lanes, next: block.panelAfter(group, y, in: block.values), nextCount: inputs * lanes)
-                norm1.backwardPanel(inputGradient, group: group, row: y, accumulate: true)
+        workspace.forEachChunk(of: block.stage) { groups, chunk, worker in
+            let weightGradient = workspace.weightGradient(chunk: chunk, count: inputs * width)
+            let sums = norm1.beginBackward(chunk: chunk, worker)
+            for group in groups {
+                dropout.begin(group: group, worker, pass)
+                for y in 0..<block.layout.height {
+                    backwardOfReduction(group, y, packed, to: weightGradient, sums, worker, pass)
+                }
+                sums.flushGradients()
             }
-            norm1.flushBackward()
         }
         norm1.endBackward()
-        state.writePointwiseGradient(of: weight, width: width)
+        state.writePointwiseGradient(of: weight, width: width, block.stage)
+    }
+
+    private func backwardOfReduction(
+        _ group: Int, _ y: Int, _ packed: PackedWeights, to weightGradient: UnsafeMutablePointer<Float>, _ sums: PartialSums,
+        _ worker: WorkerSpace, _ pass: Pass
+    ) {
+        guard let reducedGradient else { preconditionFailure("backward of an evaluating network") }
+        let lanes = block.layout.lanes, outputs = norm2.channels, values = block.values.panel(group, y)
+        let gradient = worker.gradient.pointer, activation = worker.activation.pointer
+        worker.clock.enter(.norm)
+        norm2.backward.apply(
+            gradient: reducedGradient.panel(group, y), values: reduced.panel(group, y), lanes: lanes, mask: block.stage.mask(group),
+            into: gradient, outputStride: lanes)
+        dropout.apply(gradient, channels: outputs, stride: lanes, row: y, worker, pass)
+        transposePanel(gradient, stride: lanes, channels: outputs, lanes: lanes, into: worker.transposed.pointer)
+        norm1.affine.reluPanel(values, lanes: lanes, live: lanes, into: activation, outputStride: lanes)
+        worker.clock.enter(.pointwise)
+        addWeightGradient(
+            transposed: worker.transposed.pointer, width: outputs.roundedToVector, transposedRow: 0, other: activation,
+            otherStride: lanes, otherRow: 0, others: norm1.channels, lanes: lanes, rows: 1, to: weightGradient)
+        packed.convolve(
+            gradient, stride: lanes, tapOffsets: state.workspace.noOffset.pointer, lanes: lanes, into: worker.inputGradient.pointer,
+            outputStride: lanes, next: block.panelAfter(group, y, in: block.values), nextCount: norm1.channels * lanes)
+        worker.clock.enter(.norm)
+        norm1.backwardPanel(worker.inputGradient.pointer, group: group, row: y, accumulate: true, sums: sums)
     }
 }

@@ -8,28 +8,25 @@ final class NetworkState {
     let parameters: AlignedBuffer<Float>
     let gradients: AlignedBuffer<Float>
     let statistics: AlignedBuffer<Float>
-    let workspace = Workspace()
+    let workspace: Workspace
+    /// Where this rank's time goes, as its calling thread sees it.
+    let clock = PhaseClock()
 
-    init(_ configuration: DenseNetConfiguration, training: Bool) {
+    init(_ configuration: DenseNetConfiguration, training: Bool, threads: Int) throws {
         self.configuration = configuration
         table = ParameterTable(configuration)
         parameters = AlignedBuffer(count: table.learntCount)
         gradients = AlignedBuffer(count: training ? table.learntCount : 0)
         statistics = AlignedBuffer(count: table.statisticsCount)
+        workspace = try Workspace(threads: threads)
     }
 
-    /// Writes a weight's gradient, shape [inputs][width] as the product of a convolution without taps leaves it, into the flat buffer.
-    func writePointwiseGradient(of weight: Parameter, width: Int) {
-        (gradients.pointer + weight.offset).update(repeating: 0, count: weight.count)
-        addPointwiseGradient(of: weight, width: width)
-    }
-
-    /// Adds it to what is there.
-    func addPointwiseGradient(of weight: Parameter, width: Int) {
+    /// Writes a weight's gradient, which the chunks of a stage left in shape [inputs][width], into the flat buffer.
+    func writePointwiseGradient(of weight: Parameter, width: Int, _ stage: Stage) {
         let outputs = weight.shape[0], inputs = weight.count / outputs
-        let from = workspace[.weightGradient].pointer, to = gradients.pointer + weight.offset
+        let from = workspace.sumOfWeightGradients(stage, count: inputs * width), to = gradients.pointer + weight.offset
         for output in 0..<outputs {
-            for input in 0..<inputs { to[output * inputs + input] += from[input * width + output] }
+            for input in 0..<inputs { to[output * inputs + input] = from[input * width + output] }
         }
     }
 }
@@ -59,14 +56,15 @@ public final class DenseNet {
     /// - Parameters:
     ///   - capacity: the images of this rank's part of the largest batch.
     ///   - training: whether `backward` will be called; without, the network needs about a quarter of the memory.
-    /// - Throws: `Failure(.usage)` on an impossible configuration.
-    public init(_ configuration: DenseNetConfiguration, capacity: Int, training: Bool) throws {
+    ///   - threads: how many threads share a pass, the calling one among them; results do not depend on it in a single bit.
+    /// - Throws: `Failure(.usage)` on an impossible configuration, `Failure(.unavailable)` where the system refuses the threads.
+    public init(_ configuration: DenseNetConfiguration, capacity: Int, training: Bool, threads: Int = 1) throws {
         try configuration.validate()
         precondition(capacity >= 0, "a pass cannot have \(capacity) images")
         self.configuration = configuration
         self.capacity = capacity
         isTraining = training
-        let state = NetworkState(configuration, training: training)
+        let state = try NetworkState(configuration, training: training, threads: threads)
         self.state = state
         let table = state.table, images = max(capacity, 1)
         dropoutKeys = AlignedBuffer(count: configuration.dropout > 0 ? images : 0)
@@ -115,7 +113,7 @@ public final class DenseNet {
         self.transitions = transitions
         self.scratch = scratch
         head = Head(table, of: blocks[blocks.count - 1], images: images, state: state)
-        state.workspace.allocate()
+        state.workspace.allocate(training: training, clock: state.clock)
         resetStatistics()
     }
 
@@ -125,6 +123,8 @@ public final class DenseNet {
     public var parameters: UnsafeMutableBufferPointer<Float> { state.parameters.elements }
     /// The gradients of the learnt numbers, laid out alike; empty for a network that only evaluates.
     public var gradients: UnsafeMutableBufferPointer<Float> { state.gradients.elements }
+    /// Where this rank's time goes.
+    public var clock: PhaseClock { state.clock }
     /// All running means and variances.
     public var statistics: UnsafeMutableBufferPointer<Float> { state.statistics.elements }
     /// The logits of the last forward pass, shape [images][classes].
@@ -178,14 +178,17 @@ public final class DenseNet {
             }
         }
         let pass = Pass(
-            training: training, count: count, globalCount: globalCount, dropoutKeys: UnsafePointer(dropoutKeys.pointer), sums: sums)
+            training: training, count: count, globalCount: globalCount, dropoutKeys: UnsafePointer(dropoutKeys.pointer), sums: sums,
+            clock: state.clock)
         self.pass = pass
         for stage in stages { stage.begin(images: count) }
+        state.clock.isBackward = false
         try stem.forward(images, pass)
         for b in blocks.indices {
             for layer in layers[b] { try layer.forward(pass) }
             if b < transitions.count { try transitions[b].forward(pass) }
         }
+        state.clock.enter(.loss)
         head.forward(pass)
     }
 
@@ -206,6 +209,8 @@ public final class DenseNet {
     /// global number of images, the gradients are those of the global batch's mean loss.
     public func backward(_ images: UnsafePointer<Float>, ready: (_ offset: Int) throws -> Void = { _ in }) throws {
         guard let pass, pass.training else { preconditionFailure("there was no forward pass in training") }
+        state.clock.isBackward = true
+        state.clock.enter(.loss)
         head.backward(pass)
         try ready(table.finalNorm.weight.range.upperBound)
         for b in blocks.indices.reversed() {

@@ -11,30 +11,31 @@ struct Dropout {
     /// Which convolution this is, counted from the stem.
     let layer: Int
     let stage: Stage
-    let workspace: Workspace
 
     /// Whether anything is dropped in a pass.
     func isOn(_ pass: Pass) -> Bool { pass.training && probability > 0 }
 
     /// Sets the keys of the lanes of a group's images.
-    func begin(group: Int, _ pass: Pass) {
+    func begin(group: Int, _ worker: WorkerSpace, _ pass: Pass) {
         guard isOn(pass), let imageKeys = pass.dropoutKeys else { return }
         let layout = stage.layout
         for n in 0..<stage.images(in: group) {
             var random = CounterRandom(.dropout, imageKeys[group * layout.interleave + n], UInt64(layer))
             let key = UInt32(truncatingIfNeeded: random.next())
             for x in 0..<layout.width {
-                workspace.dropoutKeys.pointer[x * layout.interleave + n] = key &+ UInt32(truncatingIfNeeded: x) &* 0x9E37_79B1
+                worker.dropoutKeys.pointer[x * layout.interleave + n] = key &+ UInt32(truncatingIfNeeded: x) &* 0x9E37_79B1
             }
         }
     }
 
     /// Drops elements of row `y` of the group that was begun: a panel of `channels` rows, `stride` apart.
-    func apply(_ panel: UnsafeMutablePointer<Float>, channels: Int, stride: Int, row y: Int, _ pass: Pass) {
+    func apply(
+        _ panel: UnsafeMutablePointer<Float>, channels: Int, stride: Int, row y: Int, _ worker: WorkerSpace, _ pass: Pass
+    ) {
         guard isOn(pass) else { return }
         let layout = stage.layout
         ck_dropout(
-            panel, channels, layout.lanes, stride, workspace.dropoutKeys.pointer, UInt32(truncatingIfNeeded: y * layout.width),
+            panel, channels, layout.lanes, stride, worker.dropoutKeys.pointer, UInt32(truncatingIfNeeded: y * layout.width),
             UInt32(truncatingIfNeeded: layout.height * layout.width), UInt32(min(probability * 0x1p32, 0x1p32 - 1)),
             Float(1 / (1 - probability)))
     }

@@ -52,9 +52,10 @@ final class FeatureBlock {
         return group + 1 < stage.groups ? UnsafePointer(panels.panel(group + 1, 0)) : nil
     }
 
-    /// Takes the statistics of new channels from their sums and squares. Collective.
+    /// Takes the statistics of new channels from the sums and squares that tasks gathered. Collective.
     func setStatistics(ofChannelsFrom first: Int, _ sums: ChannelSums, _ pass: Pass) throws {
-        try pass.sums.sum(sums.all)
+        sums.finish(chunks: stage.chunks.count)
+        try pass.sumOverRanks(sums.all)
         let pixels = pixels(pass)
         for c in 0..<sums.channels {
             let mean = sums.first[c] / pixels
@@ -88,7 +89,7 @@ final class FeatureBlock {
             sums.first[c] = gradientSums.pointer[first + c]
             sums.second[c] = productSums.pointer[first + c]
         }
-        try pass.sums.sum(sums.all)
+        try pass.sumOverRanks(sums.all)
         let pixels = pixels(pass)
         for c in 0..<count {
             backward.set(
@@ -111,7 +112,7 @@ final class FeatureNorm {
         self.block = block
         self.state = state
         affine = ChannelAffine(channels: parameters.channels)
-        sums = ChannelSums(channels: parameters.channels)
+        sums = ChannelSums(channels: parameters.channels, in: state.workspace.sumSpace)
     }
 
     var channels: Int { parameters.channels }
@@ -126,11 +127,12 @@ final class FeatureNorm {
         }
     }
 
-    func beginBackward() { sums.clear() }
+    /// A task's empty sums of dβ and dγ.
+    func beginBackward(chunk: Int, _ worker: WorkerSpace) -> PartialSums { sums.begin(chunk: chunk, worker: worker.index) }
 
     /// Masks a gradient panel of the activated channels where the ReLU was shut, adds γ times it to G (`accumulate`, or puts it there)
     /// and adds up dβ and dγ.
-    func backwardPanel(_ gradient: UnsafePointer<Float>, group: Int, row: Int, accumulate: Bool) {
+    func backwardPanel(_ gradient: UnsafePointer<Float>, group: Int, row: Int, accumulate: Bool, sums: PartialSums) {
         guard let into = block.gradients else { preconditionFailure("backward of an evaluating network") }
         reluBackward(
             gradient, values: block.values.panel(group, row), affine: affine, lanes: block.layout.lanes, mask: block.stage.mask(group),
@@ -138,10 +140,9 @@ final class FeatureNorm {
             accumulate: accumulate, into: into.panel(group, row), sums: sums)
     }
 
-    func flushBackward() { sums.flush() }
-
-    /// Writes dγ and dβ of this rank into the flat gradients and passes them on to the block.
+    /// All tasks are done: writes dγ and dβ of this rank into the flat gradients and passes them on to the block.
     func endBackward() {
+        sums.finish(chunks: block.stage.chunks.count)
         writeGradients(parameters, state, weight: sums.second, bias: sums.first)
         block.addGradientSums(
             weight: state.parameters.pointer + parameters.weight.offset, biasGradient: sums.first, weightGradient: sums.second,
@@ -167,7 +168,7 @@ final class OwnNorm {
         self.state = state
         affine = ChannelAffine(channels: channels)
         backward = NormBackward(channels: channels)
-        sums = ChannelSums(channels: channels)
+        sums = ChannelSums(channels: channels, in: state.workspace.sumSpace)
         mean = AlignedBuffer(count: channels)
         variance = AlignedBuffer(count: channels)
         inverse = AlignedBuffer(count: channels)
@@ -176,10 +177,11 @@ final class OwnNorm {
 
     var channels: Int { parameters.channels }
 
-    /// Sets the affine function: in training from the sums and squares gathered in `sums`. Collective in training.
-    func prepare(pixels: Double, _ pass: Pass) throws {
+    /// Sets the affine function: in training from the sums and squares that tasks gathered in `sums`. Collective in training.
+    func prepare(pixels: Double, chunks: Int, _ pass: Pass) throws {
         guard pass.training else { return setAffineFromRunning(affine, parameters, state) }
-        try pass.sums.sum(sums.all)
+        sums.finish(chunks: chunks)
+        try pass.sumOverRanks(sums.all)
         for c in 0..<channels {
             let mean = sums.first[c] / pixels
             let variance = max(sums.second[c] / pixels - mean * mean, 0)
@@ -194,17 +196,20 @@ final class OwnNorm {
     }
 
     /// Masks a gradient panel in place where the ReLU was shut and adds up dβ and dγ.
-    func backwardPanel(_ gradient: UnsafeMutablePointer<Float>, values: UnsafePointer<Float>, lanes: Int, mask: UnsafePointer<Float>?) {
+    func backwardPanel(
+        _ gradient: UnsafeMutablePointer<Float>, values: UnsafePointer<Float>, lanes: Int, mask: UnsafePointer<Float>?, sums: PartialSums
+    ) {
         reluBackward(
             gradient, values: values, affine: affine, lanes: lanes, mask: mask, inverse: inverse.pointer, offset: offset.pointer,
             sums: sums)
     }
 
-    /// All panels are through: dγ and dβ of this rank go into the flat gradients, and over all ranks' sums comes how the gradient of
+    /// All tasks are done: dγ and dβ of this rank go into the flat gradients, and over all ranks' sums comes how the gradient of
     /// the values is made of the masked one. Collective.
-    func closeBackward(pixels: Double, _ pass: Pass) throws {
+    func closeBackward(pixels: Double, chunks: Int, _ pass: Pass) throws {
+        sums.finish(chunks: chunks)
         writeGradients(parameters, state, weight: sums.second, bias: sums.first)
-        try pass.sums.sum(sums.all)
+        try pass.sumOverRanks(sums.all)
         let weight = state.parameters.pointer + parameters.weight.offset
         for c in 0..<channels {
             backward.set(

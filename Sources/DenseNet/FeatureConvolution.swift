@@ -11,9 +11,12 @@ final class FeatureConvolution {
     private let dropout: Dropout
     private let sums: ChannelSums
     private let closing: NormBackward
+    private let inputShape: PaddedGroup.Shape
+    private let outputShape: PaddedGroup.Shape
     private var layout: PanelLayout { block.layout }
     /// Rows of the transposed activation.
     private var width: Int { inputs.roundedToVector }
+    private var gradientCount: Int { 9 * growth * width }
 
     init(_ weight: Parameter, to block: FeatureBlock, from first: Int, layer: Int, state: NetworkState) {
         self.weight = weight
@@ -22,105 +25,120 @@ final class FeatureConvolution {
         self.state = state
         growth = weight.shape[0]
         inputs = weight.shape[1]
-        dropout = Dropout(probability: state.configuration.dropout, layer: layer, stage: block.stage, workspace: state.workspace)
-        sums = ChannelSums(channels: growth)
+        dropout = Dropout(probability: state.configuration.dropout, layer: layer, stage: block.stage)
+        sums = ChannelSums(channels: growth, in: state.workspace.sumSpace)
         closing = NormBackward(channels: growth)
-        let workspace = state.workspace, layout = block.layout
-        workspace.reserve(.padded, PaddedGroup.count(channels: inputs, layout: layout))
-        workspace.reserve(.paddedGradient, PaddedGroup.count(channels: growth, layout: layout))
-        workspace.reserve(.weights, 9 * growth * inputs)
-        workspace.reserve(.weightGradient, 9 * growth * inputs.roundedToVector)
-        workspace.reserve(.transposed, layout.height * layout.lanes * inputs.roundedToVector)
-        workspace.reserve(.activation, inputs * layout.lanes)
-        workspace.reserve(.lanes, layout.lanes)
+        inputShape = PaddedGroup.Shape(channels: inputs, layout: block.layout)
+        outputShape = PaddedGroup.Shape(channels: growth, layout: block.layout)
+        state.workspace.needs.reserve(spatial: weight, layout: block.layout)
     }
 
     /// New channels = convolution of max(0, affine(input)), and their statistics. Collective in training.
     func forward(_ input: Panels, _ affine: ChannelAffine, _ pass: Pass) throws {
-        let workspace = state.workspace, lanes = layout.lanes
-        let packed = PackedWeights(taps: 9, outputs: growth, inputs: inputs, in: workspace[.weights])
-        let padded = PaddedGroup(channels: inputs, layout: layout, in: workspace[.padded])
+        let workspace = state.workspace
+        let packed = PackedWeights(taps: 9, outputs: growth, inputs: inputs, in: workspace.weights)
         packed.packForward(state.parameters.pointer + weight.offset)
-        padded.clear()
-        padded.writeTapOffsets(to: workspace.tapOffsets.pointer)
-        sums.clear()
-        for group in 0..<block.stage.groups {
-            for y in 0..<layout.height {
-                affine.reluPanel(
-                    input.panel(group, y), lanes: lanes, live: layout.liveLanes, into: padded.interior(y), outputStride: padded.stride)
-            }
-            dropout.begin(group: group, pass)
-            let mask = block.stage.mask(group)
-            for y in 0..<layout.height {
-                let new = block.values.panel(group, y) + first * lanes
-                let next = group + 1 < block.stage.groups ? UnsafePointer(input.panel(group + 1, y)) : nil
-                packed.convolve(
-                    padded.tap(0, 0, row: y), stride: padded.stride, tapOffsets: workspace.tapOffsets.pointer, lanes: lanes,
-                    into: new, outputStride: lanes, next: next, nextCount: inputs * lanes)
-                dropout.apply(new, channels: growth, stride: lanes, row: y, pass)
-                if pass.training { addSums(new, lanes: lanes, mask: mask, to: sums) }
-            }
-            sums.flush()
+        inputShape.writeTapOffsets(to: workspace.tapOffsets.pointer)
+        workspace.forEachChunk(of: block.stage) { groups, chunk, worker in
+            let partial = sums.begin(chunk: chunk, worker: worker.index)
+            for group in groups { forward(group, input, affine, packed, partial, worker, pass) }
         }
         if pass.training { try block.setStatistics(ofChannelsFrom: first, sums, pass) }
+    }
+
+    private func forward(
+        _ group: Int, _ input: Panels, _ affine: ChannelAffine, _ packed: PackedWeights, _ partial: PartialSums, _ worker: WorkerSpace,
+        _ pass: Pass
+    ) {
+        let lanes = layout.lanes, padded = worker.paddedGroup(inputShape), mask = block.stage.mask(group)
+        worker.clock.enter(.norm)
+        for y in 0..<layout.height {
+            affine.reluPanel(
+                input.panel(group, y), lanes: lanes, live: layout.liveLanes, into: padded.interior(y), outputStride: padded.stride)
+        }
+        dropout.begin(group: group, worker, pass)
+        for y in 0..<layout.height {
+            let new = block.values.panel(group, y) + first * lanes
+            let next = group + 1 < block.stage.groups ? UnsafePointer(input.panel(group + 1, y)) : nil
+            worker.clock.enter(.spatial)
+            packed.convolve(
+                padded.tap(0, 0, row: y), stride: padded.stride, tapOffsets: state.workspace.tapOffsets.pointer, lanes: lanes,
+                into: new, outputStride: lanes, next: next, nextCount: inputs * lanes)
+            worker.clock.enter(.norm)
+            dropout.apply(new, channels: growth, stride: lanes, row: y, worker, pass)
+            if pass.training { addSums(new, lanes: lanes, mask: mask, to: partial) }
+        }
+        if pass.training { partial.flushValues() }
     }
 
     /// All readers of the new channels have added their gradients: closes them and prepares the products. Collective.
     func beginBackward(_ pass: Pass) throws {
         try block.closeGradient(ofChannelsFrom: first, sums, into: closing, pass)
-        let workspace = state.workspace
         backwardWeights.packBackward(state.parameters.pointer + weight.offset)
-        paddedGradient.clear()
-        paddedGradient.writeTapOffsets(to: workspace.tapOffsets.pointer)
-        workspace[.weightGradient][0..<9 * growth * width].update(repeating: 0)
+        outputShape.writeTapOffsets(to: state.workspace.tapOffsets.pointer)
     }
 
     private var backwardWeights: PackedWeights {
-        PackedWeights(taps: 9, outputs: inputs, inputs: growth, in: state.workspace[.weights])
+        PackedWeights(taps: 9, outputs: inputs, inputs: growth, in: state.workspace.weights)
     }
-    private var paddedGradient: PaddedGroup { PaddedGroup(channels: growth, layout: layout, in: state.workspace[.paddedGradient]) }
+
+    /// A task's empty gradient of the weights.
+    func weightGradient(chunk: Int) -> UnsafeMutablePointer<Float> {
+        state.workspace.weightGradient(chunk: chunk, count: gradientCount)
+    }
 
     /// Writes the gradient of a group's new channels where the products of backward read it.
-    func beginBackward(group: Int, _ pass: Pass) {
+    func beginBackward(group: Int, _ worker: WorkerSpace, _ pass: Pass) -> PaddedGroup {
         guard let gradients = block.gradients else { preconditionFailure("backward of an evaluating network") }
-        let padded = paddedGradient, lanes = layout.lanes
-        dropout.begin(group: group, pass)
+        let padded = worker.paddedGradientGroup(outputShape), lanes = layout.lanes
+        worker.clock.enter(.norm)
+        dropout.begin(group: group, worker, pass)
         for y in 0..<layout.height {
             closing.apply(
                 gradient: gradients.panel(group, y) + first * lanes, values: block.values.panel(group, y) + first * lanes, lanes: lanes,
                 mask: block.stage.mask(group), into: padded.interior(y), outputStride: padded.stride)
-            dropout.apply(padded.interior(y), channels: growth, stride: padded.stride, row: y, pass)
+            dropout.apply(padded.interior(y), channels: growth, stride: padded.stride, row: y, worker, pass)
         }
+        return padded
     }
 
     /// The gradient of row `y` of the activated input: shape [inputs][lanes].
-    func inputGradient(row y: Int, into output: UnsafeMutablePointer<Float>, next: UnsafePointer<Float>?) {
-        let padded = paddedGradient
+    func inputGradient(
+        _ padded: PaddedGroup, row y: Int, into output: UnsafeMutablePointer<Float>, next: UnsafePointer<Float>?, _ worker: WorkerSpace
+    ) {
+        worker.clock.enter(.spatial)
         backwardWeights.convolve(
             padded.tap(0, 0, row: y), stride: padded.stride, tapOffsets: state.workspace.tapOffsets.pointer, lanes: layout.lanes,
             into: output, outputStride: layout.lanes, next: next, nextCount: inputs * layout.lanes)
+        worker.clock.enter(.norm)
     }
 
     /// Adds a group's part of the weights' gradient; the activated input is made once more, transposed.
-    func addWeightGradient(group: Int, _ input: Panels, _ affine: ChannelAffine) {
-        let workspace = state.workspace, padded = paddedGradient, lanes = layout.lanes, width = width
-        let activation = workspace[.activation].pointer, transposed = workspace[.transposed].pointer
+    func addWeightGradient(
+        _ padded: PaddedGroup, group: Int, _ input: Panels, _ affine: ChannelAffine, to gradient: UnsafeMutablePointer<Float>,
+        _ worker: WorkerSpace
+    ) {
+        let lanes = layout.lanes, width = width
+        let activation = worker.activation.pointer, transposed = worker.transposed.pointer
+        worker.clock.enter(.norm)
         for y in 0..<layout.height {
             affine.reluPanel(input.panel(group, y), lanes: lanes, live: layout.liveLanes, into: activation, outputStride: lanes)
             transposePanel(activation, stride: lanes, channels: inputs, lanes: lanes, into: transposed + y * lanes * width)
         }
+        worker.clock.enter(.spatial)
         for tap in 0..<9 {
             // The pixel that a weight's tap (y, x) read is the output's, moved the other way.
             Kernels.addWeightGradient(
                 transposed: transposed, width: width, transposedRow: lanes * width, other: padded.tap(2 - tap / 3, 2 - tap % 3, row: 0),
                 otherStride: padded.stride, otherRow: padded.rowStride, others: growth, lanes: lanes, rows: layout.height,
-                to: workspace[.weightGradient].pointer + tap * growth * width)
+                to: gradient + tap * growth * width)
         }
     }
 
     /// Writes this rank's gradient of the weights into the flat buffer.
     func endBackward() {
-        let from = state.workspace[.weightGradient].pointer, to = state.gradients.pointer + weight.offset
+        let from = state.workspace.sumOfWeightGradients(block.stage, count: gradientCount)
+        let to = state.gradients.pointer + weight.offset
         for tap in 0..<9 {
             for output in 0..<growth {
                 let row = from + (tap * growth + output) * width

@@ -1,3 +1,5 @@
+import Kernels
+
 /// Adds numbers up over all ranks: how the network, which knows no MPI, makes its batch statistics those of the global batch.
 public protocol GlobalSums: AnyObject {
     /// Replaces each value by its sum over all ranks. Collective: every rank calls it with as many values, in the same order.
@@ -23,4 +25,12 @@ public struct Pass {
     /// Keys of the dropout, one an image of this rank; nil without dropout.
     let dropoutKeys: UnsafePointer<UInt64>?
     let sums: any GlobalSums
+    let clock: PhaseClock
+
+    /// Replaces values by their sums over all ranks. Collective.
+    func sumOverRanks(_ values: UnsafeMutableBufferPointer<Double>) throws {
+        clock.enter(.statisticsSync)
+        try sums.sum(values)
+        clock.enter(.other)
+    }
 }

@@ -33,7 +33,7 @@ final class Head {
         logitGradients = AlignedBuffer(count: images * weight.shape[0])
         features = AlignedBuffer(count: images * norm.channels)
         featureGradients = AlignedBuffer(count: images * norm.channels)
-        state.workspace.reserve(.inputGradient, norm.channels * block.layout.lanes)
+        state.workspace.needs.reserve(.inputGradient, norm.channels * block.layout.lanes)
         // OpenBLAS cannot see that other ranks have the other cores.
         openblas_set_num_threads(1)
     }
@@ -56,17 +56,19 @@ final class Head {
 
     /// features[image][channel] = mean over the pixels of max(0, affine(x)).
     private func pool() {
-        let layout = block.layout, sums = state.workspace[.inputGradient].pointer
-        let factor = 1 / Float(layout.height * layout.width)
-        for group in 0..<block.stage.groups {
-            sums.update(repeating: 0, count: channels * layout.lanes)
-            for y in 0..<layout.height { addActivated(block.values.panel(group, y), norm.affine, lanes: layout.lanes, to: sums) }
-            for n in 0..<block.stage.images(in: group) {
-                let output = features.pointer + (group * layout.interleave + n) * channels
-                for c in 0..<channels {
-                    var sum: Float = 0
-                    for x in 0..<layout.width { sum += sums[c * layout.lanes + x * layout.interleave + n] }
-                    output[c] = sum * factor
+        let layout = block.layout, factor = 1 / Float(layout.height * layout.width)
+        state.workspace.forEachChunk(of: block.stage) { groups, _, worker in
+            let sums = worker.inputGradient.pointer
+            for group in groups {
+                sums.update(repeating: 0, count: channels * layout.lanes)
+                for y in 0..<layout.height { addActivated(block.values.panel(group, y), norm.affine, lanes: layout.lanes, to: sums) }
+                for n in 0..<block.stage.images(in: group) {
+                    let output = features.pointer + (group * layout.interleave + n) * channels
+                    for c in 0..<channels {
+                        var sum: Float = 0
+                        for x in 0..<layout.width { sum += sums[c * layout.lanes + x * layout.interleave + n] }
+                        output[c] = sum * factor
+                    }
                 }
             }
         }
@@ -128,20 +130,22 @@ final class Head {
             (gradients + weight.offset).update(repeating: 0, count: weight.count)
         }
         block.clearGradientSums()
-        norm.beginBackward()
-        for group in 0..<block.stage.groups {
-            spreadFeatureGradients(group)
-            for y in 0..<block.layout.height {
-                norm.backwardPanel(state.workspace[.inputGradient].pointer, group: group, row: y, accumulate: false)
+        state.workspace.forEachChunk(of: block.stage) { groups, chunk, worker in
+            let sums = norm.beginBackward(chunk: chunk, worker), gradient = worker.inputGradient.pointer
+            for group in groups {
+                spreadFeatureGradients(group, over: gradient)
+                for y in 0..<block.layout.height {
+                    norm.backwardPanel(gradient, group: group, row: y, accumulate: false, sums: sums)
+                }
+                sums.flushGradients()
             }
-            norm.flushBackward()
         }
         norm.endBackward()
     }
 
     /// The gradient of every row of a group: a channel's mean spreads it evenly over the pixels.
-    private func spreadFeatureGradients(_ group: Int) {
-        let layout = block.layout, panel = state.workspace[.inputGradient].pointer
+    private func spreadFeatureGradients(_ group: Int, over panel: UnsafeMutablePointer<Float>) {
+        let layout = block.layout
         let factor = 1 / Float(layout.height * layout.width)
         panel.update(repeating: 0, count: channels * layout.lanes)
         for n in 0..<block.stage.images(in: group) {

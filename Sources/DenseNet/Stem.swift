@@ -19,60 +19,61 @@ final class StemConvolution {
         kernel = weight.shape[2]
         image = state.configuration.image
         let workspace = state.workspace, lanes = stage.layout.lanes
-        workspace.reserve(.activation, inputs * lanes)
-        workspace.reserve(.gradient, outputs * lanes)
-        workspace.reserve(.transposed, lanes * outputs.roundedToVector)
-        workspace.reserve(.weights, inputs * outputs)
-        workspace.reserve(.weightGradient, inputs * outputs.roundedToVector)
+        workspace.needs.reserve(pointwise: weight, lanes: lanes)
+        workspace.needs.reserve(.activation, inputs * lanes)
     }
 
-    private func patches(_ images: UnsafePointer<Float>, group: Int, y: Int) -> UnsafePointer<Float> {
-        let patches = state.workspace[.activation].pointer
+    private func patches(_ images: UnsafePointer<Float>, group: Int, y: Int, _ worker: WorkerSpace) -> UnsafePointer<Float> {
+        let patches = worker.activation.pointer
         writePatches(
             of: images + group * stage.layout.interleave * 3 * image * image, count: stage.images(in: group), channels: 3, size: image,
             kernel: kernel, stride: stride, y: y, layout: stage.layout, into: patches)
         return UnsafePointer(patches)
     }
 
-    /// Writes the first channels of `output` for images of shape [count][3][size][size] and adds up their sums and squares.
+    /// Writes the first channels of `output` for images of shape [count][3][size][size] and gathers their sums and squares.
     func forward(_ images: UnsafePointer<Float>, into output: Panels, sums: ChannelSums, _ pass: Pass) {
-        let lanes = stage.layout.lanes
-        // The patches' rows are taken as taps, so that no sum is longer than one of them.
-        let packed = PackedWeights(taps: 3 * kernel, outputs: outputs, inputs: kernel, in: state.workspace[.weights])
+        let workspace = state.workspace, lanes = stage.layout.lanes
+        // The patches' rows are taken as taps, so that no sum is longer than one of them: nothing else loses more digits.
+        let packed = PackedWeights(taps: 3 * kernel, outputs: outputs, inputs: kernel, in: workspace.weights)
         packed.packPatches(state.parameters.pointer + weight.offset)
-        for row in 0..<3 * kernel { state.workspace.tapOffsets.pointer[row] = row * kernel * lanes }
-        sums.clear()
-        for group in 0..<stage.groups {
-            for y in 0..<stage.layout.height {
-                let panel = output.panel(group, y)
-                packed.convolve(
-                    patches(images, group: group, y: y), stride: lanes, tapOffsets: state.workspace.tapOffsets.pointer, lanes: lanes,
-                    into: panel, outputStride: lanes)
-                if pass.training { addSums(panel, lanes: lanes, mask: stage.mask(group), to: sums) }
+        for row in 0..<3 * kernel { workspace.tapOffsets.pointer[row] = row * kernel * lanes }
+        workspace.forEachChunk(of: stage) { groups, chunk, worker in
+            worker.clock.enter(.stem)
+            let partial = sums.begin(chunk: chunk, worker: worker.index)
+            for group in groups {
+                for y in 0..<stage.layout.height {
+                    let panel = output.panel(group, y)
+                    packed.convolve(
+                        patches(images, group: group, y: y, worker), stride: lanes, tapOffsets: workspace.tapOffsets.pointer,
+                        lanes: lanes, into: panel, outputStride: lanes)
+                    if pass.training { addSums(panel, lanes: lanes, mask: stage.mask(group), to: partial) }
+                }
+                if pass.training { partial.flushValues() }
             }
-            sums.flush()
         }
     }
 
     /// The gradient of the weights, from that of the output, which `closing` makes of two panels.
     func backward(_ images: UnsafePointer<Float>, gradients: Panels, values: Panels, _ closing: NormBackward) {
         let workspace = state.workspace, lanes = stage.layout.lanes, width = outputs.roundedToVector
-        let gradient = workspace[.gradient].pointer, transposed = workspace[.transposed].pointer
-        (state.gradients.pointer + weight.offset).update(repeating: 0, count: weight.count)
-        for group in 0..<stage.groups {
-            // The stem's gradient is a sum over more pixels than any other: a sum of the groups' sums loses fewer digits.
-            workspace[.weightGradient][0..<inputs * width].update(repeating: 0)
-            for y in 0..<stage.layout.height {
-                closing.apply(
-                    gradient: gradients.panel(group, y), values: values.panel(group, y), lanes: lanes, mask: stage.mask(group),
-                    into: gradient, outputStride: lanes)
-                transposePanel(gradient, stride: lanes, channels: outputs, lanes: lanes, into: transposed)
-                addWeightGradient(
-                    transposed: transposed, width: width, transposedRow: 0, other: patches(images, group: group, y: y),
-                    otherStride: lanes, otherRow: 0, others: inputs, lanes: lanes, rows: 1, to: workspace[.weightGradient].pointer)
+        workspace.forEachChunk(of: stage) { groups, chunk, worker in
+            worker.clock.enter(.stem)
+            let weightGradient = workspace.weightGradient(chunk: chunk, count: inputs * width)
+            let gradient = worker.gradient.pointer, transposed = worker.transposed.pointer
+            for group in groups {
+                for y in 0..<stage.layout.height {
+                    closing.apply(
+                        gradient: gradients.panel(group, y), values: values.panel(group, y), lanes: lanes, mask: stage.mask(group),
+                        into: gradient, outputStride: lanes)
+                    transposePanel(gradient, stride: lanes, channels: outputs, lanes: lanes, into: transposed)
+                    addWeightGradient(
+                        transposed: transposed, width: width, transposedRow: 0, other: patches(images, group: group, y: y, worker),
+                        otherStride: lanes, otherRow: 0, others: inputs, lanes: lanes, rows: 1, to: weightGradient)
+                }
             }
-            state.addPointwiseGradient(of: weight, width: width)
         }
+        state.writePointwiseGradient(of: weight, width: width, stage)
     }
 }
 
@@ -94,7 +95,7 @@ final class CIFARStem: Stem {
     init(_ table: ParameterTable, to block: FeatureBlock, state: NetworkState) {
         self.block = block
         convolution = StemConvolution(table.stemConvolution, stage: block.stage, stride: 1, state: state)
-        sums = ChannelSums(channels: table.stemConvolution.shape[0])
+        sums = ChannelSums(channels: table.stemConvolution.shape[0], in: state.workspace.sumSpace)
         closing = NormBackward(channels: table.stemConvolution.shape[0])
     }
 
@@ -133,52 +134,68 @@ final class ImageNetStem: Stem {
         pool = MaxPool(source: stage, target: block.layout)
         output = Panels(layout: stage.layout, channels: norm.channels, images: images)
         outputGradient = training ? Panels(layout: stage.layout, channels: norm.channels, images: images) : nil
-        sums = ChannelSums(channels: norm.channels)
+        sums = ChannelSums(channels: norm.channels, in: state.workspace.sumSpace)
         closing = NormBackward(channels: norm.channels)
-        state.workspace.reserve(.gradient, norm.channels * block.layout.lanes)
+        state.workspace.needs.reserve(.gradient, norm.channels * block.layout.lanes)
     }
 
     private func pixels(_ pass: Pass) -> Double { Double(pass.globalCount * stage.layout.height * stage.layout.width) }
 
     func forward(_ images: UnsafePointer<Float>, _ pass: Pass) throws {
         convolution.forward(images, into: output, sums: norm.sums, pass)
-        try norm.prepare(pixels: pixels(pass), pass)
-        for group in 0..<stage.groups {
-            for y in 0..<block.layout.height { pool.forward(output, norm.affine, group: group, y: y, into: block.values) }
+        try norm.prepare(pixels: pixels(pass), chunks: stage.chunks.count, pass)
+        state.workspace.forEachChunk(of: stage) { groups, _, worker in
+            worker.clock.enter(.stem)
+            for group in groups {
+                for y in 0..<block.layout.height { pool.forward(output, norm.affine, group: group, y: y, into: block.values) }
+            }
         }
         guard pass.training else { return }
-        sums.clear()
-        for group in 0..<block.stage.groups {
-            for y in 0..<block.layout.height {
-                addSums(block.values.panel(group, y), lanes: block.layout.lanes, mask: block.stage.mask(group), to: sums)
+        state.workspace.forEachChunk(of: block.stage) { groups, chunk, worker in
+            let partial = sums.begin(chunk: chunk, worker: worker.index)
+            for group in groups {
+                for y in 0..<block.layout.height {
+                    addSums(block.values.panel(group, y), lanes: block.layout.lanes, mask: block.stage.mask(group), to: partial)
+                }
+                partial.flushValues()
             }
-            sums.flush()
         }
         try block.setStatistics(ofChannelsFrom: 0, sums, pass)
     }
 
     func backward(_ images: UnsafePointer<Float>, _ pass: Pass) throws {
-        guard let outputGradient, let gradients = block.gradients else { preconditionFailure("backward of an evaluating network") }
+        guard let outputGradient else { preconditionFailure("backward of an evaluating network") }
         try block.closeGradient(ofChannelsFrom: 0, sums, into: closing, pass)
-        let gradient = state.workspace[.gradient].pointer
-        outputGradient.clear()
-        for group in 0..<block.stage.groups {
-            for y in 0..<block.layout.height {
-                closing.apply(
-                    gradient: gradients.panel(group, y), values: block.values.panel(group, y), lanes: block.layout.lanes,
-                    mask: block.stage.mask(group), into: gradient, outputStride: block.layout.lanes)
-                pool.backward(gradient, targetGroup: group, y: y, output, norm.affine, into: outputGradient)
+        backwardOfPool(into: outputGradient)
+        state.workspace.forEachChunk(of: stage) { groups, chunk, worker in
+            let partial = norm.sums.begin(chunk: chunk, worker: worker.index)
+            for group in groups {
+                for y in 0..<stage.layout.height {
+                    norm.backwardPanel(
+                        outputGradient.panel(group, y), values: output.panel(group, y), lanes: stage.layout.lanes,
+                        mask: stage.mask(group), sums: partial)
+                }
+                partial.flushGradients()
             }
         }
-        norm.sums.clear()
-        for group in 0..<stage.groups {
-            for y in 0..<stage.layout.height {
-                norm.backwardPanel(
-                    outputGradient.panel(group, y), values: output.panel(group, y), lanes: stage.layout.lanes, mask: stage.mask(group))
-            }
-            norm.sums.flush()
-        }
-        try norm.closeBackward(pixels: pixels(pass), pass)
+        try norm.closeBackward(pixels: pixels(pass), chunks: stage.chunks.count, pass)
         convolution.backward(images, gradients: outputGradient, values: output, norm.backward)
+    }
+
+    private func backwardOfPool(into outputGradient: Panels) {
+        guard let gradients = block.gradients else { preconditionFailure("backward of an evaluating network") }
+        outputGradient.clear()
+        state.workspace.forEachChunk(of: block.stage) { groups, _, worker in
+            worker.clock.enter(.stem)
+            let gradient = worker.gradient.pointer
+            for group in groups {
+                for y in 0..<block.layout.height {
+                    closing.apply(
+                        gradient: gradients.panel(group, y), values: block.values.panel(group, y), lanes: block.layout.lanes,
+                        mask: block.stage.mask(group), into: gradient, outputStride: block.layout.lanes)
+                    pool.backward(gradient, targetGroup: group, y: y, output, norm.affine, into: outputGradient)
+                }
+            }
+        }
     }
 }

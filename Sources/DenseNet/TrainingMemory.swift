@@ -1,6 +1,6 @@
 import Kernels
 
-/// What one rank allocates before its first training step, in bytes: the buffers of `DenseNet` and the optimizer's momenta.
+/// What one rank of one thread allocates before its first training step, in bytes: the buffers of `DenseNet` and the optimizer's momenta.
 ///
 /// It follows the rules by which the network allocates, without allocating. The data loader and MPI have their own memory.
 public struct TrainingMemory: Sendable, Equatable {
@@ -61,7 +61,7 @@ public struct TrainingMemory: Sendable, Equatable {
 
     private static func channelBytes(_ configuration: DenseNetConfiguration, _ table: ParameterTable) -> Int {
         let float = MemoryLayout<Float>.stride, double = MemoryLayout<Double>.stride
-        let sums = 2 * (16 * float + 9 * double), affine = 2 * float, closing = 3 * float
+        let sums = 2 * double, affine = 2 * float, closing = 3 * float
         let reader = affine + sums, producer = sums + closing
         let own = reader + closing + 2 * (double + float)
         var bytes = configuration.blockChannels.reduce(0, +) * (4 * double + 2 * float) + table.finalNorm.channels * reader
@@ -74,50 +74,34 @@ public struct TrainingMemory: Sendable, Equatable {
         return bytes + configuration.stemChannels * producer
     }
 
-    /// Asks a workspace for what the layers ask for. The last layer of a block needs the most of it.
+    /// What the layers ask for. The last layer of a block needs the most of it.
     private static func workspaceBytes(
         _ configuration: DenseNetConfiguration, _ table: ParameterTable, _ layouts: [PanelLayout], _ stemLayout: PanelLayout
     ) -> Int {
-        let workspace = Workspace()
-        /// A convolution without taps, or one that reads patches.
-        func reserve(pointwise weight: Parameter, lanes: Int) {
-            let outputs = weight.shape[0], inputs = weight.count / outputs
-            workspace.reserve(.gradient, outputs * lanes)
-            workspace.reserve(.transposed, lanes * outputs.roundedToVector)
-            workspace.reserve(.weights, weight.count)
-            workspace.reserve(.weightGradient, inputs * outputs.roundedToVector)
-        }
-        func reserve(_ weight: Parameter, _ layout: PanelLayout) {
-            let growth = weight.shape[0], inputs = weight.shape[1]
-            workspace.reserve(.padded, PaddedGroup.count(channels: inputs, layout: layout))
-            workspace.reserve(.paddedGradient, PaddedGroup.count(channels: growth, layout: layout))
-            workspace.reserve(.weights, weight.count)
-            workspace.reserve(.weightGradient, 9 * growth * inputs.roundedToVector)
-            workspace.reserve(.transposed, layout.height * layout.lanes * inputs.roundedToVector)
-            workspace.reserve(.activation, inputs * layout.lanes)
-            workspace.reserve(.lanes, layout.lanes)
-        }
-        reserve(pointwise: table.stemConvolution, lanes: stemLayout.lanes)
-        workspace.reserve(.activation, table.stemConvolution.count / configuration.stemChannels * stemLayout.lanes)
-        if let norm = table.stemNorm { workspace.reserve(.gradient, norm.channels * layouts[0].lanes) }
+        var needs = WorkspaceNeeds()
+        var sumChannels = max(table.finalNorm.channels, configuration.growthRate)
+        needs.reserve(pointwise: table.stemConvolution, lanes: stemLayout.lanes)
+        needs.reserve(.activation, table.stemConvolution.count / configuration.stemChannels * stemLayout.lanes)
+        if let norm = table.stemNorm { needs.reserve(.gradient, norm.channels * layouts[0].lanes) }
         for (b, layout) in layouts.enumerated() {
             guard let last = table.blocks[b].last else { continue }
             if let conv2 = last.conv2 {
-                reserve(pointwise: last.conv1, lanes: layout.lanes)
-                reserve(conv2, layout)
-                workspace.reserve(.activation, last.norm1.channels * layout.lanes)
-                workspace.reserve(.inputGradient, last.norm1.channels * layout.lanes)
+                needs.reserve(pointwise: last.conv1, lanes: layout.lanes)
+                needs.reserve(spatial: conv2, layout: layout)
+                needs.reserve(.activation, last.norm1.channels * layout.lanes)
+                needs.reserve(.inputGradient, last.norm1.channels * layout.lanes)
             } else {
-                reserve(last.conv1, layout)
-                workspace.reserve(.gradient, last.norm1.channels * layout.lanes)
+                needs.reserve(spatial: last.conv1, layout: layout)
+                needs.reserve(.gradient, last.norm1.channels * layout.lanes)
             }
             // The norm behind the block: the transition's or norm5.
-            workspace.reserve(.inputGradient, configuration.blockChannels[b] * layout.lanes)
+            needs.reserve(.inputGradient, configuration.blockChannels[b] * layout.lanes)
+            sumChannels = max(sumChannels, configuration.blockChannels[b], last.norm2?.channels ?? 0)
             if b < table.transitions.count {
-                reserve(pointwise: table.transitions[b].conv, lanes: layouts[b + 1].lanes)
-                workspace.reserve(.lanes, max(layout.lanes, layouts[b + 1].lanes))
+                needs.reserve(pointwise: table.transitions[b].conv, lanes: layouts[b + 1].lanes)
+                needs.reserve(.lanes, layout.lanes)
             }
         }
-        return workspace.bytes
+        return needs.bytes(threads: 1) + SumSpace.bytes(channels: sumChannels, workers: 1)
     }
 }

@@ -28,44 +28,51 @@ final class Transition {
         norm = FeatureNorm(parameters.norm, of: source, state: state)
         pooled = Panels(layout: target.layout, channels: norm.channels, images: images)
         let outputs = weight.shape[0], workspace = state.workspace
-        sums = ChannelSums(channels: outputs)
+        sums = ChannelSums(channels: outputs, in: workspace.sumSpace)
         closing = NormBackward(channels: outputs)
-        dropout = Dropout(probability: state.configuration.dropout, layer: layer, stage: target.stage, workspace: workspace)
+        dropout = Dropout(probability: state.configuration.dropout, layer: layer, stage: target.stage)
         places = GroupPlaces(source: source.stage, target: target.layout)
-        workspace.reserve(.lanes, max(source.layout.lanes, target.layout.lanes))
-        workspace.reserve(.inputGradient, norm.channels * source.layout.lanes)
-        workspace.reserve(.gradient, outputs * target.layout.lanes)
-        workspace.reserve(.transposed, target.layout.lanes * outputs.roundedToVector)
-        workspace.reserve(.weights, norm.channels * outputs)
-        workspace.reserve(.weightGradient, norm.channels * outputs.roundedToVector)
+        workspace.needs.reserve(pointwise: weight, lanes: target.layout.lanes)
+        workspace.needs.reserve(.lanes, source.layout.lanes)
+        workspace.needs.reserve(.inputGradient, norm.channels * source.layout.lanes)
     }
 
     /// Writes the first channels of the next block and takes their statistics. Collective in training.
     func forward(_ pass: Pass) throws {
         norm.prepare(pass)
-        for group in 0..<source.stage.groups {
-            for y in 0..<target.layout.height {
-                places.averagePool(
-                    source.values, norm.affine, group: group, y: y, into: pooled, scratch: state.workspace[.lanes].pointer)
+        state.workspace.forEachChunk(of: source.stage) { groups, _, worker in
+            worker.clock.enter(.pool)
+            for group in groups {
+                for y in 0..<target.layout.height {
+                    places.averagePool(source.values, norm.affine, group: group, y: y, into: pooled, scratch: worker.lanes.pointer)
+                }
             }
         }
-        let lanes = target.layout.lanes
-        let packed = PackedWeights(taps: 1, outputs: weight.shape[0], inputs: norm.channels, in: state.workspace[.weights])
-        packed.packForward(state.parameters.pointer + weight.offset)
-        sums.clear()
-        for group in 0..<target.stage.groups {
-            dropout.begin(group: group, pass)
-            for y in 0..<target.layout.height {
-                let output = target.values.panel(group, y)
-                packed.convolve(
-                    pooled.panel(group, y), stride: lanes, tapOffsets: state.workspace.noOffset.pointer, lanes: lanes, into: output,
-                    outputStride: lanes, next: target.panelAfter(group, y, in: pooled), nextCount: norm.channels * lanes)
-                dropout.apply(output, channels: packed.outputs, stride: lanes, row: y, pass)
-                if pass.training { addSums(output, lanes: lanes, mask: target.stage.mask(group), to: sums) }
-            }
-            sums.flush()
-        }
+        convolve(pass)
         if pass.training { try target.setStatistics(ofChannelsFrom: 0, sums, pass) }
+    }
+
+    private func convolve(_ pass: Pass) {
+        let workspace = state.workspace, lanes = target.layout.lanes
+        let packed = PackedWeights(taps: 1, outputs: weight.shape[0], inputs: norm.channels, in: workspace.weights)
+        packed.packForward(state.parameters.pointer + weight.offset)
+        workspace.forEachChunk(of: target.stage) { groups, chunk, worker in
+            let partial = sums.begin(chunk: chunk, worker: worker.index)
+            for group in groups {
+                dropout.begin(group: group, worker, pass)
+                for y in 0..<target.layout.height {
+                    let output = target.values.panel(group, y)
+                    worker.clock.enter(.pointwise)
+                    packed.convolve(
+                        pooled.panel(group, y), stride: lanes, tapOffsets: workspace.noOffset.pointer, lanes: lanes, into: output,
+                        outputStride: lanes, next: target.panelAfter(group, y, in: pooled), nextCount: norm.channels * lanes)
+                    worker.clock.enter(.norm)
+                    dropout.apply(output, channels: packed.outputs, stride: lanes, row: y, worker, pass)
+                    if pass.training { addSums(output, lanes: lanes, mask: target.stage.mask(group), to: partial) }
+                }
+                if pass.training { partial.flushValues() }
+            }
+        }
     }
 
     /// From the gradient of the next block's first channels to G of all channels of the block before, of which the transition is the
@@ -74,15 +81,18 @@ final class Transition {
         try target.closeGradient(ofChannelsFrom: 0, sums, into: closing, pass)
         backwardOfConvolution(pass)
         source.clearGradientSums()
-        norm.beginBackward()
-        let gradient = state.workspace[.inputGradient].pointer
-        for group in 0..<source.stage.groups {
-            for y in 0..<source.layout.height {
-                // Two rows share the gradient of one pooled row; a last odd row or column was never pooled.
-                if y % 2 == 0 { places.averagePoolBackward(pooled, group: group, y: y / 2, into: gradient) }
-                norm.backwardPanel(gradient, group: group, row: y, accumulate: false)
+        state.workspace.forEachChunk(of: source.stage) { groups, chunk, worker in
+            let partial = norm.beginBackward(chunk: chunk, worker), gradient = worker.inputGradient.pointer
+            for group in groups {
+                for y in 0..<source.layout.height {
+                    // Two rows share the gradient of one pooled row; a last odd row or column was never pooled.
+                    worker.clock.enter(.pool)
+                    if y % 2 == 0 { places.averagePoolBackward(pooled, group: group, y: y / 2, into: gradient) }
+                    worker.clock.enter(.norm)
+                    norm.backwardPanel(gradient, group: group, row: y, accumulate: false, sums: partial)
+                }
+                partial.flushGradients()
             }
-            norm.flushBackward()
         }
         norm.endBackward()
     }
@@ -91,26 +101,31 @@ final class Transition {
         guard let gradients = target.gradients else { preconditionFailure("backward of an evaluating network") }
         let workspace = state.workspace, lanes = target.layout.lanes
         let inputs = norm.channels, outputs = weight.shape[0], width = outputs.roundedToVector
-        let gradient = workspace[.gradient].pointer, transposed = workspace[.transposed].pointer
-        let packed = PackedWeights(taps: 1, outputs: inputs, inputs: outputs, in: workspace[.weights])
+        let packed = PackedWeights(taps: 1, outputs: inputs, inputs: outputs, in: workspace.weights)
         packed.packBackward(state.parameters.pointer + weight.offset)
-        workspace[.weightGradient][0..<inputs * width].update(repeating: 0)
-        for group in 0..<target.stage.groups {
-            dropout.begin(group: group, pass)
-            for y in 0..<target.layout.height {
-                let activation = pooled.panel(group, y)
-                closing.apply(
-                    gradient: gradients.panel(group, y), values: target.values.panel(group, y), lanes: lanes,
-                    mask: target.stage.mask(group), into: gradient, outputStride: lanes)
-                dropout.apply(gradient, channels: outputs, stride: lanes, row: y, pass)
-                transposePanel(gradient, stride: lanes, channels: outputs, lanes: lanes, into: transposed)
-                addWeightGradient(
-                    transposed: transposed, width: width, transposedRow: 0, other: activation, otherStride: lanes, otherRow: 0,
-                    others: inputs, lanes: lanes, rows: 1, to: workspace[.weightGradient].pointer)
-                packed.convolve(
-                    gradient, stride: lanes, tapOffsets: workspace.noOffset.pointer, lanes: lanes, into: activation, outputStride: lanes)
+        workspace.forEachChunk(of: target.stage) { groups, chunk, worker in
+            let weightGradient = workspace.weightGradient(chunk: chunk, count: inputs * width)
+            let gradient = worker.gradient.pointer, transposed = worker.transposed.pointer
+            for group in groups {
+                dropout.begin(group: group, worker, pass)
+                for y in 0..<target.layout.height {
+                    let activation = pooled.panel(group, y)
+                    worker.clock.enter(.norm)
+                    closing.apply(
+                        gradient: gradients.panel(group, y), values: target.values.panel(group, y), lanes: lanes,
+                        mask: target.stage.mask(group), into: gradient, outputStride: lanes)
+                    dropout.apply(gradient, channels: outputs, stride: lanes, row: y, worker, pass)
+                    transposePanel(gradient, stride: lanes, channels: outputs, lanes: lanes, into: transposed)
+                    worker.clock.enter(.pointwise)
+                    addWeightGradient(
+                        transposed: transposed, width: width, transposedRow: 0, other: activation, otherStride: lanes, otherRow: 0,
+                        others: inputs, lanes: lanes, rows: 1, to: weightGradient)
+                    packed.convolve(
+                        gradient, stride: lanes, tapOffsets: workspace.noOffset.pointer, lanes: lanes, into: activation,
+                        outputStride: lanes)
+                }
             }
         }
-        state.writePointwiseGradient(of: weight, width: width)
+        state.writePointwiseGradient(of: weight, width: width, target.stage)
     }
 }

@@ -1,9 +1,8 @@
 import Kernels
 
-/// Memory that the layers use in turn, sized for the largest need of any and allocated once.
-///
-/// A layer says at its birth what it needs (`reserve`); what it finds in a buffer when it starts is what another layer left there.
-final class Workspace {
+/// How much workspace the layers of a network need: the largest need of any.
+struct WorkspaceNeeds {
+    /// A buffer of each thread.
     enum Purpose: Int, CaseIterable {
         /// An activated panel: [channels][lanes].
         case activation
@@ -11,39 +10,142 @@ final class Workspace {
         case gradient
         /// A gradient panel of a convolution's activated input: [channels][lanes].
         case inputGradient
-        /// A 3×3 convolution's padded input, or its activation's gradient.
+        /// A 3×3 convolution's padded input.
         case padded
         /// The padded gradient of a 3×3 convolution's output.
         case paddedGradient
         /// A panel or a group, transposed: [lane][channels].
         case transposed
-        /// Packed weights of the product at hand.
-        case weights
-        /// A weight's gradient as the kernel leaves it.
-        case weightGradient
         /// A row of lanes.
         case lanes
     }
 
-    private var needs = [Int](repeating: 0, count: Purpose.allCases.count)
-    private var buffers: [AlignedBuffer<Float>] = []
-    /// Keys of the dropout, one a lane.
-    private(set) var dropoutKeys = AlignedBuffer<UInt32>(count: 0)
-    /// Offsets of nine taps, and of one.
-    let tapOffsets = AlignedBuffer<Int>(count: 21)
-    let noOffset = AlignedBuffer<Int>(count: 1)
+    private var counts = [Int](repeating: 0, count: Purpose.allCases.count)
+    private(set) var weights = 0
+    private(set) var weightGradient = 0
 
-    func reserve(_ purpose: Purpose, _ count: Int) { needs[purpose.rawValue] = max(needs[purpose.rawValue], count) }
+    subscript(purpose: Purpose) -> Int { counts[purpose.rawValue] }
 
-    /// Allocates all that was reserved.
-    func allocate() {
-        buffers = needs.map { AlignedBuffer(count: $0) }
-        dropoutKeys = AlignedBuffer(count: needs[Purpose.lanes.rawValue])
+    mutating func reserve(_ purpose: Purpose, _ count: Int) { counts[purpose.rawValue] = max(counts[purpose.rawValue], count) }
+
+    /// For a convolution without taps, or over patches, whose output has so many lanes.
+    mutating func reserve(pointwise weight: Parameter, lanes: Int) {
+        let outputs = weight.shape[0], inputs = weight.count / outputs
+        reserve(.gradient, outputs * lanes)
+        reserve(.transposed, lanes * outputs.roundedToVector)
+        reserve(.lanes, lanes)
+        weights = max(weights, weight.count)
+        weightGradient = max(weightGradient, inputs * outputs.roundedToVector)
     }
 
-    subscript(purpose: Purpose) -> AlignedBuffer<Float> { buffers[purpose.rawValue] }
+    /// For a 3×3 convolution.
+    mutating func reserve(spatial weight: Parameter, layout: PanelLayout) {
+        let growth = weight.shape[0], inputs = weight.shape[1]
+        reserve(.padded, PaddedGroup.Shape(channels: inputs, layout: layout).count)
+        reserve(.paddedGradient, PaddedGroup.Shape(channels: growth, layout: layout).count)
+        reserve(.transposed, layout.height * layout.lanes * inputs.roundedToVector)
+        reserve(.activation, inputs * layout.lanes)
+        reserve(.lanes, layout.lanes)
+        weights = max(weights, weight.count)
+        weightGradient = max(weightGradient, 9 * growth * inputs.roundedToVector)
+    }
 
-    var bytes: Int { needs.reduce(0, +) * MemoryLayout<Float>.stride }
+    /// Bytes for so many threads.
+    func bytes(threads: Int) -> Int {
+        (counts.reduce(0, +) * threads + weights + weightGradient * Chunks.most) * MemoryLayout<Float>.stride
+    }
+}
+
+/// Memory that the layers use in turn, allocated once.
+///
+/// A layer says at its birth what it needs; what it finds in a buffer when it starts is what another layer left there.
+final class Workspace {
+    var needs = WorkspaceNeeds()
+    let pool: WorkerPool
+    let sumSpace: SumSpace
+    private(set) var workers: [WorkerSpace] = []
+    /// Packed weights of the product at hand, which all workers read.
+    private(set) var weights = AlignedBuffer<Float>(count: 0)
+    /// Each chunk's gradient of the weight at hand, as the kernel leaves it.
+    private var weightGradients: [AlignedBuffer<Float>] = []
+    /// Offsets of taps, and of one.
+    let tapOffsets = AlignedBuffer<Int>(count: 21)
+    let noOffset = AlignedBuffer<Int>(count: 1)
+    init(threads: Int) throws {
+        pool = try WorkerPool(threads: threads)
+        sumSpace = SumSpace(workers: threads)
+    }
+
+    /// Allocates all that was reserved; gradients of weights only for training.
+    func allocate(training: Bool, clock: PhaseClock) {
+        workers = (0..<pool.count).map { WorkerSpace(index: $0, needs: needs, clock: $0 == 0 ? clock : PhaseClock()) }
+        weights = AlignedBuffer(count: needs.weights)
+        weightGradients = (0..<Chunks.most).map { _ in AlignedBuffer(count: training ? needs.weightGradient : 0) }
+        sumSpace.allocate()
+    }
+
+    /// Does a pass's work on the groups of a stage, cut into chunks, on all threads.
+    @inline(__always)
+    func forEachChunk(of stage: Stage, _ body: (_ groups: Range<Int>, _ chunk: Int, _ worker: WorkerSpace) -> Void) {
+        let chunks = stage.chunks
+        pool.run(tasks: chunks.count) { chunk, worker in body(chunks.groups(of: chunk), chunk, workers[worker]) }
+    }
+
+    /// A chunk's empty gradient of a weight.
+    func weightGradient(chunk: Int, count: Int) -> UnsafeMutablePointer<Float> {
+        weightGradients[chunk][0..<count].update(repeating: 0)
+        return weightGradients[chunk].pointer
+    }
+
+    /// The sum of the chunks' gradients, in their order.
+    func sumOfWeightGradients(_ stage: Stage, count: Int) -> UnsafePointer<Float> {
+        let sum = weightGradients[0].pointer
+        if stage.chunks.count == 0 { sum.update(repeating: 0, count: count) }
+        for chunk in 1..<max(stage.chunks.count, 1) { add(weightGradients[chunk].pointer, to: sum, count: count) }
+        return UnsafePointer(sum)
+    }
+}
+
+/// One thread's part of the workspace.
+final class WorkerSpace {
+    let index: Int
+    let activation, gradient, inputGradient, padded, paddedGradient, transposed, lanes: AlignedBuffer<Float>
+    /// Keys of the dropout, one a lane.
+    let dropoutKeys: AlignedBuffer<UInt32>
+    let clock: PhaseClock
+    /// What the padded buffers' zero borders are laid out for.
+    private var paddedShape: PaddedGroup.Shape?
+    private var paddedGradientShape: PaddedGroup.Shape?
+
+    init(index: Int, needs: WorkspaceNeeds, clock: PhaseClock) {
+        func buffer(_ purpose: WorkspaceNeeds.Purpose) -> AlignedBuffer<Float> { AlignedBuffer(count: needs[purpose]) }
+        self.index = index
+        self.clock = clock
+        activation = buffer(.activation)
+        gradient = buffer(.gradient)
+        inputGradient = buffer(.inputGradient)
+        padded = buffer(.padded)
+        paddedGradient = buffer(.paddedGradient)
+        transposed = buffer(.transposed)
+        lanes = buffer(.lanes)
+        dropoutKeys = AlignedBuffer(count: needs[.lanes])
+    }
+
+    /// A padded group of zero borders. These are never written, so they are cleared only when the shape is another than the last time.
+    func paddedGroup(_ shape: PaddedGroup.Shape) -> PaddedGroup {
+        let group = PaddedGroup(shape, in: padded)
+        if paddedShape != shape { group.clear() }
+        paddedShape = shape
+        return group
+    }
+
+    /// The same for the gradient of a convolution's output.
+    func paddedGradientGroup(_ shape: PaddedGroup.Shape) -> PaddedGroup {
+        let group = PaddedGroup(shape, in: paddedGradient)
+        if paddedGradientShape != shape { group.clear() }
+        paddedGradientShape = shape
+        return group
+    }
 }
 
 extension Int {

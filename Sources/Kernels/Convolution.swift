@@ -51,47 +51,57 @@ public struct PackedWeights {
     }
 }
 
-/// A row of images with `interleave` zero lanes on each side and a row of zeros above and below: what a 3×3 convolution reads.
+/// A group of images with `interleave` zero lanes on each side and a row of zeros above and below: what a 3×3 convolution reads.
 ///
 /// Shape [height + 2][channels][lanes + 2·interleave]. The tap (y, x) of an output row is a shift by y rows and x·interleave lanes.
 public struct PaddedGroup {
-    public let channels: Int
-    public let layout: PanelLayout
-    private let buffer: AlignedBuffer<Float>
+    public struct Shape: Equatable, Sendable {
+        public let channels: Int
+        public let layout: PanelLayout
 
-    public init(channels: Int, layout: PanelLayout, in buffer: AlignedBuffer<Float>) {
-        precondition(buffer.count >= Self.count(channels: channels, layout: layout), "the group does not fit its buffer")
-        self.channels = channels
-        self.layout = layout
-        self.buffer = buffer
+        public init(channels: Int, layout: PanelLayout) {
+            self.channels = channels
+            self.layout = layout
+        }
+
+        /// The distance between two channels.
+        public var stride: Int { layout.lanes + 2 * layout.interleave }
+        /// The distance between two rows.
+        public var rowStride: Int { channels * stride }
+        public var count: Int { (layout.height + 2) * rowStride }
+
+        /// The offsets of the nine taps from `tap(0, 0, row: y)`, the same for every row.
+        public func writeTapOffsets(to offsets: UnsafeMutablePointer<Int>) {
+            for tap in 0..<9 { offsets[tap] = tap / 3 * rowStride + tap % 3 * layout.interleave }
+        }
     }
 
-    public static func count(channels: Int, layout: PanelLayout) -> Int {
-        (layout.height + 2) * channels * (layout.lanes + 2 * layout.interleave)
-    }
-
+    private let start: UnsafeMutablePointer<Float>
+    private let interleave: Int
+    private let count: Int
     /// The distance between two channels.
-    public var stride: Int { layout.lanes + 2 * layout.interleave }
-
+    public let stride: Int
     /// The distance between two rows.
-    public var rowStride: Int { channels * stride }
+    public let rowStride: Int
+
+    public init(_ shape: Shape, in buffer: AlignedBuffer<Float>) {
+        precondition(buffer.count >= shape.count, "the group does not fit its buffer")
+        start = buffer.pointer
+        interleave = shape.layout.interleave
+        count = shape.count
+        stride = shape.stride
+        rowStride = shape.rowStride
+    }
 
     /// Sets all to zero: the borders are never written afterwards.
-    public func clear() {
-        buffer[0..<Self.count(channels: channels, layout: layout)].update(repeating: 0)
-    }
+    public func clear() { start.update(repeating: 0, count: count) }
 
     /// Where row `y` of the images goes: shape [channels][stride].
-    public func interior(_ y: Int) -> UnsafeMutablePointer<Float> { buffer.pointer + (y + 1) * rowStride + layout.interleave }
+    public func interior(_ y: Int) -> UnsafeMutablePointer<Float> { start + (y + 1) * rowStride + interleave }
 
     /// Where the tap at row `tapY`, column `tapX` (0...2) of output row `y` starts.
     public func tap(_ tapY: Int, _ tapX: Int, row y: Int) -> UnsafeMutablePointer<Float> {
-        buffer.pointer + (y + tapY) * rowStride + tapX * layout.interleave
-    }
-
-    /// The offsets of the nine taps from `tap(0, 0, row: y)`, the same for every row.
-    public func writeTapOffsets(to offsets: UnsafeMutablePointer<Int>) {
-        for tap in 0..<9 { offsets[tap] = tap / 3 * rowStride + tap % 3 * layout.interleave }
+        start + (y + tapY) * rowStride + tapX * interleave
     }
 }
 
@@ -116,3 +126,6 @@ public func addWeightGradient(
 ) {
     ck_weight_gradient(transposed, width, transposedRow, other, otherStride, otherRow, others, lanes, rows, gradient)
 }
+
+/// Adds `count` numbers to others.
+public func add(_ values: UnsafePointer<Float>, to sums: UnsafeMutablePointer<Float>, count: Int) { ck_add(values, sums, count) }

@@ -81,6 +81,9 @@ public final class Stage {
         for lane in 0..<layout.liveLanes { fullMask.pointer[lane] = 1 }
     }
 
+    /// The tasks into which work on the groups is cut.
+    public var chunks: Chunks { Chunks(groups: groups) }
+
     /// Sets the number of images of the step.
     public func begin(images: Int) {
         guard images != self.images else { return }

@@ -1,25 +1,26 @@
 import CKernels
 
 /// Where the images of a group of one resolution have their place in the panels of another, which may put more of them side by side.
-public final class GroupPlaces {
+public struct GroupPlaces {
     private let source: Stage
     private let target: PanelLayout
-    private let pointers: AlignedBuffer<UnsafeMutablePointer<Float>?>
 
     public init(source: Stage, target: PanelLayout) {
         self.source = source
         self.target = target
-        pointers = AlignedBuffer(count: source.layout.interleave)
     }
 
-    /// Points to each image's first lane in row `y` of the target's panels.
-    private func find(_ group: Int, _ y: Int, in panels: Panels) -> Int {
+    /// Hands `body` each image's first lane in row `y` of the target's panels, and how many images the group has.
+    @inline(__always)
+    private func withPlaces(_ group: Int, _ y: Int, in panels: Panels, _ body: (UnsafePointer<UnsafeMutablePointer<Float>?>?, Int) -> Void) {
         let count = source.images(in: group)
-        for n in 0..<count {
-            let image = group * source.layout.interleave + n
-            pointers.pointer[n] = panels.panel(image / target.interleave, y) + image % target.interleave
+        withUnsafeTemporaryAllocation(of: UnsafeMutablePointer<Float>?.self, capacity: count) { places in
+            for n in 0..<count {
+                let image = group * source.layout.interleave + n
+                places[n] = panels.panel(image / target.interleave, y) + image % target.interleave
+            }
+            body(UnsafePointer(places.baseAddress), count)
         }
-        return count
     }
 
     /// Row `y` of the 2×2 average pool of max(0, affine(values)), for a group's images; an odd last row or column is left out.
@@ -28,20 +29,23 @@ public final class GroupPlaces {
     public func averagePool(
         _ values: Panels, _ affine: ChannelAffine, group: Int, y: Int, into pooled: Panels, scratch: UnsafeMutablePointer<Float>
     ) {
-        let count = find(group, y, in: pooled)
-        ck_average_pool(
-            values.panel(group, 2 * y), values.panel(group, 2 * y + 1), affine.channels, source.layout.lanes, affine.scale.pointer,
-            affine.shift.pointer, target.width, source.layout.interleave, count, pointers.pointer, target.lanes, target.interleave,
-            scratch)
+        withPlaces(group, y, in: pooled) { places, count in
+            ck_average_pool(
+                values.panel(group, 2 * y), values.panel(group, 2 * y + 1), affine.channels, source.layout.lanes, affine.scale.pointer,
+                affine.shift.pointer, target.width, source.layout.interleave, count, places, target.lanes, target.interleave, scratch)
+        }
     }
 
     /// The gradient of rows 2y and 2y + 1 of the pool's input, shape [channels][lanes of the source]; zero where the pool leaves out.
     public func averagePoolBackward(_ gradient: Panels, group: Int, y: Int, into output: UnsafeMutablePointer<Float>) {
-        let isPooled = y < target.height
-        let count = isPooled ? find(group, y, in: gradient) : 0
-        ck_average_pool_backward(
-            pointers.pointer, target.lanes, target.interleave, gradient.channels, source.layout.lanes, target.width,
-            source.layout.interleave, count, output)
+        guard y < target.height else {
+            return output.update(repeating: 0, count: gradient.channels * source.layout.lanes)
+        }
+        withPlaces(group, y, in: gradient) { places, count in
+            ck_average_pool_backward(
+                places, target.lanes, target.interleave, gradient.channels, source.layout.lanes, target.width, source.layout.interleave,
+                count, output)
+        }
     }
 }
 

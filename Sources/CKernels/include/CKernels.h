@@ -43,6 +43,7 @@
        const float *shift, const float *inverse, const float *offset, const float *weight, int accumulate, float *into,           \
        float *sums, float *products),                                                                                             \
       (gradient, values, channels, lanes, mask, scale, shift, inverse, offset, weight, accumulate, into, sums, products))         \
+    X(void, ck_add, (const float *values, float *sums, long count), (values, sums, count))                                        \
     X(void, ck_dropout,                                                                                                           \
       (float *panel, long channels, long lanes, long stride, const uint32_t *keys, uint32_t first, uint32_t step,                 \
        uint32_t threshold, float scale),                                                                                          \
@@ -84,6 +85,14 @@ CK_LIST(CK_DECLARE)
 
 /// The number of floats that `ck_pack_weights` writes.
 static inline long ck_packed_count(long taps, long outputs, long inputs) { return taps * outputs * inputs; }
+
+/// A pool of threads; null where the system refuses one.
+typedef struct ck_pool ck_pool;
+ck_pool *ck_pool_create(int workers);
+void ck_pool_destroy(ck_pool *pool);
+
+/// Calls body(context, task, worker) once for each task below `tasks`, on any worker; returns when all are done. One call at a time.
+void ck_pool_run(ck_pool *pool, int tasks, void (*body)(void *context, int task, int worker), void *context);
 
 /// The level in use: "v4" (AVX-512), "v3" (AVX2) or "default".
 const char *ck_level(void);

@@ -1,0 +1,56 @@
+import CKernels
+
+/// The threads of one rank, the calling one among them.
+///
+/// Work is cut into the same tasks whatever the number of threads, and each task adds up into memory of its own, so that results do not
+/// depend on the number of threads in a single bit.
+public final class WorkerPool {
+    /// Threads, with the calling one.
+    public let count: Int
+    private let pool: OpaquePointer
+
+    /// - Throws: `Failure(.usage)` for no thread, `Failure(.unavailable)` where the system refuses them.
+    public init(threads: Int) throws {
+        guard (1...1024).contains(threads) else { throw Failure(.usage, "--threads is \(threads), expected 1 to 1024") }
+        guard let pool = ck_pool_create(Int32(threads)) else {
+            throw Failure(.unavailable, "the system refuses \(threads) threads; use fewer --threads")
+        }
+        count = threads
+        self.pool = pool
+    }
+
+    deinit { ck_pool_destroy(pool) }
+
+    /// Calls `body` once for each task below `tasks`, on any worker, and returns when all are done.
+    ///
+    /// - Parameter body: may run on several threads at a time, each with a worker's number of its own, below `count`. What tasks write
+    ///   must not overlap; allocates nothing.
+    @inline(__always)
+    public func run(tasks: Int, _ body: (_ task: Int, _ worker: Int) -> Void) {
+        withoutActuallyEscaping(body) { body in
+            var body = body
+            withUnsafeMutablePointer(to: &body) { pointer in
+                ck_pool_run(pool, Int32(tasks), { context, task, worker in
+                    context!.assumingMemoryBound(to: ((Int, Int) -> Void).self).pointee(Int(task), Int(worker))
+                }, pointer)
+            }
+        }
+    }
+}
+
+/// A stage's groups in at most eight runs, the tasks of a `WorkerPool`: a function of the number of groups alone.
+public struct Chunks {
+    /// The most chunks that a stage has.
+    public static let most = 8
+
+    private let groups: Int
+
+    public init(groups: Int) { self.groups = groups }
+
+    public var count: Int { min(groups, Self.most) }
+
+    /// The groups of a chunk.
+    public func groups(of chunk: Int) -> Range<Int> {
+        chunk * groups / count..<(chunk + 1) * groups / count
+    }
+}
