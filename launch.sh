@@ -10,7 +10,6 @@ ranks='' hostfile='' verbose=0
 usage() {
     cat <<'EOF'
 usage: ./launch.sh [-v] [-n RANKS] [--hostfile FILE] [--] [COMMAND [OPTION …]]
-
   ./launch.sh                        set up, build, and train on the built-in synthetic set, one rank a core
   ./launch.sh -n 2 train OPTION …    any densenet command; train, evaluate and verify run over MPI ranks, others as one process
   ./launch.sh test [OPTION …]        set up and run the tests (options go to swift test)
@@ -23,21 +22,18 @@ usage: ./launch.sh [-v] [-n RANKS] [--hostfile FILE] [--] [COMMAND [OPTION …]]
   --                the rest is densenet's
 
 Files are relative to the directory that launch.sh is called from. The exit code is densenet's; 69 also when set-up or build fails.
-On the first SIGINT, SIGTERM or SIGHUP training finishes its step, writes a checkpoint and exits with 75 (train --resume RUN goes on);
-a second one stops it at once.
+On the first SIGINT, SIGTERM or SIGHUP training finishes its step, writes a checkpoint and exits with 75 (train --resume RUN
+goes on); a second one stops it at once.
 EOF
 }
 
 say() { printf 'launch.sh: %s\n' "$*" >&2 || true; } # the terminal may be gone (SIGHUP)
-fail() { say "$2" && exit "$1"; }                       # CODE MESSAGE
+fail() { say "$2" && exit "$1"; } # CODE MESSAGE
 
 # Runs a command and shows its output only when it fails, or with -v.
 quietly() {
     local output code=0
-    if ((verbose)); then
-        "$@" >&2 || code=$?
-        return "$code"
-    fi
+    ((verbose)) && { "$@" >&2; return; }
     output=$("$@" 2>&1) || { code=$? && printf '%s\n' "$output" >&2; }
     return "$code"
 }
@@ -45,7 +41,7 @@ quietly() {
 install_packages() {
     local package missing=() apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120)
     if ! command -v dpkg-query >/dev/null; then
-        command -v mpirun >/dev/null || fail 69 "no Debian system: install Open MPI, OpenBLAS and zlib with their headers, and pkg-config"
+        command -v mpirun >/dev/null || fail 69 "not Debian: install Open MPI, OpenBLAS, zlib (with headers) and pkg-config"
         return
     fi
     for package in libopenmpi-dev openmpi-bin libopenblas-dev zlib1g-dev; do
@@ -53,9 +49,8 @@ install_packages() {
     done
     command -v pkg-config >/dev/null || missing+=(pkg-config) # SwiftPM finds the libraries with it
     ((${#missing[@]})) || return 0
-
     if ((EUID != 0)); then
-        command -v sudo >/dev/null || fail 69 "system packages are missing and this is not root; as root: apt-get install ${missing[*]}"
+        command -v sudo >/dev/null || fail 69 "packages are missing; as root: apt-get install ${missing[*]}"
         apt=(sudo "${apt[@]}")
     fi
     say "installing system packages: ${missing[*]}"
@@ -85,8 +80,9 @@ expand() { tr ',' '\n' | while IFS=- read -r first last; do seq "$first" "${last
 look_at_machine() {
     local allowed cpu quota=max period=1
     allowed=$(taskset -cp $$ | sed 's/.*: //' | expand)
-    # mpirun binds to the first cores of the machine, also those that taskset has taken away from us.
+    # mpirun binds to the first cores of the machine, also those that taskset has taken away; a container may refuse all binding.
     [[ $allowed == "$(expand </sys/devices/system/cpu/online)" ]] || bind=none
+    taskset -c "${allowed%%$'\n'*}" true 2>/dev/null || bind=none
     # Physical cores: a second hardware thread of a core adds little to arithmetic.
     slots=$(for cpu in $allowed; do
         cat "/sys/devices/system/cpu/cpu$cpu/topology/thread_siblings_list" 2>/dev/null || echo "$cpu"
@@ -108,7 +104,7 @@ wants_ranks() {
 choose_options() {
     local slots=0 bind=core:if-supported,overload-allowed
     options=(-x OPENBLAS_NUM_THREADS=1)
-    [[ -t 1 ]] || options+=(-x TERM=dumb) # mpirun gives each rank a terminal of its own, whatever ours is
+    [[ ! -t 2 ]] || options+=(-x DENSENET_TERMINAL=1) # the ranks have pipes, whatever we have
     # A filter on system calls (in containers) may forbid ranks to read each other's memory, which Open MPI would try.
     ! grep -q '^Seccomp:\s*2' /proc/self/status || options+=(--mca btl_vader_single_copy_mechanism none)
 
@@ -131,10 +127,10 @@ choose_options() {
     options+=(--bind-to "$bind" ${ranks:+-n "$ranks"})
 }
 
-# mpirun answers SIGTERM and SIGINT by killing the ranks a second later and always ends with 1, but hands SIGUSR1 on to all of them, on all
-# nodes. So the ranks run in a session of their own, where a Ctrl-C at the terminal does not reach mpirun.
+# mpirun answers SIGTERM and SIGINT by killing the ranks a second later and always ends with 1, but hands SIGUSR1 on to all ranks,
+# on all nodes. So the ranks run in a session of their own, where a Ctrl-C at the terminal does not reach mpirun.
 run_over_ranks() {
-    local signal code=0 asked=0 killed='' stop_with=TERM
+    local code=0 asked=0 killed='' stop_with=TERM
     [[ $1 != train ]] || stop_with=USR1
     ! ((verbose)) || say "mpirun ${options[*]} $binary $*"
     # mpirun would die of a SIGUSR1 that comes before or after its own handlers are in place, so it starts with it ignored.
@@ -152,19 +148,17 @@ run_over_ranks() {
             kill -TERM "$mpirun" 2>/dev/null || true
         fi
     }
-    # shellcheck disable=SC2064 # the name is wanted now
-    for signal in INT TERM HUP; do trap "stop $signal" "$signal"; done
+    trap 'stop INT' INT && trap 'stop TERM' TERM && trap 'stop HUP' HUP
 
     wait "$mpirun" || code=$?
     while ((code > 128)) && kill -0 "$mpirun" 2>/dev/null; do # our signal ended the wait, not mpirun
         code=0
         wait "$mpirun" || code=$?
     done
-    if [[ -n $killed ]]; then
-        code=$((128 + $(kill -l "$killed")))
-    elif ((code > 128)); then
-        say "a rank was killed by signal $((code - 128)) ($(kill -l "$code" 2>/dev/null || true))"
-    elif ((code == 1 && ! verbose)) && [[ $1 != verify ]]; then
+    [[ -z $killed ]] || exit $((128 + $(kill -l "$killed")))
+    if ((code > 128 && code <= 192)); then
+        say "a rank was killed by signal $((code - 128)) ($(kill -l "$code"))"
+    elif ((code == 1 && !verbose)) && [[ $1 != verify ]]; then
         say "mpirun could not run the ranks; -v shows what it says"
     fi
     exit "$code"
@@ -189,7 +183,6 @@ while (($#)); do
     shift
 done
 (($#)) || set -- train
-
 install_packages
 find_swift
 # mpirun refuses root unless told twice; in a container root is the usual user.
