@@ -22,7 +22,7 @@ let package = Package(
         .target(name: "DenseNetModel", dependencies: ["Kernels", "CKernels", "COpenBLAS"], path: "Sources/DenseNet"),
         .target(name: "ImageData", dependencies: ["Kernels"], path: "Sources/Data"),
         .target(name: "DataParallel", dependencies: ["Kernels", "COpenMPI"], path: "Sources/Distributed"),
-        .target(name: "Training", dependencies: ["DenseNetModel", "ImageData", "DataParallel", "Kernels", "CZlib"]),
+        .target(name: "Training", dependencies: ["DenseNetModel", "ImageData", "DataParallel", "Kernels", "CKernels", "COpenBLAS", "CZlib"]),
         .executableTarget(
             name: "CommandLine",
             dependencies: [

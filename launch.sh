@@ -11,7 +11,7 @@ usage() {
     cat <<'EOF'
 usage: ./launch.sh [-v] [-n RANKS] [--hostfile FILE] [--] [COMMAND [OPTION …]]
   ./launch.sh                        set up, build, and train on the built-in synthetic set, one rank a core
-  ./launch.sh -n 2 train OPTION …    any densenet command; train, evaluate and verify run over MPI ranks, others as one process
+  ./launch.sh -n 2 train OPTION …    any densenet command; train, evaluate, verify and bench run over MPI ranks, others as one process
   ./launch.sh test [OPTION …]        set up and run the tests (options go to swift test)
   ./launch.sh build                  set up and build only
 
@@ -97,7 +97,7 @@ look_at_machine() {
 # True for the commands that share their work over ranks, unless only their help is wanted.
 wants_ranks() {
     [[ " $* " != *' --help '* && " $* " != *' -h '* ]] || return 1
-    [[ $1 == train || $1 == evaluate || $1 == verify || -n $ranks$hostfile ]]
+    [[ $1 == train || $1 == evaluate || $1 == verify || $1 == bench || -n $ranks$hostfile ]]
 }
 
 # Sets `options` to what mpirun needs here.

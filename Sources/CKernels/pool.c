@@ -1,7 +1,9 @@
 // A pool of threads that share the work of one call at a time. Idle threads spin for a moment, since the next call is usually near, then
 // sleep.
+#define _GNU_SOURCE // for sched_getaffinity
 #include "include/CKernels.h"
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -24,6 +26,11 @@ struct ck_worker {
     struct ck_pool *pool;
     int index;
 };
+
+int ck_allowed_cores(void) {
+    cpu_set_t cores;
+    return sched_getaffinity(0, sizeof cores, &cores) ? 1 : CPU_COUNT(&cores);
+}
 
 static inline void pause_briefly(void) {
 #if defined(__x86_64__)

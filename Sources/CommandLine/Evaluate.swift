@@ -13,6 +13,8 @@ struct Evaluate: ParsableCommand {
     @OptionGroup(title: "Network (default: as the weights file says)") var network: NetworkOptions
     @OptionGroup(title: "Data") var dataOptions: DataOptions
 
+    @OptionGroup(title: "Threads") var threads: ThreadOptions
+
     @Option(help: "Images of a step over all ranks.")
     var batchSize = 64
 
@@ -25,7 +27,8 @@ struct Evaluate: ParsableCommand {
                 guard batchSize >= 1, batchSize <= 1_000_000 else { throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000") }
                 let file = try SafetensorsFile(path: weights)
                 let configuration = try configuration(of: file)
-                let network = try DenseNet(configuration, capacity: (batchSize - 1) / world.size + 1, training: false)
+                let network = try DenseNet(configuration, capacity: (batchSize - 1) / world.size + 1, training: false,
+                    threads: threads.threads ?? world.defaultThreads)
                 try WeightsFile.load(weights, into: network)
                 let choice = try dataOptions.normalization()
                 return (file, network, choice == nil ? try normalization(in: file) : nil)

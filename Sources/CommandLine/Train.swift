@@ -62,25 +62,29 @@ struct Train: ParsableCommand {
     @Option(name: .customLong("init"), help: ArgumentHelp("Start from the weights of a safetensors file.", valueName: "file"))
     var initialWeights: String?
 
+    @OptionGroup(title: "Threads") var threads: ThreadOptions
+
     @Option(help: ArgumentHelp("The run folder (default: a new one below runs/).", valueName: "folder"))
     var out: String?
 
-    @Option(help: ArgumentHelp("Go on with the run in a folder; takes the run's own options and no other.", valueName: "folder"))
+    @Option(help: ArgumentHelp("Go on with the run in a folder; takes the run's own options; none but --threads goes with it.", valueName: "folder"))
     var resume: String?
 
     /// Under `./launch.sh` alone this is done in a few minutes.
     private static let defaultModel = "densenet-bc-22-12"
 
     func run() throws {
+        // Before MPI, whose start takes a moment: a signal is not lost.
+        StopSignal.listen()
         if let resume {
             guard !hasOtherOptions else {
                 throw Failure(.usage, "--resume takes the run's own options; leave out the others")
             }
-            withRanks { try TrainingRun(resuming: resume, communicator: $0).run() }
+            withRanks { try TrainingRun(resuming: resume, threads: threads.threads, communicator: $0).run() }
         }
         let configuration = try resolved()
         let out = out ?? "runs/\(Self.timestamp())-\(configuration.model)"
-        withRanks { try TrainingRun(configuration, path: out, communicator: $0).run() }
+        withRanks { try TrainingRun(configuration, path: out, threads: threads.threads, communicator: $0).run() }
     }
 
     private func resolved() throws -> RunConfiguration {

@@ -14,12 +14,14 @@ struct Verify: ParsableCommand {
     @Option(help: "The largest error that passes.")
     var tolerance = 1e-4
 
+    @OptionGroup(title: "Threads") var threads: ThreadOptions
+
     func run() throws {
         withRanks { world in
             var failed = 0
             for file in files {
                 if world.rank == 0 { Console.say("\(file): \(world.size) rank\(world.size == 1 ? "" : "s"), vector level \(String(cString: ck_level()))") }
-                for error in try GoldenVerification(path: file, communicator: world).run() {
+                for error in try GoldenVerification(path: file, threads: threads.threads ?? 1, communicator: world).run() {
                     let passes = error.relative <= tolerance
                     if !passes { failed += 1 }
                     if world.rank == 0 {

@@ -182,13 +182,16 @@ public final class DenseNet {
             clock: state.clock)
         self.pass = pass
         for stage in stages { stage.begin(images: count) }
-        state.clock.isBackward = false
-        try stem.forward(images, pass)
+        let clock = state.clock
+        clock.enter(.other, backward: false)
+        try clock.span("stem forward") { try stem.forward(images, pass) }
         for b in blocks.indices {
-            for layer in layers[b] { try layer.forward(pass) }
-            if b < transitions.count { try transitions[b].forward(pass) }
+            for (l, layer) in layers[b].enumerated() {
+                try clock.span("block \(b + 1) layer \(l + 1) forward") { try layer.forward(pass) }
+            }
+            if b < transitions.count { try clock.span("transition \(b + 1) forward") { try transitions[b].forward(pass) } }
         }
-        state.clock.enter(.loss)
+        clock.enter(.loss)
         head.forward(pass)
     }
 
@@ -209,21 +212,22 @@ public final class DenseNet {
     /// global number of images, the gradients are those of the global batch's mean loss.
     public func backward(_ images: UnsafePointer<Float>, ready: (_ offset: Int) throws -> Void = { _ in }) throws {
         guard let pass, pass.training else { preconditionFailure("there was no forward pass in training") }
-        state.clock.isBackward = true
-        state.clock.enter(.loss)
+        let clock = state.clock
+        clock.enter(.loss, backward: true)
         head.backward(pass)
         try ready(table.finalNorm.weight.range.upperBound)
         for b in blocks.indices.reversed() {
             for l in layers[b].indices.reversed() {
-                try layers[b][l].backward(pass)
+                try clock.span("block \(b + 1) layer \(l + 1) backward") { try layers[b][l].backward(pass) }
                 try ready(table.blocks[b][l].end)
             }
             if b > 0 {
-                try transitions[b - 1].backward(pass)
+                try clock.span("transition \(b) backward") { try transitions[b - 1].backward(pass) }
                 try ready(table.transitions[b - 1].end)
             }
         }
-        try stem.backward(images, pass)
+        try clock.span("stem backward") { try stem.backward(images, pass) }
+        clock.enter(.other)
         try ready(table.learntCount)
     }
 }

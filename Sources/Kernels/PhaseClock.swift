@@ -1,11 +1,10 @@
 /// What a step spends its time on.
 public enum Phase: Int, CaseIterable, Sendable {
-    case other, dataWait, stem, pointwise, spatial, norm, pool, loss, statisticsSync, gradientWait, optimizer
+    case dataWait, stem, pointwise, spatial, norm, pool, loss, statisticsSync, gradientWait, optimizer, other
 
     /// As reports call it.
     public var name: String {
         switch self {
-        case .other: "other"
         case .dataWait: "data wait"
         case .stem: "stem"
         case .pointwise: "1×1"
@@ -16,49 +15,96 @@ public enum Phase: Int, CaseIterable, Sendable {
         case .statisticsSync: "statistics sync"
         case .gradientWait: "gradient wait"
         case .optimizer: "optimizer"
+        case .other: "other"
         }
     }
 }
 
-/// Adds up the time that one thread spends in each phase, forward and backward. Off, it costs a branch.
+/// Adds up the time that one thread spends in each phase, forward and backward, and notes spans for a trace. Off, it costs a branch.
 public final class PhaseClock {
-    public var isOn = false
-    public var isBackward = false
-    /// Seconds a phase, first all of forward, then all of backward.
-    public private(set) var seconds = [Double](repeating: 0, count: 2 * Phase.allCases.count)
-    /// When it is on and there is a trace: hears of each change of phase.
-    public var onChange: ((_ phase: Phase, _ isBackward: Bool, _ from: Double, _ to: Double) -> Void)?
+    /// A stretch of time with a name, for a trace; seconds of `monotonicSeconds()`.
+    public struct Span: Sendable {
+        public let name: String
+        public let from: Double
+        public let to: Double
+    }
+
+    /// Whether phases are timed.
+    public private(set) var isOn = false
+    /// What has been noted; nil where nobody asked.
+    public private(set) var spans: [Span]?
+    private var seconds = [Double](repeating: 0, count: 2 * Phase.allCases.count)
     private var phase = Phase.other
+    private var isBackward = false
     private var since = 0.0
 
     public init() {}
 
+    /// Starts anew, in the phase `other` of forward.
+    public func start(noting: Bool = false) {
+        for index in seconds.indices { seconds[index] = 0 }
+        if noting && spans == nil { spans = [] }
+        phase = .other
+        isBackward = false
+        since = monotonicSeconds()
+        isOn = true
+    }
+
+    public func stop() {
+        change(to: .other, isBackward)
+        isOn = false
+    }
+
     /// From now on time belongs to `phase`.
     @inline(__always)
     public func enter(_ phase: Phase) {
-        if isOn { change(to: phase) }
+        if isOn && phase != self.phase { change(to: phase, isBackward) }
     }
 
-    private func change(to next: Phase) {
-        guard next != phase || isBackward != wasBackward else { return }
+    /// From now on time belongs to backward, or to forward.
+    public func enter(_ phase: Phase, backward: Bool) {
+        if isOn { change(to: phase, backward) }
+    }
+
+    private func change(to next: Phase, _ backward: Bool) {
         let now = monotonicSeconds()
-        seconds[phase.rawValue + (wasBackward ? Phase.allCases.count : 0)] += now - since
-        onChange?(phase, wasBackward, since, now)
+        seconds[index(phase, isBackward)] += now - since
+        if spans != nil, phase == .statisticsSync || phase == .gradientWait || phase == .dataWait || phase == .optimizer {
+            spans?.append(Span(name: phase.name, from: since, to: now))
+        }
         phase = next
-        wasBackward = isBackward
+        isBackward = backward
         since = now
     }
 
-    private var wasBackward = false
-
-    /// Starts anew, in the phase `other`.
-    public func reset() {
-        for index in seconds.indices { seconds[index] = 0 }
-        phase = .other
-        isBackward = false
-        wasBackward = false
-        since = monotonicSeconds()
+    /// Does `body`, and notes how long it took where there is a trace.
+    @inline(__always)
+    public func span(_ name: @autoclosure () -> String, _ body: () throws -> Void) rethrows {
+        guard spans != nil, isOn else { return try body() }
+        let from = monotonicSeconds()
+        try body()
+        spans?.append(Span(name: name(), from: from, to: monotonicSeconds()))
     }
 
-    public subscript(phase: Phase, backward: Bool) -> Double { seconds[phase.rawValue + (backward ? Phase.allCases.count : 0)] }
+    /// Seconds spent in a phase of forward or backward.
+    public func seconds(_ phase: Phase, backward: Bool) -> Double { seconds[index(phase, backward)] }
+
+    /// Spans as bytes, to be sent to another rank: two times and a name that ends with a zero.
+    public static func encode(_ spans: [Span]) -> [UInt8] {
+        spans.flatMap { span in
+            withUnsafeBytes(of: (span.from, span.to)) { Array($0) } + Array(span.name.utf8) + [0]
+        }
+    }
+
+    public static func decode(_ bytes: [UInt8]) -> [Span] {
+        var spans: [Span] = [], place = 0
+        while place + 16 < bytes.count, let end = bytes[(place + 16)...].firstIndex(of: 0) {
+            let times = bytes.withUnsafeBytes { ($0.loadUnaligned(fromByteOffset: place, as: Double.self), $0.loadUnaligned(fromByteOffset: place + 8, as: Double.self)) }
+            spans.append(Span(name: String(decoding: bytes[place + 16..<end], as: UTF8.self), from: times.0, to: times.1))
+            place = end + 1
+        }
+        return spans
+    }
+
+    private func index(_ phase: Phase, _ backward: Bool) -> Int { phase.rawValue + (backward ? Phase.allCases.count : 0) }
 }

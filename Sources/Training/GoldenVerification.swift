@@ -46,7 +46,7 @@ public struct GoldenVerification {
     /// Reads the file on every rank. Collective.
     ///
     /// - Throws: `Failure(.noInput)` or `Failure(.data)` when the file cannot be read or is not as it should be.
-    public init(path: String, communicator: Communicator) throws {
+    public init(path: String, threads: Int, communicator: Communicator) throws {
         self.communicator = communicator
         (file, golden, step, input, labels) = try communicator.agree {
             let file = try SafetensorsFile(path: path)
@@ -64,7 +64,7 @@ public struct GoldenVerification {
                 stem: golden.stem, blocks: golden.blocks, growthRate: golden.growth_rate, stemChannels: golden.stem_channels,
                 bottleneck: golden.bottleneck, compression: golden.compression, classes: golden.classes, image: golden.image)
             let network = try DenseNet(
-                configuration, capacity: (golden.batch - 1) / communicator.size + 1, training: true)
+                configuration, capacity: (golden.batch - 1) / communicator.size + 1, training: true, threads: threads)
             let step = TrainingStep(
                 network,
                 optimizer: OptimizerConfiguration(

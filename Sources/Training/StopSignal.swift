@@ -7,11 +7,11 @@ private let requests = Atomic<Int>(0)
 /// Whether this process has been asked to stop: SIGTERM, SIGINT, or SIGUSR1, which SLURM sends before it takes the machine away.
 ///
 /// The request is only noted; training looks at it after each step. A second SIGINT ends the process at once.
-enum StopSignal {
+public enum StopSignal {
     static var isRaised: Bool { requests.load(ordering: .relaxed) > 0 }
 
     /// From now on the signals are noted.
-    static func listen() {
+    public static func listen() {
         _ = isRaised
         var action = sigaction()
         action.__sigaction_handler.sa_handler = { signal in

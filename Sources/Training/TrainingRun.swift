@@ -27,15 +27,17 @@ public final class TrainingRun {
 
     /// Begins a new run. Collective.
     ///
-    /// - Parameter path: the run folder, made on rank zero once all else is in order.
+    /// - Parameters:
+    ///   - path: the run folder, made on rank zero once all else is in order.
+    ///   - threads: of this rank; nil shares the host's cores. The result does not depend on it.
     /// - Throws: on all ranks the failure of the first rank that has one.
-    public convenience init(_ configuration: RunConfiguration, path: String, communicator: Communicator) throws {
+    public convenience init(_ configuration: RunConfiguration, path: String, threads: Int?, communicator: Communicator) throws {
         try communicator.agree { try configuration.validate(worldSize: communicator.size) }
-        try self.init(configuration, path: path, resumedFolder: nil, communicator: communicator)
+        try self.init(configuration, path: path, threads: threads, resumedFolder: nil, communicator: communicator)
     }
 
     /// Goes on with the run in a folder, from its newest valid checkpoint, or from the start where it has none. Collective.
-    public convenience init(resuming path: String, communicator: Communicator) throws {
+    public convenience init(resuming path: String, threads: Int?, communicator: Communicator) throws {
         let folder = try communicator.agree { communicator.rank == 0 ? try RunFolder(path: path, resuming: true) : nil }
         let bytes = try communicator.agree {
             try folder.map { Array(try JSONEncoder().encode($0.readConfiguration(as: RunConfiguration.self))) }
@@ -46,18 +48,19 @@ public final class TrainingRun {
             try configuration.validate(worldSize: communicator.size)
             return configuration
         }
-        try self.init(configuration, path: path, resumedFolder: folder, communicator: communicator)
+        try self.init(configuration, path: path, threads: threads, resumedFolder: folder, communicator: communicator)
     }
 
     private init(
-        _ configuration: RunConfiguration, path: String, resumedFolder: RunFolder?, communicator: Communicator
+        _ configuration: RunConfiguration, path: String, threads: Int?, resumedFolder: RunFolder?, communicator: Communicator
     ) throws {
         self.configuration = configuration
         self.communicator = communicator
         self.path = path
         let network = try communicator.agree {
             try DenseNet(
-                configuration.network, capacity: (configuration.batchSize - 1) / communicator.size + 1, training: true)
+                configuration.network, capacity: (configuration.batchSize - 1) / communicator.size + 1, training: true,
+                threads: threads ?? communicator.defaultThreads)
         }
         data = try RunData(
             configuration.data, seed: configuration.seed, imageSize: configuration.network.image,
@@ -105,7 +108,6 @@ public final class TrainingRun {
     ///
     /// - Throws: on all ranks `Failure(.stopped)` after a signal, once a checkpoint is written; other failures as they come.
     public func run() throws {
-        StopSignal.listen()
         if isRankZero { announce() }
         let loader = try communicator.agree {
             try BatchLoader(

@@ -36,7 +36,9 @@ final class TrainingStep {
     /// - Returns: this rank's loss and hits, before the weights moved.
     func callAsFunction(_ batch: Batch, rate: Double) throws -> BatchResult {
         let result = try gradients(of: batch)
+        network.clock.enter(.optimizer, backward: false)
         optimizer.step(rate: rate, globalCount: batch.globalCount)
+        network.clock.enter(.other)
         return result
     }
 
@@ -47,6 +49,7 @@ final class TrainingStep {
             dropout: (seed, batch.epoch, batch.sampleIndices), sums: sums)
         let result = network.loss(batch.labels, labelSmoothing: labelSmoothing)
         try network.backward(batch.images) { try allReduce.ready(upTo: $0) }
+        network.clock.enter(.gradientWait)
         try allReduce.finish()
         return result
     }

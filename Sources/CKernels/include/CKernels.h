@@ -94,6 +94,9 @@ void ck_pool_destroy(ck_pool *pool);
 /// Calls body(context, task, worker) once for each task below `tasks`, on any worker; returns when all are done. One call at a time.
 void ck_pool_run(ck_pool *pool, int tasks, void (*body)(void *context, int task, int worker), void *context);
 
+/// The cores that this process may run on.
+int ck_allowed_cores(void);
+
 /// The level in use: "v4" (AVX-512), "v3" (AVX2) or "default".
 const char *ck_level(void);
 
