@@ -114,13 +114,16 @@ void CK(ck_convolve)(const float *input, long input_stride, const long *tap_offs
 
 /// One tile of a weight gradient: `vectors`·16 columns of the transposed side by `others` channels of the other.
 INLINE void weight_gradient_tile(const int vectors, const int others, const float *transposed, long width, long transposed_row,
-                                 const float *other, long other_stride, long other_row, long lanes, long rows, float *gradient) {
+                                 const float *other, long other_stride, long other_row, long lanes, long rows, float *gradient,
+                                 const char *next, long next_step) {
     v16 sums[TILE_OUTPUTS][3];
     UNROLL for (int o = 0; o < others; o++) UNROLL for (int v = 0; v < vectors; v++) sums[o][v] = (v16){0};
     for (long row = 0; row < rows; row++) {
         const float *t = transposed + row * transposed_row, *b = other + row * other_row;
         for (long lane = 0; lane < lanes; lane++) {
             v16 x[3];
+            __builtin_prefetch(next, 1, 2);
+            next += next_step;
             UNROLL for (int v = 0; v < vectors; v++) x[v] = load(t + 16 * v);
             t += width;
             UNROLL for (int o = 0; o < others; o++) {
@@ -137,32 +140,61 @@ INLINE void weight_gradient_tile(const int vectors, const int others, const floa
 }
 
 /// gradient[o][m] += Σ over rows and lanes of transposed[row][lane][m] · other[row][o][lane], for m in 0..<width (a multiple of 16).
+///
+/// `next`, when not null, is memory that will be written soon: its `next_floats` floats are prefetched along the way.
 void CK(ck_weight_gradient)(const float *transposed, long width, long transposed_row, const float *other, long other_stride,
-                            long other_row, long others, long lanes, long rows, float *gradient) {
+                            long other_row, long others, long lanes, long rows, float *gradient, const float *next,
+                            long next_floats) {
+    // The tiles of the first columns take the prefetches: as many bytes a lane and channel as there are to fetch.
+    const char *ahead = next ? (const char *)next : (const char *)other;
+    long step = next ? next_floats * 4 / (lanes * rows * others) : 0;
 #define GRADIENT_TILE(v, n)                                                                                                       \
     weight_gradient_tile(v, n, transposed + m, width, transposed_row, other + o * other_stride, other_stride, other_row, lanes,   \
-                         rows, gradient + o * width + m)
+                         rows, gradient + o * width + m, ahead, m ? 0 : step * (n));                                              \
+    if (!m) ahead += step * (n) * lanes * rows
     for (long m = 0; m < width;) {
         long left = (width - m) / 16, o = 0;
 #if TILE_OUTPUTS == 12
         int vectors = left >= 3 ? 3 : (int)left;
         if (vectors == 3) {
-            for (; others - o >= 8; o += 8) GRADIENT_TILE(3, 8);
-            for (; others - o >= 4; o += 4) GRADIENT_TILE(3, 4);
-            for (; o < others; o++) GRADIENT_TILE(3, 1);
+            for (; others - o >= 8; o += 8) {
+                GRADIENT_TILE(3, 8);
+            }
+            for (; others - o >= 4; o += 4) {
+                GRADIENT_TILE(3, 4);
+            }
+            for (; o < others; o++) {
+                GRADIENT_TILE(3, 1);
+            }
         } else if (vectors == 2) {
-            for (; others - o >= 12; o += 12) GRADIENT_TILE(2, 12);
-            for (; others - o >= 4; o += 4) GRADIENT_TILE(2, 4);
-            for (; o < others; o++) GRADIENT_TILE(2, 1);
+            for (; others - o >= 12; o += 12) {
+                GRADIENT_TILE(2, 12);
+            }
+            for (; others - o >= 4; o += 4) {
+                GRADIENT_TILE(2, 4);
+            }
+            for (; o < others; o++) {
+                GRADIENT_TILE(2, 1);
+            }
         } else {
-            for (; others - o >= 12; o += 12) GRADIENT_TILE(1, 12);
-            for (; others - o >= 4; o += 4) GRADIENT_TILE(1, 4);
-            for (; o < others; o++) GRADIENT_TILE(1, 1);
+            for (; others - o >= 12; o += 12) {
+                GRADIENT_TILE(1, 12);
+            }
+            for (; others - o >= 4; o += 4) {
+                GRADIENT_TILE(1, 4);
+            }
+            for (; o < others; o++) {
+                GRADIENT_TILE(1, 1);
+            }
         }
 #else
         int vectors = left >= 1;
-        for (; others - o >= TILE_OUTPUTS; o += TILE_OUTPUTS) GRADIENT_TILE(1, TILE_OUTPUTS);
-        for (; o < others; o++) GRADIENT_TILE(1, 1);
+        for (; others - o >= TILE_OUTPUTS; o += TILE_OUTPUTS) {
+            GRADIENT_TILE(1, TILE_OUTPUTS);
+        }
+        for (; o < others; o++) {
+            GRADIENT_TILE(1, 1);
+        }
 #endif
         m += 16 * vectors;
     }

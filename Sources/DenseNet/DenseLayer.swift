@@ -182,7 +182,8 @@ final class BottleneckLayer: DenseLayer {
         worker.clock.enter(.pointwise)
         addWeightGradient(
             transposed: worker.transposed.pointer, width: outputs.roundedToVector, transposedRow: 0, other: activation,
-            otherStride: lanes, otherRow: 0, others: norm1.channels, lanes: lanes, rows: 1, to: weightGradient)
+            otherStride: lanes, otherRow: 0, others: norm1.channels, lanes: lanes, rows: 1, to: weightGradient,
+            next: block.gradients?.panel(group, y), nextCount: norm1.channels * lanes)
         packed.convolve(
             gradient, stride: lanes, tapOffsets: state.workspace.noOffset.pointer, lanes: lanes, into: worker.inputGradient.pointer,
             outputStride: lanes, next: block.panelAfter(group, y, in: block.values), nextCount: norm1.channels * lanes)

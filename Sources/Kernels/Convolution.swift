@@ -119,12 +119,14 @@ public func transposePanel(
 ///   - transposed: shape [rows][lanes][width], `transposedRow` floats from row to row; `width` a multiple of 16.
 ///   - other: shape [rows][others][lanes], channels `otherStride` apart and rows `otherRow` apart.
 ///   - gradient: shape [others][width].
+///   - next: memory that is written after this call, prefetched meanwhile; `nextCount` floats.
 @inline(__always)
 public func addWeightGradient(
     transposed: UnsafePointer<Float>, width: Int, transposedRow: Int, other: UnsafePointer<Float>, otherStride: Int, otherRow: Int,
-    others: Int, lanes: Int, rows: Int, to gradient: UnsafeMutablePointer<Float>
+    others: Int, lanes: Int, rows: Int, to gradient: UnsafeMutablePointer<Float>, next: UnsafePointer<Float>? = nil, nextCount: Int = 0
 ) {
-    ck_weight_gradient(transposed, width, transposedRow, other, otherStride, otherRow, others, lanes, rows, gradient)
+    ck_weight_gradient(
+        transposed, width, transposedRow, other, otherStride, otherRow, others, lanes, rows, gradient, next, nextCount)
 }
 
 /// Adds `count` numbers to others.

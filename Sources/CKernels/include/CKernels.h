@@ -18,8 +18,8 @@
       (input, input_stride, tap_offsets, taps, packed, inputs, outputs, lanes, output, output_stride, next, next_floats))         \
     X(void, ck_weight_gradient,                                                                                                   \
       (const float *transposed, long width, long transposed_row, const float *other, long other_stride, long other_row,           \
-       long others, long lanes, long rows, float *gradient),                                                                      \
-      (transposed, width, transposed_row, other, other_stride, other_row, others, lanes, rows, gradient))                         \
+       long others, long lanes, long rows, float *gradient, const float *next, long next_floats),                                 \
+      (transposed, width, transposed_row, other, other_stride, other_row, others, lanes, rows, gradient, next, next_floats))      \
     X(void, ck_transpose, (const float *panel, long stride, long channels, long lanes, float *transposed, long width),            \
       (panel, stride, channels, lanes, transposed, width))                                                                        \
     X(void, ck_affine_relu,                                                                                                       \
