@@ -110,6 +110,68 @@ void CK(ck_convolve)(const float *input, long input_stride, const long *tap_offs
     }
 }
 
+// ---- Winograd's minimal filtering F(4, 3) along the rows: four output rows of a 3-tap filter from six products instead of twelve
+//
+// Lavin and Gray, arXiv 1509.09308, section 4. Along the rows only: there a transform is a sum of whole rows, vector by vector, while
+// along the columns it would have to shuffle lanes; and errors grow less than in two dimensions. The polynomials are evaluated at 0,
+// ±1/√2, ±√2 and ∞ in place of the usual 0, ±1, ±2 and ∞: the numbers are of more even size, and errors are about half.
+
+static const float ROOT = 1.41421356237309505f, HALF_ROOT = 0.70710678118654752f;
+
+/// Packs a 3×3 convolution's weights [output][input][3][3] (in any order of the strides) for the six products, each over three taps.
+void CK(ck_pack_winograd)(const float *source, long output_stride, long input_stride, long outputs, long inputs, int flip,
+                          float *packed) {
+    for (int product = 0; product < 6; product++)
+        for (long first = 0; first < outputs; first += TILE_OUTPUTS) {
+            long width = outputs - first < TILE_OUTPUTS ? outputs - first : TILE_OUTPUTS;
+            for (int x = 0; x < 3; x++)
+                for (long input = 0; input < inputs; input++)
+                    for (long o = first; o < first + width; o++) {
+                        const float *w = source + o * output_stride + input * input_stride;
+                        float g0 = w[flip ? 8 - x : x], g1 = w[flip ? 5 - x : 3 + x], g2 = w[flip ? 2 - x : 6 + x];
+                        switch (product) {
+                        case 0: *packed++ = g0; break;
+                        case 1: *packed++ = (g0 + HALF_ROOT * g1 + 0.5f * g2) / -1.5f; break;
+                        case 2: *packed++ = (g0 - HALF_ROOT * g1 + 0.5f * g2) / -1.5f; break;
+                        case 3: *packed++ = (g0 + ROOT * g1 + 2 * g2) / 6; break;
+                        case 4: *packed++ = (g0 - ROOT * g1 + 2 * g2) / 6; break;
+                        default: *packed++ = g2;
+                        }
+                    }
+        }
+}
+
+/// Six input rows, each of `count` floats (a multiple of 16), as the six products read them: shape [6][count].
+void CK(ck_winograd_input)(const float *rows, long row_stride, long count, float *transformed) {
+    for (long i = 0; i < count; i += 16) {
+        const float *in = rows + i;
+        float *out = transformed + i;
+        v16 d0 = load(in), d1 = load(in + row_stride), d2 = load(in + 2 * row_stride), d3 = load(in + 3 * row_stride);
+        v16 d4 = load(in + 4 * row_stride), d5 = load(in + 5 * row_stride);
+        v16 a = d4 - 2 * d2, b = HALF_ROOT * (d3 - 2 * d1), c = d4 - 0.5f * d2, d = ROOT * (d3 - 0.5f * d1);
+        store(out, d0 - 2.5f * d2 + d4);
+        store(out + count, a + b);
+        store(out + 2 * count, a - b);
+        store(out + 3 * count, c + d);
+        store(out + 4 * count, c - d);
+        store(out + 5 * count, d1 - 2.5f * d3 + d5);
+    }
+}
+
+/// Four output rows, each of `count` floats (a multiple of 16), of the six products, shape [6][count].
+void CK(ck_winograd_output)(const float *products, long count, float *rows, long row_stride) {
+    for (long i = 0; i < count; i += 16) {
+        const float *in = products + i;
+        float *out = rows + i;
+        v16 m1 = load(in + count), m2 = load(in + 2 * count), m3 = load(in + 3 * count), m4 = load(in + 4 * count);
+        v16 s = m1 + m2, d = m1 - m2, t = m3 + m4, e = m3 - m4;
+        store(out, load(in) + s + t);
+        store(out + row_stride, HALF_ROOT * d + ROOT * e);
+        store(out + 2 * row_stride, 0.5f * s + 2 * t);
+        store(out + 3 * row_stride, 0.5f * HALF_ROOT * d + 2 * ROOT * e + load(in + 5 * count));
+    }
+}
+
 // ---- Weight gradients
 
 /// One tile of a weight gradient: `vectors`·16 columns of the transposed side by `others` channels of the other.

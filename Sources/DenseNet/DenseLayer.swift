@@ -20,7 +20,7 @@ final class PlainLayer: DenseLayer {
         self.state = state
         norm = FeatureNorm(parameters.norm1, of: block, state: state)
         convolution = FeatureConvolution(parameters.conv1, to: block, from: norm.channels, layer: layer, state: state)
-        state.workspace.needs.reserve(.gradient, norm.channels * block.layout.lanes)
+        state.workspace.needs.reserve(.gradient, RowWinograd.rows * norm.channels * block.layout.lanes)
     }
 
     func forward(_ pass: Pass) throws {
@@ -35,9 +35,11 @@ final class PlainLayer: DenseLayer {
             let gradient = worker.gradient.pointer
             for group in groups {
                 let padded = convolution.beginBackward(group: group, worker, pass)
-                for y in 0..<block.layout.height {
-                    convolution.inputGradient(padded, row: y, into: gradient, next: block.values.panel(group, y), worker)
-                    norm.backwardPanel(gradient, group: group, row: y, accumulate: true, sums: sums)
+                convolution.inputGradient(
+                    padded, into: gradient, rowPitch: 0, next: block.values.panel(group, 0),
+                    nextPitch: block.channels * block.layout.lanes, worker
+                ) { y, row in
+                    norm.backwardPanel(row, group: group, row: y, accumulate: true, sums: sums)
                 }
                 sums.flushGradients()
                 convolution.addWeightGradient(padded, group: group, block.values, norm.affine, to: weightGradient, worker)
@@ -133,10 +135,12 @@ final class BottleneckLayer: DenseLayer {
             let sums = norm2.sums.begin(chunk: chunk, worker: worker.index)
             for group in groups {
                 let padded = convolution.beginBackward(group: group, worker, pass)
-                for y in 0..<layout.height {
-                    let gradient = reducedGradient.panel(group, y), values = reduced.panel(group, y)
-                    convolution.inputGradient(padded, row: y, into: gradient, next: values, worker)
-                    norm2.backwardPanel(gradient, values: values, lanes: layout.lanes, mask: block.stage.mask(group), sums: sums)
+                let pitch = norm2.channels * layout.lanes
+                convolution.inputGradient(
+                    padded, into: reducedGradient.panel(group, 0), rowPitch: pitch, next: reduced.panel(group, 0), nextPitch: pitch, worker
+                ) { y, row in
+                    norm2.backwardPanel(
+                        row, values: reduced.panel(group, y), lanes: layout.lanes, mask: block.stage.mask(group), sums: sums)
                 }
                 sums.flushGradients()
                 convolution.addWeightGradient(padded, group: group, reduced, norm2.affine, to: weightGradient, worker)

@@ -35,51 +35,70 @@ final class FeatureConvolution {
 
     /// New channels = convolution of max(0, affine(input)), and their statistics. Collective in training.
     func forward(_ input: Panels, _ affine: ChannelAffine, _ pass: Pass) throws {
-        let workspace = state.workspace
-        let packed = PackedWeights(taps: 9, outputs: growth, inputs: inputs, in: workspace.weights)
-        packed.packForward(state.parameters.pointer + weight.offset)
+        let workspace = state.workspace, weights = state.parameters.pointer + weight.offset
+        forwardWinograd.packForward(weights)
+        forwardWeights.packForward(weights)
         inputShape.writeTapOffsets(to: workspace.tapOffsets.pointer)
         workspace.forEachChunk(of: block.stage) { groups, chunk, worker in
             let partial = sums.begin(chunk: chunk, worker: worker.index)
-            for group in groups { forward(group, input, affine, packed, partial, worker, pass) }
+            for group in groups { forward(group, input, affine, partial, worker, pass) }
         }
         if pass.training { try block.setStatistics(ofChannelsFrom: first, sums, pass) }
     }
 
     private func forward(
-        _ group: Int, _ input: Panels, _ affine: ChannelAffine, _ packed: PackedWeights, _ partial: PartialSums, _ worker: WorkerSpace,
-        _ pass: Pass
+        _ group: Int, _ input: Panels, _ affine: ChannelAffine, _ partial: PartialSums, _ worker: WorkerSpace, _ pass: Pass
     ) {
         let lanes = layout.lanes, padded = worker.paddedGroup(inputShape), mask = block.stage.mask(group)
+        let tapOffsets = state.workspace.tapOffsets.pointer, nextGroup = group + 1 < block.stage.groups ? group + 1 : nil
         worker.clock.enter(.norm)
         for y in 0..<layout.height {
             affine.reluPanel(
                 input.panel(group, y), lanes: lanes, live: layout.liveLanes, into: padded.interior(y), outputStride: padded.stride)
         }
+        worker.clock.enter(.spatial)
+        for y in stride(from: 0, to: winogradRows, by: RowWinograd.rows) {
+            forwardWinograd.convolve(
+                padded, row: y, into: block.values.panel(group, y) + first * lanes, rowPitch: block.channels * lanes,
+                tapOffsets: tapOffsets, scratch: worker.winograd.pointer, next: nextGroup.map { UnsafePointer(input.panel($0, y)) },
+                nextCount: inputs * lanes, nextPitch: input.channels * lanes)
+        }
+        for y in winogradRows..<layout.height {
+            forwardWeights.convolve(
+                padded.tap(0, 0, row: y), stride: padded.stride, tapOffsets: tapOffsets, lanes: lanes,
+                into: block.values.panel(group, y) + first * lanes, outputStride: lanes,
+                next: nextGroup.map { UnsafePointer(input.panel($0, y)) }, nextCount: inputs * lanes)
+        }
+        worker.clock.enter(.norm)
+        guard pass.training else { return }
         dropout.begin(group: group, worker, pass)
         for y in 0..<layout.height {
             let new = block.values.panel(group, y) + first * lanes
-            let next = group + 1 < block.stage.groups ? UnsafePointer(input.panel(group + 1, y)) : nil
-            worker.clock.enter(.spatial)
-            packed.convolve(
-                padded.tap(0, 0, row: y), stride: padded.stride, tapOffsets: state.workspace.tapOffsets.pointer, lanes: lanes,
-                into: new, outputStride: lanes, next: next, nextCount: inputs * lanes)
-            worker.clock.enter(.norm)
             dropout.apply(new, channels: growth, stride: lanes, row: y, worker, pass)
-            if pass.training { addSums(new, lanes: lanes, mask: mask, to: partial) }
+            addSums(new, lanes: lanes, mask: mask, to: partial)
         }
-        if pass.training { partial.flushValues() }
+        partial.flushValues()
+    }
+
+    /// Rows that Winograd's filtering does, four at a time; the others are convolved tap by tap.
+    private var winogradRows: Int { layout.height / RowWinograd.rows * RowWinograd.rows }
+
+    private var forwardWinograd: RowWinograd { RowWinograd(outputs: growth, input: inputShape, in: state.workspace.weights) }
+    private var forwardWeights: PackedWeights {
+        PackedWeights(taps: 9, outputs: growth, inputs: inputs, in: state.workspace.directWeights)
+    }
+    private var backwardWinograd: RowWinograd { RowWinograd(outputs: inputs, input: outputShape, in: state.workspace.weights) }
+    private var backwardWeights: PackedWeights {
+        PackedWeights(taps: 9, outputs: inputs, inputs: growth, in: state.workspace.directWeights)
     }
 
     /// All readers of the new channels have added their gradients: closes them and prepares the products. Collective.
     func beginBackward(_ pass: Pass) throws {
         try block.closeGradient(ofChannelsFrom: first, sums, into: closing, pass)
-        backwardWeights.packBackward(state.parameters.pointer + weight.offset)
+        let weights = state.parameters.pointer + weight.offset
+        backwardWinograd.packBackward(weights)
+        backwardWeights.packBackward(weights)
         outputShape.writeTapOffsets(to: state.workspace.tapOffsets.pointer)
-    }
-
-    private var backwardWeights: PackedWeights {
-        PackedWeights(taps: 9, outputs: inputs, inputs: growth, in: state.workspace.weights)
     }
 
     /// A task's empty gradient of the weights.
@@ -102,15 +121,36 @@ final class FeatureConvolution {
         return padded
     }
 
-    /// The gradient of row `y` of the activated input: shape [inputs][lanes].
+    /// The gradient of a group's activated input, row after row, each of shape [inputs][lanes].
+    ///
+    /// - Parameters:
+    ///   - output: row 0; the next row is `rowPitch` floats on, or in the same place where that is zero.
+    ///   - next: row 0 of what `body` reads beside it, prefetched meanwhile; the next row is `nextPitch` floats on.
+    ///   - body: takes a row that is done.
+    @inline(__always)
     func inputGradient(
-        _ padded: PaddedGroup, row y: Int, into output: UnsafeMutablePointer<Float>, next: UnsafePointer<Float>?, _ worker: WorkerSpace
+        _ padded: PaddedGroup, into output: UnsafeMutablePointer<Float>, rowPitch: Int, next: UnsafePointer<Float>, nextPitch: Int,
+        _ worker: WorkerSpace, _ body: (_ y: Int, _ row: UnsafeMutablePointer<Float>) -> Void
     ) {
-        worker.clock.enter(.spatial)
-        backwardWeights.convolve(
-            padded.tap(0, 0, row: y), stride: padded.stride, tapOffsets: state.workspace.tapOffsets.pointer, lanes: layout.lanes,
-            into: output, outputStride: layout.lanes, next: next, nextCount: inputs * layout.lanes)
-        worker.clock.enter(.norm)
+        let lanes = layout.lanes, tapOffsets = state.workspace.tapOffsets.pointer, pitch = rowPitch > 0 ? rowPitch : inputs * lanes
+        for y in stride(from: 0, to: winogradRows, by: RowWinograd.rows) {
+            let rows = output + y * rowPitch
+            worker.clock.enter(.spatial)
+            backwardWinograd.convolve(
+                padded, row: y, into: rows, rowPitch: pitch, tapOffsets: tapOffsets, scratch: worker.winograd.pointer,
+                next: next + y * nextPitch, nextCount: inputs * lanes, nextPitch: nextPitch)
+            worker.clock.enter(.norm)
+            for row in 0..<RowWinograd.rows { body(y + row, rows + row * pitch) }
+        }
+        for y in winogradRows..<layout.height {
+            let row = output + y * rowPitch
+            worker.clock.enter(.spatial)
+            backwardWeights.convolve(
+                padded.tap(0, 0, row: y), stride: padded.stride, tapOffsets: tapOffsets, lanes: lanes, into: row, outputStride: lanes,
+                next: next + y * nextPitch, nextCount: inputs * lanes)
+            worker.clock.enter(.norm)
+            body(y, row)
+        }
     }
 
     /// Adds a group's part of the weights' gradient; the activated input is made once more, transposed.

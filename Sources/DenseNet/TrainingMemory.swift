@@ -92,7 +92,7 @@ public struct TrainingMemory: Sendable, Equatable {
                 needs.reserve(.inputGradient, last.norm1.channels * layout.lanes)
             } else {
                 needs.reserve(spatial: last.conv1, layout: layout)
-                needs.reserve(.gradient, last.norm1.channels * layout.lanes)
+                needs.reserve(.gradient, RowWinograd.rows * last.norm1.channels * layout.lanes)
             }
             // The norm behind the block: the transition's or norm5.
             needs.reserve(.inputGradient, configuration.blockChannels[b] * layout.lanes)

@@ -16,12 +16,15 @@ struct WorkspaceNeeds {
         case paddedGradient
         /// A panel or a group, transposed: [lane][channels].
         case transposed
+        /// What Winograd's transforms need.
+        case winograd
         /// A row of lanes.
         case lanes
     }
 
     private var counts = [Int](repeating: 0, count: Purpose.allCases.count)
     private(set) var weights = 0
+    private(set) var directWeights = 0
     private(set) var weightGradient = 0
 
     subscript(purpose: Purpose) -> Int { counts[purpose.rawValue] }
@@ -41,18 +44,24 @@ struct WorkspaceNeeds {
     /// For a 3×3 convolution.
     mutating func reserve(spatial weight: Parameter, layout: PanelLayout) {
         let growth = weight.shape[0], inputs = weight.shape[1]
-        reserve(.padded, PaddedGroup.Shape(channels: inputs, layout: layout).count)
-        reserve(.paddedGradient, PaddedGroup.Shape(channels: growth, layout: layout).count)
+        let inputShape = PaddedGroup.Shape(channels: inputs, layout: layout)
+        let outputShape = PaddedGroup.Shape(channels: growth, layout: layout)
+        reserve(.padded, inputShape.count)
+        reserve(.paddedGradient, outputShape.count)
+        reserve(.winograd, RowWinograd.scratchCount(inputShape, outputs: growth))
+        reserve(.winograd, RowWinograd.scratchCount(outputShape, outputs: inputs))
         reserve(.transposed, layout.height * layout.lanes * inputs.roundedToVector)
         reserve(.activation, inputs * layout.lanes)
         reserve(.lanes, layout.lanes)
-        weights = max(weights, weight.count)
+        // Winograd's products, and beside them the nine taps of the rows that are left.
+        weights = max(weights, RowWinograd.weightCount(outputs: growth, inputs: inputs))
+        directWeights = max(directWeights, weight.count)
         weightGradient = max(weightGradient, 9 * growth * inputs.roundedToVector)
     }
 
     /// Bytes for so many threads.
     func bytes(threads: Int) -> Int {
-        (counts.reduce(0, +) * threads + weights + weightGradient * Chunks.most) * MemoryLayout<Float>.stride
+        (counts.reduce(0, +) * threads + weights + directWeights + weightGradient * Chunks.most) * MemoryLayout<Float>.stride
     }
 }
 
@@ -66,6 +75,8 @@ final class Workspace {
     private(set) var workers: [WorkerSpace] = []
     /// Packed weights of the product at hand, which all workers read.
     private(set) var weights = AlignedBuffer<Float>(count: 0)
+    /// The same of a convolution's rows that are not a multiple of Winograd's four.
+    private(set) var directWeights = AlignedBuffer<Float>(count: 0)
     /// Each chunk's gradient of the weight at hand, as the kernel leaves it.
     private var weightGradients: [AlignedBuffer<Float>] = []
     /// Offsets of taps, and of one.
@@ -80,6 +91,7 @@ final class Workspace {
     func allocate(training: Bool, clock: PhaseClock) {
         workers = (0..<pool.count).map { WorkerSpace(index: $0, needs: needs, clock: $0 == 0 ? clock : PhaseClock()) }
         weights = AlignedBuffer(count: needs.weights)
+        directWeights = AlignedBuffer(count: needs.directWeights)
         weightGradients = (0..<Chunks.most).map { _ in AlignedBuffer(count: training ? needs.weightGradient : 0) }
         sumSpace.allocate()
     }
@@ -109,7 +121,7 @@ final class Workspace {
 /// One thread's part of the workspace.
 final class WorkerSpace {
     let index: Int
-    let activation, gradient, inputGradient, padded, paddedGradient, transposed, lanes: AlignedBuffer<Float>
+    let activation, gradient, inputGradient, padded, paddedGradient, transposed, winograd, lanes: AlignedBuffer<Float>
     /// Keys of the dropout, one a lane.
     let dropoutKeys: AlignedBuffer<UInt32>
     let clock: PhaseClock
@@ -127,6 +139,7 @@ final class WorkerSpace {
         padded = buffer(.padded)
         paddedGradient = buffer(.paddedGradient)
         transposed = buffer(.transposed)
+        winograd = buffer(.winograd)
         lanes = buffer(.lanes)
         dropoutKeys = AlignedBuffer(count: needs[.lanes])
     }

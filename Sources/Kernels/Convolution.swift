@@ -66,8 +66,8 @@ public struct PaddedGroup {
 
         /// The distance between two channels.
         public var stride: Int { layout.lanes + 2 * layout.interleave }
-        /// The distance between two rows.
-        public var rowStride: Int { channels * stride }
+        /// The distance between two rows, a multiple of a vector's 16 floats.
+        public var rowStride: Int { (channels * stride + 15) / 16 * 16 }
         public var count: Int { (layout.height + 2) * rowStride }
 
         /// The offsets of the nine taps from `tap(0, 0, row: y)`, the same for every row.

@@ -16,6 +16,13 @@
       (const float *input, long input_stride, const long *tap_offsets, long taps, const float *packed, long inputs,               \
        long outputs, long lanes, float *output, long output_stride, const float *next, long next_floats),                         \
       (input, input_stride, tap_offsets, taps, packed, inputs, outputs, lanes, output, output_stride, next, next_floats))         \
+    X(void, ck_pack_winograd,                                                                                                     \
+      (const float *source, long output_stride, long input_stride, long outputs, long inputs, int flip, float *packed),           \
+      (source, output_stride, input_stride, outputs, inputs, flip, packed))                                                       \
+    X(void, ck_winograd_input, (const float *rows, long row_stride, long count, float *transformed),                              \
+      (rows, row_stride, count, transformed))                                                                                     \
+    X(void, ck_winograd_output, (const float *products, long count, float *rows, long row_stride),                                \
+      (products, count, rows, row_stride))                                                                                        \
     X(void, ck_weight_gradient,                                                                                                   \
       (const float *transposed, long width, long transposed_row, const float *other, long other_stride, long other_row,           \
        long others, long lanes, long rows, float *gradient, const float *next, long next_floats),                                 \
