@@ -37,7 +37,9 @@ let package = Package(
         .testTarget(name: "DataTests", dependencies: ["ImageData", "Kernels"]),
         .testTarget(
             name: "DistributedTests", dependencies: ["DataParallel", "Kernels", "DistributedTestProgram", "TestSupport"]),
-        .testTarget(name: "TrainingTests", dependencies: ["Training", "DenseNetModel", "Kernels", "TestSupport"]),
+        .testTarget(
+            name: "TrainingTests", dependencies: ["Training", "DenseNetModel", "ImageData", "Kernels", "TestSupport"],
+            exclude: ["Golden"]),
     ],
     swiftLanguageModes: [.v6]
 )

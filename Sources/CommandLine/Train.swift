@@ -82,9 +82,12 @@ struct Train: ParsableCommand {
             }
             withRanks { try TrainingRun(resuming: resume, threads: threads.threads, communicator: $0).run() }
         }
-        let configuration = try resolved()
-        let out = out ?? "runs/\(Self.timestamp())-\(configuration.model)"
-        withRanks { try TrainingRun(configuration, path: out, threads: threads.threads, communicator: $0).run() }
+        withRanks { world in
+            // A folder of images may be missing on one host only.
+            let configuration = try world.agree { try resolved() }
+            let out = out ?? "runs/\(Self.timestamp())-\(configuration.model)"
+            try TrainingRun(configuration, path: out, threads: threads.threads, communicator: world).run()
+        }
     }
 
     private func resolved() throws -> RunConfiguration {

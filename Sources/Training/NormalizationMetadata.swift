@@ -7,7 +7,10 @@ private let key = "normalization"
 
 /// A normalisation as a weights file carries it, so that the weights can be used on other images.
 func normalizationMetadata(_ normalization: Normalization) throws -> [String: String] {
-    [key: String(decoding: try JSONEncoder().encode(normalization), as: UTF8.self)]
+    let encoder = JSONEncoder()
+    // Equal weights make equal files; unsorted, the keys come in another order each time.
+    encoder.outputFormatting = .sortedKeys
+    return [key: String(decoding: try encoder.encode(normalization), as: UTF8.self)]
 }
 
 /// The normalisation that a weights file carries; nil where it carries none.

@@ -60,7 +60,7 @@ extension TrainingStep {
     private static let momentumPrefix = "momentum."
 
     /// Writes weights, running statistics, momenta and the run's state.
-    func write(_ state: RunState, stepsPerEpoch: Int, to folder: CheckpointFolder) throws {
+    func write(_ state: RunState, at position: CheckpointPosition, to folder: CheckpointFolder) throws {
         let momenta = network.table.learnt.map { parameter in
             NamedTensor(
                 name: Self.momentumPrefix + parameter.name, shape: parameter.shape,
@@ -68,8 +68,6 @@ extension TrainingStep {
         }
         var metadata = state.metadata
         metadata["config"] = try WeightsFile.configurationText(network.configuration)
-        // A finished epoch's number, or that of the last finished one: so names sort in the order of training.
-        let position = CheckpointPosition(epoch: state.epoch - 1, step: state.step(stepsPerEpoch))
         try folder.write(
             Checkpoint(position: position, tensors: WeightsFile.tensors(of: network) + momenta, metadata: metadata))
     }

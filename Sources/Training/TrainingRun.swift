@@ -82,18 +82,21 @@ public final class TrainingRun {
         let (step, stepsPerEpoch) = (step, sampler.stepsPerEpoch)
         (folder, state) = try communicator.agree {
             guard communicator.rank == 0 else { return (nil, RunState()) }
-            network.initialize(seed: configuration.seed)
-            if let path = configuration.initialWeights { try WeightsFile.load(path, into: network) }
+            let found = try resumedFolder.flatMap { try CheckpointFolder(path: $0.checkpoints).newestValid() }
+            for warning in found?.warnings ?? [] { Console.note(warning) }
+            var state = RunState()
+            if let found {
+                state = try step.read(found.checkpoint, stepsPerEpoch: stepsPerEpoch)
+            } else {
+                network.initialize(seed: configuration.seed)
+                if let path = configuration.initialWeights { try WeightsFile.load(path, into: network) }
+            }
             guard let resumedFolder else {
                 let folder = try RunFolder(path: path, resuming: false)
                 try folder.writeConfiguration(configuration)
-                return (folder, RunState())
+                return (folder, state)
             }
-            let found = try CheckpointFolder(path: resumedFolder.checkpoints).newestValid()
-            for warning in found?.warnings ?? [] { Console.note(warning) }
-            let state = try found.map { try step.read($0.checkpoint, stepsPerEpoch: stepsPerEpoch) } ?? RunState()
-            let isEndOfSteps = state.step(stepsPerEpoch) >= configuration.steps ?? .max && state.stepInEpoch < stepsPerEpoch
-            try MetricsLog(path: resumedFolder.metrics).truncate(keepingEpochsUpTo: isEndOfSteps ? state.epoch : state.epoch - 1)
+            try MetricsLog(path: resumedFolder.metrics).truncate(keepingEpochsUpTo: state.epoch - 1)
             return (resumedFolder, state)
         }
         checkpoints = folder.map { CheckpointFolder(path: $0.checkpoints) }
@@ -129,8 +132,7 @@ public final class TrainingRun {
 
     /// Whether all epochs, or all steps that the configuration allows, are done and evaluated.
     private var isFinished: Bool {
-        state.epoch > configuration.epochs
-            || state.step(stepsPerEpoch) >= configuration.steps ?? .max && state.stepInEpoch < stepsPerEpoch
+        state.epoch > configuration.epochs || state.stepInEpoch == 0 && state.step(stepsPerEpoch) >= configuration.steps ?? .max
     }
 
     /// The steps that the epoch in progress still has. Collective.
@@ -205,7 +207,8 @@ public final class TrainingRun {
                 step: state.step(stepsPerEpoch) - 1, stepsPerEpoch: stepsPerEpoch, epochs: configuration.epochs),
             dataWaitSeconds: largest.0, epochSeconds: state.seconds)
         if isRankZero { report(epoch) }
-        if state.stepInEpoch == stepsPerEpoch { state.beginEpoch() }
+        // Also where `steps` ends the run within an epoch: an epoch in progress is one that is not evaluated yet.
+        state.beginEpoch()
         try communicator.agree { try metrics?.append(epoch) }
         try writeCheckpoint()
         if largest.1 > 0 && !isFinished { try stop() }
@@ -214,7 +217,10 @@ public final class TrainingRun {
     /// Collective.
     private func writeCheckpoint() throws {
         try communicator.agree {
-            if let checkpoints { try step.write(state, stepsPerEpoch: stepsPerEpoch, to: checkpoints) }
+            // A finished epoch's number, or that of the last finished one: so names sort in the order of training.
+            let position = CheckpointPosition(
+                epoch: state.epoch - 1, step: min(state.step(stepsPerEpoch), configuration.steps ?? .max))
+            if let checkpoints { try step.write(state, at: position, to: checkpoints) }
         }
     }
 

@@ -74,16 +74,6 @@ import Testing
         #expect(error?.message.contains(path) == true && error?.message.contains("Not a directory") == true)
     }
 
-    @Test func `a write that fails leaves nothing behind`() {
-        let error = #expect(throws: Failure.self) {
-            try writeWhole("\(folder.path)/a.bin") { write in
-                try [UInt8](repeating: 1, count: 10).withUnsafeBytes(write)
-                throw Failure(.unavailable, "stop")
-            }
-        }
-        #expect(error?.message == "stop" && folder.names.isEmpty)
-    }
-
     @Test func `numbers of images that the layout cannot hold are refused`() {
         for (train, test) in [(4, 1), (50_001, 1), (5, 0), (5, 10_001)] {
             let error = #expect(throws: Failure.self) {

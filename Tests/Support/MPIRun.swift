@@ -8,16 +8,34 @@ private let oneJob = Mutex(())
 ///
 /// - Parameters:
 ///   - environment: variables for mpirun, which hands them on to the ranks.
+///   - quiet: without mpirun's own words on a rank's failure.
 ///   - timeout: seconds, counted from the job's start.
 /// - Returns: the exit code of the job (of the first rank that failed) and what all ranks have printed.
 /// - Throws: `ProgramError` if the program is not built or the job did not end in time.
 public func mpirun(
-    ranks: Int, program: String, arguments: [String], environment: [String: String?] = [:], timeout: Double = 30
+    ranks: Int, program: String, arguments: [String], environment: [String: String?] = [:], quiet: Bool = false,
+    timeout: Double = 30
 ) throws -> ProgramResult {
-    var options = ["--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", "\(ranks)"]
-    if ranks > sysconf(Int32(_SC_NPROCESSORS_ONLN)) { options += ["--mca", "mpi_yield_when_idle", "1"] }
+    try withMPIJob(ranks: ranks, program: program, arguments: arguments, environment: environment, quiet: quiet) {
+        try $0.wait(timeout: timeout)
+    }
+}
+
+/// Starts a job as `mpirun(ranks:…)` does and lets `body` watch it; no other job runs meanwhile.
+public func withMPIJob<Result>(
+    ranks: Int, program: String, arguments: [String], environment: [String: String?] = [:], quiet: Bool = false,
+    _ body: (RunningProgram) throws -> Result
+) throws -> Result {
+    // The tests share the cores with each other: a rank that waits gives its core away.
+    // mpirun would wait two seconds between a rank's failure and its own end.
+    let options = [
+        "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1",
+        "--mca", "odls_base_sigkill_timeout", "0",
+    ]
     let path = try builtExecutable(named: program)
     return try oneJob.withLock { _ in
-        try run("mpirun", options + [path] + arguments, environment: environment, timeout: timeout)
+        let job = try RunningProgram(
+            "mpirun", options + (quiet ? ["-q"] : []) + ["-n", "\(ranks)", path] + arguments, environment: environment)
+        return try body(job)
     }
 }

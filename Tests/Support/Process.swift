@@ -15,10 +15,6 @@ public struct ProgramError: Error, CustomStringConvertible {
 
 /// Runs a program to its end.
 ///
-/// Its output goes to files without names, so that no pipe can fill up and no grandchild can hold the call. At the deadline its
-/// process group gets SIGTERM (upon which mpirun ends its ranks) and, five seconds later, SIGKILL. What is left of the group when
-/// the program has ended is killed too.
-///
 /// - Parameters:
 ///   - environment: variables to set beside those of this process; nil removes one.
 ///   - timeout: seconds.
@@ -26,33 +22,125 @@ public struct ProgramError: Error, CustomStringConvertible {
 public func run(_ executable: String, _ arguments: [String], environment: [String: String?] = [:], timeout: Double = 30)
     throws -> ProgramResult
 {
-    guard let output = tmpfile(), let errors = tmpfile() else {
-        throw ProgramError(description: "no temporary file: errno \(errno)")
-    }
-    defer { fclose(output); fclose(errors) }
-    let child = try spawn(executable, arguments, environment, output: fileno(output), errors: fileno(errors))
+    try RunningProgram(executable, arguments, environment: environment).wait(timeout: timeout)
+}
 
-    let deadline = seconds() + timeout
-    var status: Int32 = 0
-    var signalled = false
-    while waitpid(child, &status, WNOHANG) == 0 {
-        if !signalled, seconds() > deadline {
-            signalled = true
-            kill(-child, SIGTERM)
-        } else if signalled, seconds() > deadline + 5 {
-            kill(-child, SIGKILL)
+/// A program that runs beside the test, in a process group of its own.
+///
+/// Its output goes to files without names, so that no pipe can fill up and no grandchild can hold the test. What is left of the
+/// group when the program has ended, or when the object goes, is killed.
+public final class RunningProgram {
+    public let process: pid_t
+    private let command: String
+    private let files: (output: UnsafeMutablePointer<FILE>, errors: UnsafeMutablePointer<FILE>)
+    private var waitStatus: Int32?
+
+    /// - Throws: `ProgramError` if the program cannot be started.
+    public init(_ executable: String, _ arguments: [String], environment: [String: String?] = [:]) throws {
+        guard let output = tmpfile(), let errors = tmpfile() else {
+            throw ProgramError(description: "no temporary file: errno \(errno)")
         }
-        usleep(2000)
+        files = (output, errors)
+        command = ([executable] + arguments).joined(separator: " ")
+        process = try spawn(executable, arguments, environment, output: fileno(output), errors: fileno(errors))
     }
-    let result = ProgramResult(
-        status: status & 0x7f == 0 ? (status >> 8) & 0xff : 128 + (status & 0x7f),
-        output: contents(of: output), errors: contents(of: errors))
-    kill(-child, SIGKILL)
-    guard !signalled else {
-        throw ProgramError(description: "\(executable) \(arguments.joined(separator: " ")) did not end in \(timeout) s\n"
-            + result.output + result.errors)
+
+    deinit {
+        kill(-process, SIGKILL)
+        if waitStatus == nil { waitpid(process, nil, 0) }
+        fclose(files.output)
+        fclose(files.errors)
     }
-    return result
+
+    /// What the program has printed so far.
+    public var output: String { contents(of: files.output) }
+
+    /// Whether the program has not ended yet.
+    public var isRunning: Bool {
+        var status: Int32 = 0
+        if waitStatus == nil, waitpid(process, &status, WNOHANG) != 0 { waitStatus = status }
+        return waitStatus == nil
+    }
+
+    /// Waits until something holds; looks two hundred times a second.
+    ///
+    /// - Parameter timeout: seconds.
+    /// - Throws: `ProgramError` if the program ends before, or the time does.
+    public func wait(for event: String, timeout: Double = 30, until holds: () -> Bool) throws {
+        let deadline = seconds() + timeout
+        while !holds() {
+            guard isRunning, seconds() < deadline else {
+                throw ProgramError(description: "\(command) \(isRunning ? "took too long" : "ended") before \(event)\n"
+                    + contents(of: files.output) + contents(of: files.errors))
+            }
+            usleep(5000)
+        }
+    }
+
+    /// Waits for the end. At the deadline the process group gets SIGTERM (upon which mpirun ends its ranks) and, five seconds
+    /// later, SIGKILL.
+    ///
+    /// - Parameter timeout: seconds.
+    /// - Throws: `ProgramError` if the program did not end in time.
+    public func wait(timeout: Double) throws -> ProgramResult {
+        let deadline = seconds() + timeout
+        var signalled = false
+        while isRunning {
+            if !signalled, seconds() > deadline {
+                signalled = true
+                kill(-process, SIGTERM)
+            } else if signalled, seconds() > deadline + 5 {
+                kill(-process, SIGKILL)
+            }
+            usleep(2000)
+        }
+        let status = waitStatus!
+        let result = ProgramResult(
+            status: status & 0x7f == 0 ? (status >> 8) & 0xff : 128 + (status & 0x7f),
+            output: contents(of: files.output), errors: contents(of: files.errors))
+        kill(-process, SIGKILL)
+        guard !signalled else {
+            throw ProgramError(description: "\(command) did not end in \(timeout) s\n" + result.output + result.errors)
+        }
+        return result
+    }
+}
+
+/// The processes that have a text in their command line, this one aside; with `program`, those of an executable of that name only.
+public func processes(naming text: String, program: String? = nil) -> [pid_t] {
+    guard let folder = opendir("/proc") else { return [] }
+    defer { closedir(folder) }
+    var found: [pid_t] = []
+    while let entry = readdir(folder) {
+        let name = withUnsafePointer(to: &entry.pointee.d_name) {
+            $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+        }
+        guard let process = pid_t(name), process != getpid() else { continue }
+        let words = commandLine(of: process)
+        if let program, words.first.map({ $0 == program || $0.hasSuffix("/" + program) }) != true { continue }
+        if words.contains(where: { $0.contains(text) }) { found.append(process) }
+    }
+    return found
+}
+
+/// Empty for a process that has ended.
+private func commandLine(of process: pid_t) -> [String] {
+    let file = open("/proc/\(process)/cmdline", O_RDONLY | O_CLOEXEC)
+    guard file >= 0 else { return [] }
+    defer { close(file) }
+    var bytes = [UInt8](repeating: 0, count: 1 << 16)
+    let count = max(read(file, &bytes, bytes.count), 0)
+    return bytes[..<count].split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
+}
+
+/// Kills all processes with a text in their command line, with SIGKILL, until none is left.
+public func killAll(naming text: String) {
+    while true {
+        let left = processes(naming: text)
+        guard !left.isEmpty else { return }
+        for process in left { kill(process, SIGKILL) }
+        usleep(1000)
+    }
 }
 
 private func spawn(_ executable: String, _ arguments: [String], _ changes: [String: String?], output: Int32, errors: Int32)

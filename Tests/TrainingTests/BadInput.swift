@@ -1,0 +1,105 @@
+import DenseNetModel
+import FoundationEssentials
+import Glibc
+import ImageData
+import Kernels
+import Testing
+import TestSupport
+
+/// Something that a user can get wrong, and what the program has to say to it.
+struct BadInput: CustomTestStringConvertible, Sendable {
+    let testDescription: String
+    let kind: Failure.Kind
+    /// Each has to be in the message.
+    let words: [String]
+    /// Makes the files in a scratch folder and gives the words of the command line.
+    let arguments: @Sendable (ScratchFolder) throws -> [String]
+
+    init(
+        _ name: String, _ kind: Failure.Kind, _ words: String..., arguments: @escaping @Sendable (ScratchFolder) throws -> [String]
+    ) {
+        testDescription = name
+        self.kind = kind
+        self.words = words
+        self.arguments = arguments
+    }
+
+    /// A new small run in the scratch folder.
+    @Sendable static func small(_ scratch: ScratchFolder) -> [String] { ["train", "--out", scratch("run")] + smallRun }
+
+    // MARK: - The command line
+
+    static let usage: [BadInput] = [
+        BadInput("a batch smaller than the number of ranks", .usage, "--batch-size 1 ", "the number of ranks, 2") {
+            ["train", "--out", $0("run"), "--batch-size", "1"]
+        },
+        BadInput("an unknown model", .usage, "densenet-xl", "densenet-bc-DEPTH-GROWTH") {
+            ["train", "--out", $0("run"), "--model", "densenet-xl"]
+        },
+        BadInput("an impossible depth", .usage, "depth 41") { ["train", "--out", $0("run"), "--model", "densenet-bc-41-12"] },
+        BadInput("an unknown option", .usage, "--modle") { ["train", "--out", $0("run"), "--modle", "densenet121"] },
+        BadInput("an option without its value", .usage, "--epochs") { ["train", "--out", $0("run"), "--epochs"] },
+        BadInput("a value that is no number", .usage, "--epochs", "many") { ["train", "--out", $0("run"), "--epochs", "many"] },
+        BadInput("an unknown command", .usage, "practise") { _ in ["practise"] },
+        BadInput("images too small for the network", .usage, "image size 28", "29 pixels") {
+            ["train", "--out", $0("run"), "--model", "densenet121", "--image", "28"]
+        },
+        BadInput("resuming with other options", .usage, "--resume") { ["train", "--resume", $0("run"), "--epochs", "3"] },
+        BadInput("more classes in the data than in the network", .usage, "10 classes", "--classes") {
+            small($0) + ["--classes", "9"]
+        },
+        BadInput("an unknown augmentation", .usage, "spin") { small($0) + ["--augment", "crop,spin"] },
+    ]
+
+    // MARK: - Images
+
+    /// A small set in CIFAR-10's layout, then one file of it changed.
+    @Sendable private static func data(
+        _ scratch: ScratchFolder, _ file: String, _ change: (inout [UInt8]) -> Void
+    ) throws -> [String] {
+        try SyntheticImages.write(to: scratch("images"), train: 20, test: 8, seed: 1)
+        var bytes = try scratch.read("images/" + file)
+        change(&bytes)
+        _ = try scratch.write(bytes, to: "images/" + file)
+        return ["train", "--out", scratch("run"), "--data", scratch("images")] + smallNetwork.dropLast(2) + ["--batch-size", "8"]
+    }
+
+    private static let record = 3073
+
+    static let images: [BadInput] = [
+        BadInput("a missing data folder", .noInput, "/nowhere: No such file") { small($0) + ["--data", $0("nowhere")] },
+        BadInput("a data folder without data", .noInput, "neither CIFAR-10", "data_batch_1.bin") {
+            try FileManager.default.createDirectory(atPath: $0("empty"), withIntermediateDirectories: true)
+            return small($0) + ["--data", $0("empty")]
+        },
+        BadInput("a missing file of images", .noInput, "data_batch_4.bin: missing") { scratch in
+            let arguments = try data(scratch, "data_batch_4.bin") { _ in }
+            unlink(scratch("images/data_batch_4.bin"))
+            return arguments
+        },
+        BadInput("a truncated file of images", .data, "data_batch_3.bin: \(4 * record - 1) bytes") {
+            try data($0, "data_batch_3.bin") { $0.removeLast() }
+        },
+        BadInput("a file with bytes behind its images", .data, "test_batch.bin: \(8 * record + 9) bytes") {
+            try data($0, "test_batch.bin") { $0 += [UInt8](repeating: 0, count: 9) }
+        },
+        BadInput("a file with more images than the official one", .data, "data_batch_2.bin: 10001 records") { scratch in
+            let arguments = try data(scratch, "data_batch_2.bin") { _ in }
+            truncate(scratch("images/data_batch_2.bin"), 10_001 * record)
+            return arguments
+        },
+        BadInput("an empty file of images", .data, "data_batch_1.bin: empty") { try data($0, "data_batch_1.bin") { $0 = [] } },
+        BadInput("a label out of range", .data, "data_batch_1.bin: record 2 (byte \(2 * record)) has label 10") {
+            try data($0, "data_batch_1.bin") { $0[2 * record] = 10 }
+        },
+        BadInput("a label out of range in the other rank's share", .data, "rank 1: ", "test_batch.bin: record 7", "label 255") {
+            try data($0, "test_batch.bin") { $0[7 * record] = 255 }
+        },
+        BadInput("a data folder that only one rank misses", .noInput, "rank 2: ", "/nowhere: No such file") { scratch in
+            let arguments = try data(scratch, "test_batch.bin") { _ in }
+            // One rank more, with a command line of its own, stands for a host without the data.
+            return try arguments + [":", "-n", "1", builtExecutable(named: "densenet")]
+                + arguments.map { $0 == scratch("images") ? scratch("nowhere") : $0 }
+        },
+    ]
+}

@@ -1,0 +1,76 @@
+import FoundationEssentials
+import Kernels
+import Testing
+import TestSupport
+import Training
+
+/// Network and images so small that a job takes a second, most of which is its start.
+let smallNetwork = ["--blocks", "1,1", "--growth-rate", "4", "--stem-channels", "4", "--image", "8"]
+let smallRun = smallNetwork + ["--limit-train", "64", "--limit-test", "32", "--batch-size", "16"]
+
+/// Runs the built program; on one rank without mpirun.
+func densenet(
+    _ arguments: [String], ranks: Int = 1, environment: [String: String?] = [:], timeout: Double = 30
+) throws -> ProgramResult {
+    ranks == 1
+        ? try run(builtExecutable(named: "densenet"), arguments, environment: environment, timeout: timeout)
+        : try mpirun(ranks: ranks, program: "densenet", arguments: arguments, environment: environment, timeout: timeout)
+}
+
+/// Trains to the end, which has to go well, and gives back what lies in the run folder.
+@discardableResult
+func train(
+    _ options: [String], out path: String, ranks: Int = 1, sourceLocation: SourceLocation = #_sourceLocation
+) throws -> FinishedRun {
+    let job = try densenet(["train", "--out", path] + options, ranks: ranks)
+    try #require(job.status == 0, "\(job.output)\(job.errors)", sourceLocation: sourceLocation)
+    return try FinishedRun(path: path)
+}
+
+/// Goes on with a run to its end, which has to go well.
+@discardableResult
+func resume(_ path: String, ranks: Int = 1, sourceLocation: SourceLocation = #_sourceLocation) throws -> FinishedRun {
+    let job = try densenet(["train", "--resume", path], ranks: ranks)
+    try #require(job.status == 0, "\(job.output)\(job.errors)", sourceLocation: sourceLocation)
+    return try FinishedRun(path: path)
+}
+
+/// What a run has left in its folder.
+struct FinishedRun {
+    let path: String
+    /// The bytes of weights.safetensors.
+    let weights: Data
+    let epochs: [EpochMetrics]
+
+    init(path: String) throws {
+        self.path = path
+        weights = try Data(contentsOf: URL(filePath: path + "/weights.safetensors"))
+        epochs = try readMetrics(path)
+    }
+
+    /// All numbers that do not depend on the clock, exactly, a list an epoch.
+    var results: [[Double]] { epochs.map { [Double($0.epoch), $0.learningRate, $0.trainAccuracy, $0.testAccuracy] + $0.losses } }
+
+    /// The largest relative difference between the losses of two runs.
+    func lossDifference(to other: FinishedRun) -> Double {
+        guard epochs.map(\.epoch) == other.epochs.map(\.epoch) else { return .infinity }
+        return zip(epochs.flatMap(\.losses), other.epochs.flatMap(\.losses)).map { abs($0 - $1) / $1 }.max() ?? .infinity
+    }
+}
+
+extension EpochMetrics {
+    var losses: [Double] { [trainLoss, testLoss] }
+}
+
+/// The epochs that metrics.jsonl in a run folder has; none where it is not there yet.
+func readMetrics(_ path: String) throws -> [EpochMetrics] {
+    let path = path + "/metrics.jsonl"
+    guard FileManager.default.fileExists(atPath: path) else { return [] }
+    let lines = try Data(contentsOf: URL(filePath: path)).split(separator: UInt8(ascii: "\n"))
+    return try lines.map { try JSONDecoder().decode(EpochMetrics.self, from: $0) }
+}
+
+extension String {
+    /// Lines without the line feeds.
+    var lines: [Substring] { split(separator: "\n") }
+}

@@ -1,0 +1,52 @@
+import Testing
+
+/// A run is a function of its options: neither the number of ranks nor the day changes what is learnt.
+@Suite struct SameRunOnRanksTests {
+    let scratch = ScratchFolder()
+
+    /// 65 images make a last batch of one image, so that most ranks have none; 33 do so in the evaluation.
+    private func run(_ name: String, ranks: Int, _ options: [String] = []) throws -> FinishedRun {
+        try train(
+            smallNetwork + ["--limit-train", "65", "--limit-test", "33", "--batch-size", "16", "--seed", "3"] + options,
+            out: scratch(name), ranks: ranks)
+    }
+
+    @Test func `one, two and four ranks learn the same from augmented images, and two ranks twice the very same`() throws {
+        let options = ["--augment", "crop,flip,jitter,cutout", "--epochs", "5", "--steps", "20"]
+        let one = try run("one", ranks: 1, options)
+        let two = try run("two", ranks: 2, options)
+        let again = try run("again", ranks: 2, options)
+        let four = try run("four", ranks: 4, options)
+        #expect(one.epochs.map(\.epoch) == [1, 2, 3, 4])
+        #expect(two.lossDifference(to: one) <= 1e-4)
+        #expect(four.lossDifference(to: one) <= 1e-4)
+        #expect(again.weights == two.weights)
+        #expect(again.results == two.results)
+        #expect(two.weights != one.weights, "sums over ranks round in another order; equal bytes mean that the two were one")
+    }
+
+    @Test func `any number of threads learns the very same`() throws {
+        let runs = try ["1", "2", "3"].map { try run($0, ranks: 1, ["--epochs", "2", "--threads", $0]) }
+        for other in runs[1...] { #expect(other.weights == runs[0].weights && other.results == runs[0].results) }
+    }
+
+    @Test func `another seed is another run`() throws {
+        let runs = try ["1", "2"].map { try train(smallRun + ["--steps", "1", "--seed", $0], out: scratch($0)) }
+        #expect(runs[0].weights != runs[1].weights)
+        #expect(runs[0].lossDifference(to: runs[1]) > 1e-3)
+    }
+
+    @Test func `dropout drops the same elements on any number of ranks`() throws {
+        let one = try run("one", ranks: 1, ["--dropout", "0.2", "--epochs", "2"])
+        let two = try run("two", ranks: 2, ["--dropout", "0.2", "--epochs", "2"])
+        let without = try run("without", ranks: 1, ["--epochs", "2"])
+        #expect(two.lossDifference(to: one) <= 1e-4)
+        #expect(without.lossDifference(to: one) > 1e-3)
+    }
+
+    @Test func `label smoothing is the same on any number of ranks`() throws {
+        let one = try run("one", ranks: 1, ["--label-smoothing", "0.1", "--epochs", "2"])
+        let two = try run("two", ranks: 2, ["--label-smoothing", "0.1", "--epochs", "2"])
+        #expect(two.lossDifference(to: one) <= 1e-4)
+    }
+}

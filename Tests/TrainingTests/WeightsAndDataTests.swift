@@ -1,0 +1,94 @@
+import DenseNetModel
+import FoundationEssentials
+import ImageData
+import Kernels
+import Testing
+import TestSupport
+import Training
+
+/// What a run writes can be used, and what it reads can come from elsewhere.
+@Suite struct WeightsAndDataTests {
+    let scratch = ScratchFolder()
+
+    /// Evaluates weights; gives back the line of loss and accuracy, and images recognised and in all, a class.
+    private func evaluate(
+        _ run: FinishedRun, ranks: Int, _ options: [String]
+    ) throws -> (line: Substring, classes: [(hits: Int, all: Int)]) {
+        let job = try densenet(["evaluate", "--weights", run.path + "/weights.safetensors"] + options, ranks: ranks)
+        try #require(job.status == 0, "\(job.output)\(job.errors)")
+        let lines = job.output.lines
+        try #require(lines.count > 2, "\(job.output)")
+        let classes = lines.dropFirst(2).map { line in
+            let numbers = line.split { !$0.isNumber }.suffix(2).compactMap { Int($0) }
+            return (numbers[0], numbers[1])
+        }
+        return (lines[1], classes)
+    }
+
+    /// Holds an evaluation against the last line of a run's metrics.
+    private func expectSame(_ run: FinishedRun, ranks: Int, _ options: [String], images: Int) throws {
+        let last = try #require(run.epochs.last)
+        let (line, classes) = try evaluate(run, ranks: ranks, options)
+        let (loss, accuracy) = (last.testLoss.formatted(places: 4), last.testAccuracy.formatted(places: 4))
+        #expect(line == "Test loss: \(loss), Test accuracy: \(accuracy)")
+        let hits = classes.map(\.hits).reduce(0, +), all = classes.map(\.all).reduce(0, +)
+        #expect(all == images && Double(hits) / Double(all) == last.testAccuracy, "\(classes)")
+        #expect(classes.allSatisfy { 0...$0.all ~= $0.hits })
+    }
+
+    @Test(arguments: ["channel", "pixel-mean"])
+    func `the weights of a run evaluate to what its last epoch says`(normalize: String) throws {
+        let run = try train(
+            smallNetwork + ["--limit-train", "64", "--limit-test", "131", "--batch-size", "16", "--epochs", "2"]
+                + ["--normalize", normalize],
+            out: scratch("run"), ranks: 2)
+        // 131 images are no multiple of anything; the batch size must not matter either.
+        try expectSame(run, ranks: 1, ["--limit-test", "131"], images: 131)
+        try expectSame(run, ranks: 3, ["--limit-test", "131", "--batch-size", "50"], images: 131)
+    }
+
+    @Test func `synthesized files train as the built-in images do`() throws {
+        let options = smallNetwork.dropLast(2)
+            + ["--limit-train", "64", "--limit-test", "32", "--batch-size", "16", "--epochs", "2"]
+        let job = try densenet(["synthesize", scratch("images"), "--train", "64", "--test", "40", "--seed", "5"])
+        try #require(job.status == 0, "\(job.errors)")
+        let builtIn = try train(options + ["--seed", "5"], out: scratch("built-in"))
+        let files = try train(options + ["--seed", "5", "--data", scratch("images")], out: scratch("files"))
+        #expect(files.weights == builtIn.weights)
+        #expect(files.results == builtIn.results)
+        try expectSame(files, ranks: 2, ["--data", scratch("images"), "--limit-test", "32"], images: 32)
+    }
+
+    @Test func `CIFAR-100's layout trains with a hundred classes`() throws {
+        var random = CounterRandom(.synthetic, 100)
+        // A coarse label, the fine one, the planes.
+        func records(_ count: Int) -> [UInt8] {
+            var bytes: [UInt8] = []
+            for index in 0..<count {
+                bytes += [UInt8(index % 20), UInt8(99 - index % 100)]
+                for _ in 0..<3072 { bytes.append(UInt8(random.below(256))) }
+            }
+            return bytes
+        }
+        try FileManager.default.createDirectory(atPath: scratch("images/cifar-100-binary"), withIntermediateDirectories: true)
+        _ = try scratch.write(records(40), to: "images/cifar-100-binary/train.bin")
+        _ = try scratch.write(records(120), to: "images/cifar-100-binary/test.bin")
+        let run = try train(
+            smallNetwork.dropLast(2) + ["--batch-size", "16", "--epochs", "1", "--data", scratch("images")], out: scratch("run"),
+            ranks: 2)
+        let file = try SafetensorsFile(path: run.path + "/weights.safetensors")
+        #expect(file.tensors["classifier.bias"]?.shape == [100])
+        try expectSame(run, ranks: 2, ["--data", scratch("images")], images: 120)
+        let (_, classes) = try evaluate(run, ranks: 1, ["--data", scratch("images")])
+        // Labels 99 down to 0, and twenty more from 99 down.
+        #expect(classes.map(\.all) == [Int](repeating: 1, count: 80) + [Int](repeating: 2, count: 20))
+    }
+
+    @Test(arguments: [
+        (["densenet121", "--classes", "1000"], "7,978,856"), (["densenet-bc-100-12"], "769,162"), (["densenet-40-12"], "1,019,722"),
+    ])
+    func `describe counts the parameters that the papers count`(arguments: [String], parameters: String) throws {
+        let job = try densenet(["describe"] + arguments)
+        #expect(job.status == 0 && job.output.contains(parameters), "\(job.output)\(job.errors)")
+    }
+}
