@@ -172,6 +172,38 @@ void CK(ck_winograd_output)(const float *products, long count, float *rows, long
     }
 }
 
+// The gradient of the weights is the same bilinear form read another way: the sums over rows of six products of the transformed input
+// and the transformed gradient of the output, and only then a transform to three taps.
+
+/// Four rows of an output's gradient, each of `count` floats (a multiple of 16), for the six products: shape [6][count].
+void CK(ck_winograd_gradient)(const float *rows, long row_stride, long count, float *transformed) {
+    for (long i = 0; i < count; i += 16) {
+        const float *in = rows + i;
+        float *out = transformed + i;
+        v16 d0 = load(in), d1 = load(in + row_stride), d2 = load(in + 2 * row_stride), d3 = load(in + 3 * row_stride);
+        v16 a = d0 + 0.5f * d2, b = HALF_ROOT * (d1 + 0.5f * d3), c = d0 + 2 * d2, d = ROOT * (d1 + 2 * d3);
+        store(out, d0);
+        store(out + count, a + b);
+        store(out + 2 * count, a - b);
+        store(out + 3 * count, c + d);
+        store(out + 4 * count, c - d);
+        store(out + 5 * count, d3);
+    }
+}
+
+/// Adds to the three taps' gradients, shape [3][count], what the sums of the six products, shape [6][count], come to.
+void CK(ck_winograd_weight_gradient)(const float *products, long count, float *taps) {
+    for (long i = 0; i < count; i += 16) {
+        const float *in = products + i;
+        float *out = taps + i;
+        v16 e1 = load(in + count), e2 = load(in + 2 * count), e3 = load(in + 3 * count), e4 = load(in + 4 * count);
+        v16 s = (e1 + e2) / -1.5f, d = (e1 - e2) / -1.5f, t = (e3 + e4) / 6, e = (e3 - e4) / 6;
+        store(out, load(out) + (load(in) + s + t));
+        store(out + count, load(out + count) + (HALF_ROOT * d + ROOT * e));
+        store(out + 2 * count, load(out + 2 * count) + (0.5f * s + 2 * t + load(in + 5 * count)));
+    }
+}
+
 // ---- Weight gradients
 
 /// One tile of a weight gradient: `vectors`·16 columns of the transposed side by `others` channels of the other.

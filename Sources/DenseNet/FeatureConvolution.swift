@@ -16,7 +16,8 @@ final class FeatureConvolution {
     private var layout: PanelLayout { block.layout }
     /// Rows of the transposed activation.
     private var width: Int { inputs.roundedToVector }
-    private var gradientCount: Int { 9 * growth * width }
+    private var weightWinograd: RowWinogradGradient { RowWinogradGradient(inputs: inputs, output: outputShape) }
+    private var gradientCount: Int { weightWinograd.gradientCount }
 
     init(_ weight: Parameter, to block: FeatureBlock, from first: Int, layer: Int, state: NetworkState) {
         self.weight = weight
@@ -158,27 +159,33 @@ final class FeatureConvolution {
         _ padded: PaddedGroup, group: Int, _ input: Panels, _ affine: ChannelAffine, to gradient: UnsafeMutablePointer<Float>,
         _ worker: WorkerSpace
     ) {
-        let lanes = layout.lanes, width = width
+        let lanes = layout.lanes, width = width, rowCount = lanes * width
         let activation = worker.activation.pointer, transposed = worker.transposed.pointer
         worker.clock.enter(.norm)
+        transposed.update(repeating: 0, count: rowCount)
         for y in 0..<layout.height {
             affine.reluPanel(input.panel(group, y), lanes: lanes, live: layout.liveLanes, into: activation, outputStride: lanes)
-            transposePanel(activation, stride: lanes, channels: inputs, lanes: lanes, into: transposed + y * lanes * width)
+            transposePanel(activation, stride: lanes, channels: inputs, lanes: lanes, into: transposed + (y + 1) * rowCount)
         }
+        (transposed + (layout.height + 1) * rowCount).update(repeating: 0, count: rowCount)
         worker.clock.enter(.spatial)
+        weightWinograd.add(transposed: transposed, padded: padded, scratch: worker.winograd.pointer, to: gradient)
+        let rest = layout.height - winogradRows
+        guard rest > 0 else { return }
         for tap in 0..<9 {
-            // The pixel that a weight's tap (y, x) read is the output's, moved the other way.
+            // The output row y meets the input row y + tap's row − 1, which stands one further in the transposed rows.
             Kernels.addWeightGradient(
-                transposed: transposed, width: width, transposedRow: lanes * width, other: padded.tap(2 - tap / 3, 2 - tap % 3, row: 0),
-                otherStride: padded.stride, otherRow: padded.rowStride, others: growth, lanes: lanes, rows: layout.height,
-                to: gradient + tap * growth * width)
+                transposed: transposed + (winogradRows + tap / 3) * rowCount, width: width, transposedRow: rowCount,
+                other: padded.tap(1, 2 - tap % 3, row: winogradRows), otherStride: padded.stride, otherRow: padded.rowStride,
+                others: growth, lanes: lanes, rows: rest, to: gradient + weightWinograd.productCount + tap * growth * width)
         }
     }
 
     /// Writes this rank's gradient of the weights into the flat buffer.
     func endBackward() {
-        let from = state.workspace.sumOfWeightGradients(block.stage, count: gradientCount)
-        let to = state.gradients.pointer + weight.offset
+        let sum = state.workspace.sumOfWeightGradients(block.stage, count: gradientCount)
+        weightWinograd.finish(sum)
+        let from = sum + weightWinograd.productCount, to = state.gradients.pointer + weight.offset
         for tap in 0..<9 {
             for output in 0..<growth {
                 let row = from + (tap * growth + output) * width

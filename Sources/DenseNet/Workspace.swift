@@ -50,13 +50,15 @@ struct WorkspaceNeeds {
         reserve(.paddedGradient, outputShape.count)
         reserve(.winograd, RowWinograd.scratchCount(inputShape, outputs: growth))
         reserve(.winograd, RowWinograd.scratchCount(outputShape, outputs: inputs))
-        reserve(.transposed, layout.height * layout.lanes * inputs.roundedToVector)
+        let gradient = RowWinogradGradient(inputs: inputs, output: outputShape)
+        reserve(.winograd, gradient.scratchCount)
+        reserve(.transposed, (layout.height + 2) * layout.lanes * inputs.roundedToVector)
         reserve(.activation, inputs * layout.lanes)
         reserve(.lanes, layout.lanes)
         // Winograd's products, and beside them the nine taps of the rows that are left.
         weights = max(weights, RowWinograd.weightCount(outputs: growth, inputs: inputs))
         directWeights = max(directWeights, weight.count)
-        weightGradient = max(weightGradient, 9 * growth * inputs.roundedToVector)
+        weightGradient = max(weightGradient, gradient.gradientCount)
     }
 
     /// Bytes for so many threads.
@@ -110,11 +112,11 @@ final class Workspace {
     }
 
     /// The sum of the chunks' gradients, in their order.
-    func sumOfWeightGradients(_ stage: Stage, count: Int) -> UnsafePointer<Float> {
+    func sumOfWeightGradients(_ stage: Stage, count: Int) -> UnsafeMutablePointer<Float> {
         let sum = weightGradients[0].pointer
         if stage.chunks.count == 0 { sum.update(repeating: 0, count: count) }
         for chunk in 1..<max(stage.chunks.count, 1) { add(weightGradients[chunk].pointer, to: sum, count: count) }
-        return UnsafePointer(sum)
+        return sum
     }
 }
 

@@ -63,3 +63,71 @@ public struct RowWinograd {
         ck_winograd_output(products, count, output, rowPitch)
     }
 }
+
+/// The gradient of a 3×3 convolution's weights by the same filtering: half the multiplications again.
+///
+/// Products of four rows are summed in the transformed domain, over all images; `finish` makes taps of them.
+public struct RowWinogradGradient {
+    private let inputs: Int
+    private let outputs: Int
+    private let layout: PanelLayout
+    private let outputShape: PaddedGroup.Shape
+    /// Runs of four rows that are transformed before they are multiplied: what the cache holds.
+    private let batch: Int
+    private var width: Int { (inputs + 15) / 16 * 16 }
+    private var rowCount: Int { layout.lanes * width }
+
+    /// - Parameter shape: that of the output's padded gradient.
+    public init(inputs: Int, output shape: PaddedGroup.Shape) {
+        self.inputs = inputs
+        outputs = shape.channels
+        layout = shape.layout
+        outputShape = shape
+        let cached = (384 << 10) / (4 * 6 * shape.layout.lanes * ((inputs + 15) / 16 * 16))
+        batch = max(1, min(shape.layout.height / RowWinograd.rows, cached))
+    }
+
+    /// Floats of the sums of products; nine taps stand behind them.
+    public var productCount: Int { 18 * outputs * width }
+
+    /// Floats of the sums of products and the nine taps.
+    public var gradientCount: Int { 27 * outputs * width }
+
+    /// Floats of a thread's scratch.
+    public var scratchCount: Int { batch * 6 * (rowCount + outputShape.rowStride) }
+
+    /// Adds the part of the first rows, as many as are a multiple of four, to the sums of products.
+    ///
+    /// - Parameters:
+    ///   - transposed: the activated input with a row of zeros before and after, shape [height + 2][lanes][width].
+    ///   - padded: the output's gradient.
+    public func add(
+        transposed: UnsafePointer<Float>, padded: PaddedGroup, scratch: UnsafeMutablePointer<Float>,
+        to gradient: UnsafeMutablePointer<Float>
+    ) {
+        let runs = layout.height / RowWinograd.rows, rowStride = outputShape.rowStride
+        let rows = scratch, gradients = scratch + batch * 6 * rowCount
+        for start in stride(from: 0, to: runs, by: batch) {
+            let count = min(batch, runs - start)
+            for run in 0..<count {
+                let y = (start + run) * RowWinograd.rows
+                ck_winograd_input(transposed + y * rowCount, rowCount, rowCount, rows + run * 6 * rowCount)
+                ck_winograd_gradient(padded.tap(1, 0, row: y), rowStride, rowStride, gradients + run * 6 * rowStride)
+            }
+            for product in 0..<6 {
+                for x in 0..<3 {
+                    addWeightGradient(
+                        transposed: rows + product * rowCount, width: width, transposedRow: 6 * rowCount,
+                        other: gradients + product * rowStride + (2 - x) * layout.interleave, otherStride: outputShape.stride,
+                        otherRow: 6 * rowStride, others: outputs, lanes: layout.lanes, rows: count,
+                        to: gradient + (product * 3 + x) * outputs * width)
+                }
+            }
+        }
+    }
+
+    /// Adds what the products come to to the nine taps behind them, shape [3][3][outputs][width].
+    public func finish(_ gradient: UnsafeMutablePointer<Float>) {
+        ck_winograd_weight_gradient(gradient, 3 * outputs * width, gradient + productCount)
+    }
+}

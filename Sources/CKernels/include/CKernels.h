@@ -23,6 +23,9 @@
       (rows, row_stride, count, transformed))                                                                                     \
     X(void, ck_winograd_output, (const float *products, long count, float *rows, long row_stride),                                \
       (products, count, rows, row_stride))                                                                                        \
+    X(void, ck_winograd_gradient, (const float *rows, long row_stride, long count, float *transformed),                           \
+      (rows, row_stride, count, transformed))                                                                                     \
+    X(void, ck_winograd_weight_gradient, (const float *products, long count, float *taps), (products, count, taps))               \
     X(void, ck_weight_gradient,                                                                                                   \
       (const float *transposed, long width, long transposed_row, const float *other, long other_stride, long other_row,           \
        long others, long lanes, long rows, float *gradient, const float *next, long next_floats),                                 \
