@@ -19,6 +19,65 @@ INLINE v16 keep_where_positive(v16 condition, v16 v) { return (v16)((i16)v & (co
 /// max(0, v), but not-a-number stays what it is, so that it shows in the next statistics.
 INLINE v16 relu(v16 v) { return (v16)((i16)v & ~(v < (v16){0})); }
 
+// ---- Transposes
+
+#define SHUFFLE __builtin_shufflevector
+
+/// Transposes 16 vectors of 16 floats: pairs of 1, 2, 4 and 8 lanes change places in turn.
+INLINE void transpose16(v16 r[16]) {
+    v16 t[16];
+    UNROLL for (int i = 0; i < 16; i += 2) {
+        t[i] = SHUFFLE(r[i], r[i + 1], 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30);
+        t[i + 1] = SHUFFLE(r[i], r[i + 1], 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
+    }
+    UNROLL for (int i = 0; i < 16; i++) if (!(i & 2)) {
+        r[i] = SHUFFLE(t[i], t[i + 2], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
+        r[i + 2] = SHUFFLE(t[i], t[i + 2], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+    }
+    UNROLL for (int i = 0; i < 16; i++) if (!(i & 4)) {
+        t[i] = SHUFFLE(r[i], r[i + 4], 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27);
+        t[i + 4] = SHUFFLE(r[i], r[i + 4], 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
+    }
+    UNROLL for (int i = 0; i < 8; i++) {
+        r[i] = SHUFFLE(t[i], t[i + 8], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+        r[i + 8] = SHUFFLE(t[i], t[i + 8], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+    }
+}
+
+/// transposed[lane][c] = panel[c][lane]; channels beyond the last, up to `width` (a multiple of 16), become zero.
+void CK(ck_transpose)(const float *panel, long stride, long channels, long lanes, float *transposed, long width) {
+    for (long c = 0; c < width; c += 16)
+        for (long lane = 0; lane < lanes; lane += 16) {
+            v16 r[16];
+            UNROLL for (int i = 0; i < 16; i++) r[i] = c + i < channels ? load(panel + (c + i) * stride + lane) : (v16){0};
+            transpose16(r);
+            UNROLL for (int i = 0; i < 16; i++) store(transposed + (lane + i) * width + c, r[i]);
+        }
+}
+
+/// to[column][row] = from[row][column] for a matrix of any size, with rows so many floats apart.
+void CK(ck_transpose_matrix)(const float *from, long rows, long columns, long from_stride, float *to, long to_stride) {
+    for (long row = 0; row < rows; row += 16)
+        for (long column = 0; column < columns; column += 16) {
+            const float *in = from + row * from_stride + column;
+            float *out = to + column * to_stride + row;
+            if (columns - column >= 16) {
+                long height = rows - row < 16 ? rows - row : 16;
+                v16 r[16];
+                UNROLL for (int i = 0; i < 16; i++) r[i] = i < height ? load(in + i * from_stride) : (v16){0};
+                transpose16(r);
+                if (height == 16) {
+                    UNROLL for (int i = 0; i < 16; i++) store(out + i * to_stride, r[i]);
+                } else {
+                    for (int i = 0; i < 16; i++) memcpy(out + i * to_stride, &r[i], (size_t)height * sizeof(float));
+                }
+            } else {
+                for (long i = 0; i < rows - row && i < 16; i++)
+                    for (long j = 0; j < columns - column && j < 16; j++) out[j * to_stride + i] = in[i * from_stride + j];
+            }
+        }
+}
+
 // ---- Convolution as a matrix product in register tiles
 
 /// Weights in the order in which a tile reads them: blocks of TILE_OUTPUTS outputs (the last may be narrower), in each all taps, in
@@ -27,11 +86,15 @@ void CK(ck_pack_weights)(const float *source, long tap_stride, long output_strid
                          long inputs, int flip, float *packed) {
     for (long first = 0; first < outputs; first += TILE_OUTPUTS) {
         long width = outputs - first < TILE_OUTPUTS ? outputs - first : TILE_OUTPUTS;
-        for (long tap = 0; tap < taps; tap++) {
+        for (long tap = 0; tap < taps; tap++, packed += inputs * width) {
             const float *from = source + (flip ? taps - 1 - tap : tap) * tap_stride + first * output_stride;
-            for (long input = 0; input < inputs; input++)
-                for (long output = 0; output < width; output++)
-                    *packed++ = from[output * output_stride + input * input_stride];
+            if (input_stride == 1) {
+                CK(ck_transpose_matrix)(from, width, inputs, output_stride, packed, width);
+            } else {
+                for (long input = 0; input < inputs; input++)
+                    for (long output = 0; output < width; output++)
+                        packed[input * width + output] = from[output * output_stride + input * input_stride];
+            }
         }
     }
 }
@@ -118,27 +181,25 @@ void CK(ck_convolve)(const float *input, long input_stride, const long *tap_offs
 
 static const float ROOT = 1.41421356237309505f, HALF_ROOT = 0.70710678118654752f;
 
-/// Packs a 3×3 convolution's weights [output][input][3][3] (in any order of the strides) for the six products, each over three taps.
-void CK(ck_pack_winograd)(const float *source, long output_stride, long input_stride, long outputs, long inputs, int flip,
-                          float *packed) {
-    for (int product = 0; product < 6; product++)
-        for (long first = 0; first < outputs; first += TILE_OUTPUTS) {
-            long width = outputs - first < TILE_OUTPUTS ? outputs - first : TILE_OUTPUTS;
-            for (int x = 0; x < 3; x++)
-                for (long input = 0; input < inputs; input++)
-                    for (long o = first; o < first + width; o++) {
-                        const float *w = source + o * output_stride + input * input_stride;
-                        float g0 = w[flip ? 8 - x : x], g1 = w[flip ? 5 - x : 3 + x], g2 = w[flip ? 2 - x : 6 + x];
-                        switch (product) {
-                        case 0: *packed++ = g0; break;
-                        case 1: *packed++ = (g0 + HALF_ROOT * g1 + 0.5f * g2) / -1.5f; break;
-                        case 2: *packed++ = (g0 - HALF_ROOT * g1 + 0.5f * g2) / -1.5f; break;
-                        case 3: *packed++ = (g0 + ROOT * g1 + 2 * g2) / 6; break;
-                        case 4: *packed++ = (g0 - ROOT * g1 + 2 * g2) / 6; break;
-                        default: *packed++ = g2;
-                        }
-                    }
+/// Weights of the six products, each over three taps, from nine taps as ck_pack_weights packs them. There a block of outputs has its
+/// taps one behind the other; here a product has its blocks.
+void CK(ck_pack_winograd)(const float *nine, long outputs, long inputs, float *packed) {
+    long product = 3 * outputs * inputs;
+    for (long first = 0; first < outputs; first += TILE_OUTPUTS) {
+        long width = outputs - first < TILE_OUTPUTS ? outputs - first : TILE_OUTPUTS;
+        const float *row0 = nine + 9 * first * inputs, *row1 = row0 + 3 * width * inputs, *row2 = row1 + 3 * width * inputs;
+        float *to = packed + 3 * first * inputs;
+        for (long i = 0; i < 3 * width * inputs; i++) {
+            float g0 = row0[i], g1 = row1[i], g2 = row2[i];
+            float a = (g0 + 0.5f * g2) / -1.5f, b = (HALF_ROOT / -1.5f) * g1, c = (g0 + 2 * g2) / 6, d = (ROOT / 6) * g1;
+            to[i] = g0;
+            to[product + i] = a + b;
+            to[2 * product + i] = a - b;
+            to[3 * product + i] = c + d;
+            to[4 * product + i] = c - d;
+            to[5 * product + i] = g2;
         }
+    }
 }
 
 /// Six input rows, each of `count` floats (a multiple of 16), as the six products read them: shape [6][count].
@@ -292,40 +353,6 @@ void CK(ck_weight_gradient)(const float *transposed, long width, long transposed
 #endif
         m += 16 * vectors;
     }
-}
-
-#define SHUFFLE __builtin_shufflevector
-
-/// Transposes 16 vectors of 16 floats: pairs of 1, 2, 4 and 8 lanes change places in turn.
-INLINE void transpose16(v16 r[16]) {
-    v16 t[16];
-    UNROLL for (int i = 0; i < 16; i += 2) {
-        t[i] = SHUFFLE(r[i], r[i + 1], 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30);
-        t[i + 1] = SHUFFLE(r[i], r[i + 1], 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
-    }
-    UNROLL for (int i = 0; i < 16; i++) if (!(i & 2)) {
-        r[i] = SHUFFLE(t[i], t[i + 2], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
-        r[i + 2] = SHUFFLE(t[i], t[i + 2], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
-    }
-    UNROLL for (int i = 0; i < 16; i++) if (!(i & 4)) {
-        t[i] = SHUFFLE(r[i], r[i + 4], 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27);
-        t[i + 4] = SHUFFLE(r[i], r[i + 4], 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
-    }
-    UNROLL for (int i = 0; i < 8; i++) {
-        r[i] = SHUFFLE(t[i], t[i + 8], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
-        r[i + 8] = SHUFFLE(t[i], t[i + 8], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
-    }
-}
-
-/// transposed[lane][c] = panel[c][lane]; channels beyond the last, up to `width` (a multiple of 16), become zero.
-void CK(ck_transpose)(const float *panel, long stride, long channels, long lanes, float *transposed, long width) {
-    for (long c = 0; c < width; c += 16)
-        for (long lane = 0; lane < lanes; lane += 16) {
-            v16 r[16];
-            UNROLL for (int i = 0; i < 16; i++) r[i] = c + i < channels ? load(panel + (c + i) * stride + lane) : (v16){0};
-            transpose16(r);
-            UNROLL for (int i = 0; i < 16; i++) store(transposed + (lane + i) * width + c, r[i]);
-        }
 }
 
 // ---- Batch norm, ReLU and their gradients, a panel at a time

@@ -25,9 +25,7 @@ final class NetworkState {
     func writePointwiseGradient(of weight: Parameter, width: Int, _ stage: Stage) {
         let outputs = weight.shape[0], inputs = weight.count / outputs
         let from = workspace.sumOfWeightGradients(stage, count: inputs * width), to = gradients.pointer + weight.offset
-        for output in 0..<outputs {
-            for input in 0..<inputs { to[output * inputs + input] = from[input * width + output] }
-        }
+        transposeMatrix(from, rows: inputs, columns: outputs, fromStride: width, to: to, toStride: inputs)
     }
 }
 

@@ -37,8 +37,8 @@ final class FeatureConvolution {
     /// New channels = convolution of max(0, affine(input)), and their statistics. Collective in training.
     func forward(_ input: Panels, _ affine: ChannelAffine, _ pass: Pass) throws {
         let workspace = state.workspace, weights = state.parameters.pointer + weight.offset
-        forwardWinograd.packForward(weights)
         forwardWeights.packForward(weights)
+        forwardWinograd.pack(forwardWeights)
         inputShape.writeTapOffsets(to: workspace.tapOffsets.pointer)
         workspace.forEachChunk(of: block.stage) { groups, chunk, worker in
             let partial = sums.begin(chunk: chunk, worker: worker.index)
@@ -97,8 +97,8 @@ final class FeatureConvolution {
     func beginBackward(_ pass: Pass) throws {
         try block.closeGradient(ofChannelsFrom: first, sums, into: closing, pass)
         let weights = state.parameters.pointer + weight.offset
-        backwardWinograd.packBackward(weights)
         backwardWeights.packBackward(weights)
+        backwardWinograd.pack(backwardWeights)
         outputShape.writeTapOffsets(to: state.workspace.tapOffsets.pointer)
     }
 
@@ -186,11 +186,9 @@ final class FeatureConvolution {
         let sum = state.workspace.sumOfWeightGradients(block.stage, count: gradientCount)
         weightWinograd.finish(sum)
         let from = sum + weightWinograd.productCount, to = state.gradients.pointer + weight.offset
-        for tap in 0..<9 {
-            for output in 0..<growth {
-                let row = from + (tap * growth + output) * width
-                for input in 0..<inputs { to[(output * inputs + input) * 9 + tap] = row[input] }
-            }
+        for output in 0..<growth {
+            transposeMatrix(
+                from + output * width, rows: 9, columns: inputs, fromStride: growth * width, to: to + output * inputs * 9, toStride: 9)
         }
     }
 }

@@ -18,6 +18,8 @@ public struct PackedWeights {
         self.buffer = buffer
     }
 
+    var pointer: UnsafeMutablePointer<Float> { buffer.pointer }
+
     /// Packs weights of shape [outputs][inputs][taps] for the forward product.
     public func packForward(_ weights: UnsafePointer<Float>) {
         ck_pack_weights(weights, 1, inputs * taps, taps, taps, outputs, inputs, 0, buffer.pointer)
@@ -111,6 +113,13 @@ public func transposePanel(
     _ panel: UnsafePointer<Float>, stride: Int, channels: Int, lanes: Int, into transposed: UnsafeMutablePointer<Float>
 ) {
     ck_transpose(panel, stride, channels, lanes, transposed, (channels + 15) / 16 * 16)
+}
+
+/// to[column][row] = from[row][column] for a matrix of `rows` × `columns` numbers, rows `fromStride` and `toStride` apart.
+public func transposeMatrix(
+    _ from: UnsafePointer<Float>, rows: Int, columns: Int, fromStride: Int, to: UnsafeMutablePointer<Float>, toStride: Int
+) {
+    ck_transpose_matrix(from, rows, columns, fromStride, to, toStride)
 }
 
 /// gradient[o][m] += Σ over rows and lanes of transposed[row][lane][m] · other[row][o][lane].

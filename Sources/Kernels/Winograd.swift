@@ -31,14 +31,10 @@ public struct RowWinograd {
         self.shape = shape
     }
 
-    /// Packs weights of shape [outputs][inputs][3][3] for the convolution.
-    public func packForward(_ source: UnsafePointer<Float>) {
-        ck_pack_winograd(source, inputs * 9, 9, outputs, inputs, 0, weights)
-    }
-
-    /// Packs weights of shape [inputs][outputs][3][3] for the convolution that carries the gradient back.
-    public func packBackward(_ source: UnsafePointer<Float>) {
-        ck_pack_winograd(source, 9, outputs * 9, outputs, inputs, 1, weights)
+    /// Packs the weights of the products from the nine taps of the same convolution.
+    public func pack(_ taps: PackedWeights) {
+        precondition(taps.taps == 9 && taps.outputs == outputs && taps.inputs == inputs, "these are another convolution's weights")
+        ck_pack_winograd(taps.pointer, outputs, inputs, weights)
     }
 
     /// Rows `y` to `y` + 3 of the convolution.

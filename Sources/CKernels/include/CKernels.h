@@ -17,8 +17,7 @@
        long outputs, long lanes, float *output, long output_stride, const float *next, long next_floats),                         \
       (input, input_stride, tap_offsets, taps, packed, inputs, outputs, lanes, output, output_stride, next, next_floats))         \
     X(void, ck_pack_winograd,                                                                                                     \
-      (const float *source, long output_stride, long input_stride, long outputs, long inputs, int flip, float *packed),           \
-      (source, output_stride, input_stride, outputs, inputs, flip, packed))                                                       \
+      (const float *nine, long outputs, long inputs, float *packed), (nine, outputs, inputs, packed))                             \
     X(void, ck_winograd_input, (const float *rows, long row_stride, long count, float *transformed),                              \
       (rows, row_stride, count, transformed))                                                                                     \
     X(void, ck_winograd_output, (const float *products, long count, float *rows, long row_stride),                                \
@@ -32,6 +31,8 @@
       (transposed, width, transposed_row, other, other_stride, other_row, others, lanes, rows, gradient, next, next_floats))      \
     X(void, ck_transpose, (const float *panel, long stride, long channels, long lanes, float *transposed, long width),            \
       (panel, stride, channels, lanes, transposed, width))                                                                        \
+    X(void, ck_transpose_matrix, (const float *from, long rows, long columns, long from_stride, float *to, long to_stride),       \
+      (from, rows, columns, from_stride, to, to_stride))                                                                          \
     X(void, ck_affine_relu,                                                                                                       \
       (const float *input, long channels, long lanes, long live, const float *scale, const float *shift, float *output,           \
        long output_stride),                                                                                                       \
