@@ -80,12 +80,49 @@ void CK(ck_transpose_matrix)(const float *from, long rows, long columns, long fr
 
 // ---- Convolution as a matrix product in register tiles
 
+/// One block of a 3×3 convolution's weights whose inputs lie side by side: from[output·output_stride + input·9 + tap].
+INLINE void pack_nine_taps(const float *from, long output_stride, long width, long inputs, int flip, float *packed) {
+    for (long column = 0; column < 9 * inputs; column += 16) {
+        long count = 9 * inputs - column < 16 ? 9 * inputs - column : 16;
+        v16 r[16];
+        UNROLL for (int i = 0; i < 16; i++) {
+            r[i] = (v16){0};
+            if (i < width) memcpy(&r[i], from + i * output_stride + column, (size_t)count * sizeof(float));
+        }
+        transpose16(r);
+        for (long j = 0; j < count; j++) {
+            long input = (column + j) / 9, tap = (column + j) % 9;
+            memcpy(packed + ((flip ? 8 - tap : tap) * inputs + input) * width, &r[j], (size_t)width * sizeof(float));
+        }
+    }
+}
+
+/// The same where the outputs lie side by side: from[output·9 + input·input_stride + tap].
+INLINE void pack_nine_taps_backward(const float *from, long input_stride, long width, long inputs, int flip, float *packed) {
+    for (long input = 0; input < inputs; input++, from += input_stride) {
+        v16 r[16];
+        UNROLL for (int i = 0; i < 16; i++) {
+            r[i] = (v16){0};
+            if (i < width) memcpy(&r[i], from + i * 9, 9 * sizeof(float));
+        }
+        transpose16(r);
+        for (long tap = 0; tap < 9; tap++)
+            memcpy(packed + ((flip ? 8 - tap : tap) * inputs + input) * width, &r[tap], (size_t)width * sizeof(float));
+    }
+}
+
 /// Weights in the order in which a tile reads them: blocks of TILE_OUTPUTS outputs (the last may be narrower), in each all taps, in
 /// each all inputs, in each the block's outputs. `flip` reverses the taps, as the gradient of a convolution needs.
 void CK(ck_pack_weights)(const float *source, long tap_stride, long output_stride, long input_stride, long taps, long outputs,
                          long inputs, int flip, float *packed) {
     for (long first = 0; first < outputs; first += TILE_OUTPUTS) {
         long width = outputs - first < TILE_OUTPUTS ? outputs - first : TILE_OUTPUTS;
+        if (taps == 9 && tap_stride == 1 && (input_stride == 9 || output_stride == 9)) {
+            if (input_stride == 9) pack_nine_taps(source + first * output_stride, output_stride, width, inputs, flip, packed);
+            else pack_nine_taps_backward(source + first * 9, input_stride, width, inputs, flip, packed);
+            packed += 9 * inputs * width;
+            continue;
+        }
         for (long tap = 0; tap < taps; tap++, packed += inputs * width) {
             const float *from = source + (flip ? taps - 1 - tap : tap) * tap_stride + first * output_stride;
             if (input_stride == 1) {
