@@ -33,7 +33,12 @@ let package = Package(
         .target(name: "TestSupport", path: "Tests/Support"),
         .executableTarget(
             name: "DistributedTestProgram", dependencies: ["DataParallel", "Kernels"], path: "Tests/DistributedTestProgram"),
-        .testTarget(name: "DenseNetTests", dependencies: ["DenseNetModel", "Kernels"]),
+        .target(name: "AllocationCounter", path: "Tests/AllocationCounter"),
+        .executableTarget(
+            name: "NumericsTestProgram", dependencies: ["DenseNetModel", "Kernels", "CKernels", "AllocationCounter"],
+            path: "Tests/NumericsTestProgram"),
+        .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels"]),
+        .testTarget(name: "DenseNetTests", dependencies: ["DenseNetModel", "Kernels", "NumericsTestProgram", "TestSupport"]),
         .testTarget(name: "DataTests", dependencies: ["ImageData", "Kernels"]),
         .testTarget(
             name: "DistributedTests", dependencies: ["DataParallel", "Kernels", "DistributedTestProgram", "TestSupport"]),

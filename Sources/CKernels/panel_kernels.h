@@ -16,6 +16,8 @@ typedef uint32_t u16 __attribute__((vector_size(64), aligned(4)));
 INLINE v16 load(const float *p) { return *(const v16 *)p; }
 INLINE void store(float *p, v16 v) { *(v16 *)p = v; }
 INLINE v16 keep_where_positive(v16 condition, v16 v) { return (v16)((i16)v & (condition > (v16){0})); }
+/// Zero in the lanes that a mask (1 or 0 a lane) has dead, whatever is there: not-a-number times zero would not be zero.
+INLINE v16 keep_live(v16 v, const float *mask) { return keep_where_positive(load(mask), v); }
 /// max(0, v), but not-a-number stays what it is, so that it shows in the next statistics.
 INLINE v16 relu(v16 v) { return (v16)((i16)v & ~(v < (v16){0})); }
 
@@ -410,6 +412,7 @@ void CK(ck_affine_relu)(const float *input, long channels, long lanes, long live
 
 typedef double d8 __attribute__((vector_size(64), aligned(8)));
 typedef float v8 __attribute__((vector_size(32), aligned(4)));
+typedef int32_t i8 __attribute__((vector_size(32), aligned(4)));
 
 /// Adds each channel's values and squares to 8 partial sums in float64; with a mask (1 or 0 a lane) first sets the masked lanes to zero.
 ///
@@ -420,7 +423,7 @@ void CK(ck_sums)(float *panel, long channels, long lanes, const float *mask, dou
         d8 s = *(d8 *)(sums + 8 * c), q = *(d8 *)(squares + 8 * c);
         for (long i = 0; i < lanes; i += 8) {
             v8 v = *(v8 *)(y + i);
-            if (mask) *(v8 *)(y + i) = v = v * *(const v8 *)(mask + i);
+            if (mask) *(v8 *)(y + i) = v = (v8)((i8)v & (*(const v8 *)(mask + i) > (v8){0}));
             d8 d = __builtin_convertvector(v, d8);
             s += d;
             q += d * d;
@@ -458,7 +461,7 @@ void CK(ck_combine)(const float *gradient, const float *values, long channels, l
         float *out = output + c * output_stride, a = gradient_factor[c], b = value_factor[c], k = constant[c];
         for (long i = 0; i < lanes; i += 16) {
             v16 y = load(g + i) * a + (load(x + i) * b + k);
-            store(out + i, mask ? y * load(mask + i) : y);
+            store(out + i, mask ? keep_live(y, mask + i) : y);
         }
     }
 }
@@ -472,7 +475,7 @@ void CK(ck_relu_backward)(float *gradient, const float *values, long channels, l
         v16 s = load(sums + 16 * c), p = load(products + 16 * c);
         for (long i = 0; i < lanes; i += 16) {
             v16 v = load(x + i), d = keep_where_positive(v * a + b, load(g + i));
-            if (mask) d *= load(mask + i);
+            if (mask) d = keep_live(d, mask + i);
             store(g + i, d);
             s += d;
             p += d * (v * n + o);
@@ -492,7 +495,7 @@ void CK(ck_relu_backward_into)(const float *gradient, const float *values, long 
         v16 s = load(sums + 16 * c), p = load(products + 16 * c);
         for (long i = 0; i < lanes; i += 16) {
             v16 v = load(x + i), d = keep_where_positive(v * a + b, load(g + i));
-            if (mask) d *= load(mask + i);
+            if (mask) d = keep_live(d, mask + i);
             store(out + i, accumulate ? load(out + i) + d * w : d * w);
             s += d;
             p += d * (v * n + o);

@@ -9,6 +9,9 @@
 
 enum { SPINS = 20000 };
 
+/// The code of a Swift closure of a task and a worker; what it captured comes in the register where Swift looks for it.
+typedef __attribute__((swiftcall)) void ck_task(long task, long worker, __attribute__((swift_context)) void *context);
+
 struct ck_pool {
     int workers; // with the caller
     pthread_t *threads;
@@ -16,9 +19,10 @@ struct ck_pool {
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     atomic_uint generation; // counts calls; a change starts the workers
-    atomic_int sleeping, next, running, ending;
-    int tasks;
-    void (*body)(void *, int, int);
+    atomic_int sleeping, running, ending;
+    atomic_long next;
+    long tasks;
+    ck_task *body;
     void *context;
 };
 
@@ -39,7 +43,7 @@ static inline void pause_briefly(void) {
 }
 
 static void work(ck_pool *pool, int worker) {
-    for (int task; (task = atomic_fetch_add(&pool->next, 1)) < pool->tasks;) pool->body(pool->context, task, worker);
+    for (long task; (task = atomic_fetch_add(&pool->next, 1)) < pool->tasks;) pool->body(task, worker, pool->context);
 }
 
 static void await_call(ck_pool *pool, unsigned seen) {
@@ -93,9 +97,14 @@ ck_pool *ck_pool_create(int workers) {
     return pool;
 }
 
-void ck_pool_run(ck_pool *pool, int tasks, void (*body)(void *context, int task, int worker), void *context) {
+/// Calls a closure once for each task below `tasks`, on any worker; returns when all are done. One call at a time.
+///
+/// Swift passes the two halves of a closure, code and context, one after the other. `WorkerPool` declares this function with a closure
+/// that does not escape; by C's types it could not pass one without allocating.
+__attribute__((swiftcall)) void ck_pool_run(ck_pool *pool, long tasks, ck_task *body, void *context);
+void ck_pool_run(ck_pool *pool, long tasks, ck_task *body, void *context) {
     if (pool->workers == 1 || tasks <= 1) {
-        for (int task = 0; task < tasks; task++) body(context, task, 0);
+        for (long task = 0; task < tasks; task++) body(task, 0, context);
         return;
     }
     pool->tasks = tasks;

@@ -9,8 +9,16 @@ public struct Parameter: Sendable, Equatable {
     public let offset: Int
     /// Whether it is a weight of a convolution or of the classifier, not a norm's or a bias.
     public let isWeight: Bool
+    public let count: Int
 
-    public var count: Int { shape.reduce(1, *) }
+    init(name: String, shape: [Int], offset: Int, isWeight: Bool) {
+        self.name = name
+        self.shape = shape
+        self.offset = offset
+        self.isWeight = isWeight
+        count = shape.reduce(1, *)
+    }
+
     public var range: Range<Int> { offset..<offset + count }
 }
 

@@ -74,7 +74,7 @@ public struct TrainingMemory: Sendable, Equatable {
         return bytes + configuration.stemChannels * producer
     }
 
-    /// What the layers ask for. The last layer of a block needs the most of it.
+    /// What the layers ask for. The last layer of a block needs the most of it, but for Winograd's scratch, which is cut to the cache.
     private static func workspaceBytes(
         _ configuration: DenseNetConfiguration, _ table: ParameterTable, _ layouts: [PanelLayout], _ stemLayout: PanelLayout
     ) -> Int {
@@ -91,7 +91,7 @@ public struct TrainingMemory: Sendable, Equatable {
                 needs.reserve(.activation, last.norm1.channels * layout.lanes)
                 needs.reserve(.inputGradient, last.norm1.channels * layout.lanes)
             } else {
-                needs.reserve(spatial: last.conv1, layout: layout)
+                for layer in table.blocks[b] { needs.reserve(spatial: layer.conv1, layout: layout) }
                 needs.reserve(.gradient, RowWinograd.rows * last.norm1.channels * layout.lanes)
             }
             // The norm behind the block: the transition's or norm5.

@@ -40,6 +40,8 @@ final class Transition {
     /// Writes the first channels of the next block and takes their statistics. Collective in training.
     func forward(_ pass: Pass) throws {
         norm.prepare(pass)
+        // The pool writes live lanes alone. What an earlier batch left in the others meets gradients of zero, so it has to be a number.
+        for group in 0..<target.stage.groups where target.stage.mask(group) != nil { pooled.clear(group: group) }
         state.workspace.forEachChunk(of: source.stage) { groups, _, worker in
             worker.clock.enter(.pool)
             for group in groups {

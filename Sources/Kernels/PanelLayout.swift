@@ -63,6 +63,11 @@ public final class Panels: Sendable {
     public var bytes: Int { buffer.count * MemoryLayout<Float>.stride }
 
     public func clear() { buffer.elements.update(repeating: 0) }
+
+    /// Sets all panels of one group to zero.
+    public func clear(group: Int) {
+        panel(group, 0).update(repeating: 0, count: layout.height * channels * layout.lanes)
+    }
 }
 
 /// A resolution of the network for the images of the current step: which groups there are and which of their lanes are live.

@@ -27,16 +27,14 @@ public final class WorkerPool {
     ///   must not overlap; allocates nothing.
     @inline(__always)
     public func run(tasks: Int, _ body: (_ task: Int, _ worker: Int) -> Void) {
-        withoutActuallyEscaping(body) { body in
-            var body = body
-            withUnsafeMutablePointer(to: &body) { pointer in
-                ck_pool_run(pool, Int32(tasks), { context, task, worker in
-                    context!.assumingMemoryBound(to: ((Int, Int) -> Void).self).pointee(Int(task), Int(worker))
-                }, pointer)
-            }
-        }
+        ck_pool_run(pool, tasks, body)
     }
 }
+
+/// In pool.c. A closure that does not escape can be passed to C in no other way than its own calling convention without being copied
+/// to the heap, and a training step allocates nothing.
+@_silgen_name("ck_pool_run")
+private func ck_pool_run(_ pool: OpaquePointer, _ tasks: Int, _ body: (_ task: Int, _ worker: Int) -> Void)
 
 /// A stage's groups in at most eight runs, the tasks of a `WorkerPool`: a function of the number of groups alone.
 public struct Chunks {

@@ -143,7 +143,10 @@ private func allocatedBytes(_ root: Any) -> (total: Int, workspace: Int) {
             let object = value as AnyObject
             guard seen.insert(ObjectIdentifier(object)).inserted else { return }
             if let bytes = bytes(object) { sum.total += bytes; return }
-            if let workspace = object as? Workspace { sum.workspace = workspace.bytes }
+            if let workspace = object as? Workspace { sum.workspace += workspace.needs.bytes(threads: 1) }
+            if object is SumSpace, let channels = Mirror(reflecting: object).descendant("channels") as? Int {
+                sum.workspace += SumSpace.bytes(channels: channels, workers: 1)
+            }
         }
         for child in Mirror(reflecting: value).children { visit(child.value) }
     }

@@ -97,13 +97,10 @@ CK_LIST(CK_DECLARE)
 /// The number of floats that `ck_pack_weights` writes.
 static inline long ck_packed_count(long taps, long outputs, long inputs) { return taps * outputs * inputs; }
 
-/// A pool of threads; null where the system refuses one.
+/// A pool of threads; null where the system refuses one. `ck_pool_run` is declared in WorkerPool.swift, for it takes a Swift closure.
 typedef struct ck_pool ck_pool;
 ck_pool *ck_pool_create(int workers);
 void ck_pool_destroy(ck_pool *pool);
-
-/// Calls body(context, task, worker) once for each task below `tasks`, on any worker; returns when all are done. One call at a time.
-void ck_pool_run(ck_pool *pool, int tasks, void (*body)(void *context, int task, int worker), void *context);
 
 /// The cores that this process may run on.
 int ck_allowed_cores(void);

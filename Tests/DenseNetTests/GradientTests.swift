@@ -1,0 +1,92 @@
+import DenseNetModel
+import Kernels
+import Testing
+
+@Suite struct GradientTests {
+    @Test(arguments: TinyNetwork.all)
+    func `forward in training is the paper's network, batch statistics and all`(_ tiny: TinyNetwork) throws {
+        let network = try tiny.network(), reference = ReferenceNetwork(network)
+        let found = try network.run(tiny, backward: false)
+        let logits = reference.forward(tiny.images, count: tiny.count, training: true)
+        #expect(relativeDifference(found.logits, logits.map(Float.init)) < 1e-5)
+        let loss = reference.loss(logits, tiny.labels, labelSmoothing: tiny.labelSmoothing)
+        #expect(abs(found.result.lossSum / loss - 1) < 1e-5)
+        #expect(relativeDifference(found.statistics, reference.statistics.map(Float.init)) < 1e-5)
+        let classes = tiny.configuration.classes
+        let correct = tiny.labels.enumerated().count { n, label in
+            let row = logits[n * classes..<(n + 1) * classes]
+            return row.firstIndex(of: row.max()!)! - row.startIndex == Int(label)
+        }
+        #expect(found.result.correct == correct)
+    }
+
+    /// Central differences of the reference are exact to nine digits, so the allowance is for the network's float32 alone.
+    @Test(arguments: TinyNetwork.all)
+    func `each tensor's gradient is the slope of the float64 reference`(_ tiny: TinyNetwork) throws {
+        let network = try tiny.network(), reference = ReferenceNetwork(network)
+        let gradients = try network.run(tiny).gradients.map(Double.init)
+        var random = CounterRandom(.synthetic, 63)
+        let parameters = reference.parameters, images = tiny.images, labels = tiny.labels
+        for parameter in network.table.learnt {
+            let gradient = gradients[parameter.range], direction = parameter.range.map { _ in random.normal() }
+            func loss(_ step: Double) -> Double {
+                for (i, d) in zip(parameter.range, direction) { reference.parameters[i] = parameters[i] + step * d }
+                let logits = reference.forward(images, count: tiny.count, training: true)
+                return reference.loss(logits, labels, labelSmoothing: tiny.labelSmoothing)
+            }
+            let slope = (loss(1e-6) - loss(-1e-6)) / 2e-6
+            reference.parameters = parameters
+            let expected = zip(gradient, direction).reduce(0) { $0 + $1.0 * $1.1 }
+            #expect(abs(slope - expected) < 1e-3 * norm(gradient) + 1e-6, "\(parameter.name): \(slope), \(expected)")
+        }
+    }
+
+    /// The network against itself, with all it does, dropout too. Its forward pass is float32, so the step is coarse, and ReLUs and
+    /// pools change over within it.
+    @Test(arguments: TinyNetwork.all + TinyNetwork.dropout)
+    func `the gradient is the slope of the network's own loss`(_ tiny: TinyNetwork) throws {
+        let network = try tiny.network(), gradients = try network.run(tiny).gradients.map(Double.init)
+        let parameters = Array(network.parameters)
+        var random = CounterRandom(.synthetic, 64)
+        func slope(_ direction: [(place: Int, Double)], _ step: Double) throws -> Double {
+            func loss(_ step: Double) throws -> Double {
+                for (i, d) in direction { network.parameters[i] = Float(Double(parameters[i]) + step * d) }
+                return try network.run(tiny, backward: false).result.lossSum
+            }
+            let slope = try (loss(step) - loss(-step)) / (2 * step)
+            for (i, _) in direction { network.parameters[i] = parameters[i] }
+            return slope
+        }
+        // Half of a tensor's gradient, drawn anew for each, is a direction in which a wrong half shows.
+        for ranges in [[0..<gradients.count]] + network.table.learnt.map({ [$0.range] }) {
+            let direction = ranges.joined().filter { _ in random.below(2) == 0 }.map { (place: $0, gradients[$0]) }
+            let length = norm(direction.map(\.1))
+            guard length > 0 else { continue }
+            let found = try slope(direction.map { ($0.place, $0.1 / length) }, 1e-3)
+            #expect(abs(found - length) < 0.05 * length + 5e-3, "\(ranges): \(found), \(length)")
+        }
+    }
+
+    @Test(arguments: [TinyNetwork.plain, .bottleneck, .imageNet] + TinyNetwork.dropout)
+    func `a gradient is final when it is announced, and places only go up`(_ tiny: TinyNetwork) throws {
+        let network = try tiny.network()
+        network.gradients.update(repeating: .nan)
+        var places = [0]
+        var announced: [Float] = []
+        let final = try network.run(tiny) { place in
+            announced += network.gradients[places[places.count - 1]..<place]
+            places.append(place)
+        }
+        #expect(places == places.sorted() && Set(places).count == places.count && places.last == network.table.learntCount)
+        #expect(announced == final.gradients && announced.allSatisfy(\.isFinite))
+        let layers = tiny.configuration.blocks.reduce(0, +)
+        #expect(places.count - 1 == layers + tiny.configuration.blocks.count + 1, "each layer is announced when it is done")
+    }
+
+    @Test func `an error in the middle of backward comes out`() throws {
+        let tiny = TinyNetwork.plain, network = try tiny.network()
+        #expect(throws: Failure(.unavailable, "gone")) {
+            try network.run(tiny) { if $0 > 500 { throw Failure(.unavailable, "gone") } }
+        }
+    }
+}

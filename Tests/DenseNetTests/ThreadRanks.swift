@@ -1,0 +1,78 @@
+import DenseNetModel
+import Glibc
+import Synchronization
+
+/// Sums over threads of this process that stand for ranks; all get the same bits.
+final class ThreadSums: Sendable {
+    private let slots: Mutex<[[Double]]>
+    private let barrier: Barrier
+
+    init(ranks: Int) {
+        slots = Mutex(Array(repeating: [], count: ranks))
+        barrier = Barrier(ranks)
+    }
+
+    /// The view of one rank.
+    func rank(_ rank: Int) -> any GlobalSums { Rank(rank, self) }
+
+    private final class Rank: GlobalSums {
+        private let rank: Int
+        private let all: ThreadSums
+
+        init(_ rank: Int, _ all: ThreadSums) { (self.rank, self.all) = (rank, all) }
+
+        func sum(_ values: UnsafeMutableBufferPointer<Double>) {
+            all.slots.withLock { $0[rank] = Array(values) }
+            all.barrier.wait()
+            let slots = all.slots.withLock { $0 }
+            precondition(slots.allSatisfy { $0.count == values.count }, "ranks sum different numbers of values")
+            for i in values.indices { values[i] = slots.reduce(0) { $0 + $1[i] } }
+            // Nobody may write a slot before all have read.
+            all.barrier.wait()
+        }
+    }
+}
+
+/// All threads wait for one another.
+private final class Barrier: @unchecked Sendable {
+    private let barrier = UnsafeMutablePointer<pthread_barrier_t>.allocate(capacity: 1)
+
+    init(_ count: Int) { pthread_barrier_init(barrier, nil, UInt32(count)) }
+    deinit {
+        pthread_barrier_destroy(barrier)
+        barrier.deallocate()
+    }
+    func wait() { pthread_barrier_wait(barrier) }
+}
+
+/// Runs `body` on as many threads of their own as there are ranks, as they wait for one another; the results in the ranks' order.
+func onRanks<Result: Sendable>(_ count: Int, _ body: @escaping @Sendable (_ rank: Int) throws -> Result) throws -> [Result] {
+    let results = Mutex<[Int: Swift.Result<Result, any Error>]>([:])
+    let work = Work { rank in
+        let result = Swift.Result { try body(rank) }
+        results.withLock { $0[rank] = result }
+    }
+    var threads = [pthread_t](repeating: 0, count: count)
+    for rank in 0..<count {
+        let argument = Unmanaged.passRetained(Start(rank: rank, work: work)).toOpaque()
+        let code = pthread_create(&threads[rank], nil, { raw in
+            let start = Unmanaged<Start>.fromOpaque(raw!).takeRetainedValue()
+            start.work.body(start.rank)
+            return nil
+        }, argument)
+        precondition(code == 0, "no thread for rank \(rank)")
+    }
+    for thread in threads { pthread_join(thread, nil) }
+    return try results.withLock { results in try (0..<count).map { try results[$0]!.get() } }
+}
+
+private struct Work: Sendable {
+    let body: @Sendable (Int) -> Void
+}
+
+private final class Start: Sendable {
+    let rank: Int
+    let work: Work
+
+    init(rank: Int, work: Work) { (self.rank, self.work) = (rank, work) }
+}

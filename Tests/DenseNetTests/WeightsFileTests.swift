@@ -1,0 +1,161 @@
+import DenseNetModel
+import FoundationEssentials
+import Kernels
+import Testing
+
+/// A tensor of a file that another program may have written.
+private struct StoredTensor {
+    var name: String
+    var shape: [Int]
+    /// Of float32 numbers, or of int64 ones.
+    var bytes: [UInt8]
+    var dtype = "F32"
+}
+
+@Suite struct WeightsFileTests {
+    private let folder = ScratchFolder()
+    private let tiny = TinyNetwork(
+        "small", [1, 1], growth: 2, channels: 3, bottleneck: true, compression: 0.7, classes: 3, image: 4, count: 2)
+
+    private func network(seed: UInt64 = 4) throws -> DenseNet {
+        let network = try DenseNet(tiny.configuration, capacity: 2, training: false)
+        network.initialize(seed: seed)
+        for i in network.statistics.indices { network.statistics[i] = Float(seed) + Float(i) / 64 }
+        return network
+    }
+
+    private func stored(_ network: DenseNet) -> [StoredTensor] {
+        WeightsFile.tensors(of: network).map {
+            StoredTensor(name: $0.name, shape: $0.shape, bytes: Array(UnsafeRawBufferPointer($0.values)))
+        }
+    }
+
+    private func write(_ tensors: [StoredTensor]) throws -> String {
+        var entries: [String] = []
+        var data: [UInt8] = []
+        for tensor in tensors {
+            entries.append(#""\#(tensor.name)":{"dtype":"\#(tensor.dtype)","shape":\#(tensor.shape),"#
+                + #""data_offsets":[\#(data.count),\#(data.count + tensor.bytes.count)]}"#)
+            data += tensor.bytes
+        }
+        return try folder.write(safetensors("{\(entries.joined(separator: ","))}") + data, to: "foreign.safetensors")
+    }
+
+    /// Loads a foreign file into a network of other numbers and holds all of them against the expected.
+    private func loads(_ tensors: [StoredTensor], as expected: DenseNet) throws -> Bool {
+        let loaded = try network(seed: 9)
+        try WeightsFile.load(write(tensors), into: loaded)
+        return loaded.parameters.elementsEqual(expected.parameters) && loaded.statistics.elementsEqual(expected.statistics)
+    }
+
+    private func refusal(_ tensors: [StoredTensor]) throws -> String {
+        let loaded = try network(), path = try write(tensors)
+        do { try WeightsFile.load(path, into: loaded) } catch let failure as Failure {
+            #expect(failure.kind == .data && failure.message.hasPrefix(path + ": ") && !failure.message.contains("\n"))
+            return String(failure.message.dropFirst(path.count + 2))
+        }
+        return "loaded"
+    }
+
+    @Test func `a network is read back to the bit, with its configuration`() throws {
+        for tiny in [TinyNetwork.plain, .bottleneck, .imageNet] + TinyNetwork.dropout {
+            let network = try tiny.network(), loaded = try tiny.network(training: false), path = folder("w.safetensors")
+            network.parameters[0] = -0.0
+            network.parameters[1] = .leastNonzeroMagnitude
+            network.statistics[0] = 1e30
+            loaded.parameters.update(repeating: 1)
+            try WeightsFile.write(network, to: path, metadata: ["note": "of mine"])
+            try WeightsFile.load(path, into: loaded)
+            #expect(loaded.parameters.map(\.bitPattern) == network.parameters.map(\.bitPattern))
+            #expect(loaded.statistics.map(\.bitPattern) == network.statistics.map(\.bitPattern))
+            let file = try SafetensorsFile(path: path)
+            #expect(try WeightsFile.configuration(in: file) == tiny.configuration)
+            #expect(file.metadata["note"] == "of mine" && file.metadata["format"] == "pt")
+            #expect(try network.run(tiny, training: false).logits == loaded.run(tiny, training: false).logits)
+        }
+    }
+
+    @Test func `tensors lie in the file as PyTorch has them`() throws {
+        let network = try network(), path = folder("w.safetensors")
+        try WeightsFile.write(network, to: path)
+        let file = try SafetensorsFile(path: path)
+        #expect(Set(file.tensors.keys) == Set((network.table.learnt + network.table.statistics).map(\.name)))
+        let weight = network.table.blocks[0][0].conv1
+        #expect(try file.floats(named: "features.denseblock1.denselayer1.conv1.weight", shape: [8, 3, 1, 1])
+            == Array(network.parameters[weight.range]))
+    }
+
+    @Test func `older names, a prefix of a wrapper and counters of batches are understood`() throws {
+        let network = try network(), tensors = stored(network)
+        func renamed(_ change: (String) -> String) -> [StoredTensor] {
+            tensors.map { StoredTensor(name: change($0.name), shape: $0.shape, bytes: $0.bytes) }
+        }
+        func legacy(_ name: String) -> String {
+            var name = name
+            for word in ["norm1", "norm2", "conv1", "conv2"] {
+                name = name.replacing("denselayer1.\(word).", with: "denselayer1.\(word.dropLast()).\(word.last!).")
+            }
+            return name
+        }
+        #expect(legacy("features.denseblock1.denselayer1.norm2.bias") == "features.denseblock1.denselayer1.norm.2.bias")
+        #expect(try loads(renamed(legacy), as: network))
+        #expect(try loads(renamed { "module.\($0)" }, as: network))
+        #expect(try loads(renamed { "module.\(legacy($0))" }.reversed(), as: network))
+        let counters = tensors.filter { $0.name.hasSuffix("running_mean") }.map {
+            StoredTensor(
+                name: $0.name.replacing("running_mean", with: "num_batches_tracked"), shape: [], bytes: [17, 0, 0, 0, 0, 0, 0, 0],
+                dtype: "I64")
+        }
+        #expect(counters.count == 6)
+        #expect(try loads(counters + tensors, as: network))
+        #expect(try loads(tensors + counters.prefix(1), as: network))
+    }
+
+    @Test func `what is missing, too much, misshapen or of another type is refused by name`() throws {
+        let tensors = stored(try network())
+        for (i, tensor) in tensors.enumerated() {
+            var fewer = tensors
+            fewer.remove(at: i)
+            #expect(try refusal(fewer) == "has no tensor '\(tensor.name)'; it is of another network or another kind")
+        }
+        let extra = StoredTensor(name: "features.denseblock1.denselayer2.norm1.weight", shape: [1], bytes: [0, 0, 0, 0])
+        #expect(try refusal(tensors + [extra]).hasPrefix("has the tensor '\(extra.name)', which this network has not"))
+        var misshapen = tensors
+        misshapen[0].shape = [3, 3, 9]
+        #expect(try refusal(misshapen).hasPrefix("tensor 'features.conv0.weight' has shape [3, 3, 9], expected [3, 3, 3, 3]"))
+        var half = tensors
+        half[0].dtype = "F16"
+        half[0].shape = [3, 3, 3, 6]
+        #expect(try refusal(half).hasPrefix("tensor 'features.conv0.weight' is F16, expected F32"))
+        let twice = StoredTensor(name: "module.features.conv0.weight", shape: tensors[0].shape, bytes: tensors[0].bytes)
+        #expect(try refusal(tensors + [twice])
+            == "'features.conv0.weight' and 'module.features.conv0.weight' are the same tensor by two names; remove one")
+        #expect(try refusal(tensors) == "loaded")
+    }
+
+    @Test func `another network's file is refused`() throws {
+        let path = folder("w.safetensors"), other = try TinyNetwork.bottleneck.network()
+        try WeightsFile.write(other, to: path)
+        let failure = try #require(throws: Failure.self) { try WeightsFile.load(path, into: network()) }
+        #expect(failure.kind == .data && failure.message.contains("it is of another network"))
+    }
+
+    @Test func `tensors under a prefix are read beside others`() throws {
+        let network = try network(), loaded = try self.network(seed: 9), path = folder("checkpoint.safetensors")
+        let tensors = WeightsFile.tensors(of: network, prefix: "a.") + WeightsFile.tensors(of: loaded, prefix: "b.")
+        try SafetensorsWriter.write(to: path, tensors: tensors)
+        try WeightsFile.read(from: SafetensorsFile(path: path), prefix: "a.", into: loaded)
+        #expect(loaded.parameters.elementsEqual(network.parameters) && loaded.statistics.elementsEqual(network.statistics))
+    }
+
+    @Test func `metadata that is no configuration is an error, and none is none`() throws {
+        let path = folder("w.safetensors")
+        try SafetensorsWriter.write(to: path, tensors: [])
+        #expect(try WeightsFile.configuration(in: SafetensorsFile(path: path)) == nil)
+        for text in ["", "{}", "{\"stem\":\"moon\"}", "[1]"] {
+            try SafetensorsWriter.write(to: path, tensors: [], metadata: ["config": text])
+            let failure = try #require(throws: Failure.self) { try WeightsFile.configuration(in: SafetensorsFile(path: path)) }
+            #expect(failure.kind == .data && failure.message.contains("'config' is not a network's configuration"))
+        }
+    }
+}

@@ -1,0 +1,90 @@
+import Kernels
+import Testing
+
+/// All small resolutions, and those of the papers' networks.
+private func everyLayout(_ body: (_ layout: PanelLayout, _ images: Int) -> Void) {
+    for width in Array(1...20) + [28, 32, 33, 56, 64, 97, 112, 127, 128, 129, 224] {
+        for images in Array(1...20) + [31, 32, 33, 64] { body(PanelLayout(height: 3, width: width, images: images), images) }
+    }
+}
+
+@Suite struct PanelLayoutTests {
+    @Test func `lanes are whole vectors that cover the images without an idle vector`() {
+        everyLayout { layout, images in
+            #expect(layout.lanes % 16 == 0 && layout.lanes >= layout.liveLanes && layout.lanes - layout.liveLanes < 16)
+            #expect(layout.liveLanes == layout.width * layout.interleave)
+            #expect((1...images).contains(layout.interleave))
+        }
+    }
+
+    @Test func `groups hold all images and none is empty`() {
+        everyLayout { layout, images in
+            for some in [0, 1, images / 2, images] {
+                let groups = layout.groups(some)
+                #expect(groups * layout.interleave >= some && (groups - 1) * layout.interleave < some)
+            }
+        }
+    }
+
+    @Test func `no other interleave of at most 128 lanes needs fewer lanes`() {
+        everyLayout { layout, images in
+            let total = layout.groups(images) * layout.lanes
+            for interleave in 1...images where interleave * layout.width <= 128 {
+                let groups = (images + interleave - 1) / interleave
+                #expect(total <= groups * ((layout.width * interleave + 15) / 16 * 16))
+            }
+        }
+    }
+
+    @Test func `the CIFAR networks fill 32 lanes at every resolution`() {
+        for (width, interleave) in [(32, 1), (16, 2), (8, 4)] {
+            let layout = PanelLayout(height: width, width: width, images: 32)
+            #expect(layout.interleave == interleave && layout.lanes == 32)
+        }
+    }
+
+    @Test func `the shapes under test have interleaves from 1 to 16, dead tails and partly filled groups`() {
+        let layouts = Shape.all.map(\.layout)
+        #expect(Set(layouts.map(\.interleave)).isSuperset(of: [1, 2, 4, 8, 16]))
+        #expect(layouts.contains { $0.lanes > $0.liveLanes } && layouts.contains { $0.lanes == $0.liveLanes })
+        #expect(Shape.all.contains { $0.images % $0.layout.interleave != 0 && $0.layout.lanes == $0.layout.liveLanes })
+        #expect(Shape.all.contains { $0.images > $0.layout.interleave })
+    }
+
+    @Test(arguments: Shape.all) func `masks are 1 where there is a pixel and nil where all lanes have one`(_ shape: Shape) {
+        let layout = shape.layout, stage = Stage(layout: layout)
+        // Growing and shrinking, as the last batch of an epoch makes it.
+        for images in [shape.images, shape.capacity, 0, shape.images, 1] {
+            stage.begin(images: images)
+            #expect(stage.images == images && stage.groups == layout.groups(images))
+            var count = 0
+            for group in 0..<stage.groups {
+                let live = (0..<layout.lanes).map { layout.pixel(group, lane: $0, images: images) != nil }
+                if let mask = stage.mask(group) {
+                    #expect((0..<layout.lanes).map { mask[$0] } == live.map { $0 ? 1 : 0 })
+                } else {
+                    #expect(live.allSatisfy { $0 })
+                }
+                #expect(live.count { $0 } == stage.images(in: group) * layout.width)
+                count += stage.images(in: group)
+            }
+            #expect(count == images)
+        }
+    }
+
+    @Test func `panels follow one another without gap or overlap and begin zero`() {
+        let layout = PanelLayout(height: 3, width: 5, images: 7)
+        let panels = Panels(layout: layout, channels: 3, images: 7)
+        let size = 3 * layout.lanes, first = panels.panel(0, 0)
+        for group in 0..<layout.groups(7) {
+            for y in 0..<3 { #expect(panels.panel(group, y) == first + (group * 3 + y) * size) }
+        }
+        #expect(panels.bytes == layout.groups(7) * 3 * size * 4)
+        #expect(Int(bitPattern: first) % 64 == 0)
+        let all = UnsafeMutableBufferPointer(start: first, count: panels.bytes / 4)
+        #expect(all.allSatisfy { $0 == 0 })
+        all.update(repeating: 5)
+        panels.clear()
+        #expect(all.allSatisfy { $0 == 0 })
+    }
+}

@@ -1,0 +1,100 @@
+import AllocationCounter
+import CKernels
+import DenseNetModel
+import Kernels
+
+/// Trains tiny networks and prints what came out (`numbers`), or how often ten steps allocate memory (`allocations THREADS`).
+@main
+struct Program {
+    static func main() throws {
+        switch CommandLine.arguments.dropFirst().first {
+        case "numbers":
+            print("level", String(cString: ck_level()))
+            for training in try trainings(threads: 1) {
+                for step in 0..<2 {
+                    training.step()
+                    training.report("\(step)")
+                }
+            }
+        case "allocations":
+            guard allocation_counter_works() == 1 else { return print("not counted") }
+            for training in try trainings(threads: Int(CommandLine.arguments.last ?? "") ?? 1) {
+                for _ in 0..<2 { training.step() }
+                allocation_counter_start()
+                for _ in 0..<10 { training.step() }
+                let count = allocation_counter_stop()
+                print("\(training.name): \(count)")
+            }
+        default:
+            throw Failure(.usage, "expected numbers or allocations")
+        }
+    }
+
+    static func trainings(threads: Int) throws -> [Training] {
+        func configuration(
+            _ stem: DenseNetConfiguration.Stem, _ blocks: [Int], _ growth: Int, _ channels: Int, _ bottleneck: Bool, _ image: Int,
+            dropout: Double = 0
+        ) -> DenseNetConfiguration {
+            DenseNetConfiguration(
+                stem: stem, blocks: blocks, growthRate: growth, stemChannels: channels, bottleneck: bottleneck,
+                compression: bottleneck ? 0.5 : 1, dropout: dropout, classes: 10, image: image)
+        }
+        // Products of all widths of tile: 1 to 3 vectors of transposed channels, and channels that fill no tile.
+        return try [
+            Training("plain", configuration(.cifar, [2, 1], 12, 16, false, 8), images: 6, threads),
+            Training("BC", configuration(.cifar, [2, 2], 12, 24, true, 8), images: 5, threads),
+            Training("ImageNet", configuration(.imagenet, [1, 2], 9, 33, true, 33), images: 3, threads),
+            Training("dropout", configuration(.cifar, [1, 1], 5, 7, true, 9, dropout: 0.2), images: 20, threads),
+        ]
+    }
+}
+
+/// A network with a batch that it is trained on again and again.
+final class Training {
+    let name: String
+    private let network: DenseNet
+    private let momenta: AlignedBuffer<Float>
+    private let images: AlignedBuffer<Float>
+    private let labels: AlignedBuffer<Int32>
+    private let samples: AlignedBuffer<Int32>
+    private let sums = LocalSums()
+    private var loss = 0.0
+
+    init(_ name: String, _ configuration: DenseNetConfiguration, images count: Int, _ threads: Int) throws {
+        self.name = name
+        network = try DenseNet(configuration, capacity: count, training: true, threads: threads)
+        network.initialize(seed: 1)
+        momenta = AlignedBuffer(count: network.parameters.count)
+        images = AlignedBuffer(count: count * 3 * configuration.image * configuration.image)
+        labels = AlignedBuffer(count: count)
+        samples = AlignedBuffer(count: count)
+        var random = CounterRandom(.synthetic, 1)
+        for i in 0..<images.count { images.pointer[i] = Float(random.normal()) }
+        for n in 0..<count { (labels.pointer[n], samples.pointer[n]) = (Int32(random.below(10)), Int32(n)) }
+    }
+
+    func step() {
+        do {
+            try network.forward(
+                images.pointer, count: labels.count, globalCount: labels.count, training: true,
+                dropout: (1, 1, UnsafePointer(samples.pointer)), sums: sums)
+            loss = network.loss(labels.pointer, labelSmoothing: 0.1).lossSum
+            try network.backward(images.pointer)
+        } catch { fatalError("\(error)") }
+        descend(
+            weights: network.parameters, gradients: network.gradients, momenta: momenta.elements, rate: 0.05,
+            gradientScale: 1 / Float(labels.count), momentum: 0.9, decay: 1e-4, nesterov: true)
+    }
+
+    /// Prints a line for each kind of number: its name, then the numbers.
+    func report(_ step: String) {
+        func line(_ kind: String, _ values: some Sequence<Float>) {
+            print(([name, kind, step] + values.map { "\($0)" }).joined(separator: " "))
+        }
+        line("loss", [Float(loss)])
+        line("logits", network.logits)
+        line("gradients", network.gradients)
+        line("statistics", network.statistics)
+        line("weights", network.parameters)
+    }
+}
