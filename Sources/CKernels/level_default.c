@@ -2,4 +2,7 @@
 #define CK(name) name##_default
 #define TILE_VECTORS 1
 #define TILE_OUTPUTS 2
+#include "vectors.h"
+#include "convolution_kernels.h"
 #include "panel_kernels.h"
+#include "resolution_kernels.h"

@@ -2,6 +2,7 @@ import DenseNetModel
 import Glibc
 import Kernels
 import Testing
+import TestSupport
 
 @Suite struct AtomicFileTests {
     let folder = ScratchFolder()

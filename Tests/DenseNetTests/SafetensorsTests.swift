@@ -3,6 +3,7 @@ import FoundationEssentials
 import Glibc
 import Kernels
 import Testing
+import TestSupport
 
 /// The bytes of a safetensors file with any header and so many bytes of data.
 func safetensors(_ header: String, data count: Int = 0) -> [UInt8] {

@@ -2,6 +2,7 @@ import DenseNetModel
 import FoundationEssentials
 import Kernels
 import Testing
+import TestSupport
 
 /// A tensor of a file that another program may have written.
 private struct StoredTensor {

@@ -2,6 +2,7 @@ import DenseNetModel
 import FoundationEssentials
 import Kernels
 import Testing
+import TestSupport
 
 @testable import Training
 

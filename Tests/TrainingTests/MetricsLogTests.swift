@@ -1,6 +1,7 @@
 import FoundationEssentials
 import Kernels
 import Testing
+import TestSupport
 
 import Training
 

@@ -2,6 +2,7 @@ import FoundationEssentials
 import Glibc
 import Kernels
 import Testing
+import TestSupport
 
 import Training
 

@@ -1,4 +1,5 @@
 import Testing
+import TestSupport
 
 /// A run is a function of its options: neither the number of ranks nor the day changes what is learnt.
 @Suite struct SameRunOnRanksTests {

@@ -94,9 +94,6 @@
 #define CK_DECLARE(type, name, parameters, arguments) type name parameters;
 CK_LIST(CK_DECLARE)
 
-/// The number of floats that `ck_pack_weights` writes.
-static inline long ck_packed_count(long taps, long outputs, long inputs) { return taps * outputs * inputs; }
-
 /// A pool of threads; null where the system refuses one. `ck_pool_run` is declared in WorkerPool.swift, for it takes a Swift closure.
 typedef struct ck_pool ck_pool;
 ck_pool *ck_pool_create(int workers);

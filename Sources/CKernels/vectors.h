@@ -1,0 +1,81 @@
+// The kernels, written once in vectors of 16 floats and compiled for each level (see level_*.c). The file that includes this one
+// defines CK(name), TILE_VECTORS (vectors of lanes in a tile) and TILE_OUTPUTS (outputs in a tile).
+#include "include/CKernels.h"
+#include <string.h>
+
+// The warning is about passing wide vectors between functions compiled differently; here they are only passed to inlined ones.
+#pragma clang diagnostic ignored "-Wpsabi"
+
+typedef float v16 __attribute__((vector_size(64), aligned(4)));
+typedef int32_t i16 __attribute__((vector_size(64), aligned(4)));
+typedef uint32_t u16 __attribute__((vector_size(64), aligned(4)));
+
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("clang loop unroll(full)")
+
+INLINE v16 load(const float *p) { return *(const v16 *)p; }
+INLINE void store(float *p, v16 v) { *(v16 *)p = v; }
+INLINE v16 keep_where_positive(v16 condition, v16 v) { return (v16)((i16)v & (condition > (v16){0})); }
+/// Zero in the lanes that a mask (1 or 0 a lane) has dead, whatever is there: not-a-number times zero would not be zero.
+INLINE v16 keep_live(v16 v, const float *mask) { return keep_where_positive(load(mask), v); }
+/// max(0, v), but not-a-number stays what it is, so that it shows in the next statistics.
+INLINE v16 relu(v16 v) { return (v16)((i16)v & ~(v < (v16){0})); }
+
+// ---- Transposes
+
+#define SHUFFLE __builtin_shufflevector
+
+/// Transposes 16 vectors of 16 floats: pairs of 1, 2, 4 and 8 lanes change places in turn.
+INLINE void transpose16(v16 r[16]) {
+    v16 t[16];
+    UNROLL for (int i = 0; i < 16; i += 2) {
+        t[i] = SHUFFLE(r[i], r[i + 1], 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30);
+        t[i + 1] = SHUFFLE(r[i], r[i + 1], 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
+    }
+    UNROLL for (int i = 0; i < 16; i++) if (!(i & 2)) {
+        r[i] = SHUFFLE(t[i], t[i + 2], 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
+        r[i + 2] = SHUFFLE(t[i], t[i + 2], 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+    }
+    UNROLL for (int i = 0; i < 16; i++) if (!(i & 4)) {
+        t[i] = SHUFFLE(r[i], r[i + 4], 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27);
+        t[i + 4] = SHUFFLE(r[i], r[i + 4], 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
+    }
+    UNROLL for (int i = 0; i < 8; i++) {
+        r[i] = SHUFFLE(t[i], t[i + 8], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+        r[i + 8] = SHUFFLE(t[i], t[i + 8], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+    }
+}
+
+/// transposed[lane][c] = panel[c][lane]; channels beyond the last, up to `width` (a multiple of 16), become zero.
+void CK(ck_transpose)(const float *panel, long stride, long channels, long lanes, float *transposed, long width) {
+    for (long c = 0; c < width; c += 16)
+        for (long lane = 0; lane < lanes; lane += 16) {
+            v16 r[16];
+            UNROLL for (int i = 0; i < 16; i++) r[i] = c + i < channels ? load(panel + (c + i) * stride + lane) : (v16){0};
+            transpose16(r);
+            UNROLL for (int i = 0; i < 16; i++) store(transposed + (lane + i) * width + c, r[i]);
+        }
+}
+
+/// to[column][row] = from[row][column] for a matrix of any size, with rows so many floats apart.
+void CK(ck_transpose_matrix)(const float *from, long rows, long columns, long from_stride, float *to, long to_stride) {
+    for (long row = 0; row < rows; row += 16)
+        for (long column = 0; column < columns; column += 16) {
+            const float *in = from + row * from_stride + column;
+            float *out = to + column * to_stride + row;
+            if (columns - column >= 16) {
+                long height = rows - row < 16 ? rows - row : 16;
+                v16 r[16];
+                UNROLL for (int i = 0; i < 16; i++) r[i] = i < height ? load(in + i * from_stride) : (v16){0};
+                transpose16(r);
+                if (height == 16) {
+                    UNROLL for (int i = 0; i < 16; i++) store(out + i * to_stride, r[i]);
+                } else {
+                    for (int i = 0; i < 16; i++) memcpy(out + i * to_stride, &r[i], (size_t)height * sizeof(float));
+                }
+            } else {
+                for (long i = 0; i < rows - row && i < 16; i++)
+                    for (long j = 0; j < columns - column && j < 16; j++) out[j * to_stride + i] = in[i * from_stride + j];
+            }
+        }
+}

@@ -1,0 +1,28 @@
+import FoundationEssentials
+import Glibc
+
+/// A fresh folder for one test, removed with the object.
+public final class ScratchFolder {
+    public let path: String
+
+    public init() {
+        var template = Array("/tmp/densenet-test-XXXXXX".utf8CString)
+        path = template.withUnsafeMutableBufferPointer { String(cString: mkdtemp($0.baseAddress!)) }
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+
+    /// The path of a file in the folder.
+    public func callAsFunction(_ name: String) -> String { path + "/" + name }
+
+    /// Names of all that lies in the folder.
+    public var names: [String] { (try? FileManager.default.contentsOfDirectory(atPath: path).sorted()) ?? [] }
+
+    /// Writes a file and returns its path.
+    public func write(_ bytes: [UInt8], to name: String) throws -> String {
+        try Data(bytes).write(to: URL(filePath: self(name)))
+        return self(name)
+    }
+
+    public func read(_ name: String) throws -> [UInt8] { Array(try Data(contentsOf: URL(filePath: self(name)))) }
+}
