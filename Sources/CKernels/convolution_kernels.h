@@ -64,8 +64,8 @@ void CK(ck_pack_weights)(const float *source, long tap_stride, long output_strid
 
 /// One tile: `vectors`·16 lanes by `outputs` outputs, summed in registers. Prefetches `next` a step at a time meanwhile.
 INLINE void convolve_tile(const int vectors, const int outputs, const float *input, long input_stride, const long *tap_offsets,
-                          long taps, const float *packed, long inputs, float *output, long output_stride, const char *next,
-                          long next_step) {
+                          long taps, const float *packed, long pitch, long inputs, float *output, long output_stride,
+                          const char *next, long next_step) {
     v16 sums[TILE_OUTPUTS][TILE_VECTORS];
     UNROLL for (int o = 0; o < outputs; o++) UNROLL for (int v = 0; v < vectors; v++) sums[o][v] = (v16){0};
     for (long tap = 0; tap < taps; tap++) {
@@ -80,7 +80,7 @@ INLINE void convolve_tile(const int vectors, const int outputs, const float *inp
                 float w = packed[o];
                 UNROLL for (int v = 0; v < vectors; v++) sums[o][v] += x[v] * w;
             }
-            packed += outputs;
+            packed += pitch;
         }
         if (inputs < LONG_SUM && tap + 1 < taps) continue;
         int isFirst = inputs < LONG_SUM || tap == 0;
@@ -94,9 +94,12 @@ INLINE void convolve_tile(const int vectors, const int outputs, const float *inp
 
 /// output[o][lane] = Σ over taps and inputs of input[tap offset + i·stride + lane] · weight[tap][o][i].
 ///
+/// The weights are packed, or, of one tap, they lie [input][output] with `pitch` floats from input to input.
+///
 /// `next`, when not null, is memory that will be read soon: about `next_floats` floats of it are prefetched along the way.
-void CK(ck_convolve)(const float *input, long input_stride, const long *tap_offsets, long taps, const float *packed, long inputs,
-                     long outputs, long lanes, float *output, long output_stride, const float *next, long next_floats) {
+void CK(ck_convolve)(const float *input, long input_stride, const long *tap_offsets, long taps, const float *packed, long pitch,
+                     long inputs, long outputs, long lanes, float *output, long output_stride, const float *next,
+                     long next_floats) {
     const int step = 16 * TILE_VECTORS;
     long tiles = ((outputs + TILE_OUTPUTS - 1) / TILE_OUTPUTS) * ((lanes + step - 1) / step);
     // A prefetch a k-step; where there are more k-steps than cache lines the stride in bytes is below a line, never above.
@@ -105,14 +108,15 @@ void CK(ck_convolve)(const float *input, long input_stride, const long *tap_offs
     const char *ahead = next ? (const char *)next : (const char *)input;
     for (long first = 0; first < outputs; first += TILE_OUTPUTS) {
         long width = outputs - first < TILE_OUTPUTS ? outputs - first : TILE_OUTPUTS;
-        const float *block = packed + first * taps * inputs;
+        const float *block = packed + (pitch ? first : first * taps * inputs);
+        long row = pitch ? pitch : width;
         for (long lane = 0; lane < lanes; lane += step) {
             const float *in = input + lane;
             float *out = output + first * output_stride + lane;
             int vectors = lanes - lane >= step ? TILE_VECTORS : 1;
 #define TILE(v, n)                                                                                                                \
     case n:                                                                                                                       \
-        convolve_tile(v, n, in, input_stride, tap_offsets, taps, block, inputs, out, output_stride, ahead, next_step);            \
+        convolve_tile(v, n, in, input_stride, tap_offsets, taps, block, row, inputs, out, output_stride, ahead, next_step);       \
         break;
 #if TILE_OUTPUTS == 12
 #define TILES(v) TILE(v, 1) TILE(v, 2) TILE(v, 3) TILE(v, 4) TILE(v, 5) TILE(v, 6) TILE(v, 7) TILE(v, 8) TILE(v, 9) TILE(v, 10) \

@@ -11,12 +11,13 @@ void CK(ck_patches)(const float *images, long image_floats, long count, long cha
                 long from = y * stride + ky - padding;
                 memset(patches, 0, (size_t)lanes * sizeof(float));
                 if (from < 0 || from >= height) continue;
+                // The output columns whose input column, x·stride + kx − padding, is within the image.
+                long first = kx < padding ? (padding - kx + stride - 1) / stride : 0;
+                long end = (width - 1 - kx + padding) / stride + 1;
+                if (end > output_width) end = output_width;
                 for (long n = 0; n < count; n++) {
-                    const float *row = images + n * image_floats + (c * height + from) * width;
-                    for (long x = 0; x < output_width; x++) {
-                        long column = x * stride + kx - padding;
-                        if (column >= 0 && column < width) patches[x * interleave + n] = row[column];
-                    }
+                    const float *row = images + n * image_floats + (c * height + from) * width + kx - padding;
+                    for (long x = first; x < end; x++) patches[x * interleave + n] = row[x * stride];
                 }
             }
 }
@@ -61,15 +62,18 @@ void CK(ck_max_pool)(const float *const *rows, long channels, long lanes, long w
                      long output_step) {
     for (long c = 0; c < channels; c++) {
         float a = scale[c], b = shift[c];
+        const float *in[3];
+        int count = 0;
+        for (int r = 0; r < 3; r++)
+            if (rows[r]) in[count++] = rows[r] + c * lanes + image;
         for (long x = 0; x < output_width; x++) {
             float most = 0;
-            for (int r = 0; r < 3; r++) {
-                if (!rows[r]) continue;
-                for (long k = 2 * x > 0 ? 2 * x - 1 : 0; k <= 2 * x + 1 && k < width; k++) {
-                    float y = a * rows[r][c * lanes + k * interleave + image] + b;
-                    if (y > most || y != y) most = y;
+            long first = x > 0 ? 2 * x - 1 : 0, end = 2 * x + 2 < width ? 2 * x + 2 : width;
+            for (int r = 0; r < count; r++)
+                for (long k = first; k < end; k++) {
+                    float y = a * in[r][k * interleave] + b;
+                    most = y > most || y != y ? y : most;
                 }
-            }
             output[c * output_lanes + x * output_step] = most;
         }
     }
@@ -81,16 +85,19 @@ void CK(ck_max_pool_backward)(const float *const *rows, float *const *gradients,
                               const float *output, long output_lanes, long output_step) {
     for (long c = 0; c < channels; c++) {
         float a = scale[c], b = shift[c];
+        const float *in[3];
+        float *to[3];
+        int count = 0;
+        for (int r = 0; r < 3; r++)
+            if (rows[r]) in[count] = rows[r] + c * lanes + image, to[count++] = gradients[r] + c * lanes + image;
         for (long x = 0; x < output_width; x++) {
             float most = 0, *target = 0;
-            for (int r = 0; r < 3; r++) {
-                if (!rows[r]) continue;
-                for (long k = 2 * x > 0 ? 2 * x - 1 : 0; k <= 2 * x + 1 && k < width; k++) {
-                    long at = c * lanes + k * interleave + image;
-                    float y = a * rows[r][at] + b;
-                    if (y > most) most = y, target = gradients[r] + at;
+            long first = x > 0 ? 2 * x - 1 : 0, end = 2 * x + 2 < width ? 2 * x + 2 : width;
+            for (int r = 0; r < count; r++)
+                for (long k = first; k < end; k++) {
+                    float y = a * in[r][k * interleave] + b;
+                    if (y > most) most = y, target = to[r] + k * interleave;
                 }
-            }
             if (target) *target += output[c * output_lanes + x * output_step];
         }
     }

@@ -152,8 +152,8 @@ final class BottleneckLayer: DenseLayer {
     /// From there through the 1×1 convolution to G and the gradients of the first norm.
     private func backwardOfReduction(_ pass: Pass) {
         let workspace = state.workspace, inputs = norm1.channels, width = norm2.channels.roundedToVector
-        let packed = PackedWeights(taps: 1, outputs: inputs, inputs: norm2.channels, in: workspace.weights)
-        packed.packBackward(state.parameters.pointer + weight.offset)
+        let packed = PackedWeights(
+            unpacked: state.parameters.pointer + weight.offset, outputs: inputs, inputs: norm2.channels)
         workspace.forEachChunk(of: block.stage) { groups, chunk, worker in
             let weightGradient = workspace.weightGradient(chunk: chunk, count: inputs * width)
             let sums = norm1.beginBackward(chunk: chunk, worker)

@@ -55,10 +55,12 @@ public final class DenseNet {
     ///   - capacity: the images of this rank's part of the largest batch.
     ///   - training: whether `backward` will be called; without, the network needs about a quarter of the memory.
     ///   - threads: how many threads share a pass, the calling one among them; results do not depend on it in a single bit.
-    /// - Throws: `Failure(.usage)` on an impossible configuration, `Failure(.unavailable)` where the system refuses the threads.
+    /// - Throws: `Failure(.usage)` on an impossible configuration, `Failure(.unavailable)` where memory is too small or the system refuses
+    ///   the threads.
     public init(_ configuration: DenseNetConfiguration, capacity: Int, training: Bool, threads: Int = 1) throws {
         try configuration.validate()
         precondition(capacity >= 0, "a pass cannot have \(capacity) images")
+        try Self.demandMemory(configuration, images: max(capacity, 1), training: training)
         self.configuration = configuration
         self.capacity = capacity
         isTraining = training
@@ -113,6 +115,20 @@ public final class DenseNet {
         head = Head(table, of: blocks[blocks.count - 1], images: images, state: state)
         state.workspace.allocate(training: training, clock: state.clock)
         resetStatistics()
+    }
+
+    /// Refuses what this machine's memory could not hold; to find out by trying would end the process.
+    private static func demandMemory(_ configuration: DenseNetConfiguration, images: Int, training: Bool) throws {
+        let memory = TrainingMemory(configuration, ParameterTable(configuration), images: images)
+        // Evaluation has no gradients and one bottleneck at a time.
+        let needed = training ? memory.total : memory.total / 4
+        let present = sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))
+        guard needed <= present else {
+            throw Failure(
+                .unavailable,
+                "\(images) images a rank need \(needed >> 20) MiB of memory, this machine has \(present >> 20); use a smaller --batch-size or "
+                    + "more nodes")
+        }
     }
 
     /// Names, shapes and places of all parameters.

@@ -38,7 +38,7 @@ final class FeatureConvolution {
     func forward(_ input: Panels, _ affine: ChannelAffine, _ pass: Pass) throws {
         let workspace = state.workspace, weights = state.parameters.pointer + weight.offset
         forwardWeights.packForward(weights)
-        forwardWinograd.pack(forwardWeights)
+        if winogradRows > 0 { forwardWinograd.pack(forwardWeights) }
         inputShape.writeTapOffsets(to: workspace.tapOffsets.pointer)
         workspace.forEachChunk(of: block.stage) { groups, chunk, worker in
             let partial = sums.begin(chunk: chunk, worker: worker.index)
@@ -98,7 +98,7 @@ final class FeatureConvolution {
         try block.closeGradient(ofChannelsFrom: first, sums, into: closing, pass)
         let weights = state.parameters.pointer + weight.offset
         backwardWeights.packBackward(weights)
-        backwardWinograd.pack(backwardWeights)
+        if winogradRows > 0 { backwardWinograd.pack(backwardWeights) }
         outputShape.writeTapOffsets(to: state.workspace.tapOffsets.pointer)
     }
 

@@ -103,8 +103,7 @@ final class Transition {
         guard let gradients = target.gradients else { preconditionFailure("backward of an evaluating network") }
         let workspace = state.workspace, lanes = target.layout.lanes
         let inputs = norm.channels, outputs = weight.shape[0], width = outputs.roundedToVector
-        let packed = PackedWeights(taps: 1, outputs: inputs, inputs: outputs, in: workspace.weights)
-        packed.packBackward(state.parameters.pointer + weight.offset)
+        let packed = PackedWeights(unpacked: state.parameters.pointer + weight.offset, outputs: inputs, inputs: outputs)
         workspace.forEachChunk(of: target.stage) { groups, chunk, worker in
             let weightGradient = workspace.weightGradient(chunk: chunk, count: inputs * width)
             let gradient = worker.gradient.pointer, transposed = worker.transposed.pointer

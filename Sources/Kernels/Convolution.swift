@@ -5,7 +5,9 @@ public struct PackedWeights {
     public let taps: Int
     public let outputs: Int
     public let inputs: Int
-    private let buffer: AlignedBuffer<Float>
+    let pointer: UnsafeMutablePointer<Float>
+    /// Floats from input to input where the weights are not packed; 0 where they are.
+    private let pitch: Int
 
     /// Space for a product of `taps` × `outputs` × `inputs` weights in a buffer that others may share.
     ///
@@ -15,25 +17,33 @@ public struct PackedWeights {
         self.taps = taps
         self.outputs = outputs
         self.inputs = inputs
-        self.buffer = buffer
+        pointer = buffer.pointer
+        pitch = 0
     }
 
-    var pointer: UnsafeMutablePointer<Float> { buffer.pointer }
+    /// Weights of shape [inputs][outputs], without taps, as they lie: those that carry a 1×1 convolution's gradient back need no packing.
+    public init(unpacked weights: UnsafeMutablePointer<Float>, outputs: Int, inputs: Int) {
+        taps = 1
+        self.outputs = outputs
+        self.inputs = inputs
+        pointer = weights
+        pitch = outputs
+    }
 
     /// Packs weights of shape [outputs][inputs][taps] for the forward product.
     public func packForward(_ weights: UnsafePointer<Float>) {
-        ck_pack_weights(weights, 1, inputs * taps, taps, taps, outputs, inputs, 0, buffer.pointer)
+        ck_pack_weights(weights, 1, inputs * taps, taps, taps, outputs, inputs, 0, pointer)
     }
 
     /// Packs weights of shape [outputs][taps][inputs] for the forward product over patches.
     public func packPatches(_ weights: UnsafePointer<Float>) {
-        ck_pack_weights(weights, inputs, inputs * taps, 1, taps, outputs, inputs, 0, buffer.pointer)
+        ck_pack_weights(weights, inputs, inputs * taps, 1, taps, outputs, inputs, 0, pointer)
     }
 
     /// Packs weights of shape [inputs][outputs][taps] (the forward's outputs are the inputs here) for the product that carries the
     /// gradient back: transposed, with the taps in reverse.
     public func packBackward(_ weights: UnsafePointer<Float>) {
-        ck_pack_weights(weights, 1, taps, outputs * taps, taps, outputs, inputs, 1, buffer.pointer)
+        ck_pack_weights(weights, 1, taps, outputs * taps, taps, outputs, inputs, 1, pointer)
     }
 
     /// output[o][lane] = Σ over taps t and inputs i of weight[o][i][t] · input[i·stride + offset(t) + lane].
@@ -49,7 +59,7 @@ public struct PackedWeights {
         into output: UnsafeMutablePointer<Float>, outputStride: Int, next: UnsafePointer<Float>? = nil, nextCount: Int = 0
     ) {
         ck_convolve(
-            input, stride, tapOffsets, taps, buffer.pointer, inputs, outputs, lanes, output, outputStride, next, nextCount)
+            input, stride, tapOffsets, taps, pointer, pitch, inputs, outputs, lanes, output, outputStride, next, nextCount)
     }
 }
 

@@ -53,8 +53,8 @@ public struct RowWinograd {
         for product in 0..<6 {
             // The first three of nine tap offsets are those within a row.
             ck_convolve(
-                scratch + product * rowStride, shape.stride, tapOffsets, 3, weights + product * 3 * outputs * inputs, inputs, outputs,
-                lanes, products + product * count, lanes, product < 4 ? next.map { $0 + product * nextPitch } : nil, nextCount)
+                scratch + product * rowStride, shape.stride, tapOffsets, 3, weights + product * 3 * outputs * inputs, 0, inputs,
+                outputs, lanes, products + product * count, lanes, product < 4 ? next.map { $0 + product * nextPitch } : nil, nextCount)
         }
         ck_winograd_output(products, count, output, rowPitch)
     }
@@ -83,11 +83,11 @@ public struct RowWinogradGradient {
         batch = max(1, min(shape.layout.height / RowWinograd.rows, cached))
     }
 
-    /// Floats of the sums of products; nine taps stand behind them.
-    public var productCount: Int { 18 * outputs * width }
+    /// Floats of the sums of products; nine taps stand behind them. None where there are no four rows.
+    public var productCount: Int { layout.height < RowWinograd.rows ? 0 : 18 * outputs * width }
 
     /// Floats of the sums of products and the nine taps.
-    public var gradientCount: Int { 27 * outputs * width }
+    public var gradientCount: Int { productCount + 9 * outputs * width }
 
     /// Floats of a thread's scratch.
     public var scratchCount: Int { batch * 6 * (rowCount + outputShape.rowStride) }
@@ -124,6 +124,7 @@ public struct RowWinogradGradient {
 
     /// Adds what the products come to to the nine taps behind them, shape [3][3][outputs][width].
     public func finish(_ gradient: UnsafeMutablePointer<Float>) {
+        guard productCount > 0 else { return }
         ck_winograd_weight_gradient(gradient, 3 * outputs * width, gradient + productCount)
     }
 }

@@ -13,9 +13,10 @@
        int flip, float *packed),                                                                                                  \
       (source, tap_stride, output_stride, input_stride, taps, outputs, inputs, flip, packed))                                     \
     X(void, ck_convolve,                                                                                                          \
-      (const float *input, long input_stride, const long *tap_offsets, long taps, const float *packed, long inputs,               \
+      (const float *input, long input_stride, const long *tap_offsets, long taps, const float *packed, long pitch, long inputs,   \
        long outputs, long lanes, float *output, long output_stride, const float *next, long next_floats),                         \
-      (input, input_stride, tap_offsets, taps, packed, inputs, outputs, lanes, output, output_stride, next, next_floats))         \
+      (input, input_stride, tap_offsets, taps, packed, pitch, inputs, outputs, lanes, output, output_stride, next,                \
+       next_floats))                                                                                                              \
     X(void, ck_pack_winograd,                                                                                                     \
       (const float *nine, long outputs, long inputs, float *packed), (nine, outputs, inputs, packed))                             \
     X(void, ck_winograd_input, (const float *rows, long row_stride, long count, float *transformed),                              \
