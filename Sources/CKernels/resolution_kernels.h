@@ -13,7 +13,7 @@ void CK(ck_patches)(const float *images, long image_floats, long count, long cha
                 if (from < 0 || from >= height) continue;
                 // The output columns whose input column, x·stride + kx − padding, is within the image.
                 long first = kx < padding ? (padding - kx + stride - 1) / stride : 0;
-                long end = (width - 1 - kx + padding) / stride + 1;
+                long reach = width - 1 - kx + padding, end = reach < 0 ? 0 : reach / stride + 1;
                 if (end > output_width) end = output_width;
                 for (long n = 0; n < count; n++) {
                     const float *row = images + n * image_floats + (c * height + from) * width + kx - padding;

@@ -6,6 +6,8 @@ public struct PackedWeights {
     public let outputs: Int
     public let inputs: Int
     let pointer: UnsafeMutablePointer<Float>
+    /// What keeps the memory; nil where the caller does.
+    private let buffer: AlignedBuffer<Float>?
     /// Floats from input to input where the weights are not packed; 0 where they are.
     private let pitch: Int
 
@@ -18,15 +20,18 @@ public struct PackedWeights {
         self.outputs = outputs
         self.inputs = inputs
         pointer = buffer.pointer
+        self.buffer = buffer
         pitch = 0
     }
 
-    /// Weights of shape [inputs][outputs], without taps, as they lie: those that carry a 1×1 convolution's gradient back need no packing.
+    /// Weights of shape [inputs][outputs], without taps, as they lie in memory that the caller keeps: those that carry a 1×1
+    /// convolution's gradient back need no packing.
     public init(unpacked weights: UnsafeMutablePointer<Float>, outputs: Int, inputs: Int) {
         taps = 1
         self.outputs = outputs
         self.inputs = inputs
         pointer = weights
+        buffer = nil
         pitch = outputs
     }
 

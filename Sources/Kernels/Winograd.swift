@@ -7,7 +7,7 @@ public struct RowWinograd {
     /// Output rows of a call.
     public static let rows = 4
 
-    private let weights: UnsafeMutablePointer<Float>
+    private let weights: AlignedBuffer<Float>
     private let outputs: Int
     private let inputs: Int
     private let shape: PaddedGroup.Shape
@@ -25,7 +25,7 @@ public struct RowWinograd {
     ///   - buffer: space for the packed weights, which others may share.
     public init(outputs: Int, input shape: PaddedGroup.Shape, in buffer: AlignedBuffer<Float>) {
         precondition(buffer.count >= Self.weightCount(outputs: outputs, inputs: shape.channels), "the weights do not fit their buffer")
-        weights = buffer.pointer
+        weights = buffer
         self.outputs = outputs
         inputs = shape.channels
         self.shape = shape
@@ -34,7 +34,7 @@ public struct RowWinograd {
     /// Packs the weights of the products from the nine taps of the same convolution.
     public func pack(_ taps: PackedWeights) {
         precondition(taps.taps == 9 && taps.outputs == outputs && taps.inputs == inputs, "these are another convolution's weights")
-        ck_pack_winograd(taps.pointer, outputs, inputs, weights)
+        ck_pack_winograd(taps.pointer, outputs, inputs, weights.pointer)
     }
 
     /// Rows `y` to `y` + 3 of the convolution.
@@ -53,7 +53,7 @@ public struct RowWinograd {
         for product in 0..<6 {
             // The first three of nine tap offsets are those within a row.
             ck_convolve(
-                scratch + product * rowStride, shape.stride, tapOffsets, 3, weights + product * 3 * outputs * inputs, 0, inputs,
+                scratch + product * rowStride, shape.stride, tapOffsets, 3, weights.pointer + product * 3 * outputs * inputs, 0, inputs,
                 outputs, lanes, products + product * count, lanes, product < 4 ? next.map { $0 + product * nextPitch } : nil, nextCount)
         }
         ck_winograd_output(products, count, output, rowPitch)
