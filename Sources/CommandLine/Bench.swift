@@ -31,8 +31,10 @@ struct Bench: ParsableCommand {
     var trace: String?
 
     func run() throws {
-        guard steps >= 1, steps <= 100_000 else { throw Failure(.usage, "--steps is \(steps), expected 1 to 100,000") }
-        guard batchSize >= 1, batchSize <= 1_000_000 else { throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000") }
+        guard (1...100_000).contains(steps) else { throw Failure(.usage, "--steps is \(steps), expected 1 to 100,000") }
+        guard (1...1_000_000).contains(batchSize) else {
+            throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000")
+        }
         let configuration = try network.configuration(defaultModel: "densenet-bc-100-12", classes: nil, image: nil).network
         if kernels { return onOneProcess { reportKernels(configuration) } }
         withRanks { world in

@@ -24,7 +24,9 @@ struct Evaluate: ParsableCommand {
     func run() throws {
         withRanks { world in
             let (file, network, ready) = try world.agree {
-                guard batchSize >= 1, batchSize <= 1_000_000 else { throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000") }
+                guard (1...1_000_000).contains(batchSize) else {
+                    throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000")
+                }
                 let file = try SafetensorsFile(path: weights)
                 let configuration = try configuration(of: file)
                 let network = try DenseNet(configuration, capacity: (batchSize - 1) / world.size + 1, training: false,

@@ -20,7 +20,10 @@ struct Verify: ParsableCommand {
         withRanks { world in
             var failed = 0
             for file in files {
-                if world.rank == 0 { Console.say("\(file): \(world.size) rank\(world.size == 1 ? "" : "s"), vector level \(String(cString: ck_level()))") }
+                if world.rank == 0 {
+                    let ranks = "\(world.size) rank\(world.size == 1 ? "" : "s")"
+                    Console.say("\(file): \(ranks), vector level \(String(cString: ck_level()))")
+                }
                 for error in try GoldenVerification(path: file, threads: threads.threads ?? 1, communicator: world).run() {
                     let passes = error.relative <= tolerance
                     if !passes { failed += 1 }
@@ -30,7 +33,9 @@ struct Verify: ParsableCommand {
                     }
                 }
             }
-            if failed > 0 { throw world.agreed(Failure(.differs, "\(failed) quantities differ from the reference by more than \(tolerance)")) }
+            guard failed == 0 else {
+                throw world.agreed(Failure(.differs, "\(failed) quantities differ from the reference by more than \(tolerance)"))
+            }
         }
     }
 }

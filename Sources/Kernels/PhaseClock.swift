@@ -99,8 +99,8 @@ public final class PhaseClock {
     public static func decode(_ bytes: [UInt8]) -> [Span] {
         var spans: [Span] = [], place = 0
         while place + 16 < bytes.count, let end = bytes[(place + 16)...].firstIndex(of: 0) {
-            let times = bytes.withUnsafeBytes { ($0.loadUnaligned(fromByteOffset: place, as: Double.self), $0.loadUnaligned(fromByteOffset: place + 8, as: Double.self)) }
-            spans.append(Span(name: String(decoding: bytes[place + 16..<end], as: UTF8.self), from: times.0, to: times.1))
+            let times = bytes.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: place, as: SIMD2<Double>.self) }
+            spans.append(Span(name: String(decoding: bytes[place + 16..<end], as: UTF8.self), from: times.x, to: times.y))
             place = end + 1
         }
         return spans
