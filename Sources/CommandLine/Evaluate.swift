@@ -29,9 +29,10 @@ struct Evaluate: ParsableCommand {
                 }
                 let file = try SafetensorsFile(path: weights)
                 let configuration = try configuration(of: file)
-                let network = try DenseNet(configuration, capacity: (batchSize - 1) / world.size + 1, training: false,
+                let network = try DenseNet(
+                    configuration, capacity: world.largestShare(of: batchSize), training: false,
                     threads: threads.threads ?? world.defaultThreads)
-                try WeightsFile.load(weights, into: network)
+                try WeightsFile.load(file, into: network)
                 let choice = try dataOptions.normalization()
                 return (file, network, choice == nil ? try normalization(in: file) : nil)
             }

@@ -6,6 +6,52 @@ let normEpsilon = 1e-5
 /// The share of a new batch's statistics in the running ones.
 let normMomentum = 0.1
 
+/// The batch statistics of channels, summed over ranks: x̂ = x·inverse + offset.
+final class ChannelStatistics {
+    let mean: AlignedBuffer<Double>
+    let variance: AlignedBuffer<Double>
+    let inverse: AlignedBuffer<Float>
+    let offset: AlignedBuffer<Float>
+
+    init(channels: Int) {
+        mean = AlignedBuffer(count: channels)
+        variance = AlignedBuffer(count: channels)
+        inverse = AlignedBuffer(count: channels)
+        offset = AlignedBuffer(count: channels)
+    }
+
+    /// Takes the statistics of channels from the sums and squares that tasks gathered. Collective.
+    func set(channelsFrom first: Int, _ sums: ChannelSums, chunks: Int, pixels: Double, _ pass: Pass) throws {
+        sums.finish(chunks: chunks)
+        try pass.sumOverRanks(sums.all)
+        for c in 0..<sums.channels {
+            let mean = sums.first[c] / pixels
+            let variance = max(sums.second[c] / pixels - mean * mean, 0)
+            let inverse = Float(1 / sqrt(variance + normEpsilon))
+            self.mean.pointer[first + c] = mean
+            self.variance.pointer[first + c] = variance
+            self.inverse.pointer[first + c] = inverse
+            offset.pointer[first + c] = Float(-mean * Double(inverse))
+        }
+    }
+
+    /// Sets how the gradient of the channels is made, from this rank's sums of gradients and products. Collective.
+    ///
+    /// - Parameter weight: γ of each channel; nil where the gradient is already that of x̂.
+    func close(
+        channelsFrom first: Int, _ sums: ChannelSums, weight: UnsafePointer<Float>?, pixels: Double, into backward: NormBackward,
+        _ pass: Pass
+    ) throws {
+        try pass.sumOverRanks(sums.all)
+        for c in 0..<backward.channels {
+            backward.set(
+                c, weight: weight.map { Double($0[c]) } ?? 1, mean: mean.pointer[first + c],
+                inverse: 1 / sqrt(variance.pointer[first + c] + normEpsilon), meanGradient: sums.first[c] / pixels,
+                meanProduct: sums.second[c] / pixels)
+        }
+    }
+}
+
 /// A resolution's features with the statistics that all their readers share.
 ///
 /// All layers of a dense block, and the norm behind it, read prefixes of the same channels and normalise them by the same mean and
@@ -19,11 +65,7 @@ final class FeatureBlock {
     let values: Panels
     /// The gradient of the normalised features, G; training only.
     let gradients: Panels?
-    let mean: AlignedBuffer<Double>
-    let variance: AlignedBuffer<Double>
-    /// x̂ = x·inverse + offset.
-    let inverse: AlignedBuffer<Float>
-    let offset: AlignedBuffer<Float>
+    let statistics: ChannelStatistics
     /// This rank's ΣG and ΣG·x̂ of each channel. They come from the readers' dβ and dγ: ΣG = Σ γ·dβ, ΣG·x̂ = Σ γ·dγ.
     private let gradientSums: AlignedBuffer<Double>
     private let productSums: AlignedBuffer<Double>
@@ -33,10 +75,7 @@ final class FeatureBlock {
         self.channels = channels
         values = Panels(layout: stage.layout, channels: channels, images: images)
         gradients = training ? Panels(layout: stage.layout, channels: channels, images: images) : nil
-        mean = AlignedBuffer(count: channels)
-        variance = AlignedBuffer(count: channels)
-        inverse = AlignedBuffer(count: channels)
-        offset = AlignedBuffer(count: channels)
+        statistics = ChannelStatistics(channels: channels)
         gradientSums = AlignedBuffer(count: channels)
         productSums = AlignedBuffer(count: channels)
     }
@@ -54,18 +93,7 @@ final class FeatureBlock {
 
     /// Takes the statistics of new channels from the sums and squares that tasks gathered. Collective.
     func setStatistics(ofChannelsFrom first: Int, _ sums: ChannelSums, _ pass: Pass) throws {
-        sums.finish(chunks: stage.chunks.count)
-        try pass.sumOverRanks(sums.all)
-        let pixels = pixels(pass)
-        for c in 0..<sums.channels {
-            let mean = sums.first[c] / pixels
-            let variance = max(sums.second[c] / pixels - mean * mean, 0)
-            let inverse = Float(1 / sqrt(variance + normEpsilon))
-            self.mean.pointer[first + c] = mean
-            self.variance.pointer[first + c] = variance
-            self.inverse.pointer[first + c] = inverse
-            offset.pointer[first + c] = Float(-mean * Double(inverse))
-        }
+        try statistics.set(channelsFrom: first, sums, chunks: stage.chunks.count, pixels: pixels(pass), pass)
     }
 
     /// Before backward: no reader has added anything.
@@ -89,13 +117,7 @@ final class FeatureBlock {
             sums.first[c] = gradientSums.pointer[first + c]
             sums.second[c] = productSums.pointer[first + c]
         }
-        try pass.sumOverRanks(sums.all)
-        let pixels = pixels(pass)
-        for c in 0..<count {
-            backward.set(
-                c, weight: 1, mean: mean.pointer[first + c], inverse: 1 / sqrt(variance.pointer[first + c] + normEpsilon),
-                meanGradient: sums.first[c] / pixels, meanProduct: sums.second[c] / pixels)
-        }
+        try statistics.close(channelsFrom: first, sums, weight: nil, pixels: pixels(pass), into: backward, pass)
     }
 }
 
@@ -120,8 +142,8 @@ final class FeatureNorm {
     /// Sets the affine function: from the shared statistics in training (and moves the running ones), else from the running ones.
     func prepare(_ pass: Pass) {
         if pass.training {
-            setAffine(affine, parameters, state, mean: block.mean.pointer, variance: block.variance.pointer)
-            updateRunning(parameters, state, mean: block.mean.pointer, variance: block.variance.pointer, pixels: block.pixels(pass))
+            setAffine(affine, parameters, state, mean: block.statistics.mean.pointer, variance: block.statistics.variance.pointer)
+            updateRunning(parameters, state, mean: block.statistics.mean.pointer, variance: block.statistics.variance.pointer, pixels: block.pixels(pass))
         } else {
             setAffineFromRunning(affine, parameters, state)
         }
@@ -136,7 +158,7 @@ final class FeatureNorm {
         guard let into = block.gradients else { preconditionFailure("backward of an evaluating network") }
         reluBackward(
             gradient, values: block.values.panel(group, row), affine: affine, lanes: block.layout.lanes, mask: block.stage.mask(group),
-            inverse: block.inverse.pointer, offset: block.offset.pointer, weight: state.parameters.pointer + parameters.weight.offset,
+            inverse: block.statistics.inverse.pointer, offset: block.statistics.offset.pointer, weight: state.parameters.pointer + parameters.weight.offset,
             accumulate: accumulate, into: into.panel(group, row), sums: sums)
     }
 
@@ -157,10 +179,7 @@ final class OwnNorm {
     let sums: ChannelSums
     private let parameters: NormParameters
     private let state: NetworkState
-    private let mean: AlignedBuffer<Double>
-    private let variance: AlignedBuffer<Double>
-    private let inverse: AlignedBuffer<Float>
-    private let offset: AlignedBuffer<Float>
+    private let statistics: ChannelStatistics
 
     init(_ parameters: NormParameters, state: NetworkState) {
         let channels = parameters.channels
@@ -169,10 +188,7 @@ final class OwnNorm {
         affine = ChannelAffine(channels: channels)
         backward = NormBackward(channels: channels)
         sums = ChannelSums(channels: channels, in: state.workspace.sumSpace)
-        mean = AlignedBuffer(count: channels)
-        variance = AlignedBuffer(count: channels)
-        inverse = AlignedBuffer(count: channels)
-        offset = AlignedBuffer(count: channels)
+        statistics = ChannelStatistics(channels: channels)
     }
 
     var channels: Int { parameters.channels }
@@ -180,19 +196,9 @@ final class OwnNorm {
     /// Sets the affine function: in training from the sums and squares that tasks gathered in `sums`. Collective in training.
     func prepare(pixels: Double, chunks: Int, _ pass: Pass) throws {
         guard pass.training else { return setAffineFromRunning(affine, parameters, state) }
-        sums.finish(chunks: chunks)
-        try pass.sumOverRanks(sums.all)
-        for c in 0..<channels {
-            let mean = sums.first[c] / pixels
-            let variance = max(sums.second[c] / pixels - mean * mean, 0)
-            let inverse = Float(1 / sqrt(variance + normEpsilon))
-            self.mean.pointer[c] = mean
-            self.variance.pointer[c] = variance
-            self.inverse.pointer[c] = inverse
-            offset.pointer[c] = Float(-mean * Double(inverse))
-        }
-        setAffine(affine, parameters, state, mean: mean.pointer, variance: variance.pointer)
-        updateRunning(parameters, state, mean: mean.pointer, variance: variance.pointer, pixels: pixels)
+        try statistics.set(channelsFrom: 0, sums, chunks: chunks, pixels: pixels, pass)
+        setAffine(affine, parameters, state, mean: statistics.mean.pointer, variance: statistics.variance.pointer)
+        updateRunning(parameters, state, mean: statistics.mean.pointer, variance: statistics.variance.pointer, pixels: pixels)
     }
 
     /// Masks a gradient panel in place where the ReLU was shut and adds up dβ and dγ.
@@ -200,7 +206,8 @@ final class OwnNorm {
         _ gradient: UnsafeMutablePointer<Float>, values: UnsafePointer<Float>, lanes: Int, mask: UnsafePointer<Float>?, sums: PartialSums
     ) {
         reluBackward(
-            gradient, values: values, affine: affine, lanes: lanes, mask: mask, inverse: inverse.pointer, offset: offset.pointer,
+            gradient, values: values, affine: affine, lanes: lanes, mask: mask, inverse: statistics.inverse.pointer,
+            offset: statistics.offset.pointer,
             sums: sums)
     }
 
@@ -209,13 +216,8 @@ final class OwnNorm {
     func closeBackward(pixels: Double, chunks: Int, _ pass: Pass) throws {
         sums.finish(chunks: chunks)
         writeGradients(parameters, state, weight: sums.second, bias: sums.first)
-        try pass.sumOverRanks(sums.all)
-        let weight = state.parameters.pointer + parameters.weight.offset
-        for c in 0..<channels {
-            backward.set(
-                c, weight: Double(weight[c]), mean: mean.pointer[c], inverse: 1 / sqrt(variance.pointer[c] + normEpsilon),
-                meanGradient: sums.first[c] / pixels, meanProduct: sums.second[c] / pixels)
-        }
+        try statistics.close(
+            channelsFrom: 0, sums, weight: state.parameters.pointer + parameters.weight.offset, pixels: pixels, into: backward, pass)
     }
 }
 

@@ -49,7 +49,12 @@ public enum WeightsFile {
     ///
     /// - Throws: `Failure(.data)` on a missing, extra or misshapen tensor, naming it; the network's numbers are undefined then.
     public static func load(_ path: String, into network: DenseNet) throws {
-        try read(from: SafetensorsFile(path: path), prefix: "", into: network, refusesOthers: true)
+        try load(SafetensorsFile(path: path), into: network)
+    }
+
+    /// The same from a file that is open already.
+    public static func load(_ file: SafetensorsFile, into network: DenseNet) throws {
+        try read(from: file, prefix: "", into: network, refusesOthers: true)
     }
 
     /// Reads the tensors under `prefix`; others are left alone unless `refusesOthers`.

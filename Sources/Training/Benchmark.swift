@@ -60,7 +60,7 @@ public final class Benchmark {
                 throw Failure(.usage, "--batch-size \(configuration.batchSize) is smaller than the number of ranks, \(communicator.size)")
             }
             let network = try DenseNet(
-                configuration.network, capacity: (configuration.batchSize - 1) / communicator.size + 1,
+                configuration.network, capacity: communicator.largestShare(of: configuration.batchSize),
                 training: !configuration.evaluates, threads: threads)
             network.initialize(seed: 1)
             let sampler = try Sampler(
@@ -97,7 +97,7 @@ public final class Benchmark {
         }
         var memory = Int64(peakResidentBytes())
         try withUnsafeMutablePointer(to: &memory) { try communicator.allReduceMax(UnsafeMutableBufferPointer(start: $0, count: 1)) }
-        let products = Products(configuration.network, images: (configuration.batchSize - 1) / communicator.size + 1)
+        let products = Products(configuration.network, images: communicator.largestShare(of: configuration.batchSize))
         let alone = products.measure().filter { !configuration.evaluates || $0.product.kind == .forward }.map(\.total).reduce(0, +)
         return Result(
             steps: times, phases: phases, peakMemory: Int(memory), matrixPeak: peak, productSeconds: alone / Double(threads),

@@ -64,7 +64,7 @@ public struct GoldenVerification {
                 stem: golden.stem, blocks: golden.blocks, growthRate: golden.growth_rate, stemChannels: golden.stem_channels,
                 bottleneck: golden.bottleneck, compression: golden.compression, classes: golden.classes, image: golden.image)
             let network = try DenseNet(
-                configuration, capacity: (golden.batch - 1) / communicator.size + 1, training: true, threads: threads)
+                configuration, capacity: communicator.largestShare(of: golden.batch), training: true, threads: threads)
             let step = TrainingStep(
                 network,
                 optimizer: OptimizerConfiguration(

@@ -10,4 +10,7 @@ extension Communicator {
         let isBound = allowed * localSize <= sysconf(Int32(_SC_NPROCESSORS_ONLN))
         return max(isBound ? allowed : allowed / localSize, 1)
     }
+
+    /// The images of a rank's part of a global batch, where it is largest (`Sampler.localRange` has the parts).
+    public func largestShare(of globalBatch: Int) -> Int { (globalBatch - 1) / size + 1 }
 }

@@ -59,7 +59,7 @@ public final class TrainingRun {
         self.path = path
         let network = try communicator.agree {
             try DenseNet(
-                configuration.network, capacity: (configuration.batchSize - 1) / communicator.size + 1, training: true,
+                configuration.network, capacity: communicator.largestShare(of: configuration.batchSize), training: true,
                 threads: threads ?? communicator.defaultThreads)
         }
         data = try RunData(
