@@ -143,7 +143,9 @@ final class FeatureNorm {
     func prepare(_ pass: Pass) {
         if pass.training {
             setAffine(affine, parameters, state, mean: block.statistics.mean.pointer, variance: block.statistics.variance.pointer)
-            updateRunning(parameters, state, mean: block.statistics.mean.pointer, variance: block.statistics.variance.pointer, pixels: block.pixels(pass))
+            updateRunning(
+                parameters, state, mean: block.statistics.mean.pointer, variance: block.statistics.variance.pointer,
+                pixels: block.pixels(pass))
         } else {
             setAffineFromRunning(affine, parameters, state)
         }
@@ -158,7 +160,8 @@ final class FeatureNorm {
         guard let into = block.gradients else { preconditionFailure("backward of an evaluating network") }
         reluBackward(
             gradient, values: block.values.panel(group, row), affine: affine, lanes: block.layout.lanes, mask: block.stage.mask(group),
-            inverse: block.statistics.inverse.pointer, offset: block.statistics.offset.pointer, weight: state.parameters.pointer + parameters.weight.offset,
+            inverse: block.statistics.inverse.pointer, offset: block.statistics.offset.pointer,
+            weight: state.parameters.pointer + parameters.weight.offset,
             accumulate: accumulate, into: into.panel(group, row), sums: sums)
     }
 
