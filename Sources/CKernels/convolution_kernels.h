@@ -62,10 +62,22 @@ void CK(ck_pack_weights)(const float *source, long tap_stride, long output_strid
 /// sums lose fewer digits than one long sum, and this often they cost next to nothing.
 #define LONG_SUM 7
 
+/// Weights that ck_pack_weights packed, in place, as pairs of the inputs i and i + 1 (zero beyond the last).
+void CK(ck_pair_weights)(float *packed, long taps, long outputs, long inputs) {
+    const float *from = packed;
+    for (long first = 0; first < outputs; first += TILE_OUTPUTS) {
+        long width = outputs - first < TILE_OUTPUTS ? outputs - first : TILE_OUTPUTS;
+        for (long tap = 0; tap < taps; tap++, from += inputs * width, packed += (inputs + 1) / 2 * width)
+            CK(ck_channel_pairs)(from, width, inputs, width, packed, width);
+    }
+}
+
 /// One tile: `vectors`·16 lanes by `outputs` outputs, summed in registers. Prefetches `next` a step at a time meanwhile.
-INLINE void convolve_tile(const int vectors, const int outputs, const float *input, long input_stride, const long *tap_offsets,
-                          long taps, const float *packed, long pitch, long inputs, float *output, long output_stride,
-                          const char *next, long next_step) {
+///
+/// With `paired` an element of the input and of the weights is a pair of bfloat16 numbers.
+INLINE void convolve_tile(const int paired, const int vectors, const int outputs, const float *input, long input_stride,
+                          const long *tap_offsets, long taps, const float *packed, long pitch, long inputs, float *output,
+                          long output_stride, const char *next, long next_step) {
     v16 sums[TILE_OUTPUTS][TILE_VECTORS];
     UNROLL for (int o = 0; o < outputs; o++) UNROLL for (int v = 0; v < vectors; v++) sums[o][v] = (v16){0};
     for (long tap = 0; tap < taps; tap++) {
@@ -78,12 +90,15 @@ INLINE void convolve_tile(const int vectors, const int outputs, const float *inp
             in += input_stride;
             UNROLL for (int o = 0; o < outputs; o++) {
                 float w = packed[o];
-                UNROLL for (int v = 0; v < vectors; v++) sums[o][v] += x[v] * w;
+                UNROLL for (int v = 0; v < vectors; v++)
+                    sums[o][v] = paired ? add_pair_products(sums[o][v], x[v], (v16){0} + w) : sums[o][v] + x[v] * w;
             }
             packed += pitch;
         }
-        if (inputs < LONG_SUM && tap + 1 < taps) continue;
-        int isFirst = inputs < LONG_SUM || tap == 0;
+        // Pairs have rounded more than a long sum loses.
+        int isLong = !paired && inputs >= LONG_SUM;
+        if (!isLong && tap + 1 < taps) continue;
+        int isFirst = !isLong || tap == 0;
         UNROLL for (int o = 0; o < outputs; o++) UNROLL for (int v = 0; v < vectors; v++) {
             float *to = output + o * output_stride + 16 * v;
             store(to, isFirst ? sums[o][v] : load(to) + sums[o][v]);
@@ -92,14 +107,10 @@ INLINE void convolve_tile(const int vectors, const int outputs, const float *inp
     }
 }
 
-/// output[o][lane] = Σ over taps and inputs of input[tap offset + i·stride + lane] · weight[tap][o][i].
-///
-/// The weights are packed, or, of one tap, they lie [input][output] with `pitch` floats from input to input.
-///
-/// `next`, when not null, is memory that will be read soon: about `next_floats` floats of it are prefetched along the way.
-void CK(ck_convolve)(const float *input, long input_stride, const long *tap_offsets, long taps, const float *packed, long pitch,
-                     long inputs, long outputs, long lanes, float *output, long output_stride, const float *next,
-                     long next_floats) {
+/// Goes through the tiles of a product; see ck_convolve.
+INLINE void convolve(const int paired, const float *input, long input_stride, const long *tap_offsets, long taps,
+                     const float *packed, long pitch, long inputs, long outputs, long lanes, float *output, long output_stride,
+                     const float *next, long next_floats) {
     const int step = 16 * TILE_VECTORS;
     long tiles = ((outputs + TILE_OUTPUTS - 1) / TILE_OUTPUTS) * ((lanes + step - 1) / step);
     // A prefetch a k-step; where there are more k-steps than cache lines the stride in bytes is below a line, never above.
@@ -116,7 +127,8 @@ void CK(ck_convolve)(const float *input, long input_stride, const long *tap_offs
             int vectors = lanes - lane >= step ? TILE_VECTORS : 1;
 #define TILE(v, n)                                                                                                                \
     case n:                                                                                                                       \
-        convolve_tile(v, n, in, input_stride, tap_offsets, taps, block, row, inputs, out, output_stride, ahead, next_step);       \
+        convolve_tile(paired, v, n, in, input_stride, tap_offsets, taps, block, row, inputs, out, output_stride, ahead,           \
+                      next_step);                                                                                                 \
         break;
 #if TILE_OUTPUTS == 12
 #define TILES(v) TILE(v, 1) TILE(v, 2) TILE(v, 3) TILE(v, 4) TILE(v, 5) TILE(v, 6) TILE(v, 7) TILE(v, 8) TILE(v, 9) TILE(v, 10) \
@@ -134,6 +146,26 @@ void CK(ck_convolve)(const float *input, long input_stride, const long *tap_offs
             ahead += next_step * taps * inputs;
         }
     }
+}
+
+/// output[o][lane] = Σ over taps and inputs of input[tap offset + i·stride + lane] · weight[tap][o][i].
+///
+/// The weights are packed, or, of one tap, they lie [input][output] with `pitch` floats from input to input.
+///
+/// `next`, when not null, is memory that will be read soon: about `next_floats` floats of it are prefetched along the way.
+void CK(ck_convolve)(const float *input, long input_stride, const long *tap_offsets, long taps, const float *packed, long pitch,
+                     long inputs, long outputs, long lanes, float *output, long output_stride, const float *next,
+                     long next_floats) {
+    convolve(0, input, input_stride, tap_offsets, taps, packed, pitch, inputs, outputs, lanes, output, output_stride, next,
+             next_floats);
+}
+
+/// The same where each of `pairs` elements of the input, and of the weights, is a pair of bfloat16 numbers of two channels.
+void CK(ck_convolve_pairs)(const float *input, long input_stride, const long *tap_offsets, long taps, const float *packed,
+                           long pitch, long pairs, long outputs, long lanes, float *output, long output_stride,
+                           const float *next, long next_floats) {
+    convolve(1, input, input_stride, tap_offsets, taps, packed, pitch, pairs, outputs, lanes, output, output_stride, next,
+             next_floats);
 }
 
 // ---- Winograd's minimal filtering F(4, 3) along the rows: four output rows of a 3-tap filter from six products instead of twelve
@@ -230,14 +262,18 @@ void CK(ck_winograd_weight_gradient)(const float *products, long count, float *t
 
 // ---- Weight gradients
 
-/// One tile of a weight gradient: `vectors`·16 columns of the transposed side by `others` channels of the other.
-INLINE void weight_gradient_tile(const int vectors, const int others, const float *transposed, long width, long transposed_row,
-                                 const float *other, long other_stride, long other_row, long lanes, long rows, float *gradient,
-                                 const char *next, long next_step) {
+/// One tile of a weight gradient: `vectors`·16 columns of the transposed side by `others` channels of the other, whose strides are in
+/// bytes.
+///
+/// With `paired` an element of either side is a pair of bfloat16 numbers, of two lanes.
+INLINE void weight_gradient_tile(const int paired, const int vectors, const int others, const float *transposed, long width,
+                                 long transposed_row, const char *other, long other_stride, long other_row, long lanes, long rows,
+                                 float *gradient, const char *next, long next_step) {
     v16 sums[TILE_OUTPUTS][3];
     UNROLL for (int o = 0; o < others; o++) UNROLL for (int v = 0; v < vectors; v++) sums[o][v] = (v16){0};
     for (long row = 0; row < rows; row++) {
-        const float *t = transposed + row * transposed_row, *b = other + row * other_row;
+        const float *t = transposed + row * transposed_row;
+        const char *b = other + row * other_row;
         for (long lane = 0; lane < lanes; lane++) {
             v16 x[3];
             __builtin_prefetch(next, 1, 2);
@@ -245,9 +281,12 @@ INLINE void weight_gradient_tile(const int vectors, const int others, const floa
             UNROLL for (int v = 0; v < vectors; v++) x[v] = load(t + 16 * v);
             t += width;
             UNROLL for (int o = 0; o < others; o++) {
-                float w = b[o * other_stride + lane];
-                UNROLL for (int v = 0; v < vectors; v++) sums[o][v] += x[v] * w;
+                float w;
+                memcpy(&w, b + o * other_stride, sizeof w);
+                UNROLL for (int v = 0; v < vectors; v++)
+                    sums[o][v] = paired ? add_pair_products(sums[o][v], x[v], (v16){0} + w) : sums[o][v] + x[v] * w;
             }
+            b += sizeof(float);
         }
     }
     // Summed from zero and added at the end: sums of sums lose fewer digits than one long sum.
@@ -257,17 +296,15 @@ INLINE void weight_gradient_tile(const int vectors, const int others, const floa
     }
 }
 
-/// gradient[o][m] += Σ over rows and lanes of transposed[row][lane][m] · other[row][o][lane], for m in 0..<width (a multiple of 16).
-///
-/// `next`, when not null, is memory that will be written soon: its `next_floats` floats are prefetched along the way.
-void CK(ck_weight_gradient)(const float *transposed, long width, long transposed_row, const float *other, long other_stride,
-                            long other_row, long others, long lanes, long rows, float *gradient, const float *next,
-                            long next_floats) {
+/// Goes through the tiles of a weight gradient; see ck_weight_gradient.
+INLINE void weight_gradient(const int paired, const float *transposed, long width, long transposed_row, const char *other,
+                            long other_stride, long other_row, long others, long lanes, long rows, float *gradient,
+                            const float *next, long next_floats) {
     // The tiles of the first columns take the prefetches: as many bytes a lane and channel as there are to fetch.
     const char *ahead = next ? (const char *)next : (const char *)other;
     long step = next ? next_floats * 4 / (lanes * rows * others) : 0;
 #define GRADIENT_TILE(v, n)                                                                                                       \
-    weight_gradient_tile(v, n, transposed + m, width, transposed_row, other + o * other_stride, other_stride, other_row, lanes,   \
+    weight_gradient_tile(paired, v, n, transposed + m, width, transposed_row, other + o * other_stride, other_stride, other_row, lanes,   \
                          rows, gradient + o * width + m, ahead, m ? 0 : step * (n));                                              \
     if (!m) ahead += step * (n) * lanes * rows
     for (long m = 0; m < width;) {
@@ -316,4 +353,23 @@ void CK(ck_weight_gradient)(const float *transposed, long width, long transposed
 #endif
         m += 16 * vectors;
     }
+}
+
+/// gradient[o][m] += Σ over rows and lanes of transposed[row][lane][m] · other[row][o][lane], for m in 0..<width (a multiple of 16).
+///
+/// `next`, when not null, is memory that will be written soon: its `next_floats` floats are prefetched along the way.
+void CK(ck_weight_gradient)(const float *transposed, long width, long transposed_row, const float *other, long other_stride,
+                            long other_row, long others, long lanes, long rows, float *gradient, const float *next,
+                            long next_floats) {
+    weight_gradient(0, transposed, width, transposed_row, (const char *)other, 4 * other_stride, 4 * other_row, others, lanes, rows,
+                    gradient, next, next_floats);
+}
+
+/// The same where an element of the transposed side is a pair of bfloat16 numbers of two lanes, and the other side has one a lane;
+/// `pairs` is half the lanes, and the other's strides count numbers.
+void CK(ck_weight_gradient_pairs)(const float *transposed, long width, long transposed_row, const uint16_t *other,
+                                  long other_stride, long other_row, long others, long pairs, long rows, float *gradient,
+                                  const float *next, long next_floats) {
+    weight_gradient(1, transposed, width, transposed_row, (const char *)other, 2 * other_stride, 2 * other_row, others, pairs, rows,
+                    gradient, next, next_floats);
 }

@@ -16,6 +16,32 @@ void CK(ck_affine_relu)(const float *input, long channels, long lanes, long live
     }
 }
 
+/// The same, as pairs of the channels c and c + 1 (zero beyond the last): output[c / 2][lane].
+void CK(ck_affine_relu_pairs)(const float *input, long channels, long lanes, long live, const float *scale, const float *shift,
+                              float *pairs, long pairs_stride) {
+    for (long c = 0; c < channels; c += 2, pairs += pairs_stride) {
+        const float *first = input + c * lanes, *second = first + lanes;
+        float a = scale[c], b = shift[c];
+        if (c + 1 < channels) {
+            float a2 = scale[c + 1], b2 = shift[c + 1];
+            for (long i = 0; i < lanes; i += 16)
+                store(pairs + i, pair(relu(load(first + i) * a + b), relu(load(second + i) * a2 + b2)));
+        } else {
+            for (long i = 0; i < lanes; i += 16) store(pairs + i, pair(relu(load(first + i) * a + b), (v16){0}));
+        }
+        if (live < lanes) memset(pairs + live, 0, (size_t)(lanes - live) * sizeof(float));
+    }
+}
+
+/// The same of all lanes, as one bfloat16 number a lane.
+void CK(ck_affine_relu_halves)(const float *input, long channels, long lanes, const float *scale, const float *shift,
+                               uint16_t *halves) {
+    for (long c = 0; c < channels; c++) {
+        float a = scale[c], b = shift[c];
+        for (long i = 0; i < lanes; i += 16) store_halves(halves + c * lanes + i, relu(load(input + c * lanes + i) * a + b));
+    }
+}
+
 typedef double d8 __attribute__((vector_size(64), aligned(8)));
 typedef float v8 __attribute__((vector_size(32), aligned(4)));
 typedef int32_t i8 __attribute__((vector_size(32), aligned(4)));

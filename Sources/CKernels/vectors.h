@@ -21,6 +21,44 @@ INLINE v16 keep_live(v16 v, const float *mask) { return keep_where_positive(load
 /// max(0, v), but not-a-number stays what it is, so that it shows in the next statistics.
 INLINE v16 relu(v16 v) { return (v16)((i16)v & ~(v < (v16){0})); }
 
+// ---- Pairs of bfloat16 numbers, the first in the lower half of a float's 32 bits
+//
+// Where the CPU cannot multiply them, the kernels of pairs are correct and slow.
+
+#ifdef HAS_BFLOAT16
+/// sums + the products of both numbers of each pair.
+INLINE v16 add_pair_products(v16 sums, v16 x, v16 w) {
+    return (v16)_mm512_dpbf16_ps((__m512)sums, (__m512bh)x, (__m512bh)w);
+}
+/// Rounds to nearest, ties to even.
+INLINE v16 pair(v16 first, v16 second) {
+    const i16 places = {0x100000, 0x110001, 0x120002, 0x130003, 0x140004, 0x150005, 0x160006, 0x170007,
+                        0x180008, 0x190009, 0x1a000a, 0x1b000b, 0x1c000c, 0x1d000d, 0x1e000e, 0x1f000f};
+    return (v16)_mm512_permutexvar_epi16((__m512i)places, (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first));
+}
+INLINE void store_halves(uint16_t *p, v16 v) {
+    __m256bh halves = _mm512_cvtneps_pbh((__m512)v);
+    memcpy(p, &halves, sizeof halves);
+}
+#else
+INLINE v16 add_pair_products(v16 sums, v16 x, v16 w) {
+    const u16 upper = (u16){0} + 0xFFFF0000u;
+    sums += (v16)((u16)x << 16) * (v16)((u16)w << 16);
+    return sums + (v16)((u16)x & upper) * (v16)((u16)w & upper);
+}
+/// Rounds to nearest, ties to even; not-a-number stays one.
+INLINE u16 upper_halves(v16 v) {
+    u16 bits = (u16)v, rounded = bits + 0x7FFFu + ((bits >> 16) & 1);
+    u16 unordered = (u16)(v != v);
+    return ((rounded & ~unordered) | ((bits | 0x400000u) & unordered)) >> 16;
+}
+INLINE v16 pair(v16 first, v16 second) { return (v16)(upper_halves(first) | upper_halves(second) << 16); }
+INLINE void store_halves(uint16_t *p, v16 v) {
+    typedef uint16_t h16 __attribute__((vector_size(32), aligned(2)));
+    *(h16 *)p = __builtin_convertvector(upper_halves(v), h16);
+}
+#endif
+
 // ---- Transposes
 
 #define SHUFFLE __builtin_shufflevector
@@ -55,6 +93,39 @@ void CK(ck_transpose)(const float *panel, long stride, long channels, long lanes
             transpose16(r);
             UNROLL for (int i = 0; i < 16; i++) store(transposed + (lane + i) * width + c, r[i]);
         }
+}
+
+/// transposed[lane / 2][c] = the pair panel[c][lane], panel[c][lane + 1]; channels beyond the last, up to `width`, become zero.
+void CK(ck_transpose_pairs)(const float *panel, long stride, long channels, long lanes, float *transposed, long width) {
+    for (long c = 0; c < width; c += 16)
+        for (long lane = 0; lane < lanes; lane += 16) {
+            v16 r[16];
+            UNROLL for (int i = 0; i < 16; i++) r[i] = c + i < channels ? load(panel + (c + i) * stride + lane) : (v16){0};
+            transpose16(r);
+            UNROLL for (int i = 0; i < 16; i += 2) store(transposed + (lane + i) / 2 * width + c, pair(r[i], r[i + 1]));
+        }
+}
+
+/// pairs[c / 2][lane] = the pair panel[c][lane], panel[c + 1][lane] (zero beyond the last channel), for any number of lanes. The pairs
+/// may take the panel's own place.
+void CK(ck_channel_pairs)(const float *panel, long stride, long channels, long lanes, float *pairs, long pairs_stride) {
+    for (long c = 0; c < channels; c += 2, pairs += pairs_stride) {
+        const float *first = panel + c * stride, *second = first + stride;
+        long i = 0;
+        for (; i + 16 <= lanes; i += 16) store(pairs + i, pair(load(first + i), c + 1 < channels ? load(second + i) : (v16){0}));
+        if (i == lanes) continue;
+        v16 a = {0}, b = {0};
+        memcpy(&a, first + i, (size_t)(lanes - i) * sizeof(float));
+        if (c + 1 < channels) memcpy(&b, second + i, (size_t)(lanes - i) * sizeof(float));
+        a = pair(a, b);
+        memcpy(pairs + i, &a, (size_t)(lanes - i) * sizeof(float));
+    }
+}
+
+/// halves[c][lane] = panel[c][lane].
+void CK(ck_halves)(const float *panel, long stride, long channels, long lanes, uint16_t *halves, long halves_stride) {
+    for (long c = 0; c < channels; c++)
+        for (long i = 0; i < lanes; i += 16) store_halves(halves + c * halves_stride + i, load(panel + c * stride + i));
 }
 
 /// to[column][row] = from[row][column] for a matrix of any size, with rows so many floats apart.

@@ -11,6 +11,7 @@ struct Bench: ParsableCommand {
 
     @OptionGroup(title: "Network") var network: NetworkOptions
     @OptionGroup(title: "Threads") var threads: ThreadOptions
+    @OptionGroup(title: "Precision") var precision: PrecisionOptions
 
     @Option(help: "Images of a step over all ranks.")
     var batchSize = 64
@@ -36,11 +37,12 @@ struct Bench: ParsableCommand {
             throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000")
         }
         let configuration = try network.configuration(defaultModel: "densenet-bc-100-12", classes: nil, image: nil).network
-        if kernels { return onOneProcess { reportKernels(configuration) } }
+        if kernels { return onOneProcess { reportKernels(configuration, precision: precision.value) } }
         withRanks { world in
             let benchmark = try Benchmark(
                 Benchmark.Configuration(
-                    network: configuration, batchSize: batchSize, steps: steps, evaluates: evaluate, threads: threads.threads),
+                    network: configuration, batchSize: batchSize, steps: steps, evaluates: evaluate,
+                    threads: threads.threads, precision: precision.value),
                 communicator: world)
             let result = try benchmark.run(noting: trace != nil)
             if world.rank == 0 {
@@ -71,11 +73,12 @@ struct Bench: ParsableCommand {
         }
     }
 
-    private func reportKernels(_ configuration: DenseNetConfiguration) {
+    private func reportKernels(_ configuration: DenseNetConfiguration, precision: Precision) {
         let peak = Products.matrixPeak()
         Console.say("sgemm 1024×1024×1024: \(peak.formatted(places: 0)) GFLOP/s")
         var seen: Set<String> = []
-        for measurement in Products(configuration, images: batchSize).measure() where seen.insert(measurement.product.name).inserted {
+        let measurements = Products(configuration, images: batchSize, precision: precision).measure()
+        for measurement in measurements where seen.insert(measurement.product.name).inserted {
             let share = (100 * measurement.gigaflops / peak).formatted(places: 0, width: 4)
             Console.say(
                 "\(measurement.product.name.padding(to: 32)) \(measurement.product.lanes) lanes "
@@ -89,3 +92,13 @@ struct ThreadOptions: ParsableArguments {
     @Option(help: "Threads of each rank (default: the host's cores, shared by its ranks). Results do not depend on it in a single bit.")
     var threads: Int?
 }
+
+/// In what the network multiplies.
+struct PrecisionOptions: ParsableArguments {
+    @Option(help: "What dense layers multiply in: f32 (default), or bf16, faster where the CPU has avx512_bf16.")
+    var precision: Precision?
+
+    var value: Precision { precision ?? .float32 }
+}
+
+extension Precision: ExpressibleByArgument {}

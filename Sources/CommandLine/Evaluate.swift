@@ -14,6 +14,7 @@ struct Evaluate: ParsableCommand {
     @OptionGroup(title: "Data") var dataOptions: DataOptions
 
     @OptionGroup(title: "Threads") var threads: ThreadOptions
+    @OptionGroup(title: "Precision") var precision: PrecisionOptions
 
     @Option(help: "Images of a step over all ranks.")
     var batchSize = 64
@@ -31,7 +32,7 @@ struct Evaluate: ParsableCommand {
                 let configuration = try configuration(of: file)
                 let network = try DenseNet(
                     configuration, capacity: world.largestShare(of: batchSize), training: false,
-                    threads: threads.threads ?? world.defaultThreads)
+                    threads: threads.threads ?? world.defaultThreads, precision: precision.value)
                 try WeightsFile.load(file, into: network)
                 let choice = try dataOptions.normalization()
                 return (file, network, choice == nil ? try normalization(in: file) : nil)

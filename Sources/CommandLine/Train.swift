@@ -63,6 +63,7 @@ struct Train: ParsableCommand {
     var initialWeights: String?
 
     @OptionGroup(title: "Threads") var threads: ThreadOptions
+    @OptionGroup(title: "Precision") var precision: PrecisionOptions
 
     @Option(help: ArgumentHelp("The run folder (default: a new one below runs/).", valueName: "folder"))
     var out: String?
@@ -104,13 +105,14 @@ struct Train: ParsableCommand {
             optimizer: OptimizerConfiguration(
                 momentum: momentum ?? 0.9, nesterov: nesterov ?? true, weightDecay: weightDecay ?? 1e-4, decaysNorms: decayNorm ?? true),
             labelSmoothing: labelSmoothing ?? 0, augment: augment ?? "crop,flip",
-            normalization: try dataOptions.normalization() ?? .channel, initialWeights: initialWeights.map(absolutePath))
+            normalization: try dataOptions.normalization() ?? .channel, precision: precision.precision,
+            initialWeights: initialWeights.map(absolutePath))
     }
 
     private var hasOtherOptions: Bool {
         network.isGiven || dataOptions.isGiven || augment != nil || epochs != nil || steps != nil || batchSize != nil
             || learningRate != nil || schedule != nil || milestones != nil || warmUp != nil || momentum != nil || nesterov != nil
-            || weightDecay != nil || decayNorm != nil || labelSmoothing != nil || seed != nil || noShuffle || initialWeights != nil
+            || precision.precision != nil || weightDecay != nil || decayNorm != nil || labelSmoothing != nil || seed != nil || noShuffle || initialWeights != nil
             || out != nil
     }
 

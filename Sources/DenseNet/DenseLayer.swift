@@ -94,7 +94,8 @@ final class BottleneckLayer: DenseLayer {
     /// The 1×1 convolution of max(0, affine(x)); the activation is made a panel at a time and never stored.
     private func reduce(_ pass: Pass) {
         let workspace = state.workspace, layout = block.layout, lanes = layout.lanes
-        let packed = PackedWeights(taps: 1, outputs: norm2.channels, inputs: norm1.channels, in: workspace.weights)
+        let packed = PackedWeights(
+            taps: 1, outputs: norm2.channels, inputs: norm1.channels, in: workspace.weights, precision: state.precision)
         packed.packForward(state.parameters.pointer + weight.offset)
         workspace.forEachChunk(of: block.stage) { groups, chunk, worker in
             let sums = norm2.sums.begin(chunk: chunk, worker: worker.index), activation = worker.activation.pointer
@@ -104,7 +105,8 @@ final class BottleneckLayer: DenseLayer {
                 for y in 0..<layout.height {
                     worker.clock.enter(.norm)
                     norm1.affine.reluPanel(
-                        block.values.panel(group, y), lanes: lanes, live: lanes, into: activation, outputStride: lanes)
+                        block.values.panel(group, y), lanes: lanes, live: lanes, into: activation, outputStride: lanes,
+                        precision: state.precision)
                     let output = reduced.panel(group, y)
                     worker.clock.enter(.pointwise)
                     packed.convolve(
@@ -152,8 +154,11 @@ final class BottleneckLayer: DenseLayer {
     /// From there through the 1×1 convolution to G and the gradients of the first norm.
     private func backwardOfReduction(_ pass: Pass) {
         let workspace = state.workspace, inputs = norm1.channels, width = norm2.channels.roundedToVector
-        let packed = PackedWeights(
-            unpacked: state.parameters.pointer + weight.offset, outputs: inputs, inputs: norm2.channels)
+        let weights = state.parameters.pointer + weight.offset
+        let packed = switch state.precision {
+        case .float32: PackedWeights(unpacked: weights, outputs: inputs, inputs: norm2.channels)
+        case .bfloat16: PackedWeights(pairsOf: weights, outputs: inputs, inputs: norm2.channels, in: workspace.weights)
+        }
         workspace.forEachChunk(of: block.stage) { groups, chunk, worker in
             let weightGradient = workspace.weightGradient(chunk: chunk, count: inputs * width)
             let sums = norm1.beginBackward(chunk: chunk, worker)
@@ -175,19 +180,33 @@ final class BottleneckLayer: DenseLayer {
     ) {
         guard let reducedGradient else { preconditionFailure("backward of an evaluating network") }
         let lanes = block.layout.lanes, outputs = norm2.channels, values = block.values.panel(group, y)
-        let gradient = worker.gradient.pointer, activation = worker.activation.pointer
+        let gradient = worker.gradient.pointer
         worker.clock.enter(.norm)
         norm2.backward.apply(
             gradient: reducedGradient.panel(group, y), values: reduced.panel(group, y), lanes: lanes, mask: block.stage.mask(group),
             into: gradient, outputStride: lanes)
         dropout.apply(gradient, channels: outputs, stride: lanes, row: y, worker, pass)
-        transposePanel(gradient, stride: lanes, channels: outputs, lanes: lanes, into: worker.transposed.pointer)
-        norm1.affine.reluPanel(values, lanes: lanes, live: lanes, into: activation, outputStride: lanes)
-        worker.clock.enter(.pointwise)
-        addWeightGradient(
-            transposed: worker.transposed.pointer, width: outputs.roundedToVector, transposedRow: 0, other: activation,
-            otherStride: lanes, otherRow: 0, others: norm1.channels, lanes: lanes, rows: 1, to: weightGradient,
-            next: block.gradients?.panel(group, y), nextCount: norm1.channels * lanes)
+        transposePanel(
+            gradient, stride: lanes, channels: outputs, lanes: lanes, into: worker.transposed.pointer, precision: state.precision)
+        switch state.precision {
+        case .float32:
+            let activation = worker.activation.pointer
+            norm1.affine.reluPanel(values, lanes: lanes, live: lanes, into: activation, outputStride: lanes)
+            worker.clock.enter(.pointwise)
+            addWeightGradient(
+                transposed: worker.transposed.pointer, width: outputs.roundedToVector, transposedRow: 0, other: activation,
+                otherStride: lanes, otherRow: 0, others: norm1.channels, lanes: lanes, rows: 1, to: weightGradient,
+                next: block.gradients?.panel(group, y), nextCount: norm1.channels * lanes)
+        case .bfloat16:
+            let activation = halves(in: worker.activation)
+            norm1.affine.reluPanel(values, lanes: lanes, into: activation)
+            writeChannelPairs(gradient, stride: lanes, channels: outputs, lanes: lanes, into: gradient, pairsStride: lanes)
+            worker.clock.enter(.pointwise)
+            addWeightGradient(
+                transposed: worker.transposed.pointer, width: outputs.roundedToVector, transposedRow: 0, other: UnsafePointer(activation),
+                otherStride: lanes, otherRow: 0, others: norm1.channels, lanes: lanes, rows: 1, to: weightGradient,
+                next: block.gradients?.panel(group, y), nextCount: norm1.channels * lanes)
+        }
         packed.convolve(
             gradient, stride: lanes, tapOffsets: state.workspace.noOffset.pointer, lanes: lanes, into: worker.inputGradient.pointer,
             outputStride: lanes, next: block.panelAfter(group, y, in: block.values), nextCount: norm1.channels * lanes)

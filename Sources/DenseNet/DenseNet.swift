@@ -4,6 +4,7 @@ import Kernels
 /// The numbers of a network that its layers share: flat buffers with one table of names, shapes and places.
 final class NetworkState {
     let configuration: DenseNetConfiguration
+    let precision: Precision
     let table: ParameterTable
     let parameters: AlignedBuffer<Float>
     let gradients: AlignedBuffer<Float>
@@ -12,8 +13,9 @@ final class NetworkState {
     /// Where this rank's time goes, as its calling thread sees it.
     let clock = PhaseClock()
 
-    init(_ configuration: DenseNetConfiguration, training: Bool, threads: Int) throws {
+    init(_ configuration: DenseNetConfiguration, training: Bool, threads: Int, precision: Precision) throws {
         self.configuration = configuration
+        self.precision = precision
         table = ParameterTable(configuration)
         parameters = AlignedBuffer(count: table.learntCount)
         gradients = AlignedBuffer(count: training ? table.learntCount : 0)
@@ -55,16 +57,19 @@ public final class DenseNet {
     ///   - capacity: the images of this rank's part of the largest batch.
     ///   - training: whether `backward` will be called; without, the network needs about a quarter of the memory.
     ///   - threads: how many threads share a pass, the calling one among them; results do not depend on it in a single bit.
+    ///   - precision: in what the convolutions of dense layers multiply.
     /// - Throws: `Failure(.usage)` on an impossible configuration, `Failure(.unavailable)` where memory is too small or the system refuses
     ///   the threads.
-    public init(_ configuration: DenseNetConfiguration, capacity: Int, training: Bool, threads: Int = 1) throws {
+    public init(
+        _ configuration: DenseNetConfiguration, capacity: Int, training: Bool, threads: Int = 1, precision: Precision = .float32
+    ) throws {
         try configuration.validate()
         precondition(capacity >= 0, "a pass cannot have \(capacity) images")
         try Self.demandMemory(configuration, images: max(capacity, 1), training: training)
         self.configuration = configuration
         self.capacity = capacity
         isTraining = training
-        let state = try NetworkState(configuration, training: training, threads: threads)
+        let state = try NetworkState(configuration, training: training, threads: threads, precision: precision)
         self.state = state
         let table = state.table, images = max(capacity, 1)
         dropoutKeys = AlignedBuffer(count: configuration.dropout > 0 ? images : 0)

@@ -13,11 +13,15 @@ final class FeatureConvolution {
     private let closing: NormBackward
     private let inputShape: PaddedGroup.Shape
     private let outputShape: PaddedGroup.Shape
+    /// The output's with all channels, where `outputShape` may be of pairs.
+    private let gradientShape: PaddedGroup.Shape
     private var layout: PanelLayout { block.layout }
     /// Rows of the transposed activation.
     private var width: Int { inputs.roundedToVector }
     private var weightWinograd: RowWinogradGradient { RowWinogradGradient(inputs: inputs, output: outputShape) }
-    private var gradientCount: Int { weightWinograd.gradientCount }
+    /// Floats of the sums of Winograd's products, behind which the nine taps' gradients stand.
+    private var productCount: Int { winogradRows > 0 ? weightWinograd.productCount : 0 }
+    private var gradientCount: Int { productCount + 9 * growth * width }
 
     init(_ weight: Parameter, to block: FeatureBlock, from first: Int, layer: Int, state: NetworkState) {
         self.weight = weight
@@ -29,9 +33,11 @@ final class FeatureConvolution {
         dropout = Dropout(probability: state.configuration.dropout, layer: layer, stage: block.stage)
         sums = ChannelSums(channels: growth, in: state.workspace.sumSpace)
         closing = NormBackward(channels: growth)
-        inputShape = PaddedGroup.Shape(channels: inputs, layout: block.layout)
-        outputShape = PaddedGroup.Shape(channels: growth, layout: block.layout)
+        inputShape = PaddedGroup.Shape(channels: state.precision.elements(inputs), layout: block.layout)
+        outputShape = PaddedGroup.Shape(channels: state.precision.elements(growth), layout: block.layout)
+        gradientShape = PaddedGroup.Shape(channels: growth, layout: block.layout)
         state.workspace.needs.reserve(spatial: weight, layout: block.layout)
+        if state.precision == .bfloat16 { state.workspace.needs.reserve(.paddedHalves, (gradientShape.count + 1) / 2) }
     }
 
     /// New channels = convolution of max(0, affine(input)), and their statistics. Collective in training.
@@ -50,12 +56,13 @@ final class FeatureConvolution {
     private func forward(
         _ group: Int, _ input: Panels, _ affine: ChannelAffine, _ partial: PartialSums, _ worker: WorkerSpace, _ pass: Pass
     ) {
-        let lanes = layout.lanes, padded = worker.paddedGroup(inputShape), mask = block.stage.mask(group)
+        let lanes = layout.lanes, padded = worker.padded.group(inputShape), mask = block.stage.mask(group)
         let tapOffsets = state.workspace.tapOffsets.pointer, nextGroup = group + 1 < block.stage.groups ? group + 1 : nil
         worker.clock.enter(.norm)
         for y in 0..<layout.height {
             affine.reluPanel(
-                input.panel(group, y), lanes: lanes, live: layout.liveLanes, into: padded.interior(y), outputStride: padded.stride)
+                input.panel(group, y), lanes: lanes, live: layout.liveLanes, into: padded.interior(y), outputStride: padded.stride,
+                precision: state.precision)
         }
         worker.clock.enter(.spatial)
         for y in stride(from: 0, to: winogradRows, by: RowWinograd.rows) {
@@ -81,16 +88,17 @@ final class FeatureConvolution {
         partial.flushValues()
     }
 
-    /// Rows that Winograd's filtering does, four at a time; the others are convolved tap by tap.
-    private var winogradRows: Int { layout.height / RowWinograd.rows * RowWinograd.rows }
+    /// Rows that Winograd's filtering does, four at a time; the others are convolved tap by tap, and in bfloat16 all are, which is
+    /// faster there, and whose few digits the transforms would eat up.
+    private var winogradRows: Int { state.precision == .float32 ? layout.height / RowWinograd.rows * RowWinograd.rows : 0 }
 
     private var forwardWinograd: RowWinograd { RowWinograd(outputs: growth, input: inputShape, in: state.workspace.weights) }
     private var forwardWeights: PackedWeights {
-        PackedWeights(taps: 9, outputs: growth, inputs: inputs, in: state.workspace.directWeights)
+        PackedWeights(taps: 9, outputs: growth, inputs: inputs, in: state.workspace.directWeights, precision: state.precision)
     }
     private var backwardWinograd: RowWinograd { RowWinograd(outputs: inputs, input: outputShape, in: state.workspace.weights) }
     private var backwardWeights: PackedWeights {
-        PackedWeights(taps: 9, outputs: inputs, inputs: growth, in: state.workspace.directWeights)
+        PackedWeights(taps: 9, outputs: inputs, inputs: growth, in: state.workspace.directWeights, precision: state.precision)
     }
 
     /// All readers of the new channels have added their gradients: closes them and prepares the products. Collective.
@@ -110,14 +118,20 @@ final class FeatureConvolution {
     /// Writes the gradient of a group's new channels where the products of backward read it.
     func beginBackward(group: Int, _ worker: WorkerSpace, _ pass: Pass) -> PaddedGroup {
         guard let gradients = block.gradients else { preconditionFailure("backward of an evaluating network") }
-        let padded = worker.paddedGradientGroup(outputShape), lanes = layout.lanes
+        let padded = worker.paddedGradient.group(outputShape), lanes = layout.lanes
+        let halves = state.precision == .bfloat16 ? worker.paddedHalves(gradientShape) : nil
         worker.clock.enter(.norm)
         dropout.begin(group: group, worker, pass)
         for y in 0..<layout.height {
+            let row = halves == nil ? padded.interior(y) : worker.activation.pointer, stride = halves == nil ? padded.stride : lanes
             closing.apply(
                 gradient: gradients.panel(group, y) + first * lanes, values: block.values.panel(group, y) + first * lanes, lanes: lanes,
-                mask: block.stage.mask(group), into: padded.interior(y), outputStride: padded.stride)
-            dropout.apply(padded.interior(y), channels: growth, stride: padded.stride, row: y, worker, pass)
+                mask: block.stage.mask(group), into: row, outputStride: stride)
+            dropout.apply(row, channels: growth, stride: stride, row: y, worker, pass)
+            guard let halves else { continue }
+            halves.write(row, channels: growth, lanes: lanes, row: y)
+            writeChannelPairs(
+                row, stride: stride, channels: growth, lanes: lanes, into: padded.interior(y), pairsStride: padded.stride)
         }
         return padded
     }
@@ -159,33 +173,45 @@ final class FeatureConvolution {
         _ padded: PaddedGroup, group: Int, _ input: Panels, _ affine: ChannelAffine, to gradient: UnsafeMutablePointer<Float>,
         _ worker: WorkerSpace
     ) {
-        let lanes = layout.lanes, width = width, rowCount = lanes * width
+        let lanes = layout.lanes, width = width, rowCount = state.precision.elements(lanes) * width
         let activation = worker.activation.pointer, transposed = worker.transposed.pointer
         worker.clock.enter(.norm)
         transposed.update(repeating: 0, count: rowCount)
         for y in 0..<layout.height {
             affine.reluPanel(input.panel(group, y), lanes: lanes, live: layout.liveLanes, into: activation, outputStride: lanes)
-            transposePanel(activation, stride: lanes, channels: inputs, lanes: lanes, into: transposed + (y + 1) * rowCount)
+            transposePanel(
+                activation, stride: lanes, channels: inputs, lanes: lanes, into: transposed + (y + 1) * rowCount,
+                precision: state.precision)
         }
         (transposed + (layout.height + 1) * rowCount).update(repeating: 0, count: rowCount)
         worker.clock.enter(.spatial)
-        weightWinograd.add(transposed: transposed, padded: padded, scratch: worker.winograd.pointer, to: gradient)
+        if winogradRows > 0 {
+            weightWinograd.add(transposed: transposed, padded: padded, scratch: worker.winograd.pointer, to: gradient)
+        }
         let rest = layout.height - winogradRows
         guard rest > 0 else { return }
         for tap in 0..<9 {
             // The output row y meets the input row y + tap's row − 1, which stands one further in the transposed rows.
-            Kernels.addWeightGradient(
-                transposed: transposed + (winogradRows + tap / 3) * rowCount, width: width, transposedRow: rowCount,
-                other: padded.tap(1, 2 - tap % 3, row: winogradRows), otherStride: padded.stride, otherRow: padded.rowStride,
-                others: growth, lanes: lanes, rows: rest, to: gradient + weightWinograd.productCount + tap * growth * width)
+            let rows = transposed + (winogradRows + tap / 3) * rowCount, to = gradient + productCount + tap * growth * width
+            switch state.precision {
+            case .float32:
+                Kernels.addWeightGradient(
+                    transposed: rows, width: width, transposedRow: rowCount, other: padded.tap(1, 2 - tap % 3, row: winogradRows),
+                    otherStride: padded.stride, otherRow: padded.rowStride, others: growth, lanes: lanes, rows: rest, to: to)
+            case .bfloat16:
+                let halves = worker.paddedHalves(gradientShape)
+                Kernels.addWeightGradient(
+                    transposed: rows, width: width, transposedRow: rowCount, other: halves.tap(1, 2 - tap % 3, row: 0),
+                    otherStride: halves.stride, otherRow: halves.rowStride, others: growth, lanes: lanes, rows: rest, to: to)
+            }
         }
     }
 
     /// Writes this rank's gradient of the weights into the flat buffer.
     func endBackward() {
         let sum = state.workspace.sumOfWeightGradients(block.stage, count: gradientCount)
-        weightWinograd.finish(sum)
-        let from = sum + weightWinograd.productCount, to = state.gradients.pointer + weight.offset
+        if winogradRows > 0 { weightWinograd.finish(sum) }
+        let from = sum + productCount, to = state.gradients.pointer + weight.offset
         for output in 0..<growth {
             transposeMatrix(
                 from + output * width, rows: 9, columns: inputs, fromStride: growth * width, to: to + output * inputs * 9, toStride: 9)

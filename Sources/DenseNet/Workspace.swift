@@ -14,6 +14,8 @@ struct WorkspaceNeeds {
         case padded
         /// The padded gradient of a 3×3 convolution's output.
         case paddedGradient
+        /// The same in bfloat16, a number a lane.
+        case paddedHalves
         /// A panel or a group, transposed: [lane][channels].
         case transposed
         /// What Winograd's transforms need.
@@ -53,7 +55,7 @@ struct WorkspaceNeeds {
         let gradient = RowWinogradGradient(inputs: inputs, output: outputShape)
         reserve(.winograd, gradient.scratchCount)
         reserve(.transposed, (layout.height + 2) * layout.lanes * inputs.roundedToVector)
-        reserve(.activation, inputs * layout.lanes)
+        reserve(.activation, max(inputs, growth) * layout.lanes)
         reserve(.lanes, layout.lanes)
         // Winograd's products, and beside them the nine taps of the rows that are left.
         weights = max(weights, RowWinograd.weightCount(outputs: growth, inputs: inputs))
@@ -123,13 +125,13 @@ final class Workspace {
 /// One thread's part of the workspace.
 final class WorkerSpace {
     let index: Int
-    let activation, gradient, inputGradient, padded, paddedGradient, transposed, winograd, lanes: AlignedBuffer<Float>
+    let activation, gradient, inputGradient, transposed, winograd, lanes: AlignedBuffer<Float>
+    let padded, paddedGradient: BorderedBuffer
+    private let halves: AlignedBuffer<Float>
+    private var halvesShape: PaddedGroup.Shape?
     /// Keys of the dropout, one a lane.
     let dropoutKeys: AlignedBuffer<UInt32>
     let clock: PhaseClock
-    /// What the padded buffers' zero borders are laid out for.
-    private var paddedShape: PaddedGroup.Shape?
-    private var paddedGradientShape: PaddedGroup.Shape?
 
     init(index: Int, needs: WorkspaceNeeds, clock: PhaseClock) {
         func buffer(_ purpose: WorkspaceNeeds.Purpose) -> AlignedBuffer<Float> { AlignedBuffer(count: needs[purpose]) }
@@ -138,27 +140,35 @@ final class WorkerSpace {
         activation = buffer(.activation)
         gradient = buffer(.gradient)
         inputGradient = buffer(.inputGradient)
-        padded = buffer(.padded)
-        paddedGradient = buffer(.paddedGradient)
+        padded = BorderedBuffer(buffer(.padded))
+        paddedGradient = BorderedBuffer(buffer(.paddedGradient))
+        halves = buffer(.paddedHalves)
         transposed = buffer(.transposed)
         winograd = buffer(.winograd)
         lanes = buffer(.lanes)
         dropoutKeys = AlignedBuffer(count: needs[.lanes])
     }
 
-    /// A padded group of zero borders. These are never written, so they are cleared only when the shape is another than the last time.
-    func paddedGroup(_ shape: PaddedGroup.Shape) -> PaddedGroup {
-        let group = PaddedGroup(shape, in: padded)
-        if paddedShape != shape { group.clear() }
-        paddedShape = shape
+    /// The gradient of a convolution's output in bfloat16, with zero borders as a `BorderedBuffer` keeps them.
+    func paddedHalves(_ shape: PaddedGroup.Shape) -> PaddedHalves {
+        let group = PaddedHalves(shape, in: halves)
+        if halvesShape != shape { group.clear() }
+        halvesShape = shape
         return group
     }
+}
 
-    /// The same for the gradient of a convolution's output.
-    func paddedGradientGroup(_ shape: PaddedGroup.Shape) -> PaddedGroup {
-        let group = PaddedGroup(shape, in: paddedGradient)
-        if paddedGradientShape != shape { group.clear() }
-        paddedGradientShape = shape
+/// Memory of a padded group. Its zero borders are never written, so they are cleared only when the shape is another than the last time.
+final class BorderedBuffer {
+    private let buffer: AlignedBuffer<Float>
+    private var shape: PaddedGroup.Shape?
+
+    init(_ buffer: AlignedBuffer<Float>) { self.buffer = buffer }
+
+    func group(_ shape: PaddedGroup.Shape) -> PaddedGroup {
+        let group = PaddedGroup(shape, in: buffer)
+        if self.shape != shape { group.clear() }
+        self.shape = shape
         return group
     }
 }

@@ -5,20 +5,22 @@ public struct PackedWeights {
     public let taps: Int
     public let outputs: Int
     public let inputs: Int
+    public let precision: Precision
     let pointer: UnsafeMutablePointer<Float>
     /// What keeps the memory; nil where the caller does.
     private let buffer: AlignedBuffer<Float>?
-    /// Floats from input to input where the weights are not packed; 0 where they are.
+    /// Elements from input to input where the weights are not packed; 0 where they are.
     private let pitch: Int
 
     /// Space for a product of `taps` × `outputs` × `inputs` weights in a buffer that others may share.
     ///
     /// - Precondition: the buffer has at least `taps · outputs · inputs` floats.
-    public init(taps: Int, outputs: Int, inputs: Int, in buffer: AlignedBuffer<Float>) {
+    public init(taps: Int, outputs: Int, inputs: Int, in buffer: AlignedBuffer<Float>, precision: Precision = .float32) {
         precondition(buffer.count >= taps * outputs * inputs, "the weights do not fit their buffer")
         self.taps = taps
         self.outputs = outputs
         self.inputs = inputs
+        self.precision = precision
         pointer = buffer.pointer
         self.buffer = buffer
         pitch = 0
@@ -30,14 +32,29 @@ public struct PackedWeights {
         taps = 1
         self.outputs = outputs
         self.inputs = inputs
+        precision = .float32
         pointer = weights
         buffer = nil
         pitch = outputs
     }
 
+    /// The same in bfloat16, as pairs of inputs in a buffer that others may share.
+    public init(pairsOf weights: UnsafePointer<Float>, outputs: Int, inputs: Int, in buffer: AlignedBuffer<Float>) {
+        precision = .bfloat16
+        precondition(buffer.count >= precision.elements(inputs) * outputs, "the weights do not fit their buffer")
+        taps = 1
+        self.outputs = outputs
+        self.inputs = inputs
+        pointer = buffer.pointer
+        self.buffer = buffer
+        pitch = outputs
+        ck_channel_pairs(weights, outputs, inputs, outputs, pointer, outputs)
+    }
+
     /// Packs weights of shape [outputs][inputs][taps] for the forward product.
     public func packForward(_ weights: UnsafePointer<Float>) {
         ck_pack_weights(weights, 1, inputs * taps, taps, taps, outputs, inputs, 0, pointer)
+        pairInputs()
     }
 
     /// Packs weights of shape [outputs][taps][inputs] for the forward product over patches.
@@ -49,12 +66,17 @@ public struct PackedWeights {
     /// gradient back: transposed, with the taps in reverse.
     public func packBackward(_ weights: UnsafePointer<Float>) {
         ck_pack_weights(weights, 1, taps, outputs * taps, taps, outputs, inputs, 1, pointer)
+        pairInputs()
+    }
+
+    private func pairInputs() {
+        if precision == .bfloat16 { ck_pair_weights(pointer, taps, outputs, inputs) }
     }
 
     /// output[o][lane] = Σ over taps t and inputs i of weight[o][i][t] · input[i·stride + offset(t) + lane].
     ///
     /// - Parameters:
-    ///   - input: shape [inputs][stride], readable at each of `tapOffsets`.
+    ///   - input: shape [inputs][stride], in bfloat16 [inputs / 2][stride] pairs of channels, readable at each of `tapOffsets`.
     ///   - output: shape [outputs][outputStride]; must not overlap the input.
     ///   - lanes: a multiple of 16.
     ///   - next: memory that is read after this call, prefetched meanwhile; `nextCount` floats.
@@ -63,8 +85,15 @@ public struct PackedWeights {
         _ input: UnsafePointer<Float>, stride: Int, tapOffsets: UnsafePointer<Int>, lanes: Int,
         into output: UnsafeMutablePointer<Float>, outputStride: Int, next: UnsafePointer<Float>? = nil, nextCount: Int = 0
     ) {
-        ck_convolve(
-            input, stride, tapOffsets, taps, pointer, pitch, inputs, outputs, lanes, output, outputStride, next, nextCount)
+        switch precision {
+        case .float32:
+            ck_convolve(
+                input, stride, tapOffsets, taps, pointer, pitch, inputs, outputs, lanes, output, outputStride, next, nextCount)
+        case .bfloat16:
+            ck_convolve_pairs(
+                input, stride, tapOffsets, taps, pointer, pitch, precision.elements(inputs), outputs, lanes, output, outputStride, next,
+                nextCount)
+        }
     }
 }
 
@@ -73,6 +102,7 @@ public struct PackedWeights {
 /// Shape [height + 2][channels][lanes + 2·interleave]. The tap (y, x) of an output row is a shift by y rows and x·interleave lanes.
 public struct PaddedGroup {
     public struct Shape: Equatable, Sendable {
+        /// Channels, or pairs of them.
         public let channels: Int
         public let layout: PanelLayout
 
@@ -123,11 +153,17 @@ public struct PaddedGroup {
 }
 
 /// transposed[lane][c] = panel[c][lane] for a panel of `channels` rows, `stride` apart; channels up to the next multiple of 16 are zero.
+/// In bfloat16 transposed[lane / 2][c] = (panel[c][lane], panel[c][lane + 1]).
 @inline(__always)
 public func transposePanel(
-    _ panel: UnsafePointer<Float>, stride: Int, channels: Int, lanes: Int, into transposed: UnsafeMutablePointer<Float>
+    _ panel: UnsafePointer<Float>, stride: Int, channels: Int, lanes: Int, into transposed: UnsafeMutablePointer<Float>,
+    precision: Precision = .float32
 ) {
-    ck_transpose(panel, stride, channels, lanes, transposed, (channels + 15) / 16 * 16)
+    let width = (channels + 15) / 16 * 16
+    switch precision {
+    case .float32: ck_transpose(panel, stride, channels, lanes, transposed, width)
+    case .bfloat16: ck_transpose_pairs(panel, stride, channels, lanes, transposed, width)
+    }
 }
 
 /// to[column][row] = from[row][column] for a matrix of `rows` × `columns` numbers, rows `fromStride` and `toStride` apart.

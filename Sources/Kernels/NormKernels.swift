@@ -106,12 +106,16 @@ public final class ChannelAffine {
     }
 
     /// output[c][lane] = max(0, scale[c]·input[c][lane] + shift[c]) for a panel of shape [channels][lanes]; dead lanes beyond `live`
-    /// become zero. Rows of the output are `outputStride` apart.
+    /// become zero. Rows of the output are `outputStride` apart. In bfloat16 a row is of pairs of channels.
     @inline(__always)
     public func reluPanel(
-        _ input: UnsafePointer<Float>, lanes: Int, live: Int, into output: UnsafeMutablePointer<Float>, outputStride: Int
+        _ input: UnsafePointer<Float>, lanes: Int, live: Int, into output: UnsafeMutablePointer<Float>, outputStride: Int,
+        precision: Precision = .float32
     ) {
-        ck_affine_relu(input, channels, lanes, live, scale.pointer, shift.pointer, output, outputStride)
+        switch precision {
+        case .float32: ck_affine_relu(input, channels, lanes, live, scale.pointer, shift.pointer, output, outputStride)
+        case .bfloat16: ck_affine_relu_pairs(input, channels, lanes, live, scale.pointer, shift.pointer, output, outputStride)
+        }
     }
 }
 

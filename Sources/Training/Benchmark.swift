@@ -13,13 +13,17 @@ public final class Benchmark {
         /// Forward only, by running statistics.
         public var evaluates: Bool
         public var threads: Int?
+        public var precision: Precision
 
-        public init(network: DenseNetConfiguration, batchSize: Int, steps: Int, evaluates: Bool, threads: Int?) {
+        public init(
+            network: DenseNetConfiguration, batchSize: Int, steps: Int, evaluates: Bool, threads: Int?, precision: Precision
+        ) {
             self.network = network
             self.batchSize = batchSize
             self.steps = steps
             self.evaluates = evaluates
             self.threads = threads
+            self.precision = precision
         }
     }
 
@@ -61,7 +65,7 @@ public final class Benchmark {
             }
             let network = try DenseNet(
                 configuration.network, capacity: communicator.largestShare(of: configuration.batchSize),
-                training: !configuration.evaluates, threads: threads)
+                training: !configuration.evaluates, threads: threads, precision: configuration.precision)
             network.initialize(seed: 1)
             let sampler = try Sampler(
                 sampleCount: images.count, globalBatch: configuration.batchSize, worldSize: communicator.size, seed: 1, shuffle: true)
@@ -97,7 +101,8 @@ public final class Benchmark {
         }
         var memory = Int64(peakResidentBytes())
         try withUnsafeMutablePointer(to: &memory) { try communicator.allReduceMax(UnsafeMutableBufferPointer(start: $0, count: 1)) }
-        let products = Products(configuration.network, images: communicator.largestShare(of: configuration.batchSize))
+        let products = Products(
+            configuration.network, images: communicator.largestShare(of: configuration.batchSize), precision: configuration.precision)
         let alone = products.measure().filter { !configuration.evaluates || $0.product.kind == .forward }.map(\.total).reduce(0, +)
         return Result(
             steps: times, phases: phases, peakMemory: Int(memory), matrixPeak: peak, productSeconds: alone / Double(threads),

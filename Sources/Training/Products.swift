@@ -16,6 +16,7 @@ public struct Products {
         public let inputs: Int
         public let outputs: Int
         public let lanes: Int
+        public let precision: Precision
         /// Panels of a step.
         public let count: Int
 
@@ -38,28 +39,29 @@ public struct Products {
 
     public let products: [Product]
 
-    /// All products of a training step on so many images.
-    public init(_ configuration: DenseNetConfiguration, images: Int) {
+    /// All products of a training step on so many images; in bfloat16 those of dense layers are.
+    public init(_ configuration: DenseNetConfiguration, images: Int, precision: Precision) {
         let table = ParameterTable(configuration)
         var products: [Product] = []
-        func add(_ weight: Parameter, size: Int, isStem: Bool = false) {
+        func add(_ weight: Parameter, size: Int, precision: Precision, isStem: Bool = false) {
             let layout = PanelLayout(height: size, width: size, images: images)
             let count = layout.groups(images) * size, outputs = weight.shape[0]
             let taps = isStem ? 1 : weight.shape[2] * weight.shape[3], inputs = weight.count / outputs / taps
             func product(_ kind: Product.Kind, _ inputs: Int, _ outputs: Int) {
-                products.append(Product(kind: kind, taps: taps, inputs: inputs, outputs: outputs, lanes: layout.lanes, count: count))
+                products.append(Product(
+                    kind: kind, taps: taps, inputs: inputs, outputs: outputs, lanes: layout.lanes, precision: precision, count: count))
             }
             product(.forward, inputs, outputs)
             if !isStem { product(.dataGradient, outputs, inputs) }
             product(.weightGradient, inputs, outputs)
         }
-        add(table.stemConvolution, size: configuration.stemConvolutionSize, isStem: true)
+        add(table.stemConvolution, size: configuration.stemConvolutionSize, precision: .float32, isStem: true)
         for (b, size) in configuration.blockSizes.enumerated() {
             for layer in table.blocks[b] {
-                add(layer.conv1, size: size)
-                if let conv2 = layer.conv2 { add(conv2, size: size) }
+                add(layer.conv1, size: size, precision: precision)
+                if let conv2 = layer.conv2 { add(conv2, size: size, precision: precision) }
             }
-            if b < table.transitions.count { add(table.transitions[b].conv, size: configuration.blockSizes[b + 1]) }
+            if b < table.transitions.count { add(table.transitions[b].conv, size: configuration.blockSizes[b + 1], precision: .float32) }
         }
         self.products = products
     }
@@ -79,7 +81,8 @@ public struct Products {
         let offsets = AlignedBuffer<Int>(count: 9)
         for tap in 0..<9 { offsets.pointer[tap] = tap / 3 * stride * product.inputs + tap % 3 }
         let width = (product.inputs + 15) / 16 * 16
-        let packed = PackedWeights(taps: product.taps, outputs: product.outputs, inputs: product.inputs, in: buffers[1])
+        let packed = PackedWeights(
+            taps: product.taps, outputs: product.outputs, inputs: product.inputs, in: buffers[1], precision: product.precision)
         return bestTime(of: product.operations < 4e6 ? 16 : 4) {
             switch product.kind {
             case .forward, .dataGradient:
@@ -88,10 +91,18 @@ public struct Products {
                     outputStride: product.lanes)
             case .weightGradient:
                 for tap in 0..<product.taps {
-                    addWeightGradient(
-                        transposed: buffers[0].pointer, width: width, transposedRow: 0, other: buffers[2].pointer,
-                        otherStride: stride, otherRow: 0, others: product.outputs, lanes: product.lanes, rows: 1,
-                        to: buffers[3].pointer + tap)
+                    switch product.precision {
+                    case .float32:
+                        addWeightGradient(
+                            transposed: buffers[0].pointer, width: width, transposedRow: 0, other: buffers[2].pointer,
+                            otherStride: stride, otherRow: 0, others: product.outputs, lanes: product.lanes, rows: 1,
+                            to: buffers[3].pointer + tap)
+                    case .bfloat16:
+                        addWeightGradient(
+                            transposed: buffers[0].pointer, width: width, transposedRow: 0, other: halves(in: buffers[2]),
+                            otherStride: stride, otherRow: 0, others: product.outputs, lanes: product.lanes, rows: 1,
+                            to: buffers[3].pointer + tap)
+                    }
                 }
             }
         }

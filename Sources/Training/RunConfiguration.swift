@@ -51,13 +51,15 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
     /// Words as `Augmentation(parsing:)` reads them.
     public var augment: String
     public var normalization: NormalizationChoice
+    /// In what dense layers multiply; nil is float32, which runs had before there was a choice.
+    public var precision: Precision?
     /// A weights file that the run starts from.
     public var initialWeights: String?
 
     public init(
         model: String, network: DenseNetConfiguration, data: DataSource, epochs: Int, steps: Int?, batchSize: Int, seed: UInt64,
         shuffle: Bool, schedule: LearningRateSchedule, optimizer: OptimizerConfiguration, labelSmoothing: Double, augment: String,
-        normalization: NormalizationChoice, initialWeights: String?
+        normalization: NormalizationChoice, precision: Precision?, initialWeights: String?
     ) {
         self.model = model
         self.network = network
@@ -72,6 +74,7 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
         self.labelSmoothing = labelSmoothing
         self.augment = augment
         self.normalization = normalization
+        self.precision = precision
         self.initialWeights = initialWeights
     }
 

@@ -60,7 +60,7 @@ public final class TrainingRun {
         let network = try communicator.agree {
             try DenseNet(
                 configuration.network, capacity: communicator.largestShare(of: configuration.batchSize), training: true,
-                threads: threads ?? communicator.defaultThreads)
+                threads: threads ?? communicator.defaultThreads, precision: configuration.precision ?? .float32)
         }
         data = try RunData(
             configuration.data, seed: configuration.seed, imageSize: configuration.network.image,

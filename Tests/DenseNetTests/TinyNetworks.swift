@@ -42,8 +42,11 @@ struct TinyNetwork: Sendable, CustomStringConvertible {
     var samples: [Int32] { (0..<count).map { Int32(100 + 7 * $0) } }
 
     /// A network whose norms are not at 1 and 0, where many an error would not show.
-    func network(capacity: Int? = nil, training: Bool = true, threads: Int = 1) throws -> DenseNet {
-        let network = try DenseNet(configuration, capacity: capacity ?? count, training: training, threads: threads)
+    func network(
+        capacity: Int? = nil, training: Bool = true, threads: Int = 1, precision: Precision = .float32
+    ) throws -> DenseNet {
+        let network = try DenseNet(
+            configuration, capacity: capacity ?? count, training: training, threads: threads, precision: precision)
         network.initialize(seed: 3)
         var random = CounterRandom(.weights, 62)
         for parameter in network.table.learnt where parameter.shape.count == 1 {

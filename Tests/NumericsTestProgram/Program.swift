@@ -41,6 +41,7 @@ struct Program {
         }
         // Products of all widths of tile: 1 to 3 vectors of transposed channels, and channels that fill no tile.
         return try [
+            Training("bf16", configuration(.cifar, [2, 1], 12, 24, true, 9), images: 5, threads, precision: .bfloat16),
             Training("plain", configuration(.cifar, [2, 1], 12, 16, false, 8), images: 6, threads),
             Training("BC", configuration(.cifar, [2, 2], 12, 24, true, 8), images: 5, threads),
             Training("ImageNet", configuration(.imagenet, [1, 2], 9, 33, true, 33), images: 3, threads),
@@ -60,9 +61,9 @@ final class Training {
     private let sums = LocalSums()
     private var loss = 0.0
 
-    init(_ name: String, _ configuration: DenseNetConfiguration, images count: Int, _ threads: Int) throws {
+    init(_ name: String, _ configuration: DenseNetConfiguration, images count: Int, _ threads: Int, precision: Precision = .float32) throws {
         self.name = name
-        network = try DenseNet(configuration, capacity: count, training: true, threads: threads)
+        network = try DenseNet(configuration, capacity: count, training: true, threads: threads, precision: precision)
         network.initialize(seed: 1)
         momenta = AlignedBuffer(count: network.parameters.count)
         images = AlignedBuffer(count: count * 3 * configuration.image * configuration.image)

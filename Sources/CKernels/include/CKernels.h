@@ -34,6 +34,31 @@
       (panel, stride, channels, lanes, transposed, width))                                                                        \
     X(void, ck_transpose_matrix, (const float *from, long rows, long columns, long from_stride, float *to, long to_stride),       \
       (from, rows, columns, from_stride, to, to_stride))                                                                          \
+    X(void, ck_pair_weights, (float *packed, long taps, long outputs, long inputs), (packed, taps, outputs, inputs))              \
+    X(void, ck_convolve_pairs,                                                                                                    \
+      (const float *input, long input_stride, const long *tap_offsets, long taps, const float *packed, long pitch, long pairs,    \
+       long outputs, long lanes, float *output, long output_stride, const float *next, long next_floats),                         \
+      (input, input_stride, tap_offsets, taps, packed, pitch, pairs, outputs, lanes, output, output_stride, next,                 \
+       next_floats))                                                                                                              \
+    X(void, ck_weight_gradient_pairs,                                                                                             \
+      (const float *transposed, long width, long transposed_row, const uint16_t *other, long other_stride, long other_row,        \
+       long others, long pairs, long rows, float *gradient, const float *next, long next_floats),                                 \
+      (transposed, width, transposed_row, other, other_stride, other_row, others, pairs, rows, gradient, next, next_floats))      \
+    X(void, ck_transpose_pairs, (const float *panel, long stride, long channels, long lanes, float *transposed, long width),      \
+      (panel, stride, channels, lanes, transposed, width))                                                                        \
+    X(void, ck_channel_pairs,                                                                                                     \
+      (const float *panel, long stride, long channels, long lanes, float *pairs, long pairs_stride),                              \
+      (panel, stride, channels, lanes, pairs, pairs_stride))                                                                      \
+    X(void, ck_halves,                                                                                                            \
+      (const float *panel, long stride, long channels, long lanes, uint16_t *halves, long halves_stride),                         \
+      (panel, stride, channels, lanes, halves, halves_stride))                                                                    \
+    X(void, ck_affine_relu_pairs,                                                                                                 \
+      (const float *input, long channels, long lanes, long live, const float *scale, const float *shift, float *pairs,            \
+       long pairs_stride),                                                                                                        \
+      (input, channels, lanes, live, scale, shift, pairs, pairs_stride))                                                          \
+    X(void, ck_affine_relu_halves,                                                                                                \
+      (const float *input, long channels, long lanes, const float *scale, const float *shift, uint16_t *halves),                  \
+      (input, channels, lanes, scale, shift, halves))                                                                             \
     X(void, ck_affine_relu,                                                                                                       \
       (const float *input, long channels, long lanes, long live, const float *scale, const float *shift, float *output,           \
        long output_stride),                                                                                                       \
@@ -103,7 +128,7 @@ void ck_pool_destroy(ck_pool *pool);
 /// The cores that this process may run on.
 int ck_allowed_cores(void);
 
-/// The level in use: "v4" (AVX-512), "v3" (AVX2) or "default".
+/// The level in use: "v4-bf16" (AVX-512 with products of bfloat16 pairs), "v4" (AVX-512), "v3" (AVX2) or "default".
 const char *ck_level(void);
 
 #endif
