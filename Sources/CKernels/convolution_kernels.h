@@ -108,9 +108,9 @@ INLINE void convolve_tile(const int paired, const int vectors, const int outputs
 }
 
 /// Goes through the tiles of a product; see ck_convolve.
-INLINE void convolve(const int paired, const float *input, long input_stride, const long *tap_offsets, long taps,
-                     const float *packed, long pitch, long inputs, long outputs, long lanes, float *output, long output_stride,
-                     const float *next, long next_floats) {
+INLINE void convolve(const int paired, const float *input, long input_stride, const long *tap_offsets, long first_tap, long taps,
+                     const float *packed, long packed_taps, long pitch, long inputs, long outputs, long lanes, float *output,
+                     long output_stride, const float *next, long next_floats) {
     const int step = 16 * TILE_VECTORS;
     long tiles = ((outputs + TILE_OUTPUTS - 1) / TILE_OUTPUTS) * ((lanes + step - 1) / step);
     // A prefetch a k-step; where there are more k-steps than cache lines the stride in bytes is below a line, never above.
@@ -119,7 +119,7 @@ INLINE void convolve(const int paired, const float *input, long input_stride, co
     const char *ahead = next ? (const char *)next : (const char *)input;
     for (long first = 0; first < outputs; first += TILE_OUTPUTS) {
         long width = outputs - first < TILE_OUTPUTS ? outputs - first : TILE_OUTPUTS;
-        const float *block = packed + (pitch ? first : first * taps * inputs);
+        const float *block = packed + (pitch ? first : (first * packed_taps + first_tap * width) * inputs);
         long row = pitch ? pitch : width;
         for (long lane = 0; lane < lanes; lane += step) {
             const float *in = input + lane;
@@ -148,24 +148,25 @@ INLINE void convolve(const int paired, const float *input, long input_stride, co
     }
 }
 
-/// output[o][lane] = Σ over taps and inputs of input[tap offset + i·stride + lane] · weight[tap][o][i].
+/// output[o][lane] = Σ over taps and inputs of input[tap offset + i·stride + lane] · weight[tap][o][i], for `taps` taps from `first_tap` on;
+/// `tap_offsets` starts with the first one's.
 ///
-/// The weights are packed, or, of one tap, they lie [input][output] with `pitch` floats from input to input.
+/// The weights are packed, with `packed_taps` taps, or, of one tap, they lie [input][output] with `pitch` floats from input to input.
 ///
 /// `next`, when not null, is memory that will be read soon: about `next_floats` floats of it are prefetched along the way.
-void CK(ck_convolve)(const float *input, long input_stride, const long *tap_offsets, long taps, const float *packed, long pitch,
-                     long inputs, long outputs, long lanes, float *output, long output_stride, const float *next,
-                     long next_floats) {
-    convolve(0, input, input_stride, tap_offsets, taps, packed, pitch, inputs, outputs, lanes, output, output_stride, next,
-             next_floats);
+void CK(ck_convolve)(const float *input, long input_stride, const long *tap_offsets, long first_tap, long taps,
+                     const float *packed, long packed_taps, long pitch, long inputs, long outputs, long lanes, float *output,
+                     long output_stride, const float *next, long next_floats) {
+    convolve(0, input, input_stride, tap_offsets, first_tap, taps, packed, packed_taps, pitch, inputs, outputs, lanes, output,
+             output_stride, next, next_floats);
 }
 
 /// The same where each of `pairs` elements of the input, and of the weights, is a pair of bfloat16 numbers of two channels.
-void CK(ck_convolve_pairs)(const float *input, long input_stride, const long *tap_offsets, long taps, const float *packed,
-                           long pitch, long pairs, long outputs, long lanes, float *output, long output_stride,
-                           const float *next, long next_floats) {
-    convolve(1, input, input_stride, tap_offsets, taps, packed, pitch, pairs, outputs, lanes, output, output_stride, next,
-             next_floats);
+void CK(ck_convolve_pairs)(const float *input, long input_stride, const long *tap_offsets, long first_tap, long taps,
+                           const float *packed, long packed_taps, long pitch, long pairs, long outputs, long lanes, float *output,
+                           long output_stride, const float *next, long next_floats) {
+    convolve(1, input, input_stride, tap_offsets, first_tap, taps, packed, packed_taps, pitch, pairs, outputs, lanes, output,
+             output_stride, next, next_floats);
 }
 
 // ---- Winograd's minimal filtering F(4, 3) along the rows: four output rows of a 3-tap filter from six products instead of twelve

@@ -73,7 +73,7 @@ final class FeatureConvolution {
         }
         for y in winogradRows..<layout.height {
             forwardWeights.convolve(
-                padded.tap(0, 0, row: y), stride: padded.stride, tapOffsets: tapOffsets, lanes: lanes,
+                padded.tap(0, 0, row: y), stride: padded.stride, tapOffsets: tapOffsets, only: taps(ofRow: y), lanes: lanes,
                 into: block.values.panel(group, y) + first * lanes, outputStride: lanes,
                 next: nextGroup.map { UnsafePointer(input.panel($0, y)) }, nextCount: inputs * lanes)
         }
@@ -91,6 +91,12 @@ final class FeatureConvolution {
     /// Rows that Winograd's filtering does, four at a time; the others are convolved tap by tap, and in bfloat16 all are, which is
     /// faster there, and whose few digits the transforms would eat up.
     private var winogradRows: Int { state.precision == .float32 ? layout.height / RowWinograd.rows * RowWinograd.rows : 0 }
+
+    /// The taps that meet pixels in an output row, where others meet the zeros above, below or, in images of one pixel, beside.
+    private func taps(ofRow y: Int) -> Range<Int> {
+        if layout.width == 1 && layout.height == 1 { return 4..<5 }
+        return (y == 0 ? 3 : 0)..<(y == layout.height - 1 ? 6 : 9)
+    }
 
     private var forwardWinograd: RowWinograd { RowWinograd(outputs: growth, input: inputShape, in: state.workspace.weights) }
     private var forwardWeights: PackedWeights {
@@ -161,8 +167,8 @@ final class FeatureConvolution {
             let row = output + y * rowPitch
             worker.clock.enter(.spatial)
             backwardWeights.convolve(
-                padded.tap(0, 0, row: y), stride: padded.stride, tapOffsets: tapOffsets, lanes: lanes, into: row, outputStride: lanes,
-                next: next + y * nextPitch, nextCount: inputs * lanes)
+                padded.tap(0, 0, row: y), stride: padded.stride, tapOffsets: tapOffsets, only: taps(ofRow: y), lanes: lanes, into: row,
+                outputStride: lanes, next: next + y * nextPitch, nextCount: inputs * lanes)
             worker.clock.enter(.norm)
             body(y, row)
         }
@@ -188,20 +194,20 @@ final class FeatureConvolution {
         if winogradRows > 0 {
             weightWinograd.add(transposed: transposed, padded: padded, scratch: worker.winograd.pointer, to: gradient)
         }
-        let rest = layout.height - winogradRows
-        guard rest > 0 else { return }
-        for tap in 0..<9 {
+        for tap in layout.width == 1 && layout.height == 1 ? 4..<5 : 0..<9 {
             // The output row y meets the input row y + tap's row − 1, which stands one further in the transposed rows.
-            let rows = transposed + (winogradRows + tap / 3) * rowCount, to = gradient + productCount + tap * growth * width
+            let first = max(winogradRows, 1 - tap / 3), rest = min(layout.height, layout.height + 1 - tap / 3) - first
+            guard rest > 0 else { continue }
+            let rows = transposed + (first + tap / 3) * rowCount, to = gradient + productCount + tap * growth * width
             switch state.precision {
             case .float32:
                 Kernels.addWeightGradient(
-                    transposed: rows, width: width, transposedRow: rowCount, other: padded.tap(1, 2 - tap % 3, row: winogradRows),
+                    transposed: rows, width: width, transposedRow: rowCount, other: padded.tap(1, 2 - tap % 3, row: first),
                     otherStride: padded.stride, otherRow: padded.rowStride, others: growth, lanes: lanes, rows: rest, to: to)
             case .bfloat16:
                 let halves = worker.paddedHalves(gradientShape)
                 Kernels.addWeightGradient(
-                    transposed: rows, width: width, transposedRow: rowCount, other: halves.tap(1, 2 - tap % 3, row: 0),
+                    transposed: rows, width: width, transposedRow: rowCount, other: halves.tap(1, 2 - tap % 3, row: first),
                     otherStride: halves.stride, otherRow: halves.rowStride, others: growth, lanes: lanes, rows: rest, to: to)
             }
         }

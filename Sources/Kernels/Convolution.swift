@@ -78,21 +78,24 @@ public struct PackedWeights {
     /// - Parameters:
     ///   - input: shape [inputs][stride], in bfloat16 [inputs / 2][stride] pairs of channels, readable at each of `tapOffsets`.
     ///   - output: shape [outputs][outputStride]; must not overlap the input.
+    ///   - only: the taps that meet more than zeros; nil for all.
     ///   - lanes: a multiple of 16.
     ///   - next: memory that is read after this call, prefetched meanwhile; `nextCount` floats.
     @inline(__always)
     public func convolve(
-        _ input: UnsafePointer<Float>, stride: Int, tapOffsets: UnsafePointer<Int>, lanes: Int,
+        _ input: UnsafePointer<Float>, stride: Int, tapOffsets: UnsafePointer<Int>, only: Range<Int>? = nil, lanes: Int,
         into output: UnsafeMutablePointer<Float>, outputStride: Int, next: UnsafePointer<Float>? = nil, nextCount: Int = 0
     ) {
+        let some = only ?? 0..<taps, offsets = tapOffsets + some.lowerBound
         switch precision {
         case .float32:
             ck_convolve(
-                input, stride, tapOffsets, taps, pointer, pitch, inputs, outputs, lanes, output, outputStride, next, nextCount)
+                input, stride, offsets, some.lowerBound, some.count, pointer, taps, pitch, inputs, outputs, lanes, output, outputStride,
+                next, nextCount)
         case .bfloat16:
             ck_convolve_pairs(
-                input, stride, tapOffsets, taps, pointer, pitch, precision.elements(inputs), outputs, lanes, output, outputStride, next,
-                nextCount)
+                input, stride, offsets, some.lowerBound, some.count, pointer, taps, pitch, precision.elements(inputs), outputs, lanes,
+                output, outputStride, next, nextCount)
         }
     }
 }

@@ -17,15 +17,19 @@ public struct PanelLayout: Sendable, Equatable {
     public let interleave: Int
     public let lanes: Int
 
-    /// The layout with the fewest lanes for up to `images` images of `height` × `width` pixels; among equals the one that fills the
-    /// 32 lanes of a register tile, then the one with the fewest images in a panel.
+    /// Lanes of a channel that memory delivers well, and that outweigh what is to be done for a channel.
+    private static let longRow = 64
+
+    /// The layout with the fewest lanes for up to `images` images of `height` × `width` pixels; among equals one of long rows, if there
+    /// are groups for all chunks, then one that fills the 32 lanes of a register tile, then the one with the fewest images in a panel.
     public init(height: Int, width: Int, images: Int) {
         precondition(height > 0 && width > 0, "an image of \(height)×\(width) pixels has no panels")
         func lanes(_ interleave: Int) -> Int { (width * interleave + 15) / 16 * 16 }
         var best = (cost: Int.max, interleave: 1)
         for interleave in 1...max(1, min(images, 128 / width)) {
             let groups = (max(images, 1) + interleave - 1) / interleave
-            let cost = groups * lanes(interleave) * 2 + (lanes(interleave) % 32 == 0 ? 0 : 1)
+            let isLong = lanes(interleave) % Self.longRow == 0 && groups >= Chunks.most
+            let cost = groups * lanes(interleave) * 4 + (isLong ? 0 : lanes(interleave) % 32 == 0 ? 1 : 2)
             if cost < best.cost { best = (cost, interleave) }
         }
         self.height = height

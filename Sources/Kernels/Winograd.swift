@@ -53,8 +53,9 @@ public struct RowWinograd {
         for product in 0..<6 {
             // The first three of nine tap offsets are those within a row.
             ck_convolve(
-                scratch + product * rowStride, shape.stride, tapOffsets, 3, weights.pointer + product * 3 * outputs * inputs, 0, inputs,
-                outputs, lanes, products + product * count, lanes, product < 4 ? next.map { $0 + product * nextPitch } : nil, nextCount)
+                scratch + product * rowStride, shape.stride, tapOffsets, 0, 3, weights.pointer + product * 3 * outputs * inputs, 3, 0,
+                inputs, outputs, lanes, products + product * count, lanes, product < 4 ? next.map { $0 + product * nextPitch } : nil,
+                nextCount)
         }
         ck_winograd_output(products, count, output, rowPitch)
     }

@@ -36,10 +36,10 @@ private func everyLayout(_ body: (_ layout: PanelLayout, _ images: Int) -> Void)
         }
     }
 
-    @Test func `the CIFAR networks fill 32 lanes at every resolution`() {
-        for (width, interleave) in [(32, 1), (16, 2), (8, 4)] {
-            let layout = PanelLayout(height: width, width: width, images: 32)
-            #expect(layout.interleave == interleave && layout.lanes == 32)
+    @Test func `the CIFAR networks fill 64 lanes where that leaves eight groups, else 32`() {
+        for (width, interleave, images) in [(32, 2, 32), (16, 4, 32), (8, 4, 32), (8, 8, 64), (32, 1, 8)] {
+            let layout = PanelLayout(height: width, width: width, images: images)
+            #expect(layout.interleave == interleave && layout.lanes == width * interleave)
         }
     }
 

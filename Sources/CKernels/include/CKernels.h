@@ -13,10 +13,11 @@
        int flip, float *packed),                                                                                                  \
       (source, tap_stride, output_stride, input_stride, taps, outputs, inputs, flip, packed))                                     \
     X(void, ck_convolve,                                                                                                          \
-      (const float *input, long input_stride, const long *tap_offsets, long taps, const float *packed, long pitch, long inputs,   \
-       long outputs, long lanes, float *output, long output_stride, const float *next, long next_floats),                         \
-      (input, input_stride, tap_offsets, taps, packed, pitch, inputs, outputs, lanes, output, output_stride, next,                \
-       next_floats))                                                                                                              \
+      (const float *input, long input_stride, const long *tap_offsets, long first_tap, long taps, const float *packed,            \
+       long packed_taps, long pitch, long inputs, long outputs, long lanes, float *output, long output_stride, const float *next, \
+       long next_floats),                                                                                                         \
+      (input, input_stride, tap_offsets, first_tap, taps, packed, packed_taps, pitch, inputs, outputs, lanes, output,             \
+       output_stride, next, next_floats))                                                                                                        \
     X(void, ck_pack_winograd,                                                                                                     \
       (const float *nine, long outputs, long inputs, float *packed), (nine, outputs, inputs, packed))                             \
     X(void, ck_winograd_input, (const float *rows, long row_stride, long count, float *transformed),                              \
@@ -36,10 +37,11 @@
       (from, rows, columns, from_stride, to, to_stride))                                                                          \
     X(void, ck_pair_weights, (float *packed, long taps, long outputs, long inputs), (packed, taps, outputs, inputs))              \
     X(void, ck_convolve_pairs,                                                                                                    \
-      (const float *input, long input_stride, const long *tap_offsets, long taps, const float *packed, long pitch, long pairs,    \
-       long outputs, long lanes, float *output, long output_stride, const float *next, long next_floats),                         \
-      (input, input_stride, tap_offsets, taps, packed, pitch, pairs, outputs, lanes, output, output_stride, next,                 \
-       next_floats))                                                                                                              \
+      (const float *input, long input_stride, const long *tap_offsets, long first_tap, long taps, const float *packed,            \
+       long packed_taps, long pitch, long pairs, long outputs, long lanes, float *output, long output_stride, const float *next,  \
+       long next_floats),                                                                                                         \
+      (input, input_stride, tap_offsets, first_tap, taps, packed, packed_taps, pitch, pairs, outputs, lanes, output,              \
+       output_stride, next, next_floats))                                                                                                        \
     X(void, ck_weight_gradient_pairs,                                                                                             \
       (const float *transposed, long width, long transposed_row, const uint16_t *other, long other_stride, long other_row,        \
        long others, long pairs, long rows, float *gradient, const float *next, long next_floats),                                 \
