@@ -57,6 +57,7 @@ public final class TrainingRun {
         self.configuration = configuration
         self.communicator = communicator
         self.path = path
+        try communicator.demandSameVectorLevel()
         let network = try communicator.agree {
             try DenseNet(
                 configuration.network, capacity: communicator.largestShare(of: configuration.batchSize), training: true,
