@@ -21,9 +21,15 @@ final class CheckpointWriter {
     private var thread = pthread_t()
     private var isUnderWay = false
 
+    /// - Parameters:
+    ///   - newest: the checkpoint that the run goes on from, if any.
+    ///   - metadata: of the file of best weights.
     /// - Throws: `Failure(.unavailable)` when the system refuses the thread.
-    init(of step: TrainingStep, folder: CheckpointFolder, bestWeights: String, metadata: [String: String]) throws {
+    init(
+        of step: TrainingStep, folder: CheckpointFolder, newest: CheckpointPosition?, bestWeights: String, metadata: [String: String]
+    ) throws {
         self.step = step
+        self.newest = newest
         work = try CheckpointWork(step, folder: folder, bestWeights: bestWeights, metadata: metadata)
         // The thread holds the work, never the writer: that can go, and ends it.
         let start = Unmanaged.passRetained(work)

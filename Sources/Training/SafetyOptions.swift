@@ -8,6 +8,11 @@ public struct SafetyOptions: Codable, Sendable, Equatable {
         case stop, `continue`
     }
 
+    /// What a step whose numbers are not finite does to the run.
+    public enum Nonfinite: String, Codable, Sendable {
+        case stop, skip
+    }
+
     static let defaultKeep = 3
 
     /// Checkpoints to keep, from the newest back; the best is kept beside them.
@@ -15,18 +20,20 @@ public struct SafetyOptions: Codable, Sendable, Equatable {
     /// Steps between checkpoints, beside those after each epoch.
     public var checkpointSteps: Int?
     public var onCheckpointError: CheckpointError?
+    public var onNonfinite: Nonfinite?
 
-    public init(keep: Int?, checkpointSteps: Int?, onCheckpointError: CheckpointError?) {
+    public init(keep: Int?, checkpointSteps: Int?, onCheckpointError: CheckpointError?, onNonfinite: Nonfinite?) {
         self.keep = keep
         self.checkpointSteps = checkpointSteps
         self.onCheckpointError = onCheckpointError
+        self.onNonfinite = onNonfinite
     }
 
     /// These where they are given, else the others.
     func over(_ others: SafetyOptions?) -> SafetyOptions {
         SafetyOptions(
             keep: keep ?? others?.keep, checkpointSteps: checkpointSteps ?? others?.checkpointSteps,
-            onCheckpointError: onCheckpointError ?? others?.onCheckpointError)
+            onCheckpointError: onCheckpointError ?? others?.onCheckpointError, onNonfinite: onNonfinite ?? others?.onNonfinite)
     }
 
     /// - Throws: `Failure(.usage)` naming the option and what it has to be.

@@ -25,6 +25,8 @@ public final class TrainingRun {
     private var best: BestEpoch?
     /// Where `checkpoints` stood when an epoch was reported last.
     private var reportedCheckpointWait = 0.0
+    /// Steps of this start that were left out for numbers that are not finite.
+    private var skippedSteps = 0
     private var state: RunState
     private var stepsPerEpoch: Int { sampler.stepsPerEpoch }
     private var isRankZero: Bool { communicator.rank == 0 }
@@ -62,7 +64,7 @@ public final class TrainingRun {
         _ configuration: RunConfiguration, path: String, threads: Int?, resumedFolder: RunFolder?, communicator: Communicator
     ) throws {
         self.configuration = configuration
-        safety = configuration.safety ?? SafetyOptions(keep: nil, checkpointSteps: nil, onCheckpointError: nil)
+        safety = configuration.safety ?? SafetyOptions(keep: nil, checkpointSteps: nil, onCheckpointError: nil, onNonfinite: nil)
         self.communicator = communicator
         self.path = path
         try communicator.demandSameVectorLevel()
@@ -89,6 +91,7 @@ public final class TrainingRun {
             network, optimizer: configuration.optimizer, labelSmoothing: configuration.labelSmoothing, seed: configuration.seed,
             communicator: communicator)
         let (step, stepsPerEpoch) = (step, sampler.stepsPerEpoch)
+        var newest: CheckpointPosition?
         (folder, state) = try communicator.agree {
             guard communicator.rank == 0 else { return (nil, RunState()) }
             let found = try resumedFolder.flatMap { try CheckpointFolder(path: $0.checkpoints).newestValid() }
@@ -96,6 +99,7 @@ public final class TrainingRun {
             var state = RunState()
             if let found {
                 state = try step.read(found.checkpoint, stepsPerEpoch: stepsPerEpoch)
+                newest = found.checkpoint.position
             } else {
                 network.initialize(seed: configuration.seed)
                 if let path = configuration.initialWeights { try WeightsFile.load(path, into: network) }
@@ -112,7 +116,7 @@ public final class TrainingRun {
         checkpoints = try communicator.agree {
             try folder.map {
                 try CheckpointWriter(
-                    of: step, folder: CheckpointFolder(path: $0.checkpoints, keep: keep), bestWeights: $0.best,
+                    of: step, folder: CheckpointFolder(path: $0.checkpoints, keep: keep), newest: newest, bestWeights: $0.best,
                     metadata: normalizationMetadata(normalization))
             }
         }
@@ -196,17 +200,36 @@ public final class TrainingRun {
             result.lossSum, Double(result.correct), StopSignal.isRaised ? 1.0 : 0.0, checkpoints?.hasFailed == true ? 1.0 : 0.0
         )
         try withUnsafeMutableBytes(of: &sums) { try communicator.allReduceSum($0.assumingMemoryBound(to: Double.self)) }
-        guard sums.0.isFinite else {
-            throw communicator.agreed(Failure(
-                .data, "the loss is not finite at epoch \(state.epoch), step \(state.stepInEpoch + 1); lower --learning-rate or add "
-                    + "--warm-up, and go on from the last checkpoint"))
-        }
         if sums.3 > 0 { try finishCheckpoint() }
-        state.lossSum += sums.0
-        state.correct += sums.1
-        state.images += Double(batch.globalCount)
+        if step.isFinite {
+            state.lossSum += sums.0
+            state.correct += sums.1
+            state.images += Double(batch.globalCount)
+        } else {
+            try stopOrSkip()
+        }
         state.stepInEpoch += 1
         return sums.2 > 0
+    }
+
+    /// Counts a skipped step where numbers are not finite, or ends all ranks; says where they first were not. Collective.
+    private func stopOrSkip() throws {
+        let report = try NonfiniteReport(step.network, communicator)
+        let what = "epoch \(state.epoch), step \(state.stepInEpoch + 1): \(report.text)"
+        if safety.onNonfinite == .skip, !report.isStored {
+            skippedSteps += 1
+            if isRankZero { Console.note("\(what); the step is skipped, \(skippedSteps) so far") }
+            return
+        }
+        try finishCheckpoint()
+        try communicator.agree {
+            guard isRankZero else { return }
+            let newest = checkpoints?.newest.map { "\(path)/checkpoints/\($0.fileName)" }
+            let advice = report.isStored ? newest.map { "the newest checkpoint is \($0);" } ?? "there is no checkpoint yet;"
+                : "no weight was moved; to go on from \(newest ?? "the start") without such steps: train --resume \(path) --on-nonfinite "
+                    + "skip; or"
+            throw Failure(.data, "\(what); \(advice) start anew with a lower --learning-rate or --warm-up")
+        }
     }
 
     /// Ends all ranks, which have agreed to stop and have begun to write a checkpoint. Collective.
@@ -251,6 +274,7 @@ public final class TrainingRun {
     /// - Parameter testAccuracy: of a finished epoch.
     private func writeCheckpoint(testAccuracy: Double? = nil) throws {
         try finishCheckpoint()
+        guard step.network.parameters.areFinite, step.network.statistics.areFinite else { return try stopOrSkip() }
         // A finished epoch's number, or that of the last finished one: so names sort in the order of training.
         let position = CheckpointPosition(
             epoch: state.epoch - 1, step: min(state.step(stepsPerEpoch), configuration.steps ?? .max))
