@@ -35,9 +35,9 @@ struct Densenet: ParsableCommand {
     private static func end(_ code: Int32, printing text: String = "", saying message: String? = nil) -> Never {
         if let rank = MPIEnvironment.launchedRank, rank > 0 {
             if code != 0 {
-                // mpirun ends all ranks when the first exits with a code: rank zero first. Whoever is still there then is alone with it.
-                sleep(2)
-                if let message { Console.note("rank \(rank): \(message)") }
+                // mpirun ends all ranks when the first exits with a code: rank zero first, whose end a signal announces. Who is left in
+                // peace is alone with it.
+                if sleep(2) == 0, let message { Console.note("rank \(rank): \(message)") }
             }
             Glibc.exit(code)
         }

@@ -10,7 +10,8 @@ struct GuardOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Write a checkpoint every N steps too, beside those after each epoch.", valueName: "n"))
     var checkpointSteps: Int?
 
-    @Option(help: ArgumentHelp("When a checkpoint cannot be written: stop (default), or continue with a warning.", valueName: "word"))
+    @Option(help: ArgumentHelp(
+        "When a checkpoint cannot be written: stop (default), or continue with a warning.", valueName: "word"))
     var onCheckpointError: String?
 
     @Option(help: ArgumentHelp(

@@ -83,7 +83,9 @@ extension DenseNet {
         return [
             Place(name: name, isStored: false) { channels.allSatisfy { statistics.ownIsFinite.pointer[$0] } },
             Place(name: name, isStored: false) {
-                channels.allSatisfy { Float(statistics.mean.pointer[$0]).isFinite && Float(statistics.variance.pointer[$0]).isFinite }
+                channels.allSatisfy {
+                    Float(statistics.mean.pointer[$0]).isFinite && Float(statistics.variance.pointer[$0]).isFinite
+                }
             },
         ]
     }

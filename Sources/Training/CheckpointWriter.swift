@@ -16,6 +16,8 @@ final class CheckpointWriter {
     private(set) var written = 0
     /// The last checkpoint that is on the disk.
     private(set) var newest: CheckpointPosition?
+    /// The best epoch whose weights and checkpoint are on the disk.
+    private(set) var best: BestEpoch?
     private let work: CheckpointWork
     private let step: TrainingStep
     private var thread = pthread_t()
@@ -23,13 +25,15 @@ final class CheckpointWriter {
 
     /// - Parameters:
     ///   - newest: the checkpoint that the run goes on from, if any.
-    ///   - metadata: of the file of best weights.
+    ///   - bestWeights: the file of the best epoch's weights; with `metadata`, and `best` where it is there already.
     /// - Throws: `Failure(.unavailable)` when the system refuses the thread.
     init(
-        of step: TrainingStep, folder: CheckpointFolder, newest: CheckpointPosition?, bestWeights: String, metadata: [String: String]
+        of step: TrainingStep, folder: CheckpointFolder, newest: CheckpointPosition?, bestWeights: String, best: BestEpoch?,
+        metadata: [String: String]
     ) throws {
         self.step = step
         self.newest = newest
+        self.best = best
         work = try CheckpointWork(step, folder: folder, bestWeights: bestWeights, metadata: metadata)
         // The thread holds the work, never the writer: that can go, and ends it.
         let start = Unmanaged.passRetained(work)
@@ -55,14 +59,15 @@ final class CheckpointWriter {
 
     /// Begins to write where the run stands.
     ///
-    /// - Parameters:
-    ///   - best: the best epoch so far, whose checkpoint is kept.
-    ///   - isBest: whether these are its weights, which go into a file of their own too.
+    /// - Parameter testAccuracy: of an epoch that has just ended; the best epoch's weights go into a file of their own too.
     /// - Precondition: no checkpoint is under way.
-    func begin(_ state: RunState, at position: CheckpointPosition, best: BestEpoch?, isBest: Bool) {
+    func begin(_ state: RunState, at position: CheckpointPosition, testAccuracy: Double?) {
         precondition(!isUnderWay, "two checkpoints at a time")
         let began = monotonicSeconds()
         work.copy(from: step)
+        var best = best
+        let isBest = testAccuracy.map { $0 > best?.accuracy ?? -1 } ?? false
+        if isBest, let testAccuracy { best = BestEpoch(accuracy: testAccuracy, position: position) }
         work.job = CheckpointWork.Job(state: state, position: position, best: best, isBest: isBest)
         isUnderWay = true
         waitSeconds += monotonicSeconds() - began
@@ -85,6 +90,7 @@ final class CheckpointWriter {
         }
         written += 1
         newest = work.job?.position
+        best = work.job?.best
     }
 }
 

@@ -29,6 +29,7 @@ extension Communicator {
     ///
     /// - Throws: on all ranks `Failure(.usage)` naming the option, or `Failure(.internal)` for another build.
     public func demandSameStart() throws {
+        guard size > 1 else { return }
         let program = try agree { try programFile() }
         try demandSame([program], .internal, advice: "install the same build on all nodes")
         try demandSame(
@@ -52,6 +53,7 @@ extension Communicator {
     ///
     /// - Throws: on all ranks `Failure(.data)` naming the file.
     func demandSameImages(_ sets: [ImageSet]) throws {
+        guard size > 1 else { return }
         let files = sets.flatMap(\.files).map { path, bytes in
             let sum = hexadecimal(checksum(bytes))
             return SharedValue(
@@ -106,7 +108,8 @@ func startOptions(_ arguments: [String]) -> [SharedValue] {
         }
         let parts = word.split(separator: "=", maxSplits: 1).map(String.init)
         let name = parts.first ?? word
-        let value = parts.count > 1 ? parts[1] : words.first.map { $0.hasPrefix("--") } == false ? words.removeFirst() : "given"
+        let hasValue = words.first.map { !$0.hasPrefix("--") } ?? false
+        let value = parts.count > 1 ? parts[1] : hasValue ? words.removeFirst() : "given"
         switch name {
         case "--threads", "--weights": continue
         case "--data": values[name] = value == "synthetic" ? value : "a folder"
@@ -124,7 +127,7 @@ func startOptions(_ arguments: [String]) -> [SharedValue] {
 private func programFile() throws -> SharedValue {
     let path = "/proc/self/exe"
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw Failure(.noInput, "cannot read the program's own file: \(String(cString: strerror(errno)))") }
+    guard descriptor >= 0 else { throw Failure(.noInput, "cannot read \(path): \(String(cString: strerror(errno)))") }
     defer { close(descriptor) }
     let chunk = AlignedBuffer<UInt8>(count: 1 << 20)
     var sum: UInt = 0

@@ -22,7 +22,6 @@ public final class TrainingRun {
     private let folder: RunFolder?
     private let checkpoints: CheckpointWriter?
     private let metrics: MetricsLog?
-    private var best: BestEpoch?
     /// Where `checkpoints` stood when an epoch was reported last.
     private var reportedCheckpointWait = 0.0
     /// Steps of this start that were left out for numbers that are not finite.
@@ -117,10 +116,9 @@ public final class TrainingRun {
             try folder.map {
                 try CheckpointWriter(
                     of: step, folder: CheckpointFolder(path: $0.checkpoints, keep: keep), newest: newest, bestWeights: $0.best,
-                    metadata: normalizationMetadata(normalization))
+                    best: BestEpoch(path: $0.best, last: state.epoch - 1), metadata: normalizationMetadata(normalization))
             }
         }
-        best = folder.flatMap { BestEpoch(path: $0.best, last: state.epoch - 1) }
         metrics = folder.map { MetricsLog(path: $0.metrics) }
         var numbers = state.numbers
         try numbers.withUnsafeMutableBufferPointer { try communicator.broadcast($0, from: 0) }
@@ -206,29 +204,34 @@ public final class TrainingRun {
             state.correct += sums.1
             state.images += Double(batch.globalCount)
         } else {
-            try stopOrSkip()
+            try skipOrStop()
         }
         state.stepInEpoch += 1
         return sums.2 > 0
     }
 
-    /// Counts a skipped step where numbers are not finite, or ends all ranks; says where they first were not. Collective.
-    private func stopOrSkip() throws {
+    /// Counts a skipped step, whose numbers were not finite, or ends all ranks. Collective.
+    private func skipOrStop() throws {
         let report = try NonfiniteReport(step.network, communicator)
-        let what = "epoch \(state.epoch), step \(state.stepInEpoch + 1): \(report.text)"
-        if safety.onNonfinite == .skip, !report.isStored {
-            skippedSteps += 1
-            if isRankZero { Console.note("\(what); the step is skipped, \(skippedSteps) so far") }
-            return
-        }
+        guard safety.onNonfinite == .skip, !report.isStored else { return try stop(for: report) }
+        skippedSteps += 1
+        if isRankZero { Console.note("\(place(of: report)); the step is skipped, \(skippedSteps) so far") }
+    }
+
+    private func place(of report: NonfiniteReport) -> String {
+        "epoch \(state.epoch), step \(state.stepInEpoch + 1): \(report.text)"
+    }
+
+    /// Ends all ranks, for numbers that are not finite. Collective.
+    private func stop(for report: NonfiniteReport) throws {
         try finishCheckpoint()
         try communicator.agree {
             guard isRankZero else { return }
             let newest = checkpoints?.newest.map { "\(path)/checkpoints/\($0.fileName)" }
             let advice = report.isStored ? newest.map { "the newest checkpoint is \($0);" } ?? "there is no checkpoint yet;"
-                : "no weight was moved; to go on from \(newest ?? "the start") without such steps: train --resume \(path) --on-nonfinite "
-                    + "skip; or"
-            throw Failure(.data, "\(what); \(advice) start anew with a lower --learning-rate or --warm-up")
+                : "no weight was moved; to go on from \(newest ?? "the start") without such steps: train --resume \(path) "
+                    + "--on-nonfinite skip; or"
+            throw Failure(.data, "\(place(of: report)); \(advice) start anew with a lower --learning-rate or --warm-up")
         }
     }
 
@@ -274,16 +277,13 @@ public final class TrainingRun {
     /// - Parameter testAccuracy: of a finished epoch.
     private func writeCheckpoint(testAccuracy: Double? = nil) throws {
         try finishCheckpoint()
-        guard step.network.parameters.areFinite, step.network.statistics.areFinite else { return try stopOrSkip() }
+        guard step.network.parameters.areFinite, step.network.statistics.areFinite else {
+            return try stop(for: NonfiniteReport(step.network, communicator))
+        }
         // A finished epoch's number, or that of the last finished one: so names sort in the order of training.
         let position = CheckpointPosition(
             epoch: state.epoch - 1, step: min(state.step(stepsPerEpoch), configuration.steps ?? .max))
-        var isBest = false
-        if let testAccuracy, testAccuracy > best?.accuracy ?? -1 {
-            best = BestEpoch(accuracy: testAccuracy, position: position)
-            isBest = true
-        }
-        checkpoints?.begin(state, at: position, best: best, isBest: isBest)
+        checkpoints?.begin(state, at: position, testAccuracy: testAccuracy)
     }
 
     /// Waits until the checkpoint under way is on the disk. Collective.
@@ -322,14 +322,16 @@ public final class TrainingRun {
         Console.say("epoch \(name), Training loss: \(number(epoch.trainLoss)), Training accuracy: \(number(epoch.trainAccuracy))")
         Console.say(
             "Test loss: \(number(epoch.testLoss)), Test accuracy: \(number(epoch.testAccuracy))  "
-                + "(\(epoch.imagesPerSecond.formatted(places: 1)) images/s, waited \(epoch.dataWaitSeconds.formatted(places: 2)) s for data, "
+                + "(\(epoch.imagesPerSecond.formatted(places: 1)) images/s, waited "
+                + "\(epoch.dataWaitSeconds.formatted(places: 2)) s for data, "
                 + "\(epoch.checkpointWaitSeconds.formatted(places: 2)) s for checkpoints)")
     }
 
     private func reportCheckpoints() {
         guard let checkpoints else { return }
         Console.say(
-            "checkpoints: \(checkpoints.written) written, training waited \(checkpoints.waitSeconds.formatted(places: 2)) s for them"
-                + (best.map { "; best.safetensors is of epoch \($0.position.epoch)" } ?? ""))
+            "checkpoints: \(checkpoints.written) written, training waited "
+                + "\(checkpoints.waitSeconds.formatted(places: 2)) s for them"
+                + (checkpoints.best.map { "; best.safetensors is of epoch \($0.position.epoch)" } ?? ""))
     }
 }

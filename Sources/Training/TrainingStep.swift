@@ -13,8 +13,8 @@ final class TrainingStep {
     let optimizer: Optimizer
     let sums: SynchronizedSums
     let allReduce: GradientAllReduce
-    /// Whether the last step's gradient and running statistics had nothing but finite numbers. Both are made of sums over ranks, with
-    /// the same bits on all of them, so all ranks know.
+    /// Whether the last step's gradient and running statistics had nothing but finite numbers. Both are made of sums over ranks,
+    /// with the same bits on all of them, so all ranks know.
     private(set) var isFinite = true
     /// The running statistics before the step.
     private let statisticsBefore: AlignedBuffer<Float>
@@ -39,7 +39,8 @@ final class TrainingStep {
 
     /// Trains on this rank's part of a global batch. Collective.
     ///
-    /// Where these are not finite (and the gradient is not where the loss is not), weights, momenta and running statistics stay as they were.
+    /// Where gradient or running statistics are not finite, weights, momenta and running statistics stay as they were. (Where the loss is not finite the
+    /// gradient is not either.)
     ///
     /// - Returns: this rank's loss and hits, before the weights moved.
     func callAsFunction(_ batch: Batch, rate: Double) throws -> BatchResult {

@@ -24,5 +24,7 @@ static long and_wait(long result) { wait_a_moment(); return result; }
 
 ssize_t write(int file, const void *bytes, size_t count) { return and_wait(SLOW(syscall(SYS_write, file, bytes, count))); }
 int fsync(int file) { return (int)and_wait(SLOW(syscall(SYS_fsync, file))); }
-int rename(const char *from, const char *to) { return (int)and_wait(SLOW(syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0))); }
+int rename(const char *from, const char *to) {
+    return (int)and_wait(SLOW(syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0)));
+}
 int unlink(const char *path) { return (int)and_wait(SLOW(syscall(SYS_unlinkat, AT_FDCWD, path, 0))); }

@@ -37,7 +37,7 @@ import Training
         #expect(inWrite > Self.kills / 3 && unsaid > 5, "too few kills hit a write: \(inWrite), \(unsaid)")
     }
 
-    /// Starts the program, kills it some microseconds after its first word, and gives back the last step that it said to be written.
+    /// Starts the program, kills it some microseconds after its first word, and gives back the last step it said was written.
     private func stepSaidBeforeKill(after delay: UInt32) throws -> Int {
         let program = try RunningProgram(builtExecutable(named: "CheckpointTestProgram"), [scratch.path])
         try program.wait(for: "its first word") { program.output.contains("\n") }

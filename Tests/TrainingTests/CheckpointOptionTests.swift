@@ -9,12 +9,15 @@ import TestSupport
 @Suite struct CheckpointOptionTests {
     let scratch = ScratchFolder()
 
-    private func checkpoints(_ path: String) throws -> [CheckpointPosition] { try CheckpointFolder(path: path + "/checkpoints").positions() }
+    private func checkpoints(_ path: String) throws -> [CheckpointPosition] {
+        try CheckpointFolder(path: path + "/checkpoints").positions()
+    }
 
     @Test func `the last checkpoints that keep asks for stay, and the best one with its weights`() throws {
         // A rate that does harm in the end, so that the best epoch is not the last.
         let run = try train(
-            smallRun + ["--epochs", "8", "--keep", "2", "--learning-rate", "3", "--schedule", "constant"], out: scratch("run"), ranks: 2)
+            smallRun + ["--epochs", "8", "--keep", "2", "--learning-rate", "3", "--schedule", "constant"], out: scratch("run"),
+            ranks: 2)
         let accuracies = run.epochs.map(\.testAccuracy)
         let best = 1 + accuracies.firstIndex(of: accuracies.max()!)!
         #expect(try checkpoints(run.path).map(\.epoch) == Set([best, 7, 8]).sorted(), "\(accuracies)")
@@ -73,7 +76,9 @@ import TestSupport
         for (word, status) in [("stop", Failure.Kind.unavailable.rawValue), ("continue", 0)] {
             let path = scratch(word), disk = path + "/checkpoints"
             // Room for one checkpoint, not for two.
-            guard try mountSmallDisk(disk, kilobytes: size / 1024 * 3 / 2) else { try Test.cancel("only root can mount a small disk") }
+            guard try mountSmallDisk(disk, kilobytes: size / 1024 * 3 / 2) else {
+                try Test.cancel("only root can mount a small disk")
+            }
             defer { _ = try? run("umount", ["-l", disk]) }
             let job = try densenet(["train", "--out", path, "--on-checkpoint-error", word] + options, ranks: 2)
             #expect(job.status == status, "\(job.errors)")

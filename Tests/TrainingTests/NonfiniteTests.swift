@@ -17,7 +17,8 @@ import TestSupport
     private func weights(_ tensor: String, _ number: Float) throws -> String {
         let network = try DenseNet(
             DenseNetConfiguration(
-                stem: .cifar, blocks: [1, 1], growthRate: 4, stemChannels: 4, bottleneck: true, compression: 0.5, classes: 10, image: 8),
+                stem: .cifar, blocks: [1, 1], growthRate: 4, stemChannels: 4, bottleneck: true, compression: 0.5, classes: 10,
+                image: 8),
             capacity: 1, training: false)
         network.initialize(seed: 1)
         let parameter = try #require((network.table.learnt + network.table.statistics).first { $0.name == tensor })
@@ -83,12 +84,15 @@ import TestSupport
             let bytes = try scratch.read(file)
             return stride(from: 0, to: bytes.count, by: 3073).map { Array(bytes[$0..<$0 + 3073]) }
         }
-        for index in records.indices { for pixel in 1...1024 { records[index][pixel] = bad && index == 5 ? UInt8(pixel % 7 * 40) : 0 } }
+        for index in records.indices {
+            for pixel in 1...1024 { records[index][pixel] = bad && index == 5 ? UInt8(pixel % 7 * 40) : 0 }
+        }
         if !bad { records.removeFirst(8) }
         // The first file has what the others do not need.
         let rest = records.count - 12
         for (index, file) in files.enumerated() {
-            _ = try scratch.write(Array((index == 0 ? records[..<rest] : records[(rest + 3 * index - 3)..<(rest + 3 * index)]).joined()), to: file)
+            let range = index == 0 ? 0..<rest : rest + 3 * index - 3..<rest + 3 * index
+            _ = try scratch.write(Array(records[range].joined()), to: file)
         }
         var test = try scratch.read("\(name)/test_batch.bin")
         for start in stride(from: 0, to: test.count, by: 3073) { for pixel in 1...1024 { test[start + pixel] = 0 } }

@@ -23,6 +23,7 @@ import TestSupport
         #expect(job.errors.lines.count == 1 && job.errors.hasPrefix("densenet: "), "\(job.errors)", sourceLocation: sourceLocation)
         for word in words { #expect(job.errors.contains(word), "\(job.errors)", sourceLocation: sourceLocation) }
         #expect(!FileManager.default.fileExists(atPath: scratch("run")), sourceLocation: sourceLocation)
+        // What was measured, for whoever reads the log.
         print("\(Int(1000 * (monotonicSeconds() - began))) ms: \(job.errors.lines.first ?? "")")
     }
 
@@ -42,9 +43,11 @@ import TestSupport
     }
 
     @Test func `another command and a run resumed by one rank only are named`() throws {
-        try check(.usage, ["ranks disagree on the command: train on rank 0, bench on ranks 1, 2"], first: small(), others: ["bench"])
         try check(
-            .usage, ["ranks disagree on --resume: none on rank 0, \(scratch("run")) on ranks 1, 2; "], first: small(), others: ["train", "--resume", scratch("run")])
+            .usage, ["ranks disagree on the command: train on rank 0, bench on ranks 1, 2"], first: small(), others: ["bench"])
+        try check(
+            .usage, ["ranks disagree on --resume: none on rank 0, \(scratch("run")) on ranks 1, 2; "], first: small(),
+            others: ["train", "--resume", scratch("run")])
     }
 
     @Test func `an option that only one rank cannot understand is told by that rank`() throws {
@@ -89,8 +92,8 @@ import TestSupport
         #expect(write(file, [0], 1) == 1)
         close(file)
         try check(
-            .internal, ["ranks disagree on the program: ", "\(copy) (CRC-32 ", " on ranks 1, 2; install the same build on all nodes"],
-            first: small(), others: small(), program: copy)
+            .internal,
+            ["ranks disagree on the program: ", "\(copy) (CRC-32 ", " on ranks 1, 2; install the same build on all nodes"], first: small(), others: small(), program: copy)
     }
 
     @Test func `another vector level on one rank is found`() throws {

@@ -1,5 +1,5 @@
-// A program that links this has calls of the file system which take up to a millisecond before and after they are made, so that a kill
-// at a random moment hits each place between two of them.
+// A program that links this waits up to a millisecond before and after each call of the file system, so that a kill at a random
+// moment hits each place between two of them.
 #ifndef SLOW_CALLS_H
 #define SLOW_CALLS_H
 
