@@ -37,13 +37,17 @@ let package = Package(
         .executableTarget(
             name: "NumericsTestProgram", dependencies: ["DenseNetModel", "Kernels", "CKernels", "AllocationCounter"],
             path: "Tests/NumericsTestProgram"),
+        .target(name: "SlowCalls", path: "Tests/SlowCalls"),
+        .executableTarget(
+            name: "CheckpointTestProgram", dependencies: ["Training", "DenseNetModel", "Kernels", "SlowCalls"],
+            path: "Tests/CheckpointTestProgram"),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels"]),
         .testTarget(name: "DenseNetTests", dependencies: ["DenseNetModel", "Kernels", "NumericsTestProgram", "TestSupport"]),
         .testTarget(name: "DataTests", dependencies: ["ImageData", "Kernels"]),
         .testTarget(
             name: "DistributedTests", dependencies: ["DataParallel", "Kernels", "DistributedTestProgram", "TestSupport"]),
         .testTarget(
-            name: "TrainingTests", dependencies: ["Training", "DenseNetModel", "ImageData", "Kernels", "TestSupport"],
+            name: "TrainingTests", dependencies: ["Training", "DenseNetModel", "ImageData", "Kernels", "CheckpointTestProgram", "TestSupport"],
             exclude: ["Golden"]),
     ],
     swiftLanguageModes: [.v6]

@@ -31,11 +31,14 @@ struct Densenet: ParsableCommand {
         }
     }
 
-    /// Ends a process that has found, before MPI, what all ranks find: rank zero alone speaks.
+    /// Ends a process that has found, before MPI, what in general all ranks find: rank zero alone speaks.
     private static func end(_ code: Int32, printing text: String = "", saying message: String? = nil) -> Never {
-        if MPIEnvironment.launchedRank ?? 0 > 0 {
-            // mpirun ends all ranks when the first exits with a code: rank zero first.
-            if code != 0 { sleep(2) }
+        if let rank = MPIEnvironment.launchedRank, rank > 0 {
+            if code != 0 {
+                // mpirun ends all ranks when the first exits with a code: rank zero first, whose end a signal announces. Who is left in
+                // peace is alone with it.
+                if sleep(2) == 0, let message { Console.note("rank \(rank): \(message)") }
+            }
             Glibc.exit(code)
         }
         if let message { Console.note(message) } else { print(text) }
@@ -45,7 +48,10 @@ struct Densenet: ParsableCommand {
 
 /// Runs a command's work on all ranks and ends the process with its exit code.
 func withRanks(_ body: (Communicator) throws -> Void) -> Never {
-    exit(MPIEnvironment.run(report: { Console.note($0.message) }, body))
+    exit(MPIEnvironment.run(report: { Console.note($0.message) }) { world in
+        try world.demandSameStart()
+        try body(world)
+    })
 }
 
 /// Runs what needs no ranks on one process only, should there be several.

@@ -37,6 +37,7 @@ struct Evaluate: ParsableCommand {
                 let choice = try dataOptions.normalization()
                 return (file, network, choice == nil ? try normalization(in: file) : nil)
             }
+            try world.demandSameWeights(file.path, [network.parameters, network.statistics])
             let data = try RunData(
                 dataOptions.source, seed: seed, imageSize: network.configuration.image, classes: network.configuration.classes,
                 normalization: try dataOptions.normalization() ?? .channel, ready: ready, communicator: world)

@@ -62,13 +62,16 @@ struct Train: ParsableCommand {
     @Option(name: .customLong("init"), help: ArgumentHelp("Start from the weights of a safetensors file.", valueName: "file"))
     var initialWeights: String?
 
+    @OptionGroup(title: "Safety (also with --resume, for that start)") var guards: GuardOptions
     @OptionGroup(title: "Threads") var threads: ThreadOptions
     @OptionGroup(title: "Precision") var precision: PrecisionOptions
 
     @Option(help: ArgumentHelp("The run folder (default: a new one below runs/).", valueName: "folder"))
     var out: String?
 
-    @Option(help: ArgumentHelp("Go on with the run in a folder; takes the run's own options; none but --threads goes with it.", valueName: "folder"))
+    @Option(help: ArgumentHelp(
+        "Go on with the run in a folder; takes the run's own options; none but --threads and those of safety go with it.",
+        valueName: "folder"))
     var resume: String?
 
     /// Under `./launch.sh` alone this is done in a few minutes.
@@ -81,7 +84,8 @@ struct Train: ParsableCommand {
             guard !hasOtherOptions else {
                 throw Failure(.usage, "--resume takes the run's own options; leave out the others")
             }
-            withRanks { try TrainingRun(resuming: resume, threads: threads.threads, communicator: $0).run() }
+            let safety = try guards.resolved()
+            withRanks { try TrainingRun(resuming: resume, safety: safety, threads: threads.threads, communicator: $0).run() }
         }
         withRanks { world in
             // A folder of images may be missing on one host only.
@@ -106,7 +110,7 @@ struct Train: ParsableCommand {
                 momentum: momentum ?? 0.9, nesterov: nesterov ?? true, weightDecay: weightDecay ?? 1e-4, decaysNorms: decayNorm ?? true),
             labelSmoothing: labelSmoothing ?? 0, augment: augment ?? "crop,flip",
             normalization: try dataOptions.normalization() ?? .channel, precision: precision.precision,
-            initialWeights: initialWeights.map(absolutePath))
+            initialWeights: initialWeights.map(absolutePath), safety: try guards.resolved())
     }
 
     private var hasOtherOptions: Bool {

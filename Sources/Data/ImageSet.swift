@@ -77,6 +77,16 @@ public final class ImageSet: @unchecked Sendable {
         }
     }
 
+    /// The files that the images come from, each with the bytes of the records in use; valid as long as the set lives.
+    public var files: [(path: String, bytes: UnsafeRawBufferPointer)] {
+        var rest = count
+        return segments.map { segment in
+            let used = min(segment.count, rest)
+            rest -= used
+            return (segment.name, UnsafeRawBufferPointer(start: segment.base, count: used * layout.recordBytes))
+        }
+    }
+
     private func record(_ index: Int) -> UnsafePointer<UInt8> {
         let (segment, position) = locate(index)
         return segments[segment].base + position * layout.recordBytes

@@ -6,10 +6,13 @@ protocol DenseLayer: AnyObject {
     func forward(_ pass: Pass) throws
     /// Collective. Afterwards all of the layer's gradients are in the flat buffer.
     func backward(_ pass: Pass) throws
+    /// Of the bottleneck's 1×1 output; nil without bottleneck.
+    var reducedStatistics: ChannelStatistics? { get }
 }
 
 /// Norm, ReLU, 3×3 convolution: a layer without bottleneck.
 final class PlainLayer: DenseLayer {
+    let reducedStatistics: ChannelStatistics? = nil
     private let norm: FeatureNorm
     private let convolution: FeatureConvolution
     private unowned let block: FeatureBlock
@@ -63,6 +66,7 @@ final class BottleneckLayer: DenseLayer {
     private let reduced: Panels
     /// The masked gradient of the second norm's output; the layers of a block use one in turn. Training only.
     private let reducedGradient: Panels?
+    var reducedStatistics: ChannelStatistics? { norm2.statistics }
 
     init(
         _ parameters: ParameterTable.DenseLayer, in block: FeatureBlock, layer: Int, reduced: Panels, reducedGradient: Panels?,

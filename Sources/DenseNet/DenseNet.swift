@@ -40,10 +40,10 @@ public final class DenseNet {
     public let capacity: Int
     private let isTraining: Bool
     private let state: NetworkState
-    private let stem: any Stem
+    let stem: any Stem
     private let stages: [Stage]
-    private let blocks: [FeatureBlock]
-    private let layers: [[any DenseLayer]]
+    let blocks: [FeatureBlock]
+    let layers: [[any DenseLayer]]
     private let transitions: [Transition]
     private let head: Head
     private let dropoutKeys: AlignedBuffer<UInt64>
@@ -224,6 +224,11 @@ public final class DenseNet {
 
     /// The class that the last forward pass finds in an image of this rank; nil where a logit is not a number.
     public func prediction(_ image: Int) -> Int? { head.prediction(image) }
+
+    /// Whether all logits of the last forward pass are numbers and not infinite.
+    var logitsAreFinite: Bool {
+        (0..<(pass?.count ?? 0) * configuration.classes).allSatisfy { head.logits.pointer[$0].isFinite }
+    }
 
     /// Computes the gradients of the SUM of this rank's losses, for the last forward pass. Collective.
     ///

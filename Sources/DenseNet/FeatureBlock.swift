@@ -12,17 +12,23 @@ final class ChannelStatistics {
     let variance: AlignedBuffer<Double>
     let inverse: AlignedBuffer<Float>
     let offset: AlignedBuffer<Float>
+    /// Whether this rank's part of a channel's sums was finite, in float32, which the running statistics have.
+    let ownIsFinite: AlignedBuffer<Bool>
 
     init(channels: Int) {
         mean = AlignedBuffer(count: channels)
         variance = AlignedBuffer(count: channels)
         inverse = AlignedBuffer(count: channels)
         offset = AlignedBuffer(count: channels)
+        ownIsFinite = AlignedBuffer(count: channels)
     }
 
     /// Takes the statistics of channels from the sums and squares that tasks gathered. Collective.
     func set(channelsFrom first: Int, _ sums: ChannelSums, chunks: Int, pixels: Double, _ pass: Pass) throws {
         sums.finish(chunks: chunks)
+        for c in 0..<sums.channels {
+            ownIsFinite.pointer[first + c] = Float(sums.first[c]).isFinite && Float(sums.second[c]).isFinite
+        }
         try pass.sumOverRanks(sums.all)
         for c in 0..<sums.channels {
             let mean = sums.first[c] / pixels
@@ -182,7 +188,7 @@ final class OwnNorm {
     let sums: ChannelSums
     private let parameters: NormParameters
     private let state: NetworkState
-    private let statistics: ChannelStatistics
+    let statistics: ChannelStatistics
 
     init(_ parameters: NormParameters, state: NetworkState) {
         let channels = parameters.channels

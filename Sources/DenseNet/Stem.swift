@@ -83,10 +83,13 @@ protocol Stem: AnyObject {
     func forward(_ images: UnsafePointer<Float>, _ pass: Pass) throws
     /// Collective.
     func backward(_ images: UnsafePointer<Float>, _ pass: Pass) throws
+    /// Of the convolution's output, where it is not the block's first features.
+    var ownStatistics: ChannelStatistics? { get }
 }
 
 /// 3×3 convolution, stride 1: straight into the first block.
 final class CIFARStem: Stem {
+    let ownStatistics: ChannelStatistics? = nil
     private let convolution: StemConvolution
     private let sums: ChannelSums
     private let closing: NormBackward
@@ -123,6 +126,7 @@ final class ImageNetStem: Stem {
     private let closing: NormBackward
     private unowned let block: FeatureBlock
     private let state: NetworkState
+    var ownStatistics: ChannelStatistics? { norm.statistics }
 
     init(_ table: ParameterTable, stage: Stage, to block: FeatureBlock, images: Int, training: Bool, state: NetworkState) {
         guard let parameters = table.stemNorm else { preconditionFailure("an ImageNet stem without norm") }

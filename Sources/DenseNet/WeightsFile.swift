@@ -22,8 +22,15 @@ public enum WeightsFile {
 
     /// Parameters and running statistics, under `prefix`; they borrow the network's buffers.
     public static func tensors(of network: DenseNet, prefix: String = "") -> [NamedTensor] {
-        network.table.learnt.map { named(prefix, $0, in: network.parameters) }
-            + network.table.statistics.map { named(prefix, $0, in: network.statistics) }
+        tensors(network.table, parameters: network.parameters, statistics: network.statistics, prefix: prefix)
+    }
+
+    /// The same of a network's numbers that lie elsewhere, laid out as in the network; they borrow these buffers.
+    public static func tensors(
+        _ table: ParameterTable, parameters: UnsafeMutableBufferPointer<Float>, statistics: UnsafeMutableBufferPointer<Float>,
+        prefix: String = ""
+    ) -> [NamedTensor] {
+        table.learnt.map { named(prefix, $0, in: parameters) } + table.statistics.map { named(prefix, $0, in: statistics) }
     }
 
     private static func named(_ prefix: String, _ parameter: Parameter, in buffer: UnsafeMutableBufferPointer<Float>) -> NamedTensor {

@@ -15,18 +15,20 @@ public struct EpochMetrics: Codable, Sendable {
     public var learningRate: Double
     /// How long the steps waited for their batches.
     public var dataWaitSeconds: Double
+    /// How long training waited for checkpoints: for copies of the weights, and for files that were not written yet.
+    public var checkpointWaitSeconds: Double
     public var epochSeconds: Double
 
     enum CodingKeys: String, CodingKey {
         case epoch
         case trainLoss = "train_loss", trainAccuracy = "train_accuracy", testLoss = "test_loss", testAccuracy = "test_accuracy"
         case imagesPerSecond = "images_per_second", learningRate = "learning_rate", dataWaitSeconds = "data_wait_seconds"
-        case epochSeconds = "epoch_seconds"
+        case checkpointWaitSeconds = "checkpoint_wait_seconds", epochSeconds = "epoch_seconds"
     }
 
     public init(
         epoch: Int, trainLoss: Double, trainAccuracy: Double, testLoss: Double, testAccuracy: Double, imagesPerSecond: Double,
-        learningRate: Double, dataWaitSeconds: Double, epochSeconds: Double
+        learningRate: Double, dataWaitSeconds: Double, checkpointWaitSeconds: Double, epochSeconds: Double
     ) {
         self.epoch = epoch
         self.trainLoss = trainLoss
@@ -36,13 +38,14 @@ public struct EpochMetrics: Codable, Sendable {
         self.imagesPerSecond = imagesPerSecond
         self.learningRate = learningRate
         self.dataWaitSeconds = dataWaitSeconds
+        self.checkpointWaitSeconds = checkpointWaitSeconds
         self.epochSeconds = epochSeconds
     }
 
     private static let numbers: [(CodingKeys, WritableKeyPath<EpochMetrics, Double> & Sendable)] = [
         (.trainLoss, \.trainLoss), (.trainAccuracy, \.trainAccuracy), (.testLoss, \.testLoss), (.testAccuracy, \.testAccuracy),
         (.imagesPerSecond, \.imagesPerSecond), (.learningRate, \.learningRate), (.dataWaitSeconds, \.dataWaitSeconds),
-        (.epochSeconds, \.epochSeconds),
+        (.checkpointWaitSeconds, \.checkpointWaitSeconds), (.epochSeconds, \.epochSeconds),
     ]
 
     public init(from decoder: any Decoder) throws {
@@ -50,8 +53,12 @@ public struct EpochMetrics: Codable, Sendable {
         let nan = Double.nan
         self.init(
             epoch: try container.decode(Int.self, forKey: .epoch), trainLoss: nan, trainAccuracy: nan, testLoss: nan,
-            testAccuracy: nan, imagesPerSecond: nan, learningRate: nan, dataWaitSeconds: nan, epochSeconds: nan)
-        for (key, field) in Self.numbers { self[keyPath: field] = try container.decode(Double?.self, forKey: key) ?? nan }
+            testAccuracy: nan, imagesPerSecond: nan, learningRate: nan, dataWaitSeconds: nan, checkpointWaitSeconds: nan, epochSeconds: nan)
+        for (key, field) in Self.numbers {
+            // Logs of older programs lack the key.
+            self[keyPath: field] = field == \.checkpointWaitSeconds
+                ? try container.decodeIfPresent(Double.self, forKey: key) ?? nan : try container.decode(Double?.self, forKey: key) ?? nan
+        }
     }
 
     public func encode(to encoder: any Encoder) throws {

@@ -55,11 +55,13 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
     public var precision: Precision?
     /// A weights file that the run starts from.
     public var initialWeights: String?
+    /// Nil in the run folders of programs that had no such options.
+    public var safety: SafetyOptions?
 
     public init(
         model: String, network: DenseNetConfiguration, data: DataSource, epochs: Int, steps: Int?, batchSize: Int, seed: UInt64,
         shuffle: Bool, schedule: LearningRateSchedule, optimizer: OptimizerConfiguration, labelSmoothing: Double, augment: String,
-        normalization: NormalizationChoice, precision: Precision?, initialWeights: String?
+        normalization: NormalizationChoice, precision: Precision?, initialWeights: String?, safety: SafetyOptions?
     ) {
         self.model = model
         self.network = network
@@ -76,6 +78,7 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
         self.normalization = normalization
         self.precision = precision
         self.initialWeights = initialWeights
+        self.safety = safety
     }
 
     /// Refuses what cannot be run.
@@ -107,6 +110,7 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
         for (option, limit) in [("--limit-train", data.limitTrain), ("--limit-test", data.limitTest)] {
             if let limit, limit < 1 { throw Failure(.usage, "\(option) is \(limit), expected 1 or more") }
         }
+        try safety?.validate()
         _ = try Augmentation(parsing: augment)
         if case .explicit(let mean, let std) = normalization { _ = try Normalization(mean: mean, std: std) }
     }

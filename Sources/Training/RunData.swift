@@ -33,6 +33,7 @@ public struct RunData {
             try sets.test.validateLabels(part: communicator.rank, of: communicator.size)
             return sets
         }
+        if source.path != nil { try communicator.demandSameImages([train, test]) }
         self.train = train
         self.test = test
         self.warnings = warnings

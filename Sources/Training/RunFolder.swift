@@ -8,6 +8,7 @@ import Kernels
 ///     RUN/config.json            all options as resolved
 ///     RUN/metrics.jsonl          a line an epoch
 ///     RUN/checkpoints/           see `CheckpointFolder`
+///     RUN/best.safetensors       the weights of the epoch with the best test accuracy
 ///     RUN/weights.safetensors    the result
 ///     RUN/.lock                  who is at work here
 public final class RunFolder: Sendable {
@@ -15,6 +16,7 @@ public final class RunFolder: Sendable {
     public var configuration: String { path + "/config.json" }
     public var metrics: String { path + "/metrics.jsonl" }
     public var checkpoints: String { path + "/checkpoints" }
+    public var best: String { path + "/best.safetensors" }
     public var weights: String { path + "/weights.safetensors" }
     private let lock: Int32
 

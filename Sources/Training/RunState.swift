@@ -59,20 +59,15 @@ struct RunState: Equatable {
 extension TrainingStep {
     private static let momentumPrefix = "momentum."
 
-    /// Writes weights, running statistics, momenta and the run's state.
-    func write(_ state: RunState, at position: CheckpointPosition, to folder: CheckpointFolder) throws {
-        let momenta = network.table.learnt.map { parameter in
+    /// Momenta as a checkpoint has them; they borrow the buffer.
+    static func momentumTensors(_ table: ParameterTable, _ momenta: AlignedBuffer<Float>) -> [NamedTensor] {
+        table.learnt.map { parameter in
             NamedTensor(
-                name: Self.momentumPrefix + parameter.name, shape: parameter.shape,
-                values: UnsafeBufferPointer(optimizer.momenta[parameter.range]))
+                name: momentumPrefix + parameter.name, shape: parameter.shape, values: UnsafeBufferPointer(momenta[parameter.range]))
         }
-        var metadata = state.metadata
-        metadata["config"] = try WeightsFile.configurationText(network.configuration)
-        try folder.write(
-            Checkpoint(position: position, tensors: WeightsFile.tensors(of: network) + momenta, metadata: metadata))
     }
 
-    /// Reads what `write` has written.
+    /// Reads what a `CheckpointWriter` has written: weights, running statistics, momenta and the run's state.
     ///
     /// - Throws: `Failure(.data)` when it is of another network or damaged.
     func read(_ checkpoint: StoredCheckpoint, stepsPerEpoch: Int) throws -> RunState {

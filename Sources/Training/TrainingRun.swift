@@ -11,6 +11,7 @@ import Kernels
 /// Rank zero decides the learning rate and when to stop, holds the run folder and speaks to the user.
 public final class TrainingRun {
     private let configuration: RunConfiguration
+    private let safety: SafetyOptions
     private let communicator: Communicator
     private let path: String
     private let data: RunData
@@ -19,8 +20,12 @@ public final class TrainingRun {
     private let sampler: Sampler
     /// On rank zero only.
     private let folder: RunFolder?
-    private let checkpoints: CheckpointFolder?
+    private let checkpoints: CheckpointWriter?
     private let metrics: MetricsLog?
+    /// Where `checkpoints` stood when an epoch was reported last.
+    private var reportedCheckpointWait = 0.0
+    /// Steps of this start that were left out for numbers that are not finite.
+    private var skippedSteps = 0
     private var state: RunState
     private var stepsPerEpoch: Int { sampler.stepsPerEpoch }
     private var isRankZero: Bool { communicator.rank == 0 }
@@ -37,14 +42,17 @@ public final class TrainingRun {
     }
 
     /// Goes on with the run in a folder, from its newest valid checkpoint, or from the start where it has none. Collective.
-    public convenience init(resuming path: String, threads: Int?, communicator: Communicator) throws {
+    ///
+    /// - Parameter safety: what it has goes before the run's own.
+    public convenience init(resuming path: String, safety: SafetyOptions, threads: Int?, communicator: Communicator) throws {
         let folder = try communicator.agree { communicator.rank == 0 ? try RunFolder(path: path, resuming: true) : nil }
         let bytes = try communicator.agree {
             try folder.map { Array(try JSONEncoder().encode($0.readConfiguration(as: RunConfiguration.self))) }
         }
         let text = Data(try communicator.broadcast(bytes: bytes, from: 0))
         let configuration = try communicator.agree {
-            let configuration = try JSONDecoder().decode(RunConfiguration.self, from: text)
+            var configuration = try JSONDecoder().decode(RunConfiguration.self, from: text)
+            configuration.safety = safety.over(configuration.safety)
             try configuration.validate(worldSize: communicator.size)
             return configuration
         }
@@ -55,8 +63,10 @@ public final class TrainingRun {
         _ configuration: RunConfiguration, path: String, threads: Int?, resumedFolder: RunFolder?, communicator: Communicator
     ) throws {
         self.configuration = configuration
+        safety = configuration.safety ?? SafetyOptions(keep: nil, checkpointSteps: nil, onCheckpointError: nil, onNonfinite: nil)
         self.communicator = communicator
         self.path = path
+        try communicator.demandSameVectorLevel()
         let network = try communicator.agree {
             try DenseNet(
                 configuration.network, capacity: communicator.largestShare(of: configuration.batchSize), training: true,
@@ -80,6 +90,7 @@ public final class TrainingRun {
             network, optimizer: configuration.optimizer, labelSmoothing: configuration.labelSmoothing, seed: configuration.seed,
             communicator: communicator)
         let (step, stepsPerEpoch) = (step, sampler.stepsPerEpoch)
+        var newest: CheckpointPosition?
         (folder, state) = try communicator.agree {
             guard communicator.rank == 0 else { return (nil, RunState()) }
             let found = try resumedFolder.flatMap { try CheckpointFolder(path: $0.checkpoints).newestValid() }
@@ -87,6 +98,7 @@ public final class TrainingRun {
             var state = RunState()
             if let found {
                 state = try step.read(found.checkpoint, stepsPerEpoch: stepsPerEpoch)
+                newest = found.checkpoint.position
             } else {
                 network.initialize(seed: configuration.seed)
                 if let path = configuration.initialWeights { try WeightsFile.load(path, into: network) }
@@ -99,11 +111,18 @@ public final class TrainingRun {
             try MetricsLog(path: resumedFolder.metrics).truncate(keepingEpochsUpTo: state.epoch - 1)
             return (resumedFolder, state)
         }
-        checkpoints = folder.map { CheckpointFolder(path: $0.checkpoints) }
+        let (folder, state, keep) = (folder, state, safety.keep ?? SafetyOptions.defaultKeep)
+        checkpoints = try communicator.agree {
+            try folder.map {
+                try CheckpointWriter(
+                    of: step, folder: CheckpointFolder(path: $0.checkpoints, keep: keep), newest: newest, bestWeights: $0.best,
+                    best: BestEpoch(path: $0.best, last: state.epoch - 1), metadata: normalizationMetadata(normalization))
+            }
+        }
         metrics = folder.map { MetricsLog(path: $0.metrics) }
         var numbers = state.numbers
         try numbers.withUnsafeMutableBufferPointer { try communicator.broadcast($0, from: 0) }
-        state = RunState(numbers)
+        self.state = RunState(numbers)
         try step.broadcast(from: 0, communicator)
     }
 
@@ -123,8 +142,10 @@ public final class TrainingRun {
             try finishEpoch(dataWait: loader.waitSeconds - waitBefore)
         }
         loader.stop()
+        try finishCheckpoint()
         try communicator.agree {
             guard let folder else { return }
+            reportCheckpoints()
             try WeightsFile.write(step.network, to: folder.weights, metadata: try normalizationMetadata(data.normalization))
             Console.say("weights: \(folder.weights)")
         }
@@ -150,9 +171,16 @@ public final class TrainingRun {
                 try writeCheckpoint()
                 try stop()
             }
+            if isCheckpointDue { try writeCheckpoint() }
             progress?.update(done: state.stepInEpoch, loss: state.lossSum / state.images, accuracy: state.correct / state.images)
         }
         progress?.finish()
+    }
+
+    /// Whether this step within an epoch is one of those after which `--checkpoint-steps` asks for a checkpoint.
+    private var isCheckpointDue: Bool {
+        guard let every = safety.checkpointSteps, state.stepInEpoch < stepsPerEpoch else { return false }
+        return state.step(stepsPerEpoch) % every == 0
     }
 
     /// Rank zero's learning rate for the next step. Collective.
@@ -166,22 +194,50 @@ public final class TrainingRun {
     ///
     /// - Returns: whether any rank has been asked to stop.
     private func add(_ result: BatchResult, of batch: Batch) throws -> Bool {
-        var sums = (result.lossSum, Double(result.correct), StopSignal.isRaised ? 1.0 : 0.0)
+        var sums = (
+            result.lossSum, Double(result.correct), StopSignal.isRaised ? 1.0 : 0.0, checkpoints?.hasFailed == true ? 1.0 : 0.0
+        )
         try withUnsafeMutableBytes(of: &sums) { try communicator.allReduceSum($0.assumingMemoryBound(to: Double.self)) }
-        guard sums.0.isFinite else {
-            throw communicator.agreed(Failure(
-                .data, "the loss is not finite at epoch \(state.epoch), step \(state.stepInEpoch + 1); lower --learning-rate or add "
-                    + "--warm-up, and go on from the last checkpoint"))
+        if sums.3 > 0 { try finishCheckpoint() }
+        if step.isFinite {
+            state.lossSum += sums.0
+            state.correct += sums.1
+            state.images += Double(batch.globalCount)
+        } else {
+            try skipOrStop()
         }
-        state.lossSum += sums.0
-        state.correct += sums.1
-        state.images += Double(batch.globalCount)
         state.stepInEpoch += 1
         return sums.2 > 0
     }
 
-    /// Ends all ranks, which have agreed to stop and have written a checkpoint.
+    /// Counts a skipped step, whose numbers were not finite, or ends all ranks. Collective.
+    private func skipOrStop() throws {
+        let report = try NonfiniteReport(step.network, communicator)
+        guard safety.onNonfinite == .skip, !report.isStored else { return try stop(for: report) }
+        skippedSteps += 1
+        if isRankZero { Console.note("\(place(of: report)); the step is skipped, \(skippedSteps) so far") }
+    }
+
+    private func place(of report: NonfiniteReport) -> String {
+        "epoch \(state.epoch), step \(state.stepInEpoch + 1): \(report.text)"
+    }
+
+    /// Ends all ranks, for numbers that are not finite. Collective.
+    private func stop(for report: NonfiniteReport) throws {
+        try finishCheckpoint()
+        try communicator.agree {
+            guard isRankZero else { return }
+            let newest = checkpoints?.newest.map { "\(path)/checkpoints/\($0.fileName)" }
+            let advice = report.isStored ? newest.map { "the newest checkpoint is \($0);" } ?? "there is no checkpoint yet;"
+                : "no weight was moved; to go on from \(newest ?? "the start") without such steps: train --resume \(path) "
+                    + "--on-nonfinite skip; or"
+            throw Failure(.data, "\(place(of: report)); \(advice) start anew with a lower --learning-rate or --warm-up")
+        }
+    }
+
+    /// Ends all ranks, which have agreed to stop and have begun to write a checkpoint. Collective.
     private func stop() throws {
+        try finishCheckpoint()
         throw communicator.agreed(Failure(
             .stopped, "stopped on request after step \(state.step(stepsPerEpoch)); go on with: train --resume \(path)"))
     }
@@ -205,22 +261,42 @@ public final class TrainingRun {
             testLoss: test.loss, testAccuracy: test.accuracy, imagesPerSecond: state.images / state.seconds,
             learningRate: configuration.schedule.rate(
                 step: state.step(stepsPerEpoch) - 1, stepsPerEpoch: stepsPerEpoch, epochs: configuration.epochs),
-            dataWaitSeconds: largest.0, epochSeconds: state.seconds)
+            dataWaitSeconds: largest.0, checkpointWaitSeconds: (checkpoints?.waitSeconds ?? 0) - reportedCheckpointWait,
+            epochSeconds: state.seconds)
+        reportedCheckpointWait = checkpoints?.waitSeconds ?? 0
         if isRankZero { report(epoch) }
         // Also where `steps` ends the run within an epoch: an epoch in progress is one that is not evaluated yet.
         state.beginEpoch()
-        try communicator.agree { try metrics?.append(epoch) }
-        try writeCheckpoint()
+        try writing { try metrics?.append(epoch) }
+        try writeCheckpoint(testAccuracy: test.accuracy)
         if largest.1 > 0 && !isFinished { try stop() }
     }
 
-    /// Collective.
-    private func writeCheckpoint() throws {
+    /// Begins to write a checkpoint, once the one before is written. Collective.
+    ///
+    /// - Parameter testAccuracy: of a finished epoch.
+    private func writeCheckpoint(testAccuracy: Double? = nil) throws {
+        try finishCheckpoint()
+        guard step.network.parameters.areFinite, step.network.statistics.areFinite else {
+            return try stop(for: NonfiniteReport(step.network, communicator))
+        }
+        // A finished epoch's number, or that of the last finished one: so names sort in the order of training.
+        let position = CheckpointPosition(
+            epoch: state.epoch - 1, step: min(state.step(stepsPerEpoch), configuration.steps ?? .max))
+        checkpoints?.begin(state, at: position, testAccuracy: testAccuracy)
+    }
+
+    /// Waits until the checkpoint under way is on the disk. Collective.
+    private func finishCheckpoint() throws {
+        try writing { try checkpoints?.finish() }
+    }
+
+    /// Writes what a run could go on without, on rank zero; a failure ends all ranks or is a warning. Collective.
+    private func writing(_ body: () throws -> Void) throws {
         try communicator.agree {
-            // A finished epoch's number, or that of the last finished one: so names sort in the order of training.
-            let position = CheckpointPosition(
-                epoch: state.epoch - 1, step: min(state.step(stepsPerEpoch), configuration.steps ?? .max))
-            if let checkpoints { try step.write(state, at: position, to: checkpoints) }
+            do { try body() } catch let failure as Failure where safety.onCheckpointError == .continue {
+                Console.note("\(failure); training goes on without")
+            }
         }
     }
 
@@ -246,6 +322,16 @@ public final class TrainingRun {
         Console.say("epoch \(name), Training loss: \(number(epoch.trainLoss)), Training accuracy: \(number(epoch.trainAccuracy))")
         Console.say(
             "Test loss: \(number(epoch.testLoss)), Test accuracy: \(number(epoch.testAccuracy))  "
-                + "(\(epoch.imagesPerSecond.formatted(places: 1)) images/s, waited \(epoch.dataWaitSeconds.formatted(places: 2)) s for data)")
+                + "(\(epoch.imagesPerSecond.formatted(places: 1)) images/s, waited "
+                + "\(epoch.dataWaitSeconds.formatted(places: 2)) s for data, "
+                + "\(epoch.checkpointWaitSeconds.formatted(places: 2)) s for checkpoints)")
+    }
+
+    private func reportCheckpoints() {
+        guard let checkpoints else { return }
+        Console.say(
+            "checkpoints: \(checkpoints.written) written, training waited "
+                + "\(checkpoints.waitSeconds.formatted(places: 2)) s for them"
+                + (checkpoints.best.map { "; best.safetensors is of epoch \($0.position.epoch)" } ?? ""))
     }
 }

@@ -13,6 +13,11 @@ final class TrainingStep {
     let optimizer: Optimizer
     let sums: SynchronizedSums
     let allReduce: GradientAllReduce
+    /// Whether the last step's gradient and running statistics had nothing but finite numbers. Both are made of sums over ranks,
+    /// with the same bits on all of them, so all ranks know.
+    private(set) var isFinite = true
+    /// The running statistics before the step.
+    private let statisticsBefore: AlignedBuffer<Float>
     private let labelSmoothing: Double
     private let seed: UInt64
 
@@ -26,6 +31,7 @@ final class TrainingStep {
         self.optimizer = Optimizer(optimizer, of: network)
         self.labelSmoothing = labelSmoothing
         self.seed = seed
+        statisticsBefore = AlignedBuffer(count: network.statistics.count)
         sums = SynchronizedSums(communicator: communicator)
         allReduce = GradientAllReduce(
             communicator: communicator, gradients: network.gradients, bucketElements: Self.bucketElements)
@@ -33,11 +39,20 @@ final class TrainingStep {
 
     /// Trains on this rank's part of a global batch. Collective.
     ///
+    /// Where gradient or running statistics are not finite, weights, momenta and running statistics stay as they were. (Where the loss is not finite the
+    /// gradient is not either.)
+    ///
     /// - Returns: this rank's loss and hits, before the weights moved.
     func callAsFunction(_ batch: Batch, rate: Double) throws -> BatchResult {
+        _ = statisticsBefore.elements.update(fromContentsOf: network.statistics)
         let result = try gradients(of: batch)
         network.clock.enter(.optimizer, backward: false)
-        optimizer.step(rate: rate, globalCount: batch.globalCount)
+        isFinite = network.gradients.areFinite && network.statistics.areFinite
+        if isFinite {
+            optimizer.step(rate: rate, globalCount: batch.globalCount)
+        } else {
+            _ = network.statistics.update(fromContentsOf: statisticsBefore.elements)
+        }
         network.clock.enter(.other)
         return result
     }

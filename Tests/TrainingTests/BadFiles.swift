@@ -133,7 +133,7 @@ extension BadInput {
             _ = try scratch.write([1, 2, 3], to: "run/checkpoints/checkpoint-00001-00000004.safetensors")
             return arguments
         },
-        BadInput("a learning rate that leads nowhere", .data, "the loss is not finite", "--learning-rate") {
+        BadInput("a learning rate that leads nowhere", .data, "is not finite on all ranks", "--learning-rate") {
             small($0) + ["--learning-rate", "1e30"]
         },
     ]

@@ -1,0 +1,67 @@
+import FoundationEssentials
+import Glibc
+import Kernels
+import Testing
+import TestSupport
+
+/// What a run takes from the machine after its first steps is all that it ever takes.
+@Suite struct LongRunTests {
+    let scratch = ScratchFolder()
+    private static let steps = 2000
+
+    /// What the kernel says of a process.
+    private struct Usage {
+        /// Resident memory in KiB.
+        let memory: Int
+        let descriptors: Int
+
+        /// Nil when the process has ended.
+        init?(of process: pid_t) {
+            guard let status = try? String(contentsOf: URL(filePath: "/proc/\(process)/status"), encoding: .utf8),
+                  let line = status.split(separator: "\n").first(where: { $0.hasPrefix("VmRSS:") }),
+                  let memory = line.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap({ Int($0) }),
+                  let files = try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(process)/fd") else { return nil }
+            self.memory = memory
+            descriptors = files.count
+        }
+    }
+
+    @Test func `two thousand steps with forty checkpoints gain no memory and no file`() throws {
+        let path = scratch("run")
+        let arguments = ["train", "--out", path] + smallNetwork + [
+            "--limit-train", "8000", "--limit-test", "64",
+            "--batch-size", "16", "--epochs", "9", "--steps", "\(Self.steps)", "--checkpoint-steps", "50", "--threads", "1",
+        ]
+        try withMPIJob(ranks: 2, program: "densenet", arguments: arguments) { job in
+            try job.wait(for: "step 100", timeout: 60) { step(path) >= 100 }
+            let ranks = processes(naming: path, program: "densenet")
+            #expect(ranks.count == 2)
+            var samples = ranks.map { _ in [Usage]() }
+            while job.isRunning, step(path) < Self.steps - 50 {
+                for (index, rank) in ranks.enumerated() { if let usage = Usage(of: rank) { samples[index].append(usage) } }
+                usleep(20_000)
+            }
+            let result = try job.wait(timeout: 60)
+            #expect(result.status == 0, "\(result.output)\(result.errors)")
+            for (rank, samples) in samples.enumerated() {
+                let memory = samples.map(\.memory), descriptors = samples.map(\.descriptors)
+                let (first, last) = (try #require(memory.first), try #require(memory.last))
+                print("rank \(rank): \(samples.count) samples, memory \(first) KiB first, \(memory.min()!) to "
+                    + "\(memory.max()!), \(last) last; descriptors \(descriptors.first!) first, \(descriptors.max()!) at most, \(descriptors.last!) last")
+                #expect(samples.count > 20)
+                #expect(memory.allSatisfy { abs($0 - first) * 100 <= first }, "rank \(rank)")
+                // A checkpoint being written has its file and its folder open.
+                #expect(descriptors.max()! <= descriptors.min()! + 2, "rank \(rank)")
+            }
+            print(result.output.lines.filter { $0.hasPrefix("checkpoints: ") }.joined())
+        }
+    }
+
+    /// Steps done, by the newest checkpoint.
+    private func step(_ path: String) -> Int {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: path + "/checkpoints")) ?? []
+        return names.compactMap { name in
+            name.hasSuffix(".safetensors") ? name.dropLast(12).split(separator: "-").last.flatMap { Int($0) } : nil
+        }.max() ?? 0
+    }
+}

@@ -1,0 +1,155 @@
+import DenseNetModel
+import FoundationEssentials
+import ImageData
+import Kernels
+import Testing
+import TestSupport
+
+@testable import Training
+
+/// Numbers that are not finite end a run, or a step is left out on all ranks as if it had never been.
+@Suite struct NonfiniteTests {
+    let scratch = ScratchFolder()
+
+    // MARK: - Weights
+
+    /// The small network's weights with a number put into one tensor.
+    private func weights(_ tensor: String, _ number: Float) throws -> String {
+        let network = try DenseNet(
+            DenseNetConfiguration(
+                stem: .cifar, blocks: [1, 1], growthRate: 4, stemChannels: 4, bottleneck: true, compression: 0.5, classes: 10,
+                image: 8),
+            capacity: 1, training: false)
+        network.initialize(seed: 1)
+        let parameter = try #require((network.table.learnt + network.table.statistics).first { $0.name == tensor })
+        (tensor.contains("running_") ? network.statistics : network.parameters)[parameter.offset + parameter.count / 2] = number
+        try SafetensorsWriter.write(to: scratch("given"), tensors: WeightsFile.tensors(of: network))
+        return scratch("given")
+    }
+
+    /// A run that has to end with one line.
+    private func line(_ options: [String], sourceLocation: SourceLocation = #_sourceLocation) throws -> String {
+        let job = try mpirun(
+            ranks: 2, program: "densenet", arguments: ["train", "--out", scratch("run")] + options, quiet: true, timeout: 20)
+        #expect(job.status == Failure.Kind.data.rawValue, "\(job.errors)", sourceLocation: sourceLocation)
+        let lines = failures(job)
+        #expect(lines.count == 1, "\(job.errors)", sourceLocation: sourceLocation)
+        print(lines.joined(separator: "\n"))
+        try FileManager.default.removeItem(atPath: scratch("run"))
+        return lines.last ?? ""
+    }
+
+    /// Without the warnings about sets smaller than the official ones.
+    private func failures(_ job: ProgramResult) -> [String] {
+        job.errors.lines.filter { !$0.contains("records, the official file has") }.map(String.init)
+    }
+
+    @Test(arguments: [
+        ("features.conv0.weight", Float.nan), ("features.denseblock1.denselayer1.norm2.bias", .infinity),
+        ("features.transition1.conv.weight", -.infinity), ("features.denseblock2.denselayer1.conv2.weight", .nan),
+        ("classifier.bias", .nan),
+    ])
+    func `a weight that is not finite is named, whether or not steps may be skipped`(_ tensor: String, _ number: Float) throws {
+        for word in ["stop", "skip"] {
+            let text = try line(smallRun + ["--init", weights(tensor, number), "--on-nonfinite", word])
+            #expect(text.hasPrefix(
+                "densenet: epoch 1, step 1: \(tensor) is not finite on all ranks; there is no checkpoint yet; start anew "))
+        }
+    }
+
+    @Test func `a running statistic that is not finite never gets into a checkpoint`() throws {
+        let text = try line(smallRun + ["--init", weights("features.norm5.running_var", .nan)])
+        #expect(text.contains(": features.norm5.running_var is not finite on all ranks; there is no checkpoint yet; "))
+    }
+
+    @Test func `weights so large that products overflow are found where that begins`() throws {
+        let text = try line(smallRun + ["--init", weights("features.denseblock2.denselayer1.conv1.weight", 3e38)])
+        #expect(text.contains("step 1: the output of features.denseblock2.denselayer1.conv"), "\(text)")
+    }
+
+    @Test func `a learning rate that leads nowhere ends with the step and the checkpoint to go back to`() throws {
+        let text = try line(smallRun + ["--epochs", "2", "--learning-rate", "1e30", "--checkpoint-steps", "1"])
+        #expect(text.contains("epoch 1, step ") && text.contains(" is not finite on all ranks; "), "\(text)")
+        #expect(text.contains("--learning-rate"))
+    }
+
+    // MARK: - One bad image
+
+    /// Images in CIFAR-10's layout whose red is 0 throughout, but for one image if `bad`: its red becomes infinite when normalised
+    /// by a deviation as small as float32 has. Without the first eight images if not.
+    private func images(_ name: String, bad: Bool) throws -> [String] {
+        try SyntheticImages.write(to: scratch(name), train: 25, test: 8, seed: 1)
+        let files = (1...5).map { "\(name)/data_batch_\($0).bin" }
+        var records = try files.flatMap { file in
+            let bytes = try scratch.read(file)
+            return stride(from: 0, to: bytes.count, by: 3073).map { Array(bytes[$0..<$0 + 3073]) }
+        }
+        for index in records.indices {
+            for pixel in 1...1024 { records[index][pixel] = bad && index == 5 ? UInt8(pixel % 7 * 40) : 0 }
+        }
+        if !bad { records.removeFirst(8) }
+        // The first file has what the others do not need.
+        let rest = records.count - 12
+        for (index, file) in files.enumerated() {
+            let range = index == 0 ? 0..<rest : rest + 3 * index - 3..<rest + 3 * index
+            _ = try scratch.write(Array(records[range].joined()), to: file)
+        }
+        var test = try scratch.read("\(name)/test_batch.bin")
+        for start in stride(from: 0, to: test.count, by: 3073) { for pixel in 1...1024 { test[start + pixel] = 0 } }
+        _ = try scratch.write(test, to: "\(name)/test_batch.bin")
+        return smallNetwork.dropLast(2) + [
+            "--data", scratch(name), "--mean", "0,0,0", "--std", "3e-39,0.5,0.5", "--augment", "none", "--no-shuffle", "--schedule",
+            "constant", "--batch-size", "8", "--epochs", "1",
+        ]
+    }
+
+    @Test func `one image that makes numbers infinite is found by its rank and layer`() throws {
+        let text = try line(images("bad", bad: true))
+        #expect(text.hasPrefix(
+            "densenet: epoch 1, step 1: the output of features.conv0 is not finite on rank 1; no weight was moved; to go on from "
+                + "the start without such steps: train --resume \(scratch("run")) --on-nonfinite skip; "), "\(text)")
+    }
+
+    @Test func `a step that is skipped leaves weights, momenta and statistics as if it had never been`() throws {
+        let with = try images("bad", bad: true), without = try images("good", bad: false)
+        let arguments = ["train", "--out", scratch("skipped"), "--on-nonfinite", "skip"] + with
+        let job = try mpirun(ranks: 2, program: "densenet", arguments: arguments, quiet: true)
+        #expect(job.status == 0, "\(job.errors)")
+        #expect(failures(job) == [
+            "densenet: epoch 1, step 1: the output of features.conv0 is not finite on rank 1; the step is skipped, 1 so far"
+        ])
+        let skipped = try FinishedRun(path: scratch("skipped")), never = try train(without, out: scratch("never"), ranks: 2)
+        #expect(skipped.weights == never.weights)
+        #expect(skipped.results == never.results)
+        func momenta(_ path: String) throws -> [[Float]] {
+            let file = try #require(try CheckpointFolder(path: path + "/checkpoints").newestValid()).checkpoint.file
+            return try file.tensors.keys.sorted().filter { $0.hasPrefix("momentum.") }.map { try file.floats(named: $0) }
+        }
+        #expect(try momenta(skipped.path) == momenta(never.path))
+    }
+
+    @Test func `a run that stopped goes on with skip`() throws {
+        let with = try images("bad", bad: true), without = try images("good", bad: false)
+        let stopped = try mpirun(ranks: 2, program: "densenet", arguments: ["train", "--out", scratch("run")] + with, quiet: true)
+        #expect(stopped.status == 65)
+        let resumed = try mpirun(
+            ranks: 2, program: "densenet", arguments: ["train", "--resume", scratch("run"), "--on-nonfinite", "skip"], quiet: true)
+        #expect(resumed.status == 0, "\(resumed.errors)")
+        #expect(try FinishedRun(path: scratch("run")).weights == train(without, out: scratch("never"), ranks: 2).weights)
+    }
+
+    @Test func `any exponent of ones is found wherever it stands`() {
+        let buffer = AlignedBuffer<Float>(count: 1037)
+        for number in [Float.greatestFiniteMagnitude, -.greatestFiniteMagnitude, .leastNonzeroMagnitude, 0, -0.0] {
+            buffer.elements.update(repeating: number)
+            #expect(buffer.elements.areFinite)
+        }
+        for place in [0, 15, 16, 511, 1036] {
+            for number in [Float.nan, .infinity, -.infinity, .signalingNaN] {
+                buffer.elements.update(repeating: 1)
+                buffer.elements[place] = number
+                #expect(!buffer.elements.areFinite)
+            }
+        }
+    }
+}
