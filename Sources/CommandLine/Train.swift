@@ -63,11 +63,12 @@ struct Train: ParsableCommand {
     var initialWeights: String?
 
     @OptionGroup(title: "Threads") var threads: ThreadOptions
+    @OptionGroup(title: "Watchdog") var watchdog: WatchdogOptions
 
     @Option(help: ArgumentHelp("The run folder (default: a new one below runs/).", valueName: "folder"))
     var out: String?
 
-    @Option(help: ArgumentHelp("Go on with the run in a folder; takes the run's own options; none but --threads goes with it.", valueName: "folder"))
+    @Option(help: ArgumentHelp("Go on with the run in a folder; takes the run's own options; only --threads and --collective-timeout go with it.", valueName: "folder"))
     var resume: String?
 
     /// Under `./launch.sh` alone this is done in a few minutes.
@@ -80,13 +81,15 @@ struct Train: ParsableCommand {
             guard !hasOtherOptions else {
                 throw Failure(.usage, "--resume takes the run's own options; leave out the others")
             }
-            withRanks { try TrainingRun(resuming: resume, threads: threads.threads, communicator: $0).run() }
+            withWatchedRanks(watchdog) {
+                try TrainingRun(resuming: resume, threads: threads.threads, watchdog: $1, communicator: $0).run()
+            }
         }
-        withRanks { world in
+        withWatchedRanks(watchdog) { world, watchdog in
             // A folder of images may be missing on one host only.
             let configuration = try world.agree { try resolved() }
             let out = out ?? "runs/\(Self.timestamp())-\(configuration.model)"
-            try TrainingRun(configuration, path: out, threads: threads.threads, communicator: world).run()
+            try TrainingRun(configuration, path: out, threads: threads.threads, watchdog: watchdog, communicator: world).run()
         }
     }
 

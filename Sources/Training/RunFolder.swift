@@ -1,3 +1,4 @@
+import DataParallel
 import DenseNetModel
 import FoundationEssentials
 import Glibc
@@ -9,12 +10,14 @@ import Kernels
 ///     RUN/metrics.jsonl          a line an epoch
 ///     RUN/checkpoints/           see `CheckpointFolder`
 ///     RUN/weights.safetensors    the result
+///     RUN/ranks/                 where each rank stands while the run is at work; see `Watchdog`
 ///     RUN/.lock                  who is at work here
 public final class RunFolder: Sendable {
     public let path: String
     public var configuration: String { path + "/config.json" }
     public var metrics: String { path + "/metrics.jsonl" }
     public var checkpoints: String { path + "/checkpoints" }
+    public var ranks: String { Self.ranks(of: path) }
     public var weights: String { path + "/weights.safetensors" }
     private let lock: Int32
 
@@ -34,6 +37,7 @@ public final class RunFolder: Sendable {
                 throw Failure(.usage, "\(path) already holds a run; use --resume \(path) to go on with it or another --out")
             }
             try Self.makeFolder(path + "/checkpoints")
+            try LastWords.clear(Self.ranks(of: path))
             try Self.removeTemporaries(in: path)
             try Self.removeTemporaries(in: path + "/checkpoints")
         } catch {
@@ -45,6 +49,9 @@ public final class RunFolder: Sendable {
     }
 
     deinit { Self.unlock(lock) }
+
+    /// Where the ranks of the run in a folder keep their records; other ranks than zero need it as well.
+    public static func ranks(of path: String) -> String { path + "/ranks" }
 
     /// Writes config.json: readable, keys sorted, whole or not at all.
     ///

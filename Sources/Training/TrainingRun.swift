@@ -30,14 +30,18 @@ public final class TrainingRun {
     /// - Parameters:
     ///   - path: the run folder, made on rank zero once all else is in order.
     ///   - threads: of this rank; nil shares the host's cores. The result does not depend on it.
+    ///   - watchdog: keeps its records in the run folder.
     /// - Throws: on all ranks the failure of the first rank that has one.
-    public convenience init(_ configuration: RunConfiguration, path: String, threads: Int?, communicator: Communicator) throws {
+    public convenience init(
+        _ configuration: RunConfiguration, path: String, threads: Int?, watchdog: Watchdog, communicator: Communicator
+    ) throws {
         try communicator.agree { try configuration.validate(worldSize: communicator.size) }
-        try self.init(configuration, path: path, threads: threads, resumedFolder: nil, communicator: communicator)
+        try self.init(
+            configuration, path: path, threads: threads, watchdog: watchdog, resumedFolder: nil, communicator: communicator)
     }
 
     /// Goes on with the run in a folder, from its newest valid checkpoint, or from the start where it has none. Collective.
-    public convenience init(resuming path: String, threads: Int?, communicator: Communicator) throws {
+    public convenience init(resuming path: String, threads: Int?, watchdog: Watchdog, communicator: Communicator) throws {
         let folder = try communicator.agree { communicator.rank == 0 ? try RunFolder(path: path, resuming: true) : nil }
         let bytes = try communicator.agree {
             try folder.map { Array(try JSONEncoder().encode($0.readConfiguration(as: RunConfiguration.self))) }
@@ -48,11 +52,13 @@ public final class TrainingRun {
             try configuration.validate(worldSize: communicator.size)
             return configuration
         }
-        try self.init(configuration, path: path, threads: threads, resumedFolder: folder, communicator: communicator)
+        try self.init(
+            configuration, path: path, threads: threads, watchdog: watchdog, resumedFolder: folder, communicator: communicator)
     }
 
     private init(
-        _ configuration: RunConfiguration, path: String, threads: Int?, resumedFolder: RunFolder?, communicator: Communicator
+        _ configuration: RunConfiguration, path: String, threads: Int?, watchdog: Watchdog, resumedFolder: RunFolder?,
+        communicator: Communicator
     ) throws {
         self.configuration = configuration
         self.communicator = communicator
@@ -80,6 +86,7 @@ public final class TrainingRun {
             network, optimizer: configuration.optimizer, labelSmoothing: configuration.labelSmoothing, seed: configuration.seed,
             communicator: communicator)
         let (step, stepsPerEpoch) = (step, sampler.stepsPerEpoch)
+        communicator.stages.enter("opening the run folder")
         (folder, state) = try communicator.agree {
             guard communicator.rank == 0 else { return (nil, RunState()) }
             let found = try resumedFolder.flatMap { try CheckpointFolder(path: $0.checkpoints).newestValid() }
@@ -101,6 +108,8 @@ public final class TrainingRun {
         }
         checkpoints = folder.map { CheckpointFolder(path: $0.checkpoints) }
         metrics = folder.map { MetricsLog(path: $0.metrics) }
+        watchdog.keepRecords(in: RunFolder.ranks(of: path), advice: "go on with: train --resume \(path)")
+        communicator.stages.enter("first weights")
         var numbers = state.numbers
         try numbers.withUnsafeMutableBufferPointer { try communicator.broadcast($0, from: 0) }
         state = RunState(numbers)
@@ -123,6 +132,7 @@ public final class TrainingRun {
             try finishEpoch(dataWait: loader.waitSeconds - waitBefore)
         }
         loader.stop()
+        communicator.stages.enter("writing the weights", mayTakeLong: true)
         try communicator.agree {
             guard let folder else { return }
             try WeightsFile.write(step.network, to: folder.weights, metadata: try normalizationMetadata(data.normalization))
@@ -140,7 +150,9 @@ public final class TrainingRun {
         var progress = isRankZero ? ProgressLine(phase: "Training", total: stepsPerEpoch) : nil
         while state.stepInEpoch < stepsPerEpoch, state.step(stepsPerEpoch) < configuration.steps ?? .max {
             let began = monotonicSeconds()
+            communicator.stages.beginStep(state.step(stepsPerEpoch) + 1)
             let rate = try learningRate()
+            communicator.stages.enter("waiting for data")
             let batch = loader.next()
             let result = try step(batch, rate: rate)
             let stopWasAsked = try add(result, of: batch)
@@ -157,7 +169,8 @@ public final class TrainingRun {
 
     /// Rank zero's learning rate for the next step. Collective.
     private func learningRate() throws -> Double {
-        try communicator.broadcast(
+        communicator.stages.enter("learning rate")
+        return try communicator.broadcast(
             configuration.schedule.rate(
                 step: state.step(stepsPerEpoch), stepsPerEpoch: stepsPerEpoch, epochs: configuration.epochs), from: 0)
     }
@@ -167,6 +180,7 @@ public final class TrainingRun {
     /// - Returns: whether any rank has been asked to stop.
     private func add(_ result: BatchResult, of batch: Batch) throws -> Bool {
         var sums = (result.lossSum, Double(result.correct), StopSignal.isRaised ? 1.0 : 0.0)
+        communicator.stages.enter("loss")
         try withUnsafeMutableBytes(of: &sums) { try communicator.allReduceSum($0.assumingMemoryBound(to: Double.self)) }
         guard sums.0.isFinite else {
             throw communicator.agreed(Failure(
@@ -188,6 +202,7 @@ public final class TrainingRun {
 
     /// Holds the ranks' weights against each other, evaluates, reports and writes a checkpoint. Collective.
     private func finishEpoch(dataWait: Double) throws {
+        communicator.stages.enter("weights hash")
         let differing = try communicator.ranksDiffering(from: step.hash)
         guard differing.isEmpty else {
             throw communicator.agreed(Failure(
@@ -216,6 +231,7 @@ public final class TrainingRun {
 
     /// Collective.
     private func writeCheckpoint() throws {
+        communicator.stages.enter("checkpoint", mayTakeLong: true)
         try communicator.agree {
             // A finished epoch's number, or that of the last finished one: so names sort in the order of training.
             let position = CheckpointPosition(
