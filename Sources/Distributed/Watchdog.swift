@@ -133,9 +133,11 @@ public final class Watchdog: Sendable {
     // MARK: - The other ranks
 
     private func watchRanks() {
-        let neighbour = Peer.neighbour(of: rank, among: peers)
+        let neighbour = Peer.neighbour(of: rank, among: peers), launcher = getppid()
         while true {
             usleep(UInt32(Self.interval * 1e6))
+            // Nobody hears the ranks of a launcher that is gone, or could end them.
+            if getppid() != launcher { _exit(Failure.Kind.unavailable.rawValue) }
             folder.withLock { $0?.records.write(ownRecord, of: rank) }
             if let neighbour, !hasLeft.load(ordering: .relaxed), signals() < 2, peers[neighbour].isGone { tellDeath(of: neighbour) }
             let waited = overdue.load(ordering: .sequentiallyConsistent)
