@@ -117,7 +117,7 @@ public final class Watchdog: Sendable {
     private func askAndEnd(waited: Int) {
         overdue.store(waited, ordering: .sequentiallyConsistent)
         // Two looks at the records, and the turn of every rank to speak, take no longer than this.
-        let deadline = monotonicSeconds() + 10
+        let deadline = monotonicSeconds() + 8
         while monotonicSeconds() < deadline {
             usleep(100_000)
             if overdue.load(ordering: .sequentiallyConsistent) == 0 { return }
@@ -150,7 +150,7 @@ public final class Watchdog: Sendable {
         let folder = folder.withLock { $0 }
         let record = folder?.records.read(neighbour)
         guard folder == nil || record != nil else { return }
-        let place = record.map { " at \($0.stage.words)" } ?? ""
+        let place = record.map { ", last seen at \($0.stage.words)" } ?? ""
         tell("rank \(neighbour) on \(peers[neighbour].host) died\(place)" + (folder.map { "; \($0.advice)" } ?? ""), folder?.records)
     }
 

@@ -26,6 +26,7 @@ import TestSupport
         -> (status: Int32, lines: [Substring], seconds: Double)
     {
         try job.wait(for: event) { job.output.contains(event) }
+        usleep(500_000) // Records are written four times a second.
         try action()
         let began = monotonicSeconds()
         let result = try job.wait(timeout: 30)
@@ -56,7 +57,7 @@ import TestSupport
             #expect(end.status == 128 + SIGKILL)
             #expect(end.lines.count == 1, "\(end.lines)")
             let line = end.lines.first ?? ""
-            #expect(line.hasPrefix("densenet: rank \(rank) on ") && line.contains(" died at step "), "\(line)")
+            #expect(line.hasPrefix("densenet: rank \(rank) on ") && line.contains(" died, last seen at step "), "\(line)")
             #expect(line.hasSuffix("; go on with: train --resume \(path)"), "\(line)")
             #expect(end.seconds < 30)
             print("rank \(rank) killed: the job ended after \(end.seconds) s: \(line)")
@@ -77,7 +78,7 @@ import TestSupport
     }
 
     @Test func `a job that is suspended for longer than the timeout goes on as if nothing had been`() throws {
-        let options = Self.options + ["--epochs", "60"]
+        let options = Self.options + ["--epochs", "30"]
         let whole = try train(options, out: scratch("whole"), ranks: 3)
         let path = scratch("suspended")
         try withMPIJob(ranks: 3, program: "densenet", arguments: ["train", "--out", path] + options) { job in
@@ -98,12 +99,12 @@ import TestSupport
     // MARK: - launch.sh
 
     @Test func `launch.sh starts again after ranks have died or hung, and the end is that of a run left alone`() throws {
-        let options = Self.options + ["--epochs", "40"]
+        let options = Self.options + ["--epochs", "30"]
         let whole = try train(options, out: scratch("whole"), ranks: 3)
         let path = scratch("restarted")
         let arguments = ["-n", "3", "--max-restarts", "3", "train", "--out", path] + options
         try withLaunchedJob(arguments) { job in
-            for (event, rank, signal) in [("epoch 005", 1, SIGKILL), ("epoch 015", 0, SIGKILL), ("epoch 025", 2, SIGSTOP)] {
+            for (event, rank, signal) in [("epoch 005", 1, SIGKILL), ("epoch 010", 0, SIGKILL), ("epoch 015", 2, SIGSTOP)] {
                 try job.wait(for: event) { job.output.contains(event) }
                 kill(try process(ofRank: rank, path), signal)
             }
@@ -113,7 +114,7 @@ import TestSupport
                 let line = "launch.sh: restart \(count) of 3: train --resume \(path) --collective-timeout 3"
                 #expect(result.errors.lines.count { $0 == line } == 1, "\(result.errors)")
             }
-            #expect(result.errors.lines.count { $0.contains(" died at step ") } == 2, "\(result.errors)")
+            #expect(result.errors.lines.count { $0.contains(" died, last seen at ") } == 2, "\(result.errors)")
             #expect(result.errors.lines.count { $0.contains("; missing: rank 2 on ") } == 1, "\(result.errors)")
         }
         let run = try FinishedRun(path: path)
@@ -152,7 +153,7 @@ import TestSupport
 
     @Test func `a second SIGINT ends a rank at once, and with it the job`() throws {
         let path = scratch("run")
-        let slow = smallNetwork + ["--limit-train", "6000", "--limit-test", "32", "--batch-size", "6000", "--epochs", "1000"]
+        let slow = smallNetwork + ["--limit-train", "1536", "--limit-test", "32", "--batch-size", "1536", "--epochs", "1000"]
         try withMPIJob(ranks: 2, program: "densenet", arguments: ["train", "--out", path] + slow) { job in
             let end = try end(job, path, after: "run folder: ") {
                 let rank = processes(naming: path, program: "densenet").min()!
