@@ -1,5 +1,4 @@
 import Glibc
-import Kernels
 
 /// What a rank says of itself to whoever may ask: one line of text in a file of its own.
 struct RankRecord: Equatable {
@@ -102,14 +101,12 @@ struct RankRecords: Sendable {
 
 /// What the ranks of a job that has ended have left behind.
 public enum LastWords {
-    /// Makes the folder of a new job's records, or empties that of a job before.
-    ///
-    /// - Throws: `Failure(.unavailable)` when the system refuses.
-    public static func clear(_ folder: String) throws {
+    /// Removes the folder of a job that did not end well.
+    public static func clear(_ folder: String) {
         let records = RankRecords(folder: folder)
-        guard mkdir(folder, 0o777) == 0 || errno == EEXIST else { throw Failure.system("cannot make the folder", folder) }
-        for rank in records.ranks { unlink("\(folder)/rank-\(rank)") }
         unlink(folder + "/report")
+        for rank in records.ranks { records.remove(rank) }
+        rmdir(folder)
     }
 
     /// The ranks that died by themselves, each as `rank 1 on node7 died, last seen at step 12 (loss)`: mpirun has asked all the others

@@ -62,11 +62,12 @@ public final class Watchdog: Sendable {
     /// From now on each rank keeps its record in a folder, where the others can see it.
     ///
     /// - Parameters:
-    ///   - folder: there already, at least on rank zero's host.
+    ///   - folder: made by rank zero; the others find it where they share its file system.
     ///   - advice: how the user goes on; the end of messages.
     public func keepRecords(in folder: String, advice: String) {
         guard peers.count > 1 else { return }
         let records = RankRecords(folder: folder)
+        if rank == 0 { mkdir(folder, 0o777) }
         self.folder.withLock {
             $0 = (records, advice)
             records.write(ownRecord, of: rank)
@@ -123,9 +124,10 @@ public final class Watchdog: Sendable {
             if overdue.load(ordering: .sequentiallyConsistent) == 0 { return }
         }
         if !isTold.load(ordering: .sequentiallyConsistent) {
-            let missing = Whereabouts(of: self, records: nil)
+            let message = Whereabouts(of: self, records: nil).message(
+                waited: waited, advice: "the run folder does not answer either")
             waitForTurn()
-            report(Failure(.unavailable, missing.message(waited: waited, advice: "the run folder does not answer either")))
+            if claimReportOnHost() { report(Failure(.unavailable, message)) } else { sleep(2) }
         }
         _exit(Failure.Kind.unavailable.rawValue)
     }
@@ -175,12 +177,27 @@ public final class Watchdog: Sendable {
         tell(missing.message(waited: waited, advice: advice), folder?.records)
     }
 
-    /// Where ranks cannot agree on who speaks, they speak in their order, and the first ends the others.
+    /// Whether this process is the one of its host that tells the user, where no folder can decide it: a name without a file is taken,
+    /// which the system gives back when the process ends.
+    private func claimReportOnHost() -> Bool {
+        let name = "densenet-\(getppid())-\(peers[0].process)"
+        let descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        // The leading zero makes it a name without a file.
+        withUnsafeMutableBytes(of: &address.sun_path) { $0[1...].copyBytes(from: name.utf8) }
+        let length = socklen_t(MemoryLayout<sa_family_t>.size + 1 + name.utf8.count)
+        return withUnsafePointer(to: address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, length) == 0 || errno != EADDRINUSE }
+        }
+    }
+
+    /// Ranks of several hosts that cannot agree on who speaks do it in their order, and the first ends the others.
     private func waitForTurn() { usleep(UInt32(min(rank, 10)) * 200_000) }
 
     /// Tells the user, unless another rank does, and ends all ranks.
     private func tell(_ message: String, _ records: RankRecords?) -> Never {
-        if records?.claimReport() ?? true { report(Failure(.unavailable, message)) } else { sleep(2) }
+        if records?.claimReport() ?? claimReportOnHost() { report(Failure(.unavailable, message)) } else { sleep(2) }
         isTold.store(true, ordering: .sequentiallyConsistent)
         fflush(nil)
         // Should the call not return, the process ends all the same.

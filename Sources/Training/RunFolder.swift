@@ -37,7 +37,7 @@ public final class RunFolder: Sendable {
                 throw Failure(.usage, "\(path) already holds a run; use --resume \(path) to go on with it or another --out")
             }
             try Self.makeFolder(path + "/checkpoints")
-            try LastWords.clear(Self.ranks(of: path))
+            LastWords.clear(Self.ranks(of: path))
             try Self.removeTemporaries(in: path)
             try Self.removeTemporaries(in: path + "/checkpoints")
         } catch {
