@@ -68,7 +68,9 @@ struct Train: ParsableCommand {
     @Option(help: ArgumentHelp("The run folder (default: a new one below runs/).", valueName: "folder"))
     var out: String?
 
-    @Option(help: ArgumentHelp("Go on with the run in a folder; takes the run's own options; only --threads and --collective-timeout go with it.", valueName: "folder"))
+    @Option(help: ArgumentHelp(
+        "Go on with the run in a folder; takes the run's own options; only --threads and --collective-timeout go with it.",
+        valueName: "folder"))
     var resume: String?
 
     /// Under `./launch.sh` alone this is done in a few minutes.

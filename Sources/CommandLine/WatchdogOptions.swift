@@ -5,7 +5,8 @@ import Training
 
 struct WatchdogOptions: ParsableArguments {
     @Option(help: ArgumentHelp(
-        "End the job, and say which rank is missing, when ranks have waited so long for each other (default 300).", valueName: "seconds"))
+        "End the job, and say which rank is missing, when ranks have waited so long for each other (default 300).",
+        valueName: "seconds"))
     var collectiveTimeout = 300
 }
 
@@ -22,13 +23,16 @@ func withWatchedRanks(_ options: WatchdogOptions, _ body: (Communicator, Watchdo
 /// For launch.sh, once mpirun has killed all ranks since one has died.
 struct LastWordsOfRun: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "last-words", abstract: "Which rank of a run has died, and where it stood; nothing where that was said already.",
+        commandName: "last-words",
+        abstract: "Which rank of a run has died, and where it stood; nothing where that was said already.",
         shouldDisplay: false)
 
     @Argument(help: "The run folder.")
     var path: String
 
     func run() throws {
-        for death in LastWords.deaths(in: RunFolder.ranks(of: path)) { Console.note("\(death); go on with: train --resume \(path)") }
+        for death in LastWords.deaths(in: RunFolder.ranks(of: path)) {
+            Console.note("\(death); go on with: train --resume \(path)")
+        }
     }
 }

@@ -10,10 +10,12 @@ struct RankRecord: Equatable {
     var signals: Int
     var stage: Stage
 
-    /// The numbers, the host and, last, the stage's name, which has blanks. All lines have one length, so that writing replaces a line.
+    /// The numbers, the host and, last, the stage's name, which has blanks. All lines have one length, so that
+    /// writing replaces a line.
     var line: String {
         let numbers = [
-            Int(process), beat, signals, stage.begun, stage.finished, stage.step, stage.index, stage.count, stage.mayTakeLong ? 1 : 0,
+            Int(process), beat, signals, stage.begun, stage.finished, stage.step, stage.index, stage.count,
+            stage.mayTakeLong ? 1 : 0,
         ]
         let text = numbers.map(String.init).joined(separator: " ") + " \(host) \(stage.name)"
         return text + String(repeating: " ", count: max(Self.lineLength - 1 - text.utf8.count, 0)) + "\n"
@@ -23,7 +25,9 @@ struct RankRecord: Equatable {
     init?(line: some StringProtocol) {
         let words = line.split(separator: " ", maxSplits: 10)
         let numbers = words.prefix(9).compactMap { Int($0) }
-        guard words.count == 11, numbers.count == 9, let process = pid_t(exactly: numbers[0]), line.hasSuffix("\n") else { return nil }
+        guard words.count == 11, numbers.count == 9, let process = pid_t(exactly: numbers[0]), line.hasSuffix("\n") else {
+            return nil
+        }
         (self.process, beat, signals, host) = (process, numbers[1], numbers[2], String(words[9]))
         var name = words[10]
         while let last = name.last, last.isWhitespace { name.removeLast() }
@@ -109,8 +113,8 @@ public enum LastWords {
         rmdir(folder)
     }
 
-    /// The ranks that died by themselves, each as `rank 1 on node7 died, last seen at step 12 (loss)`: mpirun has asked all the others
-    /// to stop before it killed them. Empty where a rank has told it already, or nobody can know.
+    /// The ranks that died by themselves, each as `rank 1 on node7 died, last seen at step 12 (loss)`: mpirun has asked all the
+    /// others to stop before it killed them. Empty where a rank has told it already, or nobody can know.
     public static func deaths(in folder: String) -> [String] {
         let records = RankRecords(folder: folder)
         guard !records.isReported else { return [] }

@@ -5,9 +5,9 @@ internal import COpenMPI
 
 /// Ends a job whose ranks wait for each other in vain, and says which one is missing.
 ///
-/// Two threads of each rank look at it several times a second. One holds collective calls against the deadline, and nothing can hold it
-/// up. The other writes this rank's record, looks whether its neighbour on the same host is alive, and finds out and tells what has
-/// happened; a file system that hangs may hang it.
+/// Two threads of each rank look at it several times a second. One holds collective calls against the deadline, and nothing can
+/// hold it up. The other writes this rank's record, looks whether its neighbour on the same host is alive, and finds out and tells
+/// what has happened; a file system that hangs may hang it.
 ///
 /// A world of one has no use for it and gets no threads.
 public final class Watchdog: Sendable {
@@ -27,7 +27,8 @@ public final class Watchdog: Sendable {
 
     /// Seconds between two looks.
     static let interval = 0.25
-    /// A look that comes so many seconds late shows that this process, perhaps the whole job, was stopped. That time does not count.
+    /// A look that comes so many seconds late shows that this process, perhaps the whole job, was stopped. That time does not
+    /// count.
     private static let lateness = 2.0
     /// Rank zero may take so many times the timeout to write files, as long as it is seen to be alive.
     private static let patience = 10
@@ -153,7 +154,8 @@ public final class Watchdog: Sendable {
         let record = folder?.records.read(neighbour)
         guard folder == nil || record != nil else { return }
         let place = record.map { ", last seen at \($0.stage.words)" } ?? ""
-        tell("rank \(neighbour) on \(peers[neighbour].host) died\(place)" + (folder.map { "; \($0.advice)" } ?? ""), folder?.records)
+        let advice = folder.map { "; \($0.advice)" } ?? ""
+        tell("rank \(neighbour) on \(peers[neighbour].host) died\(place)\(advice)", folder?.records)
     }
 
     private func tellIfHanging(waited: Int) {
@@ -177,8 +179,8 @@ public final class Watchdog: Sendable {
         tell(missing.message(waited: waited, advice: advice), folder?.records)
     }
 
-    /// Whether this process is the one of its host that tells the user, where no folder can decide it: a name without a file is taken,
-    /// which the system gives back when the process ends.
+    /// Whether this process is the one of its host that tells the user, where no folder can decide it: a name without a file is
+    /// taken, which the system gives back when the process ends.
     private func claimReportOnHost() -> Bool {
         let name = "densenet-\(getppid())-\(peers[0].process)"
         let descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)

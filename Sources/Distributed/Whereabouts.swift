@@ -18,7 +18,8 @@ struct Peer: Sendable {
         }
     }
 
-    /// The rank on the same host that `rank` looks after: the next one, and the first after the last. Nil for the only one of its host.
+    /// The rank on the same host that `rank` looks after: the next one, and the first after the last. Nil for the only one of
+    /// its host.
     static func neighbour(of rank: Int, among peers: [Peer]) -> Int? {
         let local = peers.indices.filter { peers[$0].host == peers[rank].host }
         let next = local[(local.firstIndex(of: rank)! + 1) % local.count]

@@ -12,7 +12,8 @@ private let program = "DistributedTestProgram"
 
     private func job(_ scenario: String, records: Bool = true) throws -> (result: ProgramResult, lines: [Substring]) {
         let result = try mpirun(
-            ranks: 3, program: program, arguments: [scenario], environment: ["FOLDER": records ? scratch("ranks") : nil], quiet: true)
+            ranks: 3, program: program, arguments: [scenario], environment: ["FOLDER": records ? scratch("ranks") : nil],
+            quiet: true)
         return (result, result.errors.split(separator: "\n").filter { $0.hasPrefix("rank ") })
     }
 

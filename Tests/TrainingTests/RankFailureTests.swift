@@ -42,7 +42,8 @@ import TestSupport
             #expect(end.status == 69)
             #expect(end.lines.count == 1, "\(end.lines)")
             let line = end.lines.first ?? ""
-            #expect(line.firstMatch(of: #/^densenet: rank \d on \S+ has waited 3 s at step \d+ \(.+\); arrived: /#) != nil, "\(line)")
+            let start = #/^densenet: rank \d on \S+ has waited 3 s at step \d+ \(.+\); arrived: /#
+            #expect(line.firstMatch(of: start) != nil, "\(line)")
             #expect(line.contains("; missing: rank \(rank) on ") && line.contains("(its process is stopped, last seen at step "))
             #expect(line.contains("; go on with: train --resume \(path), "), "\(line)")
             #expect(end.seconds >= Self.timeout - 0.5 && end.seconds < Self.timeout + 10)
@@ -156,10 +157,11 @@ import TestSupport
         let slow = smallNetwork + ["--limit-train", "1536", "--limit-test", "32", "--batch-size", "1536", "--epochs", "1000"]
         try withMPIJob(ranks: 2, program: "densenet", arguments: ["train", "--out", path] + slow) { job in
             let end = try end(job, path, after: "run folder: ") {
-                let rank = processes(naming: path, program: "densenet").min()!
+                // The step cannot end before the second signal.
+                kill(try process(ofRank: 1, path), SIGSTOP)
                 for _ in 0..<2 {
-                    kill(rank, SIGINT)
-                    usleep(20_000)
+                    kill(try process(ofRank: 0, path), SIGINT)
+                    usleep(100_000)
                 }
             }
             #expect(end.status == 130)
@@ -167,9 +169,10 @@ import TestSupport
         }
         try withLaunchedJob(["-n", "3", "train", "--out", scratch("launched")] + slow) { job in
             let end = try end(job, scratch("launched"), after: "run folder: ") {
+                kill(try process(ofRank: 1, scratch("launched")), SIGSTOP)
                 kill(job.process, SIGINT)
                 // Bash takes signals of one kind together that come at a time.
-                usleep(20_000)
+                usleep(100_000)
                 kill(job.process, SIGINT)
             }
             #expect(end.status == 130)
