@@ -5,7 +5,7 @@ set -euo pipefail
 # The folder of this script, links followed. densenet itself runs in the caller's directory.
 root=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
 binary=$root/.build/release/densenet
-ranks='' hostfile='' verbose=0
+ranks='' hostfile='' verbose=0 max_restarts=0 min_ranks='' folder=''
 
 usage() {
     cat <<'EOF'
@@ -18,10 +18,13 @@ usage: ./launch.sh [-v] [-n RANKS] [--hostfile FILE] [--] [COMMAND [OPTION …]]
   -n RANKS          number of ranks; default: one a physical core, or the slots of the host file or of the SLURM allocation
   --hostfile FILE   Open MPI host file (see hostfiles/); every node needs this folder, Swift's runtime libraries and the data at
                     the same path, the packages openmpi-bin and libopenblas0, and ssh without a password; the build happens here
+  --max-restarts N  train only: start again from the newest checkpoint, N times at most, when a rank has died or hangs
+  --min-ranks M     with --max-restarts and --hostfile: go on without hosts that are gone, with M ranks at least; default: all
   -v                show what apt-get, swift and mpirun say
   --                the rest is densenet's
 
-Files are relative to the directory that launch.sh is called from. The exit code is densenet's; 69 also when set-up or build fails.
+Files are relative to the directory that launch.sh is called from. The exit code is densenet's; 69 also when set-up or build fails,
+and when a rank has died.
 On the first SIGINT, SIGTERM or SIGHUP training finishes its step, writes a checkpoint and exits with 75 (train --resume RUN
 goes on); a second one stops it at once.
 EOF
@@ -129,8 +132,10 @@ choose_options() {
 
 # mpirun answers SIGTERM and SIGINT by killing the ranks a second later and always ends with 1, but hands SIGUSR1 on to all ranks,
 # on all nodes. So the ranks run in a session of their own, where a Ctrl-C at the terminal does not reach mpirun.
+# Sets `code` to the exit code, and `asked` to the number of signals.
 run_over_ranks() {
-    local code=0 asked=0 killed='' stop_with=TERM
+    local killed='' stop_with=TERM
+    code=0 asked=0
     [[ $1 != train ]] || stop_with=USR1
     ! ((verbose)) || say "mpirun ${options[*]} $binary $*"
     # mpirun would die of a SIGUSR1 that comes before or after its own handlers are in place, so it starts with it ignored.
@@ -157,11 +162,86 @@ run_over_ranks() {
     done
     [[ -z $killed ]] || exit $((128 + $(kill -l "$killed")))
     if ((code > 128 && code <= 192)); then
+        [[ -z $folder ]] || "$binary" last-words "$folder" || true
         say "a rank was killed by signal $((code - 128)) ($(kill -l "$code"))"
+        code=69
     elif ((code == 1 && !verbose)) && [[ $1 != verify ]]; then
         say "mpirun could not run the ranks; -v shows what it says"
     fi
-    exit "$code"
+}
+
+# Sets `folder` to the run folder, and `arguments` to those of training with the folder named.
+name_folder() {
+    local model=''
+    arguments=("$@")
+    while (($#)); do
+        case $1 in
+            --out | --resume) folder=${2:-} ;;
+            --out=* | --resume=*) folder=${1#*=} ;;
+            --model) model=-${2:-} ;;
+            --model=*) model=-${1#*=} ;;
+        esac
+        shift
+    done
+    [[ -n $folder ]] || { folder=runs/$(date +%F-%H%M%S)$model && arguments+=(--out "$folder"); }
+}
+
+# Sets `arguments` to those that go on with the run; some options may come along.
+resume() {
+    [[ -e $folder/config.json ]] || return 0 # nothing is there yet to go on with
+    arguments=(train --resume "$folder")
+    while (($#)); do
+        case $1 in
+            --threads | --collective-timeout) arguments+=("$1" "${2:-}") ;;
+            --threads=* | --collective-timeout=*) arguments+=("$1") ;;
+        esac
+        shift
+    done
+}
+
+# The slots of a host file; a line that names none has one.
+slots_of() {
+    sed 's/#.*//' "$1" | awk 'NF { sum += match($0, /slots *= */) ? substr($0, RSTART + RLENGTH) : 1 } END { print sum + 0 }'
+}
+
+# Leaves out the hosts of the host file that do not answer, as long as enough ranks are left.
+drop_lost_hosts() {
+    local line host lost=() kept=() wanted=${ranks:-$(slots_of "$hostfile")} left
+    while IFS= read -r line; do
+        read -r host _ <<<"${line%%#*}" || true
+        [[ -n $host ]] || continue
+        # The launch agent of the run itself (ssh, or what OMPI_MCA_plm_rsh_agent names) has to reach it.
+        if timeout -k 5 30 mpirun --host "$host" -n 1 true </dev/null >/dev/null 2>&1; then
+            kept+=("$line")
+        else
+            lost+=("$host")
+        fi
+    done <"$hostfile"
+    ((${#lost[@]})) || return 0
+    left=$(slots_of <(printf '%s\n' "${kept[@]}"))
+    left=$((left < wanted ? left : wanted))
+    ((left >= ${min_ranks:-$wanted})) ||
+        fail 69 "no answer from ${lost[*]}; $left of $wanted ranks are left; give a --min-ranks of $left or less, or mend the host"
+    mkdir -p -- "$folder" && printf '%s\n' "${kept[@]}" >"$folder/hosts"
+    hostfile=$folder/hosts ranks=$left
+    say "no answer from ${lost[*]}; going on with $ranks ranks (the result is as good, not bit for bit the same)"
+}
+
+# Trains, and starts again after a rank has died or hung. Exit codes that another try would not change end it.
+train_with_restarts() {
+    local restarts=0
+    name_folder "$@"
+    while true; do
+        choose_options
+        run_over_ranks "${arguments[@]}"
+        [[ ! $code =~ ^(0|64|65|66|75|130)$ ]] && ((asked == 0 && restarts < max_restarts)) || exit "$code"
+        ((++restarts))
+        sleep 1 # for the locks and ports of ranks on other hosts
+        [[ -z $hostfile ]] || drop_lost_hosts
+        ((asked == 0)) || exit "$code" # a signal that came meanwhile
+        resume "$@"
+        say "restart $restarts of $max_restarts: ${arguments[*]}"
+    done
 }
 
 while (($#)); do
@@ -176,6 +256,11 @@ while (($#)); do
             [[ -f ${2:-} && -r $2 ]] || fail 66 "--hostfile wants a readable file, found '${2:-}'"
             hostfile=$2 && shift
             ;;
+        --max-restarts | --min-ranks)
+            [[ ${2:-} =~ ^[1-9][0-9]{0,5}$ ]] || fail 64 "$1 wants a number from 1, found '${2:-}'"
+            [[ $1 == --min-ranks ]] && min_ranks=$2 || max_restarts=$2
+            shift
+            ;;
         --) shift && break ;;
         -*) fail 64 "unknown option '$1'; a command's options come after the command: ./launch.sh train $1 …" ;;
         *) break ;;
@@ -183,6 +268,10 @@ while (($#)); do
     shift
 done
 (($#)) || set -- train
+if ((max_restarts)) && [[ $1 != train ]]; then fail 64 "--max-restarts goes with train, found '$1'"; fi
+if [[ -n $min_ranks ]] && ! { ((max_restarts)) && [[ -n $hostfile ]]; }; then
+    fail 64 "--min-ranks goes with --max-restarts and --hostfile"
+fi
 install_packages
 find_swift
 # mpirun refuses root unless told twice; in a container root is the usual user.
@@ -193,7 +282,9 @@ case $1 in
     *)
         build
         wants_ranks "$@" || exec "$binary" "$@"
+        [[ $1 != train ]] || train_with_restarts "$@"
         choose_options
         run_over_ranks "$@"
+        exit "$code"
         ;;
 esac

@@ -15,7 +15,7 @@ struct Densenet: ParsableCommand {
             Exit codes: 64 usage, 65 data, 66 no input, 69 unavailable, 70 internal, 75 stopped and resumable.
             """,
         version: "densenet 0.1.0",
-        subcommands: [Train.self, Evaluate.self, Verify.self, Bench.self, Describe.self, Synthesize.self])
+        subcommands: [Train.self, Evaluate.self, Verify.self, Bench.self, Describe.self, Synthesize.self, LastWordsOfRun.self])
 
     static func main() {
         do {

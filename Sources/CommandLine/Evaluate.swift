@@ -15,6 +15,7 @@ struct Evaluate: ParsableCommand {
 
     @OptionGroup(title: "Threads") var threads: ThreadOptions
     @OptionGroup(title: "Precision") var precision: PrecisionOptions
+    @OptionGroup(title: "Watchdog") var watchdog: WatchdogOptions
 
     @Option(help: "Images of a step over all ranks.")
     var batchSize = 64
@@ -23,7 +24,7 @@ struct Evaluate: ParsableCommand {
     var seed: UInt64 = 1
 
     func run() throws {
-        withRanks { world in
+        withWatchedRanks(watchdog) { world, _ in
             let (file, network, ready) = try world.agree {
                 guard (1...1_000_000).contains(batchSize) else {
                     throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000")

@@ -65,12 +65,13 @@ struct Train: ParsableCommand {
     @OptionGroup(title: "Safety (also with --resume, for that start)") var guards: GuardOptions
     @OptionGroup(title: "Threads") var threads: ThreadOptions
     @OptionGroup(title: "Precision") var precision: PrecisionOptions
+    @OptionGroup(title: "Watchdog") var watchdog: WatchdogOptions
 
     @Option(help: ArgumentHelp("The run folder (default: a new one below runs/).", valueName: "folder"))
     var out: String?
 
     @Option(help: ArgumentHelp(
-        "Go on with the run in a folder; takes the run's own options; none but --threads and those of safety go with it.",
+        "Go on with the run in a folder; takes the run's own options; only --threads, --collective-timeout and those of safety go with it.",
         valueName: "folder"))
     var resume: String?
 
@@ -85,13 +86,15 @@ struct Train: ParsableCommand {
                 throw Failure(.usage, "--resume takes the run's own options; leave out the others")
             }
             let safety = try guards.resolved()
-            withRanks { try TrainingRun(resuming: resume, safety: safety, threads: threads.threads, communicator: $0).run() }
+            withWatchedRanks(watchdog) {
+                try TrainingRun(resuming: resume, safety: safety, threads: threads.threads, watchdog: $1, communicator: $0).run()
+            }
         }
-        withRanks { world in
+        withWatchedRanks(watchdog) { world, watchdog in
             // A folder of images may be missing on one host only.
             let configuration = try world.agree { try resolved() }
             let out = out ?? "runs/\(Self.timestamp())-\(configuration.model)"
-            try TrainingRun(configuration, path: out, threads: threads.threads, communicator: world).run()
+            try TrainingRun(configuration, path: out, threads: threads.threads, watchdog: watchdog, communicator: world).run()
         }
     }
 

@@ -14,6 +14,8 @@ public final class Communicator {
     public let localSize: Int
     /// The host's name (`MPI_Get_processor_name`).
     public let hostName: String
+    /// Where this rank stands; each collective call is noted in it.
+    public let stages = StageBoard()
     /// What `agree` has thrown last, on all ranks.
     var agreedFailure: Failure?
 
@@ -60,8 +62,9 @@ public final class Communicator {
     private func allReduce<T: MPIElement>(_ values: UnsafeMutableBufferPointer<T>, _ operation: MPI_Op) throws {
         guard size > 1, let start = values.baseAddress else { return }
         for chunk in chunks(of: values.count) {
-            try checked("MPI_Allreduce", MPI_Allreduce(
-                cmpi_in_place(), start + chunk.lowerBound, Int32(chunk.count), T.datatype, operation, handle))
+            try collective("MPI_Allreduce") {
+                MPI_Allreduce(cmpi_in_place(), start + chunk.lowerBound, Int32(chunk.count), T.datatype, operation, handle)
+            }
         }
     }
 
@@ -71,8 +74,9 @@ public final class Communicator {
     public func broadcast<T: MPIElement>(_ values: UnsafeMutableBufferPointer<T>, from root: Int) throws {
         guard size > 1, let start = values.baseAddress else { return }
         for chunk in chunks(of: values.count) {
-            try checked("MPI_Bcast", MPI_Bcast(
-                start + chunk.lowerBound, Int32(chunk.count), T.datatype, Int32(root), handle))
+            try collective("MPI_Bcast") {
+                MPI_Bcast(start + chunk.lowerBound, Int32(chunk.count), T.datatype, Int32(root), handle)
+            }
         }
     }
 
@@ -105,14 +109,23 @@ public final class Communicator {
         var value = value
         guard size > 1 else { return [value] }
         var values = [UInt64](repeating: 0, count: size)
-        try checked("MPI_Allgather", MPI_Allgather(
-            &value, 1, UInt64.datatype, &values, 1, UInt64.datatype, handle))
+        try collective("MPI_Allgather") {
+            MPI_Allgather(&value, 1, UInt64.datatype, &values, 1, UInt64.datatype, handle)
+        }
         return values
     }
 
     /// Collective: returns when all ranks have called it (`MPI_Barrier`).
     public func barrier() throws {
         guard size > 1 else { return }
-        try checked("MPI_Barrier", MPI_Barrier(handle))
+        try collective("MPI_Barrier") { MPI_Barrier(handle) }
+    }
+
+    /// Makes a blocking MPI call that all ranks make, and notes when it begins and ends.
+    func collective(_ name: String, _ call: () -> Int32) throws {
+        stages.beginCall()
+        let code = call()
+        stages.endCall()
+        try checked(name, code)
     }
 }

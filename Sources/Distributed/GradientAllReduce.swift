@@ -63,7 +63,11 @@ public final class GradientAllReduce {
         if communicator.size > 1 {
             let begin = monotonicSeconds()
             try start(upTo: bucketCount)
-            try checked("MPI_Waitall", MPI_Waitall(Int32(bucketCount), requests, cmpi_statuses_ignore()))
+            // One after the other, so that a message can name the bucket; each wait moves all of them on.
+            for bucket in 0 ..< bucketCount {
+                communicator.stages.enter("gradient bucket", bucket + 1, of: bucketCount)
+                try communicator.collective("MPI_Wait") { MPI_Wait(requests + bucket, cmpi_status_ignore()) }
+            }
             waitSeconds += monotonicSeconds() - begin
         }
         readyElements = 0

@@ -34,7 +34,9 @@ public enum MPIEnvironment {
                 exitCode = failure.kind.rawValue
             }
             fflush(nil)
-            try checked("MPI_Finalize", MPI_Finalize())
+            // It waits for all ranks.
+            world.stages.enter("end of the job")
+            try world.collective("MPI_Finalize") { MPI_Finalize() }
         } catch {
             let failure = Failure(wrapping: error).from(rank: launchedRank ?? 0)
             report(failure)

@@ -8,9 +8,18 @@ public final class SynchronizedSums {
     public private(set) var seconds = 0.0
 
     private let communicator: Communicator
+    private var pass: StaticString = "statistics"
+    private var callsBeforePass = 0
 
     public init(communicator: Communicator) {
         self.communicator = communicator
+    }
+
+    /// From now on sums are of a new pass over the network, and are counted from 1 in a message that names one.
+    public func beginPass(_ name: StaticString) {
+        pass = name
+        callsBeforePass = calls
+        communicator.stages.enter(name)
     }
 
     /// Collective: replaces each value by its sum over all ranks (`MPI_Allreduce`). All ranks get the same bits.
@@ -20,6 +29,7 @@ public final class SynchronizedSums {
         calls += 1
         guard communicator.size > 1 else { return }
         let begin = monotonicSeconds()
+        communicator.stages.enter(pass, calls - callsBeforePass)
         try communicator.allReduceSum(values)
         seconds += monotonicSeconds() - begin
     }

@@ -25,6 +25,8 @@ public final class Evaluator {
     /// Hits of each class, then images of each class, then the loss: what is summed over ranks.
     private var tally: [Double]
 
+    private static let batchesBetweenMeetings = 16
+
     /// - Throws: `Failure(.unavailable)` when the loader cannot start.
     public init(
         _ network: DenseNet, images: ImageSet, batchSize: Int, normalization: Normalization, communicator: Communicator
@@ -44,6 +46,9 @@ public final class Evaluator {
         let classes = network.configuration.classes
         for index in tally.indices { tally[index] = 0 }
         for step in 0..<sampler.stepsPerEpoch {
+            communicator.stages.enter("evaluation batch", step + 1, of: sampler.stepsPerEpoch)
+            // Evaluating needs no sums; without a meeting from time to time slow ranks would fall behind by hours of a large set.
+            if step % Self.batchesBetweenMeetings == Self.batchesBetweenMeetings - 1 { try communicator.barrier() }
             let batch = loader.next()
             try network.forward(batch.images, count: batch.count, globalCount: batch.globalCount, training: false, sums: sums)
             tally[2 * classes] += network.loss(batch.labels).lossSum
@@ -57,6 +62,7 @@ public final class Evaluator {
                 done: step + 1, loss: tally[2 * classes] / max(done, 1), accuracy: tally[..<classes].reduce(0, +) / max(done, 1))
         }
         progress?.finish()
+        communicator.stages.enter("evaluation's sums")
         try tally.withUnsafeMutableBufferPointer { try communicator.allReduceSum($0) }
         return Evaluation(
             loss: tally[2 * classes] / tally[classes..<2 * classes].reduce(0, +), correct: tally[..<classes].map { Int($0) },

@@ -20,6 +20,7 @@ public struct RunData {
         _ source: RunConfiguration.DataSource, seed: UInt64, imageSize: Int, classes: Int,
         normalization choice: RunConfiguration.NormalizationChoice, ready: Normalization? = nil, communicator: Communicator
     ) throws {
+        communicator.stages.enter("opening the data")
         let (train, test, warnings) = try communicator.agree {
             let sets = try Self.open(source, seed: seed, imageSize: imageSize)
             guard sets.train.height == imageSize else {

@@ -1,3 +1,4 @@
+import DataParallel
 import DenseNetModel
 import FoundationEssentials
 import Glibc
@@ -10,6 +11,7 @@ import Kernels
 ///     RUN/checkpoints/           see `CheckpointFolder`
 ///     RUN/best.safetensors       the weights of the epoch with the best test accuracy
 ///     RUN/weights.safetensors    the result
+///     RUN/ranks/                 where each rank stands while the run is at work; see `Watchdog`
 ///     RUN/.lock                  who is at work here
 public final class RunFolder: Sendable {
     public let path: String
@@ -17,6 +19,7 @@ public final class RunFolder: Sendable {
     public var metrics: String { path + "/metrics.jsonl" }
     public var checkpoints: String { path + "/checkpoints" }
     public var best: String { path + "/best.safetensors" }
+    public var ranks: String { Self.ranks(of: path) }
     public var weights: String { path + "/weights.safetensors" }
     private let lock: Int32
 
@@ -36,6 +39,7 @@ public final class RunFolder: Sendable {
                 throw Failure(.usage, "\(path) already holds a run; use --resume \(path) to go on with it or another --out")
             }
             try Self.makeFolder(path + "/checkpoints")
+            LastWords.clear(Self.ranks(of: path))
             try Self.removeTemporaries(in: path)
             try Self.removeTemporaries(in: path + "/checkpoints")
         } catch {
@@ -47,6 +51,9 @@ public final class RunFolder: Sendable {
     }
 
     deinit { Self.unlock(lock) }
+
+    /// Where the ranks of the run in a folder keep their records; other ranks than zero need it as well.
+    public static func ranks(of path: String) -> String { path + "/ranks" }
 
     /// Writes config.json: readable, keys sorted, whole or not at all.
     ///

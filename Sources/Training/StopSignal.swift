@@ -8,7 +8,10 @@ private let requests = Atomic<Int>(0)
 ///
 /// The request is only noted; training looks at it after each step. A second SIGINT ends the process at once.
 public enum StopSignal {
-    static var isRaised: Bool { requests.load(ordering: .relaxed) > 0 }
+    static var isRaised: Bool { count > 0 }
+
+    /// How often this process has been asked.
+    public static var count: Int { requests.load(ordering: .relaxed) }
 
     /// From now on the signals are noted.
     public static func listen() {

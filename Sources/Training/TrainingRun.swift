@@ -35,16 +35,22 @@ public final class TrainingRun {
     /// - Parameters:
     ///   - path: the run folder, made on rank zero once all else is in order.
     ///   - threads: of this rank; nil shares the host's cores. The result does not depend on it.
+    ///   - watchdog: keeps its records in the run folder.
     /// - Throws: on all ranks the failure of the first rank that has one.
-    public convenience init(_ configuration: RunConfiguration, path: String, threads: Int?, communicator: Communicator) throws {
+    public convenience init(
+        _ configuration: RunConfiguration, path: String, threads: Int?, watchdog: Watchdog, communicator: Communicator
+    ) throws {
         try communicator.agree { try configuration.validate(worldSize: communicator.size) }
-        try self.init(configuration, path: path, threads: threads, resumedFolder: nil, communicator: communicator)
+        try self.init(
+            configuration, path: path, threads: threads, watchdog: watchdog, resumedFolder: nil, communicator: communicator)
     }
 
     /// Goes on with the run in a folder, from its newest valid checkpoint, or from the start where it has none. Collective.
     ///
     /// - Parameter safety: what it has goes before the run's own.
-    public convenience init(resuming path: String, safety: SafetyOptions, threads: Int?, communicator: Communicator) throws {
+    public convenience init(
+        resuming path: String, safety: SafetyOptions, threads: Int?, watchdog: Watchdog, communicator: Communicator
+    ) throws {
         let folder = try communicator.agree { communicator.rank == 0 ? try RunFolder(path: path, resuming: true) : nil }
         let bytes = try communicator.agree {
             try folder.map { Array(try JSONEncoder().encode($0.readConfiguration(as: RunConfiguration.self))) }
@@ -56,11 +62,13 @@ public final class TrainingRun {
             try configuration.validate(worldSize: communicator.size)
             return configuration
         }
-        try self.init(configuration, path: path, threads: threads, resumedFolder: folder, communicator: communicator)
+        try self.init(
+            configuration, path: path, threads: threads, watchdog: watchdog, resumedFolder: folder, communicator: communicator)
     }
 
     private init(
-        _ configuration: RunConfiguration, path: String, threads: Int?, resumedFolder: RunFolder?, communicator: Communicator
+        _ configuration: RunConfiguration, path: String, threads: Int?, watchdog: Watchdog, resumedFolder: RunFolder?,
+        communicator: Communicator
     ) throws {
         self.configuration = configuration
         safety = configuration.safety ?? SafetyOptions(keep: nil, checkpointSteps: nil, onCheckpointError: nil, onNonfinite: nil)
@@ -91,6 +99,7 @@ public final class TrainingRun {
             communicator: communicator)
         let (step, stepsPerEpoch) = (step, sampler.stepsPerEpoch)
         var newest: CheckpointPosition?
+        communicator.stages.enter("opening the run folder")
         (folder, state) = try communicator.agree {
             guard communicator.rank == 0 else { return (nil, RunState()) }
             let found = try resumedFolder.flatMap { try CheckpointFolder(path: $0.checkpoints).newestValid() }
@@ -120,6 +129,8 @@ public final class TrainingRun {
             }
         }
         metrics = folder.map { MetricsLog(path: $0.metrics) }
+        watchdog.keepRecords(in: RunFolder.ranks(of: path), advice: "go on with: train --resume \(path)")
+        communicator.stages.enter("first weights")
         var numbers = state.numbers
         try numbers.withUnsafeMutableBufferPointer { try communicator.broadcast($0, from: 0) }
         self.state = RunState(numbers)
@@ -143,6 +154,7 @@ public final class TrainingRun {
         }
         loader.stop()
         try finishCheckpoint()
+        communicator.stages.enter("writing the weights", mayTakeLong: true)
         try communicator.agree {
             guard let folder else { return }
             reportCheckpoints()
@@ -161,7 +173,9 @@ public final class TrainingRun {
         var progress = isRankZero ? ProgressLine(phase: "Training", total: stepsPerEpoch) : nil
         while state.stepInEpoch < stepsPerEpoch, state.step(stepsPerEpoch) < configuration.steps ?? .max {
             let began = monotonicSeconds()
+            communicator.stages.beginStep(state.step(stepsPerEpoch) + 1)
             let rate = try learningRate()
+            communicator.stages.enter("waiting for data")
             let batch = loader.next()
             let result = try step(batch, rate: rate)
             let stopWasAsked = try add(result, of: batch)
@@ -185,7 +199,8 @@ public final class TrainingRun {
 
     /// Rank zero's learning rate for the next step. Collective.
     private func learningRate() throws -> Double {
-        try communicator.broadcast(
+        communicator.stages.enter("learning rate")
+        return try communicator.broadcast(
             configuration.schedule.rate(
                 step: state.step(stepsPerEpoch), stepsPerEpoch: stepsPerEpoch, epochs: configuration.epochs), from: 0)
     }
@@ -197,6 +212,7 @@ public final class TrainingRun {
         var sums = (
             result.lossSum, Double(result.correct), StopSignal.isRaised ? 1.0 : 0.0, checkpoints?.hasFailed == true ? 1.0 : 0.0
         )
+        communicator.stages.enter("loss")
         try withUnsafeMutableBytes(of: &sums) { try communicator.allReduceSum($0.assumingMemoryBound(to: Double.self)) }
         if sums.3 > 0 { try finishCheckpoint() }
         if step.isFinite {
@@ -244,6 +260,7 @@ public final class TrainingRun {
 
     /// Holds the ranks' weights against each other, evaluates, reports and writes a checkpoint. Collective.
     private func finishEpoch(dataWait: Double) throws {
+        communicator.stages.enter("weights hash")
         let differing = try communicator.ranksDiffering(from: step.hash)
         guard differing.isEmpty else {
             throw communicator.agreed(Failure(
@@ -293,6 +310,7 @@ public final class TrainingRun {
 
     /// Writes what a run could go on without, on rank zero; a failure ends all ranks or is a warning. Collective.
     private func writing(_ body: () throws -> Void) throws {
+        communicator.stages.enter("checkpoint", mayTakeLong: true)
         try communicator.agree {
             do { try body() } catch let failure as Failure where safety.onCheckpointError == .continue {
                 Console.note("\(failure); training goes on without")

@@ -59,10 +59,12 @@ final class TrainingStep {
 
     /// Leaves in the network the gradient of the summed loss of the whole global batch, the same on all ranks. Collective.
     func gradients(of batch: Batch) throws -> BatchResult {
+        sums.beginPass("forward statistics")
         try network.forward(
             batch.images, count: batch.count, globalCount: batch.globalCount, training: true,
             dropout: (seed, batch.epoch, batch.sampleIndices), sums: sums)
         let result = network.loss(batch.labels, labelSmoothing: labelSmoothing)
+        sums.beginPass("backward statistics")
         try network.backward(batch.images) { try allReduce.ready(upTo: $0) }
         network.clock.enter(.gradientWait)
         try allReduce.finish()

@@ -9,6 +9,7 @@ let scenarios: [String: Scenario] = [
     "buckets": buckets, "random-gradients": randomGradients, "statistics": statistics,
     "world-of-one": worldOfOne, "agreed-end": agreedEnd, "lonely-end": lonelyEnd, "crossed-end": crossedEnd,
     "backwards": backwards, "hang": hang,
+    "slow-writing": slowWriting, "slow": slow, "missing": missing, "stuck-folder": stuckFolder,
 ]
 
 /// Each rank knows its place, on this host and in the world, and the launcher agrees.

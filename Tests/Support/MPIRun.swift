@@ -1,3 +1,4 @@
+import FoundationEssentials
 import Glibc
 import Synchronization
 
@@ -22,20 +23,40 @@ public func mpirun(
 }
 
 /// Starts a job as `mpirun(ranks:…)` does and lets `body` watch it; no other job runs meanwhile.
+///
+/// - Parameter killDelay: seconds that mpirun leaves to the other ranks when one has failed; by itself it takes 1.
 public func withMPIJob<Result>(
     ranks: Int, program: String, arguments: [String], environment: [String: String?] = [:], quiet: Bool = false,
-    _ body: (RunningProgram) throws -> Result
+    killDelay: Int = 0, _ body: (RunningProgram) throws -> Result
 ) throws -> Result {
     // The tests share the cores with each other: a rank that waits gives its core away.
     // mpirun would wait two seconds between a rank's failure and its own end.
     let options = [
         "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1",
-        "--mca", "odls_base_sigkill_timeout", "0",
+        "--mca", "odls_base_sigkill_timeout", "\(killDelay)",
     ]
     let path = try builtExecutable(named: program)
     return try oneJob.withLock { _ in
         let job = try RunningProgram(
             "mpirun", options + (quiet ? ["-q"] : []) + ["-n", "\(ranks)", path] + arguments, environment: environment)
         return try body(job)
+    }
+}
+
+/// Starts a job with a copy of launch.sh, whose build is the one that the tests run with; no other job runs meanwhile.
+public func withLaunchedJob<Result>(
+    _ arguments: [String], environment: [String: String?] = [:], _ body: (RunningProgram) throws -> Result
+) throws -> Result {
+    let root = ScratchFolder()
+    let script = #filePath.split(separator: "/").dropLast(3).map { "/" + $0 }.joined() + "/launch.sh"
+    for folder in ["bin", ".build", ".build/release"] { mkdir(root(folder), 0o777) }
+    symlink(try builtExecutable(named: "densenet"), root(".build/release/densenet"))
+    // `swift build` would wait for the `swift test` that waits for it.
+    _ = try root.write(Array("#!/bin/sh\n".utf8), to: "bin/swift")
+    chmod(root("bin/swift"), 0o755)
+    try FileManager.default.copyItem(atPath: script, toPath: root("launch.sh"))
+    let path = "\(root("bin")):\(String(cString: getenv("PATH")))"
+    return try oneJob.withLock { _ in
+        try body(RunningProgram("bash", [root("launch.sh")] + arguments, environment: environment.merging(["PATH": path]) { $1 }))
     }
 }

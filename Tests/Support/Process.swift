@@ -55,6 +55,9 @@ public final class RunningProgram {
     /// What the program has printed so far.
     public var output: String { contents(of: files.output) }
 
+    /// What the program has said on standard error so far.
+    public var errors: String { contents(of: files.errors) }
+
     /// Whether the program has not ended yet.
     public var isRunning: Bool {
         var status: Int32 = 0

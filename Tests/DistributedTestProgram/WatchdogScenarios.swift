@@ -1,0 +1,46 @@
+import DataParallel
+@preconcurrency import Glibc
+import Kernels
+
+/// A watchdog of one second; with records in the folder that FOLDER names, if it does.
+private func startWatchdog(_ world: Communicator) throws -> Watchdog {
+    let watchdog = try Watchdog(world, timeout: 1, signals: { 0 }, report: { fputs("\($0)\n", stderr) })
+    if let folder = getenv("FOLDER") {
+        watchdog.keepRecords(in: String(cString: folder), advice: "do something")
+        try world.barrier()
+    }
+    return watchdog
+}
+
+/// Rank zero needs four times the timeout for what may take long.
+func slowWriting(_ world: Communicator) throws {
+    let watchdog = try startWatchdog(world)
+    defer { watchdog.leave() }
+    world.stages.enter("writing", mayTakeLong: true)
+    try world.agree { if world.rank == 0 { usleep(4_500_000) } }
+}
+
+/// Rank zero needs too long for anything else.
+func slow(_ world: Communicator) throws {
+    let watchdog = try startWatchdog(world)
+    defer { watchdog.leave() }
+    world.stages.beginStep(7)
+    world.stages.enter("thinking", 2, of: 3)
+    try world.agree { if world.rank == 0 { sleep(20) } }
+}
+
+/// Rank zero never comes, and nobody keeps records.
+func missing(_ world: Communicator) throws {
+    _ = try startWatchdog(world)
+    while world.rank == 0 { pause() }
+    try world.barrier()
+}
+
+/// Rank zero never comes, and the file system hangs: opening a pipe that nobody reads.
+func stuckFolder(_ world: Communicator) throws {
+    _ = try startWatchdog(world)
+    let file = String(cString: getenv("FOLDER")) + "/rank-\(world.rank)", pipe = file + ".pipe"
+    try require(mkfifo(pipe, 0o600) == 0 && rename(pipe, file) == 0, "no pipe in place of \(file)")
+    while world.rank == 0 { pause() }
+    try world.barrier()
+}

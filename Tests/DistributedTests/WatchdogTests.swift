@@ -1,0 +1,80 @@
+import Glibc
+import Kernels
+import Testing
+import TestSupport
+@testable import DataParallel
+
+private let program = "DistributedTestProgram"
+
+/// What the watchdog does when ranks wait for each other, on real ranks; the timeout is a second.
+@Suite(.serialized) struct WatchdogTests {
+    let scratch = ScratchFolder()
+
+    private func job(_ scenario: String, records: Bool = true) throws -> (result: ProgramResult, lines: [Substring]) {
+        let result = try mpirun(
+            ranks: 3, program: program, arguments: [scenario], environment: ["FOLDER": records ? scratch("ranks") : nil],
+            quiet: true)
+        return (result, result.errors.split(separator: "\n").filter { $0.hasPrefix("rank ") })
+    }
+
+    @Test func `a rank zero that writes a large file for longer than the timeout raises no alarm`() throws {
+        let job = try job("slow-writing")
+        #expect(job.result.status == 0 && job.result.errors.isEmpty, "\(job.result.errors)")
+        #expect(!scratch.names.contains("ranks"), "the last rank that leaves takes the folder with it")
+    }
+
+    @Test func `a rank that is late for another reason is named with its stage, once`() throws {
+        let job = try job("slow")
+        #expect(job.result.status == 69 && job.lines.count == 1, "\(job.result.errors)")
+        let line = job.lines.first ?? ""
+        #expect(line.contains(" has waited 1 s at step 7 (thinking 2 of 3); arrived: 1-2; missing: rank 0 on "), "\(line)")
+        #expect(line.contains(" (last seen at step 7 (thinking 2 of 3)); do something, "), "\(line)")
+    }
+
+    @Test func `without records a rank says what it knows and the job ends`() throws {
+        let job = try job("missing", records: false)
+        #expect(job.result.status == 69 && job.lines.count == 1, "\(job.result.errors)")
+        #expect(job.lines.first?.contains("; arrived: 1; unknown: 0, 2; ") == true, "\(job.lines)")
+    }
+
+    @Test func `a file system that hangs holds no rank for ever`() throws {
+        let job = try job("stuck-folder")
+        #expect(job.result.status == 69 && job.lines.count == 1, "\(job.result.errors)")
+        #expect(job.lines.first?.hasSuffix("; the run folder does not answer either") == true, "\(job.lines)")
+    }
+}
+
+@Suite struct RankRecordTests {
+    let scratch = ScratchFolder()
+    private let stage = Stage(begun: 40, finished: 39, step: 12, name: "gradient bucket", index: 2, count: 3, mayTakeLong: true)
+
+    @Test func `a record comes back from its line, and nothing else does`() {
+        let record = RankRecord(host: "node7", process: 4711, beat: 9, signals: 1, stage: stage)
+        #expect(RankRecord(line: record.line) == record)
+        #expect(record.stage.words == "step 12 (gradient bucket 2 of 3)")
+        for line in ["", "\n", "1 2 3\n", String(record.line.dropLast(350)), "x" + record.line, "99999999999" + record.line] {
+            #expect(RankRecord(line: line) == nil, "\(line)")
+        }
+    }
+
+    @Test func `the rank that mpirun has not asked to stop is the one that has died`() throws {
+        let folder = scratch("ranks")
+        mkdir(folder, 0o777)
+        let records = RankRecords(folder: folder)
+        for rank in 0 ..< 3 {
+            records.write(RankRecord(host: "node\(rank)", process: 1, beat: 1, signals: rank == 1 ? 0 : 1, stage: stage), of: rank)
+        }
+        #expect(LastWords.deaths(in: folder) == ["rank 1 on node1 died, last seen at step 12 (gradient bucket 2 of 3)"])
+        #expect(records.claimReport() == true && records.claimReport() == false)
+        #expect(LastWords.deaths(in: folder) == [], "somebody has told it")
+        LastWords.clear(folder)
+        #expect(scratch.names.isEmpty && LastWords.deaths(in: folder) == [])
+        #expect(RankRecords(folder: scratch("none")).claimReport() == nil)
+    }
+
+    @Test func `each rank looks after the next of its host`() {
+        let peers = ["a", "a", "b", "a", "c", "b"].map { Peer(host: $0, process: 1) }
+        #expect(peers.indices.map { Peer.neighbour(of: $0, among: peers) } == [1, 3, 5, 0, nil, 2])
+        #expect(ranges([0, 1, 2, 3, 7, 9, 10]) == "0-3, 7, 9-10")
+    }
+}
