@@ -44,7 +44,7 @@ public final class Evaluator {
         let classes = network.configuration.classes
         for index in tally.indices { tally[index] = 0 }
         for step in 0..<sampler.stepsPerEpoch {
-            let batch = loader.next()
+            let batch = try loader.next()
             try network.forward(batch.images, count: batch.count, globalCount: batch.globalCount, training: false, sums: sums)
             tally[2 * classes] += network.loss(batch.labels).lossSum
             for image in 0..<batch.count {
