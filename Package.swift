@@ -37,13 +37,16 @@ let package = Package(
         .executableTarget(
             name: "NumericsTestProgram", dependencies: ["DenseNetModel", "Kernels", "CKernels", "AllocationCounter"],
             path: "Tests/NumericsTestProgram"),
+        .executableTarget(
+            name: "FuzzTestProgram", dependencies: ["Training", "DenseNetModel", "ImageData", "Kernels"], path: "Tests/FuzzTestProgram"),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels"]),
         .testTarget(name: "DenseNetTests", dependencies: ["DenseNetModel", "Kernels", "NumericsTestProgram", "TestSupport"]),
         .testTarget(name: "DataTests", dependencies: ["ImageData", "Kernels"]),
         .testTarget(
             name: "DistributedTests", dependencies: ["DataParallel", "Kernels", "DistributedTestProgram", "TestSupport"]),
         .testTarget(
-            name: "TrainingTests", dependencies: ["Training", "DenseNetModel", "ImageData", "Kernels", "TestSupport"],
+            name: "TrainingTests",
+            dependencies: ["Training", "DenseNetModel", "ImageData", "Kernels", "FuzzTestProgram", "TestSupport"],
             exclude: ["Golden"]),
     ],
     swiftLanguageModes: [.v6]

@@ -40,7 +40,7 @@ public final class TrainingRun {
     public convenience init(resuming path: String, threads: Int?, communicator: Communicator) throws {
         let folder = try communicator.agree { communicator.rank == 0 ? try RunFolder(path: path, resuming: true) : nil }
         let bytes = try communicator.agree {
-            try folder.map { Array(try JSONEncoder().encode($0.readConfiguration(as: RunConfiguration.self))) }
+            try folder.map { Array(try JSONEncoder().encode(RunConfiguration(from: $0))) }
         }
         let text = Data(try communicator.broadcast(bytes: bytes, from: 0))
         let configuration = try communicator.agree {
@@ -89,7 +89,15 @@ public final class TrainingRun {
                 state = try step.read(found.checkpoint, stepsPerEpoch: stepsPerEpoch)
             } else {
                 network.initialize(seed: configuration.seed)
-                if let path = configuration.initialWeights { try WeightsFile.load(path, into: network) }
+                if let weights = configuration.initialWeights {
+                    // Resuming opens no file that a run folder names but the images.
+                    guard resumedFolder == nil else {
+                        throw Failure(
+                            .noInput, "\(path) has no checkpoint to go on from, and the run began with the weights \(weights); begin it "
+                                + "anew with --init and another --out")
+                    }
+                    try WeightsFile.load(weights, into: network)
+                }
             }
             guard let resumedFolder else {
                 let folder = try RunFolder(path: path, resuming: false)
@@ -141,7 +149,7 @@ public final class TrainingRun {
         while state.stepInEpoch < stepsPerEpoch, state.step(stepsPerEpoch) < configuration.steps ?? .max {
             let began = monotonicSeconds()
             let rate = try learningRate()
-            let batch = loader.next()
+            let batch = try loader.next()
             let result = try step(batch, rate: rate)
             let stopWasAsked = try add(result, of: batch)
             state.seconds += monotonicSeconds() - began
