@@ -21,6 +21,11 @@ public func mpirun(
     }
 }
 
+/// Runs `body`, which starts jobs by other means, while no other job runs.
+public func withoutOtherJobs<Result>(_ body: () throws -> Result) rethrows -> Result {
+    try oneJob.withLock { _ in try body() }
+}
+
 /// Starts a job as `mpirun(ranks:…)` does and lets `body` watch it; no other job runs meanwhile.
 public func withMPIJob<Result>(
     ranks: Int, program: String, arguments: [String], environment: [String: String?] = [:], quiet: Bool = false,
