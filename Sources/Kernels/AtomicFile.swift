@@ -79,6 +79,7 @@ extension Failure {
         case EACCES, EPERM, EROFS: "choose a folder that this user may write to"
         case ENOENT: "its folder must exist"
         case ENOTDIR: "a part of the path is a file"
+        case ELOOP: "it is a link, which is not followed here; remove it"
         case EFBIG: "raise the limit of file sizes (ulimit -f)"
         default: "choose another path"
         }
