@@ -41,13 +41,18 @@ let package = Package(
         .executableTarget(
             name: "CheckpointTestProgram", dependencies: ["Training", "DenseNetModel", "Kernels", "SlowCalls"],
             path: "Tests/CheckpointTestProgram"),
+        .executableTarget(
+            name: "FuzzTestProgram", dependencies: ["Training", "DenseNetModel", "ImageData", "Kernels"], path: "Tests/FuzzTestProgram"),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels"]),
         .testTarget(name: "DenseNetTests", dependencies: ["DenseNetModel", "Kernels", "NumericsTestProgram", "TestSupport"]),
         .testTarget(name: "DataTests", dependencies: ["ImageData", "Kernels"]),
         .testTarget(
             name: "DistributedTests", dependencies: ["DataParallel", "Kernels", "DistributedTestProgram", "TestSupport"]),
         .testTarget(
-            name: "TrainingTests", dependencies: ["Training", "DenseNetModel", "ImageData", "Kernels", "CheckpointTestProgram", "TestSupport"],
+            name: "TrainingTests",
+            dependencies: [
+                "Training", "DenseNetModel", "ImageData", "Kernels", "CheckpointTestProgram", "FuzzTestProgram", "TestSupport",
+            ],
             exclude: ["Golden"]),
     ],
     swiftLanguageModes: [.v6]

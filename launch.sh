@@ -111,6 +111,10 @@ choose_options() {
     # A filter on system calls (in containers) may forbid ranks to read each other's memory, which Open MPI would try.
     ! grep -q '^Seccomp:\s*2' /proc/self/status || options+=(--mca btl_vader_single_copy_mechanism none)
 
+    # A host that falls silent (power, network) is given up after a minute; by default mpirun waits for eight.
+    [[ -z $hostfile${SLURM_JOB_ID:-} ]] ||
+        options+=(--mca oob_tcp_keepalive_time 30 --mca oob_tcp_keepalive_intvl 10 --mca oob_tcp_keepalive_probes 3)
+
     if [[ -n $hostfile ]]; then
         options+=(--hostfile "$hostfile")
         slots=$(sed 's/#.*//' "$hostfile" | awk -F 'slots *= *' 'NF > 1 { sum += $2 } END { print sum + 0 }')

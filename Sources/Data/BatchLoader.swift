@@ -83,11 +83,14 @@ public final class BatchLoader {
     /// The next batch in sequence; waits until it is ready, and has the threads prepare the one after.
     ///
     /// The previous batch's memory is no longer valid. Allocates nothing.
-    public func next() -> Batch {
+    ///
+    /// - Throws: `Failure(.data)` or `.noInput` where the files have changed, or can no longer be read, since they were opened.
+    public func next() throws -> Batch {
         precondition(!isStopped, "the loader has been stopped")
         let before = monotonicSeconds()
         work.finish()
         waitSeconds += monotonicSeconds() - before
+        if let failure = work.failure.withLock({ $0 }) { throw failure }
         let buffer = work.buffers[cursor.parity]
         let batch = Batch(
             images: UnsafePointer(buffer.images.pointer), labels: UnsafePointer(buffer.labels.pointer),
@@ -176,6 +179,8 @@ private final class BatchWork: @unchecked Sendable {
     let beginSignals: [DispatchSemaphore]
     /// A thread's part of the batch is done.
     let doneSignal = DispatchSemaphore(value: 0)
+    /// What a thread has met first, if anything.
+    let failure = Mutex<Failure?>(nil)
     /// Looked at by a thread whenever it is told to begin.
     let isEnding = Atomic(false)
 
@@ -216,12 +221,14 @@ private final class BatchThread {
     private let index: Int
     private var cursor: BatchCursor
     private var order: [Int32]
+    private let record: AlignedBuffer<UInt8>
 
     init(work: BatchWork, index: Int) {
         self.work = work
         self.index = index
         cursor = work.start
         order = []
+        record = AlignedBuffer(count: work.images.layout.recordBytes)
     }
 
     func run() {
@@ -233,14 +240,14 @@ private final class BatchThread {
                 epoch = cursor.epoch
                 order = work.sampler.order(epoch: epoch)
             }
-            prepare()
+            do { try prepare() } catch { work.failure.withLock { $0 = $0 ?? error } }
             cursor.advance()
             work.doneSignal.signal()
         }
     }
 
     /// Fills this thread's part of the batch.
-    private func prepare() {
+    private func prepare() throws(Failure) {
         let images = work.images
         let buffer = work.buffers[cursor.parity]
         let positions = work.sampler.localRange(step: cursor.step, rank: work.rank)
@@ -248,11 +255,12 @@ private final class BatchThread {
             let sample = Int(order[positions.lowerBound + slot])
             let count = images.channels * images.height * images.width
             let planes = ImagePlanes(buffer.images.pointer + slot * count, height: images.height, width: images.width)
-            planes.load(images.pixels(of: sample))
+            let label = try images.read(sample, into: record.pointer)
+            planes.load(record.pointer + images.layout.headerBytes)
             work.augmentation.applyBeforeNormalization(to: planes, seed: work.seed, epoch: cursor.epoch, sample: sample)
             work.normalization.apply(to: planes)
             work.augmentation.applyAfterNormalization(to: planes, seed: work.seed, epoch: cursor.epoch, sample: sample)
-            buffer.labels.pointer[slot] = Int32(images.label(of: sample))
+            buffer.labels.pointer[slot] = Int32(label)
             buffer.sampleIndices.pointer[slot] = Int32(sample)
         }
     }

@@ -105,12 +105,13 @@ public enum CIFAR {
         if PathKind(of: path) == .missing {
             throw Failure(.noInput, "\(path): missing file of \(variant.title); README.md says where to get the data")
         }
-        let file = try MappedFile(path: path)
-        let (records, rest) = file.bytes.count.quotientAndRemainder(dividingBy: variant.layout.recordBytes)
+        let file = try InputFile(path: path)
+        guard file.size > 0 else { throw Failure(.data, "\(path): empty file; fetch or write it again") }
+        let (records, rest) = file.size.quotientAndRemainder(dividingBy: variant.layout.recordBytes)
         guard rest == 0 else {
             throw Failure(
                 .data,
-                "\(path): \(file.bytes.count) bytes, expected \(official * variant.layout.recordBytes) (\(official) records of "
+                "\(path): \(file.size) bytes, expected \(official * variant.layout.recordBytes) (\(official) records of "
                     + "\(variant.layout.recordBytes)); truncated or not \(variant.title), fetch it again")
         }
         guard records <= official else {
@@ -118,16 +119,15 @@ public enum CIFAR {
                 .data, "\(path): \(records) records, expected at most \(official) in this file of \(variant.title); fetch it again")
         }
         if records < official { warnings.append("\(path): \(records) records, the official file has \(official)") }
-        let base = file.bytes.baseAddress!.assumingMemoryBound(to: UInt8.self)
-        return ImageSet.Segment(name: path, base: base, count: records, owner: file)
+        file.prefetch()
+        return ImageSet.Segment(name: path, count: records, records: .file(file))
     }
 
     /// The names of the classes, one a line; nil if the file is not there.
     private static func classNames(_ variant: Variant, in folder: String) throws -> [String]? {
         let path = "\(folder)/\(variant.classNamesFile)"
         if PathKind(of: path) == .missing { return nil }
-        let file = try MappedFile(path: path)
-        let text = withExtendedLifetime(file) { String(decoding: file.bytes, as: UTF8.self) }
+        let text = String(decoding: try InputFile.contents(of: path, atMost: 1 << 16), as: UTF8.self)
         let names = text.split(whereSeparator: \.isNewline).map { $0.filter { !$0.isWhitespace } }.filter { !$0.isEmpty }
         guard names.count == variant.layout.classes else {
             throw Failure(

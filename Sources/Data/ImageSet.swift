@@ -2,8 +2,8 @@ import Kernels
 
 /// An immutable set of labelled images of one size: red, green and blue planes of bytes, row-major.
 ///
-/// The records lie in mapped files or in memory owned by the set; all threads may read it.
-public final class ImageSet: @unchecked Sendable {
+/// The records lie in files or in memory owned by the set; all threads may read it.
+public final class ImageSet: Sendable {
     /// How one record is laid out: header bytes, the last of which is the label, then the planes.
     struct Layout: Sendable {
         let classes: Int
@@ -15,12 +15,16 @@ public final class ImageSet: @unchecked Sendable {
         var recordBytes: Int { headerBytes + pixelBytes }
     }
 
-    /// A run of records and whoever keeps their memory alive.
-    struct Segment {
+    /// A run of records.
+    struct Segment: Sendable {
+        enum Records: Sendable {
+            case memory(AlignedBuffer<UInt8>)
+            case file(InputFile)
+        }
+
         let name: String
-        let base: UnsafePointer<UInt8>
         let count: Int
-        let owner: AnyObject
+        let records: Records
     }
 
     static let channels = 3
@@ -53,47 +57,70 @@ public final class ImageSet: @unchecked Sendable {
         return ImageSet(layout: layout, segments: segments, classNames: classNames, limit: min(n, count))
     }
 
-    /// The label of an image, as it stands in the record; `validateLabels` makes sure that it is in `0 ..< classes`.
+    /// Copies the record of an image: header, the last byte of which is the label, then the planes `[3, height, width]`.
     ///
+    /// - Parameter record: memory of `layout.recordBytes`.
+    /// - Returns: the label, in `0 ..< classes`.
+    /// - Throws: `Failure(.data)` for a label out of range, naming file, record (from 0), byte offset in the file, value and range, and
+    ///   for a file that has become shorter; `Failure(.noInput)` when the system refuses to read it.
     /// - Precondition: `0 ≤ index < count`.
-    public func label(of index: Int) -> Int { Int(record(index)[layout.headerBytes - 1]) }
-
-    /// The planes of an image, `[3, height, width]` bytes; valid as long as the set lives.
-    ///
-    /// - Precondition: `0 ≤ index < count`.
-    public func pixels(of index: Int) -> UnsafePointer<UInt8> { record(index) + layout.headerBytes }
-
-    /// Checks the labels of one share of the images, so that each rank need look at its own share only.
-    ///
-    /// - Throws: `Failure(.data)` naming file, record (from 0), byte offset in the file, value and range of the first bad label.
-    public func validateLabels(part: Int, of parts: Int) throws {
-        for index in share(part, of: parts, in: count) where label(of: index) >= classes {
-            let (segment, position) = locate(index)
-            let byte = position * layout.recordBytes + layout.headerBytes - 1
+    @discardableResult
+    func read(_ index: Int, into record: UnsafeMutablePointer<UInt8>) throws(Failure) -> Int {
+        let (segment, position) = locate(index)
+        let start = position * layout.recordBytes
+        switch segment.records {
+        case .memory(let buffer): record.update(from: buffer.pointer + start, count: layout.recordBytes)
+        case .file(let file): try file.read(into: UnsafeMutableRawBufferPointer(start: record, count: layout.recordBytes), at: start)
+        }
+        let label = Int(record[layout.headerBytes - 1])
+        guard label < classes else {
             throw Failure(
                 .data,
-                "\(segments[segment].name): record \(position) (byte \(byte)) has label \(label(of: index)), "
+                "\(segment.name): record \(position) (byte \(start + layout.headerBytes - 1)) has label \(label), "
                     + "expected 0 to \(classes - 1); the file is damaged, fetch it again")
         }
+        return label
     }
 
-    /// The files that the images come from, each with the bytes of the records in use; valid as long as the set lives.
-    public var files: [(path: String, bytes: UnsafeRawBufferPointer)] {
+    /// Goes through the bytes of the records in use, file by file.
+    ///
+    /// - Parameters:
+    ///   - initial: what `add` begins with for each file.
+    ///   - add: takes the next bytes of the file.
+    /// - Throws: `Failure(.noInput)` when the system refuses to read.
+    public func reduceFiles<Result>(
+        _ initial: Result, _ add: (Result, UnsafeRawBufferPointer) -> Result
+    ) throws -> [(path: String, bytes: Int, result: Result)] {
+        let block = AlignedBuffer<UInt8>(count: 1 << 20)
         var rest = count
-        return segments.map { segment in
-            let used = min(segment.count, rest)
-            rest -= used
-            return (segment.name, UnsafeRawBufferPointer(start: segment.base, count: used * layout.recordBytes))
+        return try segments.map { segment in
+            let bytes = min(segment.count, rest) * layout.recordBytes
+            rest -= min(segment.count, rest)
+            var result = initial
+            for start in stride(from: 0, to: bytes, by: block.count) {
+                let part = UnsafeMutableRawBufferPointer(start: block.pointer, count: min(block.count, bytes - start))
+                switch segment.records {
+                case .memory(let buffer):
+                    part.copyMemory(from: UnsafeRawBufferPointer(start: buffer.pointer + start, count: part.count))
+                case .file(let file): try file.read(into: part, at: start)
+                }
+                result = add(result, UnsafeRawBufferPointer(part))
+            }
+            return (segment.name, bytes, result)
         }
     }
 
-    private func record(_ index: Int) -> UnsafePointer<UInt8> {
-        let (segment, position) = locate(index)
-        return segments[segment].base + position * layout.recordBytes
+    /// Reads one share of the images for their labels' sake, so that each rank need look at its own share only.
+    ///
+    /// - Throws: as `read`, for the first image that cannot be used.
+    public func validateLabels(part: Int, of parts: Int) throws {
+        let record = AlignedBuffer<UInt8>(count: layout.recordBytes)
+        defer { withExtendedLifetime(record) {} }
+        for index in share(part, of: parts, in: count) { try read(index, into: record.pointer) }
     }
 
     /// The segment that holds an image and its position there. CIFAR-10 has five segments, so a search from the front will do.
-    private func locate(_ index: Int) -> (segment: Int, position: Int) {
+    private func locate(_ index: Int) -> (segment: Segment, position: Int) {
         precondition(index >= 0 && index < count, "there is no image \(index) in a set of \(count)")
         var segment = 0
         var position = index
@@ -101,6 +128,6 @@ public final class ImageSet: @unchecked Sendable {
             position -= segments[segment].count
             segment += 1
         }
-        return (segment, position)
+        return (segments[segment], position)
     }
 }

@@ -10,17 +10,22 @@ public struct PixelSums: Sendable, Equatable {
     let pixelsPerChannel: Int
 
     /// Sums over the `part`-th of `parts` contiguous shares of the images.
-    public init(of images: ImageSet, part: Int = 0, of parts: Int = 1) {
+    ///
+    /// - Throws: as `ImageSet.read`.
+    public init(of images: ImageSet, part: Int = 0, of parts: Int = 1) throws {
         let channels = ImageSet.channels
         let plane = images.height * images.width
         pixelsPerChannel = plane
         values = [Int64](repeating: 0, count: 1 + 2 * channels + channels * plane)
         let range = share(part, of: parts, in: images.count)
-        values.withUnsafeMutableBufferPointer { all in
+        let record = AlignedBuffer<UInt8>(count: images.layout.recordBytes)
+        defer { withExtendedLifetime(record) {} }
+        try values.withUnsafeMutableBufferPointer { all in
             let values = all.baseAddress!
             let pixelSums = values + 1 + 2 * channels
             for index in range {
-                let pixels = images.pixels(of: index)
+                try images.read(index, into: record.pointer)
+                let pixels = record.pointer + images.layout.headerBytes
                 for channel in 0 ..< channels {
                     var squares: Int64 = 0
                     for i in channel * plane ..< (channel + 1) * plane {

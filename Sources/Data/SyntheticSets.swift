@@ -14,7 +14,7 @@ extension ImageSet {
         for sample in 0 ..< count {
             SyntheticImages.drawRecord(sample, seed, split, imageSize, memory.pointer + sample * layout.recordBytes)
         }
-        let segment = Segment(name: "synthetic images", base: memory.pointer, count: count, owner: memory)
+        let segment = Segment(name: "synthetic images", count: count, records: .memory(memory))
         return ImageSet(layout: layout, segments: [segment], classNames: SyntheticImages.classNames)
     }
 }

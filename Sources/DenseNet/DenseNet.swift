@@ -124,16 +124,20 @@ public final class DenseNet {
 
     /// Refuses what this machine's memory could not hold; to find out by trying would end the process.
     private static func demandMemory(_ configuration: DenseNetConfiguration, images: Int, training: Bool) throws {
-        let memory = TrainingMemory(configuration, ParameterTable(configuration), images: images)
-        // Evaluation has no gradients and one bottleneck at a time.
-        let needed = training ? memory.total : memory.total / 4
         let present = sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))
-        guard needed <= present else {
-            throw Failure(
-                .unavailable,
-                "\(images) images a rank need \(needed >> 20) MiB of memory, this machine has \(present >> 20); use a smaller --batch-size or "
-                    + "more nodes")
+        func demand(mebibytes needed: Int) throws {
+            guard needed <= present >> 20 else {
+                throw Failure(
+                    .unavailable,
+                    "\(images) images a rank need \(needed) MiB of memory, this machine has \(present >> 20); use a smaller --batch-size "
+                        + "or more nodes")
+            }
         }
+        // Evaluation has no gradients and one bottleneck at a time.
+        let share = training ? 1 : 4
+        // First what is too much to be counted in whole numbers, or to lay out a table for.
+        try demand(mebibytes: Int(TrainingMemory.leastBytes(configuration, images: images) / Double(share << 20)))
+        try demand(mebibytes: TrainingMemory(configuration, ParameterTable(configuration), images: images).total / (share << 20))
     }
 
     /// Names, shapes and places of all parameters.

@@ -95,7 +95,9 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
             if !holds { throw Failure(.usage, message()) }
         }
         try demand(!blocks.isEmpty && blocks.allSatisfy { $0 > 0 }, "blocks \(blocks): expected at least one, each of 1 layer or more")
-        try demand(blocks.count <= 8 && blocks.reduce(0, +) <= 20_000, "blocks \(blocks): expected at most 8 blocks of 20,000 layers in all")
+        try demand(
+            blocks.count <= 8 && blocks.allSatisfy { $0 <= 20_000 } && blocks.reduce(0, +) <= 20_000,
+            "blocks \(blocks): expected at most 8 blocks of 20,000 layers in all")
         try demand((1...4096).contains(growthRate), "growth rate \(growthRate): expected 1 to 4096")
         try demand((1...65536).contains(stemChannels), "stem channels \(stemChannels): expected 1 to 65536")
         try demand(compression > 0 && compression <= 1, "compression \(compression): expected above 0 and at most 1")
@@ -108,11 +110,11 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
         var channels = stemChannels
         for (index, layers) in blocks.enumerated() {
             channels += layers * growthRate
+            try demand(channels <= 1_000_000, "block \(index + 1) would have \(channels) channels, expected 1,000,000 at most")
             guard index < blocks.count - 1 else { break }
             channels = Int(compression * Double(channels))
             try demand(channels > 0, "compression \(compression) leaves no channel after block \(index + 1)")
         }
-        try demand(channels <= 1_000_000, "the last block would have \(channels) channels, expected 1,000,000 at most")
     }
 
     /// Height and width after the stem's convolution (both stems have one).

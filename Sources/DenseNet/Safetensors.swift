@@ -1,11 +1,9 @@
-import Glibc
 import Kernels
 
 /// A safetensors file opened for reading (format: https://github.com/huggingface/safetensors).
 ///
 /// The file is eight bytes of header length (little endian), a JSON header `{name: {dtype, shape, data_offsets}}` with an optional
-/// string map `__metadata__`, then the data. Opening reads and checks the header; tensors are read when asked for. The file is read
-/// by `pread`, not mapped, so that one that shrinks meanwhile is an error and not a signal.
+/// string map `__metadata__`, then the data. Opening reads and checks the header; tensors are read when asked for.
 public final class SafetensorsFile: Sendable {
     /// The element types of the format; this program reads F32, F64 and I64.
     public enum DataType: String, Sendable {
@@ -174,41 +172,5 @@ extension SafetensorsHeader {
 
     private func brief(_ shape: [Int]) -> String {
         shape.count <= 8 ? "\(shape)" : "of \(shape.count) dimensions"
-    }
-}
-
-/// A regular file open for reading; closed with its owner.
-private struct InputFile: ~Copyable, Sendable {
-    let path: String
-    /// Bytes.
-    let size: Int
-    private let descriptor: Int32
-
-    init(path: String) throws {
-        // Without O_NONBLOCK, opening a named pipe would wait for a writer.
-        let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
-        guard descriptor >= 0 else { throw Failure(.noInput, "cannot read \(path): \(String(cString: strerror(errno)))") }
-        var status = stat()
-        guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
-            close(descriptor)
-            throw Failure(.noInput, "cannot read \(path): it is not a file")
-        }
-        self.path = path
-        size = Int(status.st_size)
-        self.descriptor = descriptor
-    }
-
-    deinit { close(descriptor) }
-
-    /// Fills `destination` from byte `offset` on.
-    func read(into destination: UnsafeMutableRawBufferPointer, at offset: Int) throws {
-        var done = 0
-        while done < destination.count {
-            let count = pread(descriptor, destination.baseAddress! + done, destination.count - done, off_t(offset + done))
-            if count < 0 && errno == EINTR { continue }
-            guard count >= 0 else { throw Failure(.noInput, "cannot read \(path): \(String(cString: strerror(errno)))") }
-            guard count > 0 else { throw Failure(.data, "\(path): has become shorter than its \(size) bytes while it was read") }
-            done += count
-        }
     }
 }

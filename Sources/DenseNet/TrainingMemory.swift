@@ -53,6 +53,16 @@ public struct TrainingMemory: Sendable, Equatable {
         workspace = Self.workspaceBytes(configuration, table, layouts, stemLayout)
     }
 
+    /// The bytes of features and parameters alone, which any configuration can be asked for: `Int` would not hold those of some.
+    static func leastBytes(_ configuration: DenseNetConfiguration, images: Int) -> Double {
+        var floats = 3 * Double(ParameterTable.count(configuration).learnt)
+        for (b, size) in configuration.blockSizes.enumerated() {
+            let bottlenecks = configuration.bottleneck ? Double(configuration.blocks[b] + 1) * 4 * Double(configuration.growthRate) : 0
+            floats += Double(images) * Double(size * size) * (2 * Double(configuration.blockChannels[b]) + bottlenecks)
+        }
+        return floats * Double(MemoryLayout<Float>.stride)
+    }
+
     /// Bytes of an `AlignedBuffer` of floats: those of 2 MiB and more consist of whole huge pages.
     private static func buffer(_ count: Int) -> Int {
         let bytes = count * MemoryLayout<Float>.stride, page = 2 << 20

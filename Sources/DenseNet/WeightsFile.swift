@@ -41,11 +41,17 @@ public enum WeightsFile {
 
     /// The configuration that a weights file carries; nil where it carries none.
     ///
-    /// - Throws: `Failure(.data)` when it carries one that cannot be understood.
+    /// - Throws: `Failure(.data)` when it carries one that cannot be understood or built.
     public static func configuration(in file: SafetensorsFile) throws -> DenseNetConfiguration? {
         guard let text = file.metadata["config"] else { return nil }
-        do { return try JSONDecoder().decode(DenseNetConfiguration.self, from: Data(text.utf8)) } catch {
-            throw Failure(.data, "\(file.path): the metadata key 'config' is not a network's configuration; remove it or name the model")
+        do {
+            let configuration = try JSONDecoder().decode(DenseNetConfiguration.self, from: Data(text.utf8))
+            try configuration.validate()
+            return configuration
+        } catch {
+            let problem = (error as? Failure).map { " that can be built: \($0)" } ?? ""
+            throw Failure(
+                .data, "\(file.path): the metadata key 'config' is not a network's configuration\(problem); remove it or name the model")
         }
     }
 

@@ -73,7 +73,7 @@ public final class Benchmark {
                 TrainingStep(network, optimizer: OptimizerConfiguration(), labelSmoothing: 0, seed: 1, communicator: communicator),
                 try BatchLoader(
                     images: images, sampler: sampler, rank: communicator.rank, augmentation: Augmentation(parsing: "crop,flip"),
-                    normalization: .channel(from: PixelSums(of: images)), seed: 1)
+                    normalization: try .channel(from: PixelSums(of: images)), seed: 1)
             )
         }
     }
@@ -115,7 +115,7 @@ public final class Benchmark {
     private func runStep() throws {
         let clock = network.clock
         clock.enter(.dataWait, backward: false)
-        let batch = loader.next()
+        let batch = try loader.next()
         clock.enter(.other)
         if configuration.evaluates {
             try network.forward(

@@ -4,12 +4,20 @@ import Glibc
 public enum Console {
     /// A line of results, on standard output, seen at once even through a pipe.
     public static func say(_ line: String) {
-        write(line, to: STDOUT_FILENO)
+        write(printable(line, exceptFor: "\n"), to: STDOUT_FILENO)
     }
 
     /// A line of warning, on standard error.
     public static func note(_ line: String) {
-        write("densenet: \(line)", to: STDERR_FILENO)
+        write("densenet: \(printable(line))", to: STDERR_FILENO)
+    }
+
+    /// Words from a file could else break the line or command the terminal.
+    private static func printable(_ line: String, exceptFor kept: Unicode.Scalar? = nil) -> String {
+        let scalars = line.unicodeScalars.map { scalar in
+            scalar.properties.generalCategory == .control && scalar != kept ? "\u{FFFD}" : scalar
+        }
+        return String(String.UnicodeScalarView(scalars))
     }
 
     /// Unbuffered, so that lines of the two streams keep their order; a reader that is gone is no reason to stop.

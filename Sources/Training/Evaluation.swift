@@ -49,7 +49,7 @@ public final class Evaluator {
             communicator.stages.enter("evaluation batch", step + 1, of: sampler.stepsPerEpoch)
             // Evaluating needs no sums; without a meeting from time to time slow ranks would fall behind by hours of a large set.
             if step % Self.batchesBetweenMeetings == Self.batchesBetweenMeetings - 1 { try communicator.barrier() }
-            let batch = loader.next()
+            let batch = try loader.next()
             try network.forward(batch.images, count: batch.count, globalCount: batch.globalCount, training: false, sums: sums)
             tally[2 * classes] += network.loss(batch.labels).lossSum
             for image in 0..<batch.count {

@@ -35,10 +35,6 @@ public struct LearningRateSchedule: Codable, Equatable, Sendable {
     ///   - milestones: fractions of the epochs, as `0.5,0.75` (which nil stands for); only with `step`.
     /// - Throws: `Failure(.usage)` naming the option and the value found.
     public init(schedule: String, milestones: String?, learningRate: Double, warmUpEpochs: Int) throws {
-        guard learningRate > 0, learningRate.isFinite else {
-            throw Failure(.usage, "--learning-rate is \(learningRate), expected a number above 0")
-        }
-        guard warmUpEpochs >= 0 else { throw Failure(.usage, "--warm-up is \(warmUpEpochs), expected 0 epochs or more") }
         guard milestones == nil || schedule == "step" else {
             throw Failure(.usage, "--milestones \(milestones!) means nothing to --schedule \(schedule), only to step")
         }
@@ -46,24 +42,47 @@ public struct LearningRateSchedule: Codable, Equatable, Sendable {
         case "constant": shape = .constant
         case "step": shape = .step(milestones: try Self.fractions(milestones ?? "0.5,0.75"), factor: 0.1)
         case "cosine": shape = .cosine
-        case "one-cycle":
-            guard warmUpEpochs == 0 else {
-                throw Failure(.usage, "--schedule one-cycle has a warm-up of its own; leave out --warm-up")
-            }
-            shape = .oneCycle
+        case "one-cycle": shape = .oneCycle
         default: throw Failure(.usage, "--schedule is \(schedule), expected step, cosine, one-cycle or constant")
         }
         self.learningRate = learningRate
         self.warmUpEpochs = warmUpEpochs
+        try validate()
+    }
+
+    /// Refuses what no run can follow, wherever it comes from.
+    ///
+    /// - Throws: `Failure(.usage)` naming the option and the value found.
+    func validate() throws {
+        guard learningRate > 0, learningRate.isFinite else {
+            throw Failure(.usage, "--learning-rate is \(learningRate), expected a number above 0")
+        }
+        guard warmUpEpochs >= 0 else { throw Failure(.usage, "--warm-up is \(warmUpEpochs), expected 0 epochs or more") }
+        switch shape {
+        case .constant, .cosine: break
+        case .step(let milestones, let factor):
+            guard factor > 0, factor <= 1 else {
+                throw Failure(.usage, "the learning rate's factor is \(factor), expected above 0 and at most 1")
+            }
+            try Self.validate(milestones, text: milestones.map { "\($0)" }.joined(separator: ","))
+        case .oneCycle:
+            guard warmUpEpochs == 0 else {
+                throw Failure(.usage, "--schedule one-cycle has a warm-up of its own; leave out --warm-up")
+            }
+        }
     }
 
     private static func fractions(_ text: String) throws -> [Double] {
         let fractions = text.split(separator: ",", omittingEmptySubsequences: false).map { Double($0) ?? .nan }
+        try validate(fractions, text: text)
+        return fractions
+    }
+
+    private static func validate(_ fractions: [Double], text: String) throws {
         let ascending = zip(fractions, fractions.dropFirst()).allSatisfy { $0 < $1 }
         guard ascending, fractions.allSatisfy({ $0 > 0 && $0 < 1 }) else {
             throw Failure(.usage, "--milestones is \(text), expected ascending fractions of the run between 0 and 1, as 0.5,0.75")
         }
-        return fractions
     }
 
     /// The rate of a step.

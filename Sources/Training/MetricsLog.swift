@@ -84,7 +84,8 @@ public struct MetricsLog: Sendable {
         let encoder = JSONEncoder()
         encoder.outputFormatting = .sortedKeys
         let line = Array(try encoder.encode(metrics)) + [UInt8(ascii: "\n")]
-        let descriptor = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o666)
+        // A link in a folder from elsewhere must not lead the writing to another file.
+        let descriptor = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0o666)
         guard descriptor >= 0 else { throw Failure.system("cannot write", path) }
         defer { close(descriptor) }
         let before = lseek(descriptor, 0, SEEK_END)
@@ -105,8 +106,7 @@ public struct MetricsLog: Sendable {
     ///   `Failure(.unavailable)` when the system refuses the new one; the log is as before then.
     public func truncate(keepingEpochsUpTo last: Int) throws {
         guard access(path, F_OK) == 0 else { return }
-        let text: Data
-        do { text = try Data(contentsOf: URL(filePath: path)) } catch { throw Failure(.noInput, "cannot read \(path)") }
+        let text = Data(try InputFile.contents(of: path, atMost: 1 << 30))
         let lines = text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
         var kept: [UInt8] = []
         for (number, line) in lines.enumerated() {

@@ -54,11 +54,12 @@ extension Communicator {
     /// - Throws: on all ranks `Failure(.data)` naming the file.
     func demandSameImages(_ sets: [ImageSet]) throws {
         guard size > 1 else { return }
-        let files = sets.flatMap(\.files).map { path, bytes in
-            let sum = hexadecimal(checksum(bytes))
+        let sums = try agree { try sets.flatMap { try $0.reduceFiles(UInt(0)) { checksum($1, continuing: $0) } } }
+        let files = sums.map { path, bytes, result in
+            let sum = hexadecimal(result)
             return SharedValue(
-                String(path[(path.lastIndex(of: "/").map(path.index(after:)) ?? path.startIndex)...]), "\(bytes.count) \(sum)",
-                shown: "\(path) (\(bytes.count) bytes used, CRC-32 \(sum))")
+                String(path[(path.lastIndex(of: "/").map(path.index(after:)) ?? path.startIndex)...]), "\(bytes) \(sum)",
+                shown: "\(path) (\(bytes) bytes used, CRC-32 \(sum))")
         }
         try demandSame(files, .data, advice: "give all nodes the same files")
     }

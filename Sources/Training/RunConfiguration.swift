@@ -81,6 +81,16 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
         self.safety = safety
     }
 
+    /// Reads what a run folder has, which may come from anywhere.
+    ///
+    /// - Throws: `Failure(.noInput)` when it cannot be read, `Failure(.data)` naming the file and what is wrong in it.
+    public init(from folder: RunFolder) throws {
+        self = try folder.readConfiguration()
+        do { try validate(worldSize: 1) } catch let failure as Failure {
+            throw Failure(.data, "\(folder.configuration): \(failure.message)")
+        }
+    }
+
     /// Refuses what cannot be run.
     ///
     /// - Throws: `Failure(.usage)` naming the option and what it has to be.
@@ -107,8 +117,11 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
         guard optimizer.weightDecay >= 0, optimizer.weightDecay.isFinite else {
             throw Failure(.usage, "--weight-decay is \(optimizer.weightDecay), expected 0 or above")
         }
+        try schedule.validate()
         for (option, limit) in [("--limit-train", data.limitTrain), ("--limit-test", data.limitTest)] {
-            if let limit, limit < 1 { throw Failure(.usage, "\(option) is \(limit), expected 1 or more") }
+            guard (1...Int(Int32.max)).contains(limit ?? 1) else {
+                throw Failure(.usage, "\(option) is \(limit ?? 1), expected 1 to \(Int32.max)")
+            }
         }
         try safety?.validate()
         _ = try Augmentation(parsing: augment)

@@ -1,4 +1,5 @@
 import DataParallel
+import Glibc
 import ImageData
 import Kernels
 
@@ -51,13 +52,28 @@ public struct RunData {
     ) throws -> (train: ImageSet, test: ImageSet, warnings: [String]) {
         if let path = source.path { return try CIFAR.open(path, limitTrain: source.limitTrain, limitTest: source.limitTest) }
         guard imageSize >= 8 else { throw Failure(.usage, "--image is \(imageSize), the synthetic images have 8 pixels or more") }
+        let counts = [
+            source.limitTrain ?? RunConfiguration.DataSource.syntheticTrain, source.limitTest ?? RunConfiguration.DataSource.syntheticTest,
+        ]
+        try demandMemory(images: counts.reduce(0, +), imageSize: imageSize)
         func set(_ split: SyntheticImages.Split, _ count: Int) -> ImageSet {
             ImageSet.synthetic(count: count, seed: seed, split: split, imageSize: imageSize)
         }
         return (
-            set(.train, source.limitTrain ?? RunConfiguration.DataSource.syntheticTrain),
-            set(.test, source.limitTest ?? RunConfiguration.DataSource.syntheticTest), []
+            set(.train, counts[0]), set(.test, counts[1]), []
         )
+    }
+
+    /// Refuses a synthetic set that this machine's memory could not hold; to find out by trying would end the process.
+    private static func demandMemory(images: Int, imageSize: Int) throws {
+        let needed = images * (1 + 3 * imageSize * imageSize)
+        let present = sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))
+        guard needed <= present else {
+            throw Failure(
+                .unavailable,
+                "\(images) synthetic images need \(needed >> 20) MiB of memory, this machine has \(present >> 20); use smaller "
+                    + "--limit-train and --limit-test")
+        }
     }
 
     /// Sums over shares of the training set are exact integers, so every number of ranks gets the same normalisation.
@@ -65,7 +81,7 @@ public struct RunData {
         _ choice: RunConfiguration.NormalizationChoice, of train: ImageSet, _ communicator: Communicator
     ) throws -> Normalization {
         func sums() throws -> PixelSums {
-            var sums = PixelSums(of: train, part: communicator.rank, of: communicator.size)
+            var sums = try communicator.agree { try PixelSums(of: train, part: communicator.rank, of: communicator.size) }
             try sums.values.withUnsafeMutableBufferPointer { try communicator.allReduceSum($0) }
             return sums
         }

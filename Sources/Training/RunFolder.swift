@@ -72,10 +72,7 @@ public final class RunFolder: Sendable {
     ///
     /// - Throws: `Failure(.noInput)` when it cannot be read, `Failure(.data)` naming the key that is missing or wrong.
     public func readConfiguration<Value: Decodable>(as type: Value.Type = Value.self) throws -> Value {
-        let text: Data
-        do { text = try Data(contentsOf: URL(filePath: configuration)) } catch {
-            throw Failure(.noInput, "cannot read \(configuration)")
-        }
+        let text = Data(try InputFile.contents(of: configuration, atMost: 1 << 20))
         do { return try JSONDecoder().decode(type, from: text) } catch let error as DecodingError {
             throw Failure(.data, "\(configuration): \(Self.oneLine(error))")
         }
@@ -111,7 +108,8 @@ public final class RunFolder: Sendable {
     /// Takes the lock that the system drops when the process ends, however it ends, and writes into the file whose it is.
     private static func lockFolder(_ path: String) throws -> Int32 {
         let file = path + "/.lock"
-        let lock = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
+        // A link in a folder from elsewhere must not lead the writing to another file.
+        let lock = open(file, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0o666)
         guard lock >= 0 else { throw Failure.system("cannot write", file) }
         do {
             guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {

@@ -53,7 +53,7 @@ public final class TrainingRun {
     ) throws {
         let folder = try communicator.agree { communicator.rank == 0 ? try RunFolder(path: path, resuming: true) : nil }
         let bytes = try communicator.agree {
-            try folder.map { Array(try JSONEncoder().encode($0.readConfiguration(as: RunConfiguration.self))) }
+            try folder.map { Array(try JSONEncoder().encode(RunConfiguration(from: $0))) }
         }
         let text = Data(try communicator.broadcast(bytes: bytes, from: 0))
         let configuration = try communicator.agree {
@@ -110,7 +110,15 @@ public final class TrainingRun {
                 newest = found.checkpoint.position
             } else {
                 network.initialize(seed: configuration.seed)
-                if let path = configuration.initialWeights { try WeightsFile.load(path, into: network) }
+                if let weights = configuration.initialWeights {
+                    // Resuming opens no file that a run folder names but the images.
+                    guard resumedFolder == nil else {
+                        throw Failure(
+                            .noInput, "\(path) has no checkpoint to go on from, and the run began with the weights \(weights); begin it "
+                                + "anew with --init and another --out")
+                    }
+                    try WeightsFile.load(weights, into: network)
+                }
             }
             guard let resumedFolder else {
                 let folder = try RunFolder(path: path, resuming: false)
@@ -176,7 +184,7 @@ public final class TrainingRun {
             communicator.stages.beginStep(state.step(stepsPerEpoch) + 1)
             let rate = try learningRate()
             communicator.stages.enter("waiting for data")
-            let batch = loader.next()
+            let batch = try loader.next()
             let result = try step(batch, rate: rate)
             let stopWasAsked = try add(result, of: batch)
             state.seconds += monotonicSeconds() - began

@@ -17,10 +17,11 @@ import Testing
             #expect(train.classes == 10 && train.channels == 3 && train.height == 32 && train.width == 32)
             #expect(train.classNames == nil)
             for i in 0 ..< 15 {
-                #expect(train.label(of: i) == i % 10)
-                #expect((0 ..< pixelBytes).allSatisfy { Int(train.pixels(of: i)[$0]) == (i + $0) % 251 })
+                #expect(try train.label(of: i) == i % 10)
+                #expect(try train.pixels(of: i).enumerated().allSatisfy { Int($1) == (i + $0) % 251 })
             }
-            #expect(test.label(of: 0) == 5 && test.pixels(of: 2)[0] == 17)
+            #expect(try test.label(of: 0) == 5)
+            #expect(try test.pixels(of: 2)[0] == 17)
             #expect(warnings.count == 6)
             #expect(warnings[1].contains("data_batch_2.bin: 3 records, the official file has 10000"))
         }
@@ -33,8 +34,8 @@ import Testing
         folder.write(Array((0 ..< 100).map { "name\($0)\r\n" }.joined().utf8), to: "fine_label_names.txt")
         let (train, test, _) = try CIFAR.open(folder.path)
         #expect(train.classes == 100 && train.count == 2)
-        #expect(train.label(of: 0) == 99 && train.label(of: 1) == 0 && test.label(of: 0) == 42)
-        #expect(train.pixels(of: 0)[0] == 99 && test.pixels(of: 0)[pixelBytes - 1] == 42)
+        #expect(try [train.label(of: 0), train.label(of: 1), test.label(of: 0)] == [99, 0, 42])
+        #expect(try [train.pixels(of: 0)[0], test.pixels(of: 0)[pixelBytes - 1]] == [99, 42])
         #expect(train.classNames?.count == 100 && train.classNames?[7] == "name7")
         try train.validateLabels(part: 0, of: 1)
     }
@@ -43,9 +44,10 @@ import Testing
         writeSmallCIFAR10(to: folder)
         let (train, test, _) = try CIFAR.open(folder.path, limitTrain: 7, limitTest: 100)
         #expect(train.count == 7 && test.count == 3)
-        #expect(train.label(of: 6) == 6)
+        #expect(try train.label(of: 6) == 6)
         let prefix = train.prefix(5)
-        #expect(prefix.count == 5 && prefix.pixels(of: 4) == train.pixels(of: 4))
+        #expect(prefix.count == 5)
+        #expect(try prefix.pixels(of: 4) == train.pixels(of: 4))
         #expect(train.prefix(50).count == 7)
         let error = #expect(throws: Failure.self) { try CIFAR.open(folder.path, limitTrain: 0) }
         #expect(error?.kind == .usage)
@@ -54,7 +56,7 @@ import Testing
     @Test func `images stay valid when only a prefix of the set is kept`() throws {
         writeSmallCIFAR10(to: folder)
         let kept = try CIFAR.open(folder.path).train.prefix(4)
-        #expect(kept.pixels(of: 3)[10] == 13)
+        #expect(try kept.pixels(of: 3)[10] == 13)
     }
 
     @Test func `a folder, file or data set that is missing is named`() throws {
@@ -88,6 +90,32 @@ import Testing
         #expect(refusal().contains("data_batch_3.bin: empty"))
         truncate(path, 3073 * 10_000)
         #expect(try CIFAR.open(folder.path).warnings.count == 5)
+    }
+
+    @Test func `a file that is cut short after it was opened is an error and not a signal`() throws {
+        writeSmallCIFAR10(to: folder)
+        let train = try CIFAR.open(folder.path).train
+        truncate("\(folder.path)/data_batch_3.bin", 3073)
+        _ = try train.pixels(of: 6)
+        let words = "\(folder.path)/data_batch_3.bin: has become shorter than its 9219 bytes while it was read"
+        #expect(throws: Failure(.data, words)) { try train.pixels(of: 7) }
+        #expect(throws: Failure(.data, words)) { try train.validateLabels(part: 0, of: 1) }
+        #expect(throws: Failure(.data, words)) { try PixelSums(of: train) }
+    }
+
+    @Test func `what is no regular file is refused and nothing waits for it`() throws {
+        writeSmallCIFAR10(to: folder)
+        for name in ["data_batch_2.bin", "batches.meta.txt"] {
+            let path = "\(folder.path)/\(name)"
+            unlink(path)
+            mkfifo(path, 0o600)
+            #expect(throws: Failure(.noInput, "cannot read \(path): it is not a file")) { try CIFAR.open(folder.path) }
+            unlink(path)
+            symlink("/dev/zero", path)
+            #expect(throws: Failure(.noInput, "cannot read \(path): it is not a file")) { try CIFAR.open(folder.path) }
+            unlink(path)
+            writeSmallCIFAR10(to: folder)
+        }
     }
 
     @Test func `a wrong number of class names is refused`() throws {

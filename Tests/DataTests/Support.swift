@@ -48,6 +48,19 @@ final class TemporaryFolder {
 
 let pixelBytes = 3 * 32 * 32
 
+extension ImageSet {
+    func label(of index: Int) throws -> Int { Int(try record(index)[layout.headerBytes - 1]) }
+
+    /// The planes of an image.
+    func pixels(of index: Int) throws -> [UInt8] { Array(try record(index)[layout.headerBytes...]) }
+
+    private func record(_ index: Int) throws -> [UInt8] {
+        var record = [UInt8](repeating: 0, count: layout.recordBytes)
+        try record.withUnsafeMutableBufferPointer { _ = try read(index, into: $0.baseAddress!) }
+        return record
+    }
+}
+
 /// CIFAR-10 files with records that tell their number: label `i mod 10`, pixel p `i + p mod 251`.
 func writeSmallCIFAR10(to folder: TemporaryFolder, recordsPerFile: Int = 3) {
     for file in 0 ..< 6 {

@@ -22,6 +22,11 @@ public func mpirun(
     }
 }
 
+/// Runs `body`, which starts jobs by other means, while no other job runs.
+public func withoutOtherJobs<Result>(_ body: () throws -> Result) rethrows -> Result {
+    try oneJob.withLock { _ in try body() }
+}
+
 /// Starts a job as `mpirun(ranks:…)` does and lets `body` watch it; no other job runs meanwhile.
 ///
 /// - Parameter killDelay: seconds that mpirun leaves to the other ranks when one has failed; by itself it takes 1.

@@ -5,8 +5,8 @@ import Glibc
 public final class ScratchFolder {
     public let path: String
 
-    public init() {
-        var template = Array("/tmp/densenet-test-XXXXXX".utf8CString)
+    public init(in folder: String = "/tmp") {
+        var template = Array("\(folder)/densenet-test-XXXXXX".utf8CString)
         path = template.withUnsafeMutableBufferPointer { String(cString: mkdtemp($0.baseAddress!)) }
     }
 

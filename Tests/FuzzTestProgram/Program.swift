@@ -1,0 +1,70 @@
+@preconcurrency import Glibc
+import Kernels
+
+/// Feeds thousands of damaged files to one of the program's readers: `FuzzTestProgram TARGET FOLDER FIRST COUNT`.
+///
+/// Case n of a target is always the same, whatever was run before it. Each has to end in success or in a `Failure` of a kind that
+/// says whose fault the file is; the number of the case at work stands in FOLDER/case, for when the process does not live to tell.
+@main
+struct Program {
+    static func main() {
+        do { try run() } catch {
+            fputs("\(error)\n", stderr)
+            exit(Failure.Kind.internal.rawValue)
+        }
+    }
+
+    private static func run() throws {
+        let words = CommandLine.arguments.dropFirst()
+        guard words.count == 4, let first = Int(words[3]), let count = Int(words[4]) else {
+            throw Failure(.usage, "expected TARGET FOLDER FIRST COUNT")
+        }
+        let target = try makeTarget(words[1], folder: words[2])
+        var accepted = 0, refused = 0
+        // Case 0 is no damage at all.
+        try target.run(Mutator(case: 0))
+        let before = peakResidentKibibytes()
+        for number in first..<first + count {
+            note(number, in: words[2])
+            try run(target, words[1], number, &accepted, &refused)
+        }
+        print("\(words[1]): accepted \(accepted) refused \(refused) grown \(peakResidentKibibytes() - before) KiB")
+    }
+
+    private static func run(
+        _ target: any Target, _ name: String, _ number: Int, _ accepted: inout Int, _ refused: inout Int
+    ) throws {
+        do {
+            try target.run(Mutator(case: number))
+            accepted += 1
+        } catch let failure as Failure where target.kinds.contains(failure.kind) {
+            guard !failure.message.contains("\n") else {
+                throw Failure(.internal, "\(name), case \(number): more than one line: \(failure.message)")
+            }
+            refused += 1
+        } catch {
+            throw Failure(.internal, "\(name), case \(number): \(error)")
+        }
+    }
+
+    private static func note(_ number: Int, in folder: String) {
+        let file = open(folder + "/case", O_WRONLY | O_CREAT, 0o600)
+        let text = "\(number)\n"
+        _ = pwrite(file, text, text.utf8.count, 0)
+        close(file)
+    }
+
+    private static func peakResidentKibibytes() -> Int {
+        var usage = rusage()
+        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+        return usage.ru_maxrss
+    }
+}
+
+/// A reader with the files that it reads.
+protocol Target {
+    /// What a refusal may be.
+    var kinds: Set<Failure.Kind> { get }
+    /// Damages a file, reads it, and leaves the folder as it was.
+    func run(_ mutator: Mutator) throws
+}

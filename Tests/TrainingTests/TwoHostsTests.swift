@@ -1,0 +1,17 @@
+import Testing
+import TestSupport
+
+@Suite struct TwoHostsTests {
+    /// The script says what it has found, or why it could not look.
+    @Test func `over TCP two hosts train as one does, and both end when the link between them is cut`() throws {
+        let script = #filePath.split(separator: "/").dropLast(2).map { "/\($0)" }.joined() + "/two-hosts.sh"
+        let result = try withoutOtherJobs {
+            try run("bash", [script, builtExecutable(named: "densenet")], timeout: 240)
+        }
+        #expect(result.status == 0, "\(result.output)\(result.errors)")
+        if result.output.contains("two-hosts: skipped: this system") || result.output.contains("only root") {
+            try Test.cancel("\(result.output)")
+        }
+        #expect(result.output.contains("nothing is left running on either host"), "\(result.output)")
+    }
+}

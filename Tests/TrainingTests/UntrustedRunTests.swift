@@ -1,0 +1,97 @@
+import DenseNetModel
+import FoundationEssentials
+import Glibc
+import ImageData
+import Kernels
+import Testing
+import TestSupport
+import Training
+
+/// A run folder, or a file of weights, that comes from somebody else.
+@Suite struct UntrustedRunTests {
+    private let scratch = ScratchFolder()
+
+    private func refusal(_ arguments: [String], _ kind: Failure.Kind, sourceLocation: SourceLocation = #_sourceLocation) throws -> String {
+        let job = try densenet(arguments)
+        #expect(job.status == kind.rawValue && job.errors.lines.count == 1, "\(job.output)\(job.errors)", sourceLocation: sourceLocation)
+        return job.errors
+    }
+
+    /// Replaces words in the run's config.json.
+    private func edit(_ old: String, _ new: String) throws {
+        let text = String(decoding: try scratch.read("run/config.json"), as: UTF8.self)
+        try #require(text.contains(old), "\(text)")
+        _ = try scratch.write(Array(text.replacing(old, with: new).utf8), to: "run/config.json")
+    }
+
+    @Test func `resuming opens none of the weights that a run folder names`() throws {
+        let network = try train(smallRun + ["--epochs", "1"], out: scratch("first"))
+        let given = network.path + "/weights.safetensors"
+        try train(smallRun + ["--epochs", "1", "--init", given], out: scratch("run"))
+        try edit("\"epochs\" : 1", "\"epochs\" : 2")
+        // What is named need not be there, and would be waited for if it were opened.
+        unlink(given)
+        mkfifo(given, 0o600)
+        try resume(scratch("run"))
+
+        for name in try FileManager.default.contentsOfDirectory(atPath: scratch("run/checkpoints")) { unlink(scratch("run/checkpoints/\(name)")) }
+        let words = try refusal(["train", "--resume", scratch("run")], .noInput)
+        #expect(words.contains("has no checkpoint to go on from, and the run began with the weights \(given)"), "\(words)")
+    }
+
+    @Test func `images that a run folder names are a folder with regular files or refused`() throws {
+        try SyntheticImages.write(to: scratch("images"), train: 20, test: 8, seed: 1)
+        let options = smallNetwork.dropLast(2) + ["--data", scratch("images"), "--batch-size", "4", "--epochs", "1"]
+        try train(Array(options), out: scratch("run"))
+        try edit("\"path\" : \"\(scratch("images"))\"", "\"path\" : \"/etc/passwd\"")
+        #expect(try refusal(["train", "--resume", scratch("run")], .noInput).contains("/etc/passwd: not a folder"))
+        try edit("/etc/passwd", "/dev")
+        #expect(try refusal(["train", "--resume", scratch("run")], .noInput).contains("/dev: neither CIFAR-10"))
+        try edit("\"/dev\"", "\"\(scratch("images"))\"")
+        unlink(scratch("images/data_batch_1.bin"))
+        mkfifo(scratch("images/data_batch_1.bin"), 0o600)
+        #expect(try refusal(["train", "--resume", scratch("run")], .noInput).contains("data_batch_1.bin: it is not a file"))
+    }
+
+    @Test(arguments: ["metrics.jsonl", ".lock"]) func `a link in a run folder leads no writing to another file`(_ name: String) throws {
+        try train(smallRun + ["--epochs", "1"], out: scratch("run"))
+        let precious = try scratch.write(Array("precious\n".utf8), to: "precious")
+        unlink(scratch("run/\(name)"))
+        symlink(precious, scratch("run/\(name)"))
+        try edit("\"epochs\" : 1", "\"epochs\" : 2")
+        let kind = name == ".lock" ? Failure.Kind.unavailable : .data
+        #expect(try refusal(["train", "--resume", scratch("run")], kind).contains("run/\(name): "))
+        #expect(try scratch.read("precious") == Array("precious\n".utf8))
+    }
+
+    @Test func `temporary files have names that nobody can lay a link under`() throws {
+        var names: Set<String> = []
+        for _ in 0..<8 {
+            try AtomicFile.write(scratch("f")) { _ in names.formUnion(scratch.names) }
+        }
+        let temporary = names.subtracting(["f"])
+        #expect(temporary.count == 8 && temporary.allSatisfy { $0.hasPrefix("f.tmp-") && !$0.contains("\(getpid())") }, "\(names)")
+        #expect(scratch.names == ["f"])
+    }
+
+    @Test func `nothing in a run folder is run, and nothing outside of it is written, when a run is resumed`() throws {
+        try train(smallRun + ["--epochs", "1"], out: scratch("run"))
+        try edit("\"epochs\" : 1", "\"epochs\" : 2")
+        for name in ["densenet", "launch.sh", "mpirun", ".profile", "weights.py"] {
+            _ = try scratch.write(Array("#!/bin/sh\ntouch '\(scratch("ran"))'\n".utf8), to: "run/\(name)")
+            chmod(scratch("run/\(name)"), 0o755)
+        }
+        try resume(scratch("run"))
+        #expect(scratch.names == ["run"])
+    }
+
+    @Test func `words from a file cannot command the terminal`() throws {
+        try train(smallRun + ["--epochs", "1"], out: scratch("run"))
+        try edit("\"model\" : \"custom\"", "\"model\" : \"\\u001b[2Jhidden\"")
+        let job = try densenet(["train", "--resume", scratch("run")])
+        #expect(job.status == 0 && job.output.contains("\u{FFFD}[2Jhidden: ") && !job.output.contains("\u{1B}"), "\(job.output)\(job.errors)")
+        try edit("\"augment\" : \"crop,flip\"", "\"augment\" : \"\\u001b]0;\\n\"")
+        let words = try refusal(["train", "--resume", scratch("run")], .data)
+        #expect(words.contains("augmentation '\u{FFFD}]0;\u{FFFD}'"), "\(words)")
+    }
+}
