@@ -141,7 +141,8 @@ struct ConfigurationTarget: Target {
             batchSize: 4, seed: 1, shuffle: true,
             schedule: LearningRateSchedule(shape: .step(milestones: [0.5, 0.75], factor: 0.1), learningRate: 0.1, warmUpEpochs: 1),
             optimizer: OptimizerConfiguration(), labelSmoothing: 0.1, augment: "crop,flip",
-            normalization: .explicit(mean: "0.5,0.5,0.5", std: "1,1,1"), initialWeights: "/weights"))
+            normalization: .explicit(mean: "0.5,0.5,0.5", std: "1,1,1"), precision: .bfloat16, initialWeights: "/weights",
+            safety: SafetyOptions(keep: 2, checkpointSteps: 5, onCheckpointError: .continue, onNonfinite: .skip)))
         original = try contents(of: self.folder.configuration)
     }
 
@@ -216,7 +217,7 @@ struct MetricsTarget: Target {
         for epoch in 1...2 {
             try log.append(EpochMetrics(
                 epoch: epoch, trainLoss: 1.5, trainAccuracy: .nan, testLoss: 2, testAccuracy: 0.5, imagesPerSecond: 100, learningRate: 0.1,
-                dataWaitSeconds: 0, epochSeconds: 1))
+                dataWaitSeconds: 0, checkpointWaitSeconds: 0, epochSeconds: 1))
         }
         original = try contents(of: log.path)
     }

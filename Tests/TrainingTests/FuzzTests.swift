@@ -59,7 +59,7 @@ import TestSupport
                 stem: .cifar, blocks: [1], growthRate: 70, stemChannels: 8, bottleneck: true, compression: 0.5, classes: 10, image: 8),
             data: .init(path: nil, limitTrain: 10), epochs: 3, steps: nil, batchSize: 4, seed: 1, shuffle: true,
             schedule: LearningRateSchedule(shape: .step(milestones: [0.5], factor: 0.1), learningRate: 0.1, warmUpEpochs: 1),
-            optimizer: OptimizerConfiguration(), labelSmoothing: 0, augment: "none", normalization: .channel, initialWeights: nil))
+            optimizer: OptimizerConfiguration(), labelSmoothing: 0, augment: "none", normalization: .channel, precision: nil, initialWeights: nil, safety: nil))
         _ = try RunConfiguration(from: folder)
         let text = String(decoding: try scratch.read("run/config.json"), as: UTF8.self)
         try #require(text.contains(old), "\(text)")

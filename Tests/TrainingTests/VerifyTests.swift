@@ -15,7 +15,7 @@ import TestSupport
     private static var paths: [String] { golden.map(path) }
 
     /// Checks that every quantity of every file has been printed with a small error.
-    private func check(_ job: ProgramResult, level: [String] = ["default", "v3", "v4"]) {
+    private func check(_ job: ProgramResult, level: [String] = ["default", "v3", "v4", "v4-bf16"]) {
         #expect(job.status == 0, "\(job.output)\(job.errors)")
         var rest = job.output.lines[...]
         for path in Self.paths {
@@ -35,10 +35,14 @@ import TestSupport
         check(try mpirun(ranks: ranks, program: "densenet", arguments: ["verify"] + Self.paths))
     }
 
-    @Test(arguments: ["default", "v3"]) func `the loops for lesser CPUs compute the same`(level: String) throws {
+    @Test(arguments: ["default", "v3", "v4"]) func `the loops for lesser CPUs compute the same`(level: String) throws {
         let job = try densenet(["verify"] + Self.paths, environment: ["DENSENET_SIMD": level])
         // The default is all there is on CPUs that are not x86-64.
         check(job, level: ["default", level])
+    }
+
+    @Test func `two threads a rank compute the same`() throws {
+        check(try mpirun(ranks: 2, program: "densenet", arguments: ["verify", "--threads", "2"] + Self.paths))
     }
 
     @Test func `an error above the tolerance fails on all ranks, and is counted`() throws {
