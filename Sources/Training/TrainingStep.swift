@@ -39,8 +39,8 @@ final class TrainingStep {
 
     /// Trains on this rank's part of a global batch. Collective.
     ///
-    /// Where gradient or running statistics are not finite, weights, momenta and running statistics stay as they were. (Where the loss is not finite the
-    /// gradient is not either.)
+    /// Where gradient or running statistics are not finite, weights, momenta and running statistics stay as they were. (Where the loss is
+    /// not finite the gradient is not either.)
     ///
     /// - Returns: this rank's loss and hits, before the weights moved.
     func callAsFunction(_ batch: Batch, rate: Double) throws -> BatchResult {
@@ -65,7 +65,10 @@ final class TrainingStep {
             dropout: (seed, batch.epoch, batch.sampleIndices), sums: sums)
         let result = network.loss(batch.labels, labelSmoothing: labelSmoothing)
         sums.beginPass("backward statistics")
-        try network.backward(batch.images) { try allReduce.ready(upTo: $0) }
+        try network.backward(batch.images) { offset in
+            network.clock.enter(.gradientWait)
+            try allReduce.ready(upTo: offset)
+        }
         network.clock.enter(.gradientWait)
         try allReduce.finish()
         return result
