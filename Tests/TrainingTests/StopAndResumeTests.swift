@@ -50,6 +50,20 @@ import TestSupport
         }
     }
 
+    @Test func `a run in bfloat16 goes on in bfloat16`() throws {
+        let options = Self.options + ["--precision", "bf16"]
+        let whole = try train(options, out: scratch("whole"), ranks: 2), path = scratch("stopped")
+        let stopped = try stop(options, out: path) { kill($0.process, SIGUSR1) }
+        #expect(stopped.status == 75, "\(stopped.output)\(stopped.errors)")
+        let resumed = try resume(path, ranks: 2)
+        #expect(resumed.weights == whole.weights)
+        #expect(resumed.results == whole.results)
+        let exact = try train(Self.options, out: scratch("float32"), ranks: 2)
+        #expect(exact.weights != whole.weights && exact.lossDifference(to: whole) < 0.2)
+        let refused = try densenet(["train", "--precision", "f16"])
+        #expect(refused.status == 64 && refused.errors.lines.count == 1 && refused.errors.contains("bf16"), "\(refused.errors)")
+    }
+
     @Test func `a run that is stopped in its last step is evaluated when it goes on`() throws {
         // A step that takes long enough to be hit: the ranks listen to signals before they say where the run folder is.
         let options = smallNetwork + [
