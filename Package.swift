@@ -42,7 +42,8 @@ let package = Package(
             name: "CheckpointTestProgram", dependencies: ["Training", "DenseNetModel", "Kernels", "SlowCalls"],
             path: "Tests/CheckpointTestProgram"),
         .executableTarget(
-            name: "FuzzTestProgram", dependencies: ["Training", "DenseNetModel", "ImageData", "Kernels"], path: "Tests/FuzzTestProgram"),
+            name: "FuzzTestProgram", dependencies: ["Training", "DenseNetModel", "ImageData", "Kernels"],
+            path: "Tests/FuzzTestProgram"),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels"]),
         .testTarget(name: "DenseNetTests", dependencies: ["DenseNetModel", "Kernels", "NumericsTestProgram", "TestSupport"]),
         .testTarget(name: "DataTests", dependencies: ["ImageData", "Kernels"]),

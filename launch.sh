@@ -169,6 +169,9 @@ run_over_ranks() {
         [[ -z $folder ]] || "$binary" last-words "$folder" || true
         say "a rank was killed by signal $((code - 128)) ($(kill -l "$code"))"
         code=69
+    elif ((code > 192)); then # Open MPI's own codes: it has told what it lost
+        say "mpirun gave up with $code: it has lost a host, or could not reach one"
+        code=69
     elif ((code == 1 && !verbose)) && [[ $1 != verify ]]; then
         say "mpirun could not run the ranks; -v shows what it says"
     fi

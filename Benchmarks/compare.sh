@@ -10,7 +10,8 @@ shift $(($# < 2 ? $# : 2))
 (($#)) || set -- bc-100-12 40-12 121-32 121-224 evaluate
 
 ours() { "$root/launch.sh" -n 2 bench "$@" 2>/dev/null | head -n 1 | cut -d ' ' -f 1; }
-peer() { "$python" "$root/Benchmarks/pytorch_peer.py" "$@" 2>/dev/null | cut -d ' ' -f 1; }
+# The peer chooses its own threads.
+peer() { env -u OMP_NUM_THREADS "$python" "$root/Benchmarks/pytorch_peer.py" "$@" 2>/dev/null | cut -d ' ' -f 1; }
 
 for model in "$@"; do
     ratios=()

@@ -59,8 +59,8 @@ AGENT
     "$work/agent" "${addresses[0]}" true 2>/dev/null || skip "this system allows no host names of our own (unshare --uts)"
 }
 
-# Runs `densenet train` with RANKS on each host and more options, from the first host. As under launch.sh mpirun asks whether a silent
-# host is still there, but sooner.
+# Runs `densenet train` with RANKS on each host and more options, from the first host. As under launch.sh mpirun asks whether a
+# silent host is still there, but sooner.
 train_on_hosts() { # RANKS OPTIONS…
     local ranks=$1
     shift
@@ -74,7 +74,8 @@ train_on_hosts() { # RANKS OPTIONS…
 train_on_one_host() { # RANKS OPTIONS…
     local ranks=$1
     shift
-    TMPDIR=$work mpirun -q --oversubscribe -n "$ranks" --bind-to none --mca mpi_yield_when_idle 1 "$program" train "${network[@]}" "$@"
+    TMPDIR=$work mpirun -q --oversubscribe -n "$ranks" --bind-to none --mca mpi_yield_when_idle 1 \
+        "$program" train "${network[@]}" "$@"
 }
 
 # Shows what a command said only when it fails.
@@ -155,7 +156,8 @@ wait_for_end() { # PROCESS SECONDS
 
 ((EUID == 0)) || skip "only root can make network namespaces"
 if ! command -v ip >/dev/null; then
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends iproute2 >/dev/null 2>&1 || skip "iproute2 is missing"
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends iproute2 >/dev/null 2>&1 ||
+        skip "iproute2 is missing"
 fi
 [[ -x $program ]] || fail "$program is not built"
 work=$(mktemp -d)

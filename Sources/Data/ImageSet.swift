@@ -61,8 +61,8 @@ public final class ImageSet: Sendable {
     ///
     /// - Parameter record: memory of `layout.recordBytes`.
     /// - Returns: the label, in `0 ..< classes`.
-    /// - Throws: `Failure(.data)` for a label out of range, naming file, record (from 0), byte offset in the file, value and range, and
-    ///   for a file that has become shorter; `Failure(.noInput)` when the system refuses to read it.
+    /// - Throws: `Failure(.data)` for a label out of range, naming file, record (from 0), byte offset in the file, value and
+    ///   range, and for a file that has become shorter; `Failure(.noInput)` when the system refuses to read it.
     /// - Precondition: `0 ≤ index < count`.
     @discardableResult
     func read(_ index: Int, into record: UnsafeMutablePointer<UInt8>) throws(Failure) -> Int {
@@ -70,7 +70,8 @@ public final class ImageSet: Sendable {
         let start = position * layout.recordBytes
         switch segment.records {
         case .memory(let buffer): record.update(from: buffer.pointer + start, count: layout.recordBytes)
-        case .file(let file): try file.read(into: UnsafeMutableRawBufferPointer(start: record, count: layout.recordBytes), at: start)
+        case .file(let file):
+            try file.read(into: UnsafeMutableRawBufferPointer(start: record, count: layout.recordBytes), at: start)
         }
         let label = Int(record[layout.headerBytes - 1])
         guard label < classes else {

@@ -129,8 +129,8 @@ public final class DenseNet {
             guard needed <= present >> 20 else {
                 throw Failure(
                     .unavailable,
-                    "\(images) images a rank need \(needed) MiB of memory, this machine has \(present >> 20); use a smaller --batch-size "
-                        + "or more nodes")
+                    "\(images) images a rank need \(needed) MiB of memory, this machine has \(present >> 20); use a smaller "
+                        + "--batch-size or more nodes")
             }
         }
         // Evaluation has no gradients and one bottleneck at a time.

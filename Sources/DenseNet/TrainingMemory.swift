@@ -57,7 +57,7 @@ public struct TrainingMemory: Sendable, Equatable {
     static func leastBytes(_ configuration: DenseNetConfiguration, images: Int) -> Double {
         var floats = 3 * Double(ParameterTable.count(configuration).learnt)
         for (b, size) in configuration.blockSizes.enumerated() {
-            let bottlenecks = configuration.bottleneck ? Double(configuration.blocks[b] + 1) * 4 * Double(configuration.growthRate) : 0
+            let bottlenecks = configuration.bottleneck ? 4 * Double((configuration.blocks[b] + 1) * configuration.growthRate) : 0
             floats += Double(images) * Double(size * size) * (2 * Double(configuration.blockChannels[b]) + bottlenecks)
         }
         return floats * Double(MemoryLayout<Float>.stride)

@@ -51,7 +51,8 @@ public enum WeightsFile {
         } catch {
             let problem = (error as? Failure).map { " that can be built: \($0)" } ?? ""
             throw Failure(
-                .data, "\(file.path): the metadata key 'config' is not a network's configuration\(problem); remove it or name the model")
+                .data,
+                "\(file.path): the metadata key 'config' is not a network's configuration\(problem); remove it or name the model")
         }
     }
 

@@ -121,7 +121,9 @@ public struct CheckpointFolder: Sendable {
         let chunk = AlignedBuffer<UInt8>(count: 1 << 20)
         for (name, info) in file.tensors.sorted(by: { $0.key < $1.key }) {
             // The checksum does not cover the type, since the program writes no other.
-            guard info.dtype == .float32 else { throw Failure(.data, "\(file.path): has a tensor that is \(info.dtype.rawValue), expected F32") }
+            guard info.dtype == .float32 else {
+                throw Failure(.data, "\(file.path): has a tensor that is \(info.dtype.rawValue), expected F32")
+            }
             checksum.add(name, info.shape)
             for start in stride(from: info.range.lowerBound, to: info.range.upperBound, by: chunk.count) {
                 let range = start..<min(start + chunk.count, info.range.upperBound)

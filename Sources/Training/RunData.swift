@@ -53,7 +53,8 @@ public struct RunData {
         if let path = source.path { return try CIFAR.open(path, limitTrain: source.limitTrain, limitTest: source.limitTest) }
         guard imageSize >= 8 else { throw Failure(.usage, "--image is \(imageSize), the synthetic images have 8 pixels or more") }
         let counts = [
-            source.limitTrain ?? RunConfiguration.DataSource.syntheticTrain, source.limitTest ?? RunConfiguration.DataSource.syntheticTest,
+            source.limitTrain ?? RunConfiguration.DataSource.syntheticTrain,
+            source.limitTest ?? RunConfiguration.DataSource.syntheticTest,
         ]
         try demandMemory(images: counts.reduce(0, +), imageSize: imageSize)
         func set(_ split: SyntheticImages.Split, _ count: Int) -> ImageSet {

@@ -114,8 +114,9 @@ public final class TrainingRun {
                     // Resuming opens no file that a run folder names but the images.
                     guard resumedFolder == nil else {
                         throw Failure(
-                            .noInput, "\(path) has no checkpoint to go on from, and the run began with the weights \(weights); begin it "
-                                + "anew with --init and another --out")
+                            .noInput,
+                            "\(path) has no checkpoint to go on from, and the run began with the weights \(weights); begin it anew "
+                                + "with --init and another --out")
                     }
                     try WeightsFile.load(weights, into: network)
                 }

@@ -37,7 +37,8 @@ import Testing
         let sampler = try Sampler(sampleCount: 21, globalBatch: 8, worldSize: ranks, seed: 11, shuffle: true)
         return try BatchLoader(
             images: images, sampler: sampler, rank: rank, augmentation: Augmentation(parsing: words),
-            normalization: try .pixelMean(from: PixelSums(of: images)), seed: 5, startEpoch: epoch, startStep: step, threads: threads)
+            normalization: try .pixelMean(from: PixelSums(of: images)), seed: 5, startEpoch: epoch, startStep: step,
+            threads: threads)
     }
 
     @Test(arguments: [(2, 1), (4, 2), (3, 1), (7, 3), (1, 3)])
@@ -54,7 +55,8 @@ import Testing
         }
     }
 
-    @Test(arguments: [1, 3]) func `a file that is cut short or spoilt while training ends the loader with its name`(threads: Int) throws {
+    @Test(arguments: [1, 3])
+    func `a file that is cut short or spoilt while training ends the loader with its name`(threads: Int) throws {
         let folder = TemporaryFolder()
         writeSmallCIFAR10(to: folder)
         for damage in ["cut", "spoilt"] {

@@ -79,7 +79,8 @@ import Testing
     }
 
     @Test func `a normalisation survives JSON bit for bit, and the wrong size is refused`() throws {
-        for normalization in try [.none, .channel(from: PixelSums(of: images)), Normalization.pixelMean(from: PixelSums(of: images))] {
+        let sums = try PixelSums(of: images)
+        for normalization in [.none, .channel(from: sums), Normalization.pixelMean(from: sums)] {
             let copy = try JSONDecoder().decode(Normalization.self, from: JSONEncoder().encode(normalization))
             #expect(copy == normalization)
             try copy.validate(height: 8, width: 8)

@@ -195,6 +195,28 @@ private func message(_ body: () throws -> Void) -> String {
         }
     }
 
+    @Test func `what no memory holds is refused before it is asked for, however much that is`() throws {
+        func network(layers: Int, growthRate: Int) -> DenseNetConfiguration {
+            DenseNetConfiguration(
+                stem: .cifar, blocks: [layers], growthRate: growthRate, stemChannels: 16, bottleneck: true, compression: 0.5,
+                classes: 10, image: 1024)
+        }
+        #expect(throws: Failure(.usage, "the network would have 1941920539752 parameters, expected 10,000,000,000 at most")) {
+            try network(layers: 19_999, growthRate: 49).validate()
+        }
+        #expect(throws: Failure(.usage, "blocks [9223372036854775807, 1]: expected at most 8 blocks of 20,000 layers in all")) {
+            var sum = network(layers: .max, growthRate: 1)
+            sum.blocks.append(1)
+            try sum.validate()
+        }
+        // More bytes than an `Int` can count.
+        let failure = #expect(throws: Failure.self) {
+            _ = try DenseNet(network(layers: 10_000, growthRate: 4), capacity: 1_000_000_000, training: true)
+        }
+        #expect(failure?.kind == .unavailable)
+        #expect(failure?.message.hasPrefix("1000000000 images a rank need ") == true, "\(failure as Any)")
+    }
+
     @Test func `a seed gives the same weights again, another seed others, and no two tensors the same`() throws {
         let tiny = TinyNetwork.bottleneck
         func weights(_ seed: UInt64) throws -> [Float] {

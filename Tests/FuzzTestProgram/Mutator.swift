@@ -13,11 +13,11 @@ struct Mutator {
 
     /// What text formats trip over.
     private static let pieces: [[UInt8]] = [
-        "-1", "0", "1", "2", "1000000", "2147483647", "2147483648", "9223372036854775807", "9223372036854775808", "-9223372036854775808",
-        "18446744073709551615", "99999999999999999999", "4611686018427387904", "1e18", "1.5", "1e-300", "1e308", "1e400", "-1e400",
+        "-1", "0", "1", "2", "1000000", "2147483647", "2147483648", "9223372036854775807", "9223372036854775808",
+        "-9223372036854775808", "18446744073709551615", "99999999999999999999", "4611686018427387904", "1e18", "1.5", "1e-300", "1e308", "1e400", "-1e400",
         "NaN", "Infinity", "{", "}", "[", "]", "[[", ",", ":", "\"", "\\",
-        "\\u", "\\ud800", "\\u0000", "null", "true", "[]", "{}", "\"\"", "\u{0}", "\u{7F}", "\u{FEFF}", "__metadata__", "F64", "\"config\":",
-        "\n", "../", "/etc/passwd", ".tmp-1",
+        "\\u", "\\ud800", "\\u0000", "null", "true", "[]", "{}", "\"\"", "\u{0}", "\u{7F}", "\u{FEFF}", "__metadata__", "F64",
+        "\"config\":", "\n", "../", "/etc/passwd", ".tmp-1",
     ].map { Array($0.utf8) } + [[0xFF], [0xC0, 0x80], [0xED, 0xA0, 0x80], [0xF4, 0x90, 0x80, 0x80]]
 
     /// How many pieces from the first on are numbers in JSON.
@@ -39,8 +39,8 @@ struct Mutator {
             switch below(8) {
             case 0: bytes[place] = UInt8(below(256))
             case 1: bytes[place] ^= 1 << UInt8(below(8))
-            case 2: bytes.insert(contentsOf: Self.pieces[below(Self.pieces.count)], at: place)
-            case 3: bytes.replaceSubrange(place..<min(bytes.count, place + 1 + below(4)), with: Self.pieces[below(Self.pieces.count)])
+            case 2: bytes.insert(contentsOf: piece(), at: place)
+            case 3: bytes.replaceSubrange(place..<min(bytes.count, place + 1 + below(4)), with: piece())
             case 4: bytes.removeSubrange(place..<min(bytes.count, place + 1 + below(12)))
             case 5: bytes.insert(contentsOf: bytes[place..<min(bytes.count, place + 1 + below(40))], at: below(bytes.count))
             case 6: replaceNumber(in: &bytes, from: place)
@@ -48,6 +48,8 @@ struct Mutator {
             }
         }
     }
+
+    private mutating func piece() -> [UInt8] { Self.pieces[below(Self.pieces.count)] }
 
     /// Puts another number in the place of the first one behind a place.
     private mutating func replaceNumber(in bytes: inout [UInt8], from place: Int) {

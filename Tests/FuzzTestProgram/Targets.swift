@@ -36,7 +36,8 @@ struct WeightsTarget: Target {
             try SafetensorsWriter.write(
                 to: small,
                 tensors: [
-                    NamedTensor(name: "a", shape: [2, 3], values: $0), NamedTensor(name: "b", shape: [1], values: .init(rebasing: $0[..<1])),
+                    NamedTensor(name: "a", shape: [2, 3], values: $0),
+                    NamedTensor(name: "b", shape: [1], values: .init(rebasing: $0[..<1])),
                 ],
                 metadata: ["config": try WeightsFile.configurationText(smallNetwork), "normalization": normalization])
         }
@@ -187,7 +188,9 @@ struct CheckpointsTarget: Target {
         if mutator.number > 0 { mutator.damage(&bytes) }
         write(bytes, to: newest)
         guard let found = try folder.newestValid() else { throw Failure(.internal, "no checkpoint found") }
-        guard found.checkpoint.position.epoch == (found.warnings.isEmpty ? 2 : 1) else { throw Failure(.internal, "the wrong checkpoint") }
+        guard found.checkpoint.position.epoch == (found.warnings.isEmpty ? 2 : 1) else {
+            throw Failure(.internal, "the wrong checkpoint")
+        }
         // Other spaces or escapes in the header say the same.
         guard try !found.warnings.isEmpty || Content(found.checkpoint.file) == content else {
             throw Failure(.internal, "a damaged checkpoint was taken for whole")
@@ -216,8 +219,8 @@ struct MetricsTarget: Target {
         log = MetricsLog(path: folder + "/metrics.jsonl")
         for epoch in 1...2 {
             try log.append(EpochMetrics(
-                epoch: epoch, trainLoss: 1.5, trainAccuracy: .nan, testLoss: 2, testAccuracy: 0.5, imagesPerSecond: 100, learningRate: 0.1,
-                dataWaitSeconds: 0, checkpointWaitSeconds: 0, epochSeconds: 1))
+                epoch: epoch, trainLoss: 1.5, trainAccuracy: .nan, testLoss: 2, testAccuracy: 0.5, imagesPerSecond: 100,
+                learningRate: 0.1, dataWaitSeconds: 0, checkpointWaitSeconds: 0, epochSeconds: 1))
         }
         original = try contents(of: log.path)
     }

@@ -8,15 +8,16 @@ import Testing
     func `each task is done once, by a worker of the pool, whatever their numbers`(_ threads: Int) throws {
         let pool = try WorkerPool(threads: threads)
         #expect(pool.count == threads)
-        let done = AlignedBuffer<Int>(count: 100), busy = Mutex<Set<Int>>([])
+        let done = AlignedBuffer<Int>(count: 100), busy = Atomic<UInt64>(0)
         for round in 1...300 {
             let tasks = round % 100
             pool.run(tasks: tasks) { task, worker in
                 // A worker's number is nobody else's meanwhile: its memory is its own.
-                let isAlone = busy.withLock { $0.insert(worker).inserted }
+                let bit = UInt64(1) << UInt64(worker)
+                let isAlone = busy.bitwiseOr(bit, ordering: .relaxed).oldValue & bit == 0
                 precondition(isAlone && (0..<threads).contains(worker) && (0..<tasks).contains(task))
                 done.pointer[task] += 1
-                _ = busy.withLock { $0.remove(worker) }
+                busy.bitwiseXor(bit, ordering: .relaxed)
             }
         }
         for task in 0..<100 { #expect(done.pointer[task] == (1...300).count { task < $0 % 100 }) }

@@ -189,7 +189,8 @@ private func environmentStrings(_ changes: [String: String?]) -> [String] {
 
 private func contents(of file: UnsafeMutablePointer<FILE>) -> String {
     let count = Int(lseek(fileno(file), 0, SEEK_END))
-    let bytes = [UInt8](unsafeUninitializedCapacity: max(count, 0)) { buffer, initialized in
+    guard count > 0 else { return "" }
+    let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
         initialized = max(pread(fileno(file), buffer.baseAddress, buffer.count, 0), 0)
     }
     return String(decoding: bytes, as: UTF8.self)
