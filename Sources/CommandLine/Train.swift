@@ -119,8 +119,8 @@ struct Train: ParsableCommand {
     private var hasOtherOptions: Bool {
         network.isGiven || dataOptions.isGiven || augment != nil || epochs != nil || steps != nil || batchSize != nil
             || learningRate != nil || schedule != nil || milestones != nil || warmUp != nil || momentum != nil || nesterov != nil
-            || precision.precision != nil || weightDecay != nil || decayNorm != nil || labelSmoothing != nil || seed != nil || noShuffle || initialWeights != nil
-            || out != nil
+            || precision.precision != nil || weightDecay != nil || decayNorm != nil || labelSmoothing != nil || seed != nil || noShuffle
+            || initialWeights != nil || out != nil
     }
 
     /// Local time, as 2026-01-31-235959.
