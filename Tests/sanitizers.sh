@@ -11,10 +11,11 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 # Tests expect the signals of traps, and Swift's own report of one reads the stack as no program may.
 common=exitcode=99:handle_sigill=0:handle_sigtrap=0:handle_abort=0
 export SWIFT_BACKTRACE=enable=no
+export DENSENET_SANITIZER=$sanitizer # a sanitizer keeps memory that has been given back: none can be measured
 case $sanitizer in
     address)
         # Open MPI and the Swift run-time keep some memory to the end, by design; leaks are no part of this check.
-        # A test counts memory: little quarantine.
+        # Tests look at the memory of programs that must not take much: little quarantine.
         export ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16:$common
         filter=()
         ;;

@@ -46,10 +46,13 @@ import TestSupport
             for (rank, samples) in samples.enumerated() {
                 let memory = samples.map(\.memory), descriptors = samples.map(\.descriptors)
                 let (first, last) = (try #require(memory.first), try #require(memory.last))
-                print("rank \(rank): \(samples.count) samples, memory \(first) KiB first, \(memory.min()!) to "
-                    + "\(memory.max()!), \(last) last; descriptors \(descriptors.first!) first, \(descriptors.max()!) at most, \(descriptors.last!) last")
+                print(
+                    "rank \(rank): \(samples.count) samples, memory \(first) KiB first, \(memory.min()!) to \(memory.max()!), \(last) last; "
+                        + "descriptors \(descriptors.first!) first, \(descriptors.max()!) at most, \(descriptors.last!) last")
                 #expect(samples.count > 20)
-                #expect(memory.allSatisfy { abs($0 - first) * 100 <= first }, "rank \(rank)")
+                if getenv("DENSENET_SANITIZER") == nil {
+                    #expect(memory.allSatisfy { abs($0 - first) * 100 <= first }, "rank \(rank)")
+                }
                 // A checkpoint being written has its file and its folder open.
                 #expect(descriptors.max()! <= descriptors.min()! + 2, "rank \(rank)")
             }
