@@ -163,6 +163,9 @@ fi
 work=$(mktemp -d)
 trap clean_up EXIT
 trap 'exit 130' INT TERM HUP
+# The agent hands words on through a shell, as ssh does: no space may be in them.
+ln -s -- "$(readlink -f -- "$program")" "$work/densenet"
+program=$work/densenet
 network=(--blocks 1,1 --growth-rate 4 --stem-channels 4 --image 8 --limit-test 32 --batch-size 16)
 short=(--limit-train 128 --epochs 2)
 long=(--limit-train 1024 --epochs 10000)
