@@ -84,26 +84,29 @@ INLINE void transpose16(v16 r[16]) {
     }
 }
 
-/// transposed[lane][c] = panel[c][lane]; channels beyond the last, up to `width` (a multiple of 16), become zero.
-void CK(ck_transpose)(const float *panel, long stride, long channels, long lanes, float *transposed, long width) {
+/// Transposes a panel; see ck_transpose and ck_transpose_pairs.
+INLINE void transpose(const int paired, const float *panel, long stride, long channels, long lanes, float *transposed, long width) {
     for (long c = 0; c < width; c += 16)
         for (long lane = 0; lane < lanes; lane += 16) {
             v16 r[16];
             UNROLL for (int i = 0; i < 16; i++) r[i] = c + i < channels ? load(panel + (c + i) * stride + lane) : (v16){0};
             transpose16(r);
-            UNROLL for (int i = 0; i < 16; i++) store(transposed + (lane + i) * width + c, r[i]);
+            if (paired) {
+                UNROLL for (int i = 0; i < 16; i += 2) store(transposed + (lane + i) / 2 * width + c, pair(r[i], r[i + 1]));
+            } else {
+                UNROLL for (int i = 0; i < 16; i++) store(transposed + (lane + i) * width + c, r[i]);
+            }
         }
+}
+
+/// transposed[lane][c] = panel[c][lane]; channels beyond the last, up to `width` (a multiple of 16), become zero.
+void CK(ck_transpose)(const float *panel, long stride, long channels, long lanes, float *transposed, long width) {
+    transpose(0, panel, stride, channels, lanes, transposed, width);
 }
 
 /// transposed[lane / 2][c] = the pair panel[c][lane], panel[c][lane + 1]; channels beyond the last, up to `width`, become zero.
 void CK(ck_transpose_pairs)(const float *panel, long stride, long channels, long lanes, float *transposed, long width) {
-    for (long c = 0; c < width; c += 16)
-        for (long lane = 0; lane < lanes; lane += 16) {
-            v16 r[16];
-            UNROLL for (int i = 0; i < 16; i++) r[i] = c + i < channels ? load(panel + (c + i) * stride + lane) : (v16){0};
-            transpose16(r);
-            UNROLL for (int i = 0; i < 16; i += 2) store(transposed + (lane + i) / 2 * width + c, pair(r[i], r[i + 1]));
-        }
+    transpose(1, panel, stride, channels, lanes, transposed, width);
 }
 
 /// pairs[c / 2][lane] = the pair panel[c][lane], panel[c + 1][lane] (zero beyond the last channel), for any number of lanes. The pairs

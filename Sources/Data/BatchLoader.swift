@@ -112,17 +112,8 @@ public final class BatchLoader {
 
     private func startThread(_ index: Int) throws {
         // The threads hold the work, never the loader: it can go, and ends them.
-        let start = Unmanaged.passRetained(BatchThread(work: work, index: index))
-        var thread = pthread_t()
-        let code = pthread_create(&thread, nil, { argument in
-            Unmanaged<BatchThread>.fromOpaque(argument!).takeRetainedValue().run()
-            return nil
-        }, start.toOpaque())
-        guard code == 0 else {
-            start.release()
-            throw Failure(.unavailable, "the loader cannot start thread \(index): \(String(cString: strerror(code)))")
-        }
-        threads.append(thread)
+        let thread = BatchThread(work: work, index: index)
+        threads.append(try Kernels.startThread(refusal: "the loader cannot start thread \(index)") { thread.run() })
     }
 }
 

@@ -124,7 +124,7 @@ public final class DenseNet {
 
     /// Refuses what this machine's memory could not hold; to find out by trying would end the process.
     private static func demandMemory(_ configuration: DenseNetConfiguration, images: Int, training: Bool) throws {
-        let present = sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))
+        let present = physicalMemory
         func demand(mebibytes needed: Int) throws {
             guard needed <= present >> 20 else {
                 throw Failure(

@@ -216,19 +216,5 @@ public final class Watchdog: Sendable {
 ///
 /// - Throws: `Failure(.unavailable)` if the system refuses it.
 private func startThread(_ body: @escaping @Sendable () -> Void) throws {
-    final class Work: Sendable {
-        let body: @Sendable () -> Void
-        init(_ body: @escaping @Sendable () -> Void) { self.body = body }
-    }
-    let work = Unmanaged.passRetained(Work(body))
-    var thread = pthread_t()
-    let code = pthread_create(&thread, nil, { argument in
-        Unmanaged<Work>.fromOpaque(argument!).takeRetainedValue().body()
-        return nil
-    }, work.toOpaque())
-    guard code == 0 else {
-        work.release()
-        throw Failure(.unavailable, "cannot start a thread: \(String(cString: strerror(code)))")
-    }
-    pthread_detach(thread)
+    pthread_detach(try Kernels.startThread(refusal: "cannot start a thread", body))
 }

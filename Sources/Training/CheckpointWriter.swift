@@ -20,7 +20,7 @@ final class CheckpointWriter {
     private(set) var best: BestEpoch?
     private let work: CheckpointWork
     private let step: TrainingStep
-    private var thread = pthread_t()
+    private let thread: pthread_t
     private var isUnderWay = false
 
     /// - Parameters:
@@ -36,15 +36,7 @@ final class CheckpointWriter {
         self.best = best
         work = try CheckpointWork(step, folder: folder, bestWeights: bestWeights, metadata: metadata)
         // The thread holds the work, never the writer: that can go, and ends it.
-        let start = Unmanaged.passRetained(work)
-        let code = pthread_create(&thread, nil, { argument in
-            Unmanaged<CheckpointWork>.fromOpaque(argument!).takeRetainedValue().run()
-            return nil
-        }, start.toOpaque())
-        guard code == 0 else {
-            start.release()
-            throw Failure(.unavailable, "the thread that writes checkpoints cannot start: \(String(cString: strerror(code)))")
-        }
+        thread = try startThread(refusal: "the thread that writes checkpoints cannot start") { [work] in work.run() }
     }
 
     /// Ends the thread, which finishes what is under way.

@@ -1,5 +1,4 @@
 import DataParallel
-import Glibc
 import ImageData
 import Kernels
 
@@ -68,7 +67,7 @@ public struct RunData {
     /// Refuses a synthetic set that this machine's memory could not hold; to find out by trying would end the process.
     private static func demandMemory(images: Int, imageSize: Int) throws {
         let needed = images * (1 + 3 * imageSize * imageSize)
-        let present = sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))
+        let present = physicalMemory
         guard needed <= present else {
             throw Failure(
                 .unavailable,

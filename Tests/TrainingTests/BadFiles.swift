@@ -15,12 +15,7 @@ extension BadInput {
         _ scratch: ScratchFolder, tensors change: (inout [NamedTensor]) -> Void = { _ in },
         header edit: (String, SafetensorsFile) throws -> String = { text, _ in text }
     ) throws -> String {
-        let network = try DenseNet(
-            DenseNetConfiguration(
-                stem: .cifar, blocks: [1, 1], growthRate: 4, stemChannels: 4, bottleneck: true, compression: 0.5, classes: 10,
-                image: 8),
-            capacity: 1, training: false)
-        network.initialize(seed: 1)
+        let network = try freshSmallNetwork()
         var tensors = WeightsFile.tensors(of: network)
         change(&tensors)
         try SafetensorsWriter.write(to: scratch("given.safetensors"), tensors: tensors)

@@ -1,3 +1,4 @@
+import DenseNetModel
 import FoundationEssentials
 import Kernels
 import Testing
@@ -7,6 +8,16 @@ import Training
 /// Network and images so small that a job takes a second, most of which is its start.
 let smallNetwork = ["--blocks", "1,1", "--growth-rate", "4", "--stem-channels", "4", "--image", "8"]
 let smallRun = smallNetwork + ["--limit-train", "64", "--limit-test", "32", "--batch-size", "16"]
+
+/// A network as `smallNetwork` names it, with its first weights.
+func freshSmallNetwork() throws -> DenseNet {
+    let network = try DenseNet(
+        DenseNetConfiguration(
+            stem: .cifar, blocks: [1, 1], growthRate: 4, stemChannels: 4, bottleneck: true, compression: 0.5, classes: 10, image: 8),
+        capacity: 1, training: false)
+    network.initialize(seed: 1)
+    return network
+}
 
 /// Runs the built program; on one rank without mpirun.
 func densenet(

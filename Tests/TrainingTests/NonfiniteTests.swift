@@ -15,12 +15,7 @@ import TestSupport
 
     /// The small network's weights with a number put into one tensor.
     private func weights(_ tensor: String, _ number: Float) throws -> String {
-        let network = try DenseNet(
-            DenseNetConfiguration(
-                stem: .cifar, blocks: [1, 1], growthRate: 4, stemChannels: 4, bottleneck: true, compression: 0.5, classes: 10,
-                image: 8),
-            capacity: 1, training: false)
-        network.initialize(seed: 1)
+        let network = try freshSmallNetwork()
         let parameter = try #require((network.table.learnt + network.table.statistics).first { $0.name == tensor })
         (tensor.contains("running_") ? network.statistics : network.parameters)[parameter.offset + parameter.count / 2] = number
         try SafetensorsWriter.write(to: scratch("given"), tensors: WeightsFile.tensors(of: network))
