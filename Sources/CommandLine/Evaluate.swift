@@ -46,7 +46,7 @@ struct Evaluate: ParsableCommand {
             let evaluator = try world.agree {
                 try Evaluator(network, images: data.test, batchSize: batchSize, normalization: data.normalization, communicator: world)
             }
-            var progress = world.rank == 0 ? ProgressLine(phase: "Test", total: (data.test.count - 1) / batchSize + 1) : nil
+            var progress = world.rank == 0 ? ProgressLine(phase: "Test", total: evaluator.steps) : nil
             let result = try evaluator.run(progress: &progress)
             if world.rank == 0 { report(result, names: data.test.classNames, path: file.path) }
         }

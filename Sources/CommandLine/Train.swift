@@ -1,7 +1,5 @@
 import ArgumentParser
 import DenseNetModel
-import FoundationEssentials
-import Glibc
 import ImageData
 import Kernels
 import Training
@@ -71,7 +69,7 @@ struct Train: ParsableCommand {
     var out: String?
 
     @Option(help: ArgumentHelp(
-        "Go on with the run in a folder; takes the run's own options; only --threads, --collective-timeout and those of safety go with it.",
+        "Go on with the run in a folder, by its own options; --epochs makes it longer, --threads, --collective-timeout and safety may differ.",
         valueName: "folder"))
     var resume: String?
 
@@ -83,17 +81,18 @@ struct Train: ParsableCommand {
         StopSignal.listen()
         if let resume {
             guard !hasOtherOptions else {
-                throw Failure(.usage, "--resume takes the run's own options; leave out the others")
+                throw Failure(.usage, "--resume takes the run's own options; only --epochs and those of safety and threads go with it")
             }
             let safety = try guards.resolved()
             withWatchedRanks(watchdog) {
-                try TrainingRun(resuming: resume, safety: safety, threads: threads.threads, watchdog: $1, communicator: $0).run()
+                try TrainingRun(
+                    resuming: resume, epochs: epochs, safety: safety, threads: threads.threads, watchdog: $1, communicator: $0
+                ).run()
             }
         }
         withWatchedRanks(watchdog) { world, watchdog in
             // A folder of images may be missing on one host only.
             let configuration = try world.agree { try resolved() }
-            let out = out ?? "runs/\(Self.timestamp())-\(configuration.model)"
             try TrainingRun(configuration, path: out, threads: threads.threads, watchdog: watchdog, communicator: world).run()
         }
     }
@@ -117,19 +116,9 @@ struct Train: ParsableCommand {
     }
 
     private var hasOtherOptions: Bool {
-        network.isGiven || dataOptions.isGiven || augment != nil || epochs != nil || steps != nil || batchSize != nil
+        network.isGiven || dataOptions.isGiven || augment != nil || steps != nil || batchSize != nil
             || learningRate != nil || schedule != nil || milestones != nil || warmUp != nil || momentum != nil || nesterov != nil
             || precision.precision != nil || weightDecay != nil || decayNorm != nil || labelSmoothing != nil || seed != nil || noShuffle
             || initialWeights != nil || out != nil
-    }
-
-    /// Local time, as 2026-01-31-235959.
-    private static func timestamp() -> String {
-        var now = time(nil), parts = tm()
-        localtime_r(&now, &parts)
-        return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 32) { text in
-            strftime(text.baseAddress!, text.count, "%Y-%m-%d-%H%M%S", &parts)
-            return String(cString: text.baseAddress!)
-        }
     }
 }

@@ -39,7 +39,7 @@ public struct CheckpointPosition: Comparable, Hashable, Sendable {
 public struct Checkpoint {
     public let position: CheckpointPosition
     public let tensors: [NamedTensor]
-    /// Whatever else resuming needs. The keys `epoch`, `step` and `checksum` are added when writing.
+    /// Whatever else resuming needs. The keys `version`, `epoch`, `step` and `checksum` are added when writing.
     public let metadata: [String: String]
 
     public init(position: CheckpointPosition, tensors: [NamedTensor], metadata: [String: String]) {
@@ -71,9 +71,12 @@ public struct CheckpointFolder: Sendable {
     ///
     /// Files newer than the one written are left alone: damaged rests from before a resume, which must not push out good ones.
     ///
+    /// A folder that has gone is made again, with a warning.
+    ///
     /// - Throws: `Failure(.unavailable)` when the system refuses; all older checkpoints stand then.
     public func write(_ checkpoint: Checkpoint, sparing best: CheckpointPosition? = nil) throws {
         var metadata = checkpoint.metadata
+        metadata["version"] = String(FormatVersion.current)
         metadata["epoch"] = String(checkpoint.position.epoch)
         metadata["step"] = String(checkpoint.position.step)
         var checksum = CheckpointChecksum(metadata)
@@ -82,19 +85,31 @@ public struct CheckpointFolder: Sendable {
             checksum.add(UnsafeRawBufferPointer(tensor.values))
         }
         metadata["checksum"] = checksum.text
-        try SafetensorsWriter.write(to: file(checkpoint.position), tensors: checkpoint.tensors, metadata: metadata)
-        for old in try positions().filter({ $0 <= checkpoint.position }).dropLast(keep) where old != best { unlink(file(old)) }
+        let complete = metadata
+        func write() throws {
+            try SafetensorsWriter.write(to: file(checkpoint.position), tensors: checkpoint.tensors, metadata: complete)
+            for old in try positions().filter({ $0 <= checkpoint.position }).dropLast(keep) where old != best { unlink(file(old)) }
+        }
+        do { try write() } catch where mkdir(path, 0o777) == 0 {
+            Console.note("\(path) was gone, and older checkpoints with it; it has been made again")
+            try write()
+        }
     }
 
     /// The newest checkpoint that is whole, with a line of warning for each newer one that is not; nil when there is none at all.
     ///
-    /// - Throws: `Failure(.noInput)` when the folder cannot be read, `Failure(.data)` when all checkpoints in it are damaged.
+    /// - Throws: `Failure(.noInput)` when the folder cannot be read, `Failure(.data)` when all checkpoints in it are damaged or the
+    ///   newest one that is whole is of a newer program.
     public func newestValid() throws -> (checkpoint: StoredCheckpoint, warnings: [String])? {
         var damages: [Failure] = []
         for position in try positions().reversed() {
-            do { return (try open(position), damages.map { "skipped a damaged checkpoint: \($0)" }) } catch let damage as Failure {
+            let checkpoint: StoredCheckpoint
+            do { checkpoint = try open(position) } catch let damage as Failure {
                 damages.append(damage)
+                continue
             }
+            try FormatVersion.check(checkpoint.file.metadata["version"].flatMap { Int($0) }, of: checkpoint.file.path)
+            return (checkpoint, damages.map { "skipped a damaged checkpoint: \($0)" })
         }
         guard let first = damages.first else { return nil }
         throw Failure(.data, "\(path): none of \(damages.count) checkpoints can be used; the newest: \(first)")

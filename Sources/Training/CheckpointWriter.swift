@@ -5,10 +5,10 @@ import ImageData
 import Kernels
 import Synchronization
 
-/// Writes a run's checkpoints on a thread of its own while training goes on. Rank zero alone has one.
+/// Writes a run's checkpoints, and the results of its epochs, on a thread of its own while training goes on. Rank zero alone has one.
 ///
 /// `begin` copies weights, running statistics and momenta into memory that is allocated once, so the next steps may move them. One
-/// checkpoint is under way at a time; `finish` waits for it and throws what it met.
+/// piece of work is under way at a time; `finish` waits for it and throws what it met.
 final class CheckpointWriter {
     /// Seconds that training has waited: for the copies, and for checkpoints that were not finished when they had to be.
     private(set) var waitSeconds = 0.0
@@ -25,16 +25,17 @@ final class CheckpointWriter {
 
     /// - Parameters:
     ///   - newest: the checkpoint that the run goes on from, if any.
+    ///   - metrics: where the results of epochs go.
     ///   - bestWeights: the file of the best epoch's weights; with `metadata`, and `best` where it is there already.
     /// - Throws: `Failure(.unavailable)` when the system refuses the thread.
     init(
-        of step: TrainingStep, folder: CheckpointFolder, newest: CheckpointPosition?, bestWeights: String, best: BestEpoch?,
-        metadata: [String: String]
+        of step: TrainingStep, folder: CheckpointFolder, newest: CheckpointPosition?, metrics: MetricsLog, bestWeights: String,
+        best: BestEpoch?, metadata: [String: String]
     ) throws {
         self.step = step
         self.newest = newest
         self.best = best
-        work = try CheckpointWork(step, folder: folder, bestWeights: bestWeights, metadata: metadata)
+        work = try CheckpointWork(step, folder: folder, metrics: metrics, bestWeights: bestWeights, metadata: metadata)
         // The thread holds the work, never the writer: that can go, and ends it.
         thread = try startThread(refusal: "the thread that writes checkpoints cannot start") { [work] in work.run() }
     }
@@ -46,27 +47,35 @@ final class CheckpointWriter {
         pthread_join(thread, nil)
     }
 
-    /// Whether the checkpoint under way cannot be written; `finish` says why.
+    /// Whether what is under way cannot be written; `finish` says why.
     var hasFailed: Bool { work.hasFailed.load(ordering: .acquiring) }
 
     /// Begins to write where the run stands.
     ///
-    /// - Parameter testAccuracy: of an epoch that has just ended; the best epoch's weights go into a file of their own too.
-    /// - Precondition: no checkpoint is under way.
-    func begin(_ state: RunState, at position: CheckpointPosition, testAccuracy: Double?) {
-        precondition(!isUnderWay, "two checkpoints at a time")
+    /// - Precondition: nothing is under way.
+    func begin(_ state: RunState, at position: CheckpointPosition) {
         let began = monotonicSeconds()
         work.copy(from: step)
-        var best = best
-        let isBest = testAccuracy.map { $0 > best?.accuracy ?? -1 } ?? false
-        if isBest, let testAccuracy { best = BestEpoch(accuracy: testAccuracy, position: position) }
-        work.job = CheckpointWork.Job(state: state, position: position, best: best, isBest: isBest)
-        isUnderWay = true
         waitSeconds += monotonicSeconds() - began
+        begin(.checkpoint(state, position, sparing: best?.position))
+    }
+
+    /// Begins to write an epoch's line of metrics, behind the weights where they are the best so far.
+    ///
+    /// - Precondition: nothing is under way, and the last checkpoint is of this epoch's weights.
+    func begin(result: EpochMetrics, at position: CheckpointPosition) {
+        let isBest = result.testAccuracy > best?.accuracy ?? -1
+        begin(.result(result, isBest ? BestEpoch(accuracy: result.testAccuracy, position: position) : nil))
+    }
+
+    private func begin(_ job: CheckpointWork.Job) {
+        precondition(!isUnderWay, "two checkpoints at a time")
+        work.job = job
+        isUnderWay = true
         work.beginSignal.signal()
     }
 
-    /// Waits for the checkpoint under way, if there is one.
+    /// Waits for what is under way, if anything.
     ///
     /// - Throws: what kept it from being written; older checkpoints stand then.
     func finish() throws {
@@ -80,9 +89,11 @@ final class CheckpointWriter {
             work.hasFailed.store(false, ordering: .releasing)
             throw failure
         }
-        written += 1
-        newest = work.job?.position
-        best = work.job?.best
+        switch work.job {
+        case .checkpoint(_, let position, _): (written, newest) = (written + 1, position)
+        case .result(_, let best?): self.best = best
+        default: break
+        }
     }
 }
 
@@ -114,11 +125,10 @@ struct BestEpoch {
 
 /// What the writer and its thread share. The semaphores order all accesses, hence `@unchecked Sendable`.
 private final class CheckpointWork: @unchecked Sendable {
-    struct Job {
-        let state: RunState
-        let position: CheckpointPosition
-        let best: BestEpoch?
-        let isBest: Bool
+    enum Job {
+        case checkpoint(RunState, CheckpointPosition, sparing: CheckpointPosition?)
+        /// The best epoch where it is this one.
+        case result(EpochMetrics, BestEpoch?)
     }
 
     let beginSignal = DispatchSemaphore(value: 0)
@@ -128,6 +138,7 @@ private final class CheckpointWork: @unchecked Sendable {
     var job: Job?
     var failure: (any Error)?
     private let folder: CheckpointFolder
+    private let metrics: MetricsLog
     private let bestWeights: String
     private let parameters: AlignedBuffer<Float>
     private let statistics: AlignedBuffer<Float>
@@ -137,8 +148,11 @@ private final class CheckpointWork: @unchecked Sendable {
     private let configuration: String
     private let weightsMetadata: [String: String]
 
-    init(_ step: TrainingStep, folder: CheckpointFolder, bestWeights: String, metadata: [String: String]) throws {
+    init(
+        _ step: TrainingStep, folder: CheckpointFolder, metrics: MetricsLog, bestWeights: String, metadata: [String: String]
+    ) throws {
         self.folder = folder
+        self.metrics = metrics
         self.bestWeights = bestWeights
         let table = step.network.table
         parameters = AlignedBuffer(count: table.learntCount)
@@ -168,17 +182,24 @@ private final class CheckpointWork: @unchecked Sendable {
         }
     }
 
-    /// The best weights go first: a run that ends between the two files goes through the epoch once more and writes them again.
     private func write(_ job: Job) throws {
-        if job.isBest, let best = job.best {
-            let metadata = weightsMetadata.merging(best.metadata) { $1 }
-            try SafetensorsWriter.write(
-                to: bestWeights, tensors: weights, metadata: metadata.merging(["config": configuration, "format": "pt"]) { $1 })
+        switch job {
+        case .checkpoint(let state, let position, let best):
+            try folder.write(
+                Checkpoint(
+                    position: position, tensors: weights + momentumTensors,
+                    metadata: state.metadata.merging(["config": configuration]) { $1 }),
+                sparing: best)
+        case .result(let result, let best):
+            // The line comes last: with it the epoch is evaluated, without it a resumed run does that again.
+            if let best { try writeBestWeights(best) }
+            try metrics.append(result)
         }
-        try folder.write(
-            Checkpoint(
-                position: job.position, tensors: weights + momentumTensors,
-                metadata: job.state.metadata.merging(["config": configuration]) { $1 }),
-            sparing: job.best?.position)
+    }
+
+    private func writeBestWeights(_ best: BestEpoch) throws {
+        let metadata = weightsMetadata.merging(best.metadata) { $1 }
+        try SafetensorsWriter.write(
+            to: bestWeights, tensors: weights, metadata: metadata.merging(["config": configuration, "format": "pt"]) { $1 })
     }
 }

@@ -17,7 +17,9 @@ public enum Console {
         let scalars = line.unicodeScalars.map { scalar in
             scalar.properties.generalCategory == .control && scalar != kept ? "\u{FFFD}" : scalar
         }
-        return String(String.UnicodeScalarView(scalars))
+        let text = String(String.UnicodeScalarView(scalars))
+        // Of the signs beyond ASCII that the program's own words have.
+        return Terminal.showsUnicode ? text : text.replacing("×", with: "x").replacing("→", with: "->").replacing("…", with: "...")
     }
 
     /// Unbuffered, so that lines of the two streams keep their order; a reader that is gone is no reason to stop.

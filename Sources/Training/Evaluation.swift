@@ -15,6 +15,9 @@ public struct Evaluation: Sendable {
     public var accuracy: Double { Double(correct.reduce(0, +)) / Double(total.reduce(0, +)) }
 }
 
+/// An evaluation was broken off, on all ranks, since a signal has asked one of them to stop.
+struct EvaluationStopped: Error {}
+
 /// Evaluates a network on every image of a set once, each rank on its part of each batch.
 public final class Evaluator {
     private let network: DenseNet
@@ -25,7 +28,8 @@ public final class Evaluator {
     /// Hits of each class, then images of each class, then the loss: what is summed over ranks.
     private var tally: [Double]
 
-    private static let batchesBetweenMeetings = 16
+    /// Batches of an evaluation.
+    public var steps: Int { sampler.stepsPerEpoch }
 
     /// - Throws: `Failure(.unavailable)` when the loader cannot start.
     public init(
@@ -42,13 +46,22 @@ public final class Evaluator {
     }
 
     /// Goes through all images. Collective.
+    ///
+    /// - Throws: `EvaluationStopped` on all ranks, between two batches, once a signal has asked any rank to stop.
     public func run(progress: inout ProgressLine?) throws -> Evaluation {
         let classes = network.configuration.classes
         for index in tally.indices { tally[index] = 0 }
-        for step in 0..<sampler.stepsPerEpoch {
-            communicator.stages.enter("evaluation batch", step + 1, of: sampler.stepsPerEpoch)
-            // Evaluating needs no sums; without a meeting from time to time slow ranks would fall behind by hours of a large set.
-            if step % Self.batchesBetweenMeetings == Self.batchesBetweenMeetings - 1 { try communicator.barrier() }
+        for step in 0..<steps {
+            communicator.stages.enter("evaluation batch", step + 1, of: steps)
+            // Evaluating needs no sums; where ranks did not meet, slow ones would fall behind by hours of a large set.
+            var stopIsAsked: Int32 = StopSignal.isRaised ? 1 : 0
+            try withUnsafeMutablePointer(to: &stopIsAsked) {
+                try communicator.allReduceMax(UnsafeMutableBufferPointer(start: $0, count: 1))
+            }
+            guard stopIsAsked == 0 else {
+                progress?.finish()
+                throw EvaluationStopped()
+            }
             let batch = try loader.next()
             try network.forward(batch.images, count: batch.count, globalCount: batch.globalCount, training: false, sums: sums)
             tally[2 * classes] += network.loss(batch.labels).lossSum

@@ -98,6 +98,11 @@ public struct MetricsLog: Sendable {
         }
     }
 
+    /// The number of the last epoch that has a whole line; nil where there is none.
+    ///
+    /// - Throws: as `truncate`.
+    public func lastEpoch() throws -> Int? { try epochs().map(\.epoch).max() }
+
     /// Drops what a resumed run will write again: the lines of later epochs, and a last line that the end of the process cut.
     ///
     /// A log that does not exist is left so.
@@ -106,18 +111,24 @@ public struct MetricsLog: Sendable {
     ///   `Failure(.unavailable)` when the system refuses the new one; the log is as before then.
     public func truncate(keepingEpochsUpTo last: Int) throws {
         guard access(path, F_OK) == 0 else { return }
-        let text = Data(try InputFile.contents(of: path, atMost: 1 << 30))
-        let lines = text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
-        var kept: [UInt8] = []
-        for (number, line) in lines.enumerated() {
-            guard let metrics = try? JSONDecoder().decode(EpochMetrics.self, from: line) else {
-                // What follows the last line feed is nothing, or a cut line.
-                if number == lines.count - 1 { continue }
+        let kept = try epochs().filter { $0.epoch <= last }.flatMap { $0.line + [UInt8(ascii: "\n")] }
+        guard try !kept.elementsEqual(contents()) else { return }
+        try AtomicFile.write(path) { output in try kept.withUnsafeBytes { try output.write($0) } }
+    }
+
+    private func contents() throws -> Data {
+        access(path, F_OK) == 0 ? Data(try InputFile.contents(of: path, atMost: 1 << 30)) : Data()
+    }
+
+    private func epochs() throws -> [(epoch: Int, line: Data)] {
+        let lines = try contents().split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+        return try lines.enumerated().compactMap { number, line in
+            if let metrics = try? JSONDecoder().decode(EpochMetrics.self, from: line) { return (metrics.epoch, line) }
+            // What follows the last line feed is nothing, or a cut line.
+            guard number == lines.count - 1 else {
                 throw Failure(.data, "\(path): line \(number + 1) is no epoch's metrics; mend or remove it")
             }
-            if metrics.epoch <= last { kept += line + [UInt8(ascii: "\n")] }
+            return nil
         }
-        guard !kept.elementsEqual(text) else { return }
-        try AtomicFile.write(path) { output in try kept.withUnsafeBytes { try output.write($0) } }
     }
 }

@@ -1,31 +1,43 @@
 import Glibc
 import Kernels
 
-/// The line that shows on a terminal how far an epoch is, in the form of Python's tqdm; silent where there is no terminal.
+/// Shows how far an epoch is: on a terminal a line that is redrawn, in the form of Python's tqdm and cut to the width; elsewhere a
+/// line of its own for each tenth of the epoch, but none before ten seconds have passed since the last, and one at least each minute.
 ///
 ///     [Training] loss: 1.5326, accuracy: 0.4452: 100%|██████████| 782/782 [00:56<00:00, 13.84it/s]
+///     [Training] epoch 3:  40% 313/782, loss: 1.5326, accuracy: 0.4452 [05:04<07:36]
 public struct ProgressLine {
     private let phase: String
+    private let epoch: Int?
     private let total: Int
     private let descriptor: Int32
-    private let isTerminal: Bool
+    private let terminal: Terminal?
+    /// Seconds between plain lines, at least and at most.
+    private let pace: ClosedRange<Double>
     private let start = monotonicSeconds()
     private var drawn = -Double.infinity
     private var width = 0
+    private var tenths = 0
     private var latest: (done: Int, loss: Double, accuracy: Double)?
 
     /// Starts the clock; draws nothing yet.
     ///
     /// - Parameters:
     ///   - phase: stands in the brackets, for example `Training`.
+    ///   - epoch: for the plain lines, if any.
     ///   - total: steps of the epoch.
-    ///   - descriptor: where to draw, standard error by default.
-    public init(phase: String, total: Int, descriptor: Int32 = STDERR_FILENO) {
+    public init(phase: String, epoch: Int? = nil, total: Int) {
+        self.init(phase: phase, epoch: epoch, total: total, descriptor: STDERR_FILENO)
+    }
+
+    init(phase: String, epoch: Int?, total: Int, descriptor: Int32, pace: ClosedRange<Double> = 10...60) {
         self.phase = phase
+        self.epoch = epoch
         self.total = total
         self.descriptor = descriptor
-        // mpirun gives its processes pipes; launch.sh, which sees the terminal, says so.
-        isTerminal = isatty(descriptor) == 1 || getenv("DENSENET_TERMINAL").map { String(cString: $0) } == "1"
+        self.pace = pace
+        terminal = Terminal(descriptor)
+        if terminal == nil { drawn = start }
     }
 
     /// Takes note of a finished step and redraws the line, at most ten times a second.
@@ -34,54 +46,98 @@ public struct ProgressLine {
     ///   - done: steps finished so far.
     ///   - loss: and `accuracy`: means over the epoch so far.
     public mutating func update(done: Int, loss: Double, accuracy: Double) {
-        guard isTerminal else { return }
         latest = (done, loss, accuracy)
-        if monotonicSeconds() - drawn >= 0.1 { draw(end: "") }
+        let since = monotonicSeconds() - drawn
+        if let terminal {
+            if since >= 0.1 { draw(on: terminal, end: "") }
+        } else if since >= pace.upperBound || since >= pace.lowerBound && done * 10 / max(total, 1) > tenths {
+            writeLine()
+        }
     }
 
     /// Draws the last state and ends the line. Nothing when no step was ever finished.
     public mutating func finish() {
-        if latest != nil { draw(end: "\n") }
+        if latest != nil, let terminal { draw(on: terminal, end: "\n") }
     }
 
-    private mutating func draw(end: String) {
+    private mutating func draw(on terminal: Terminal, end: String) {
         guard let latest else { return }
         drawn = monotonicSeconds()
-        var size = winsize()
-        // A line that wraps cannot be redrawn in place. Some terminals give a width of 0 columns: unknown.
-        let columns = ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : Int.max
-        let text = Self.text(phase: phase, loss: latest.loss, accuracy: latest.accuracy, done: latest.done, total: total,
-                             seconds: drawn - start).prefix(columns)
-        var line = "\r" + text + String(repeating: " ", count: max(0, min(width, columns) - text.count)) + end
+        // A line that wraps cannot be redrawn in place.
+        let columns = terminal.columns
+        let text = Self.text(
+            phase: phase, loss: latest.loss, accuracy: latest.accuracy, done: latest.done, total: total, seconds: drawn - start,
+            columns: columns, ascii: !Terminal.showsUnicode)
+        write("\r" + text + String(repeating: " ", count: max(0, min(width, columns) - text.count)) + end)
         width = text.count
-        // A terminal that is gone is no reason to stop a run.
-        line.withUTF8 { _ = write(descriptor, $0.baseAddress, $0.count) }
+    }
+
+    private mutating func writeLine() {
+        guard let latest else { return }
+        drawn = monotonicSeconds()
+        tenths = latest.done * 10 / max(total, 1)
+        write(
+            Self.plainText(
+                phase: phase, epoch: epoch, loss: latest.loss, accuracy: latest.accuracy, done: latest.done, total: total,
+                seconds: drawn - start) + "\n")
+    }
+
+    /// A terminal that is gone is no reason to stop a run.
+    private func write(_ line: String) {
+        var line = line
+        line.withUTF8 { _ = Glibc.write(descriptor, $0.baseAddress, $0.count) }
     }
 
     // MARK: - Text
 
-    /// The line as tqdm 4 formats it (`tqdm.format_meter` with the mean rate), the bar ten characters wide.
+    /// The line as tqdm 4 formats it (`tqdm.format_meter` with the mean rate), the bar ten characters wide; what does not fit loses
+    /// speed, bar and words, in this order, and is cut in the end.
     ///
     /// - Parameter seconds: since the first step began.
-    static func text(phase: String, loss: Double, accuracy: Double, done: Int, total: Int, seconds: Double) -> String {
-        let fraction = total > 0 ? Double(min(done, total)) / Double(total) : 1
+    static func text(
+        phase: String, loss: Double, accuracy: Double, done: Int, total: Int, seconds: Double, columns: Int = .max,
+        ascii: Bool = false
+    ) -> String {
+        let fraction = fraction(done, total)
         let rate = seconds > 0 ? Double(done) / seconds : 0
-        let remaining = rate > 0 ? interval(Double(total - done) / rate) : "?"
         let speed = switch rate {
         case 0: "?it/s"
         case ..<1: (1 / rate).formatted(places: 2, width: 5) + "s/it"
         default: rate.formatted(places: 2, width: 5) + "it/s"
         }
-        return "[\(phase)] loss: \(loss.formatted(places: 4)), accuracy: \(accuracy.formatted(places: 4)): \((fraction * 100).formatted(places: 0, width: 3))%"
-            + "|\(bar(fraction))| \(done)/\(total) [\(interval(seconds))<\(remaining), \(speed)]"
+        let (loss, accuracy) = (loss.formatted(places: 4), accuracy.formatted(places: 4))
+        let percent = (fraction * 100).formatted(places: 0, width: 3) + "%"
+        let bar = bar(fraction, ascii: ascii)
+        let left = remaining(done, total, seconds), times = "\(interval(seconds))<\(left)"
+        let forms = [
+            "[\(phase)] loss: \(loss), accuracy: \(accuracy): \(percent)|\(bar)| \(done)/\(total) [\(times), \(speed)]",
+            "[\(phase)] loss \(loss), acc \(accuracy): \(percent)|\(bar)| \(done)/\(total) [\(times)]",
+            "[\(phase)] loss \(loss), acc \(accuracy): \(percent) \(done)/\(total) [\(times)]",
+            "[\(phase)] \(percent), loss \(loss) [<\(left)]",
+        ]
+        return forms.first { $0.count <= columns } ?? String(forms[forms.count - 1].prefix(columns))
     }
 
-    /// Ten characters, filled to an eighth of a character.
-    private static func bar(_ fraction: Double) -> String {
-        let eighths = Int(fraction * 10 * 8)
-        let full = String(repeating: "█", count: eighths / 8)
-        guard eighths < 80 else { return full }
-        return full + [" ", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8] + String(repeating: " ", count: 9 - eighths / 8)
+    static func plainText(
+        phase: String, epoch: Int?, loss: Double, accuracy: Double, done: Int, total: Int, seconds: Double
+    ) -> String {
+        let percent = (fraction(done, total) * 100).formatted(places: 0, width: 3)
+        return "[\(phase)] \(epoch.map { "epoch \($0): " } ?? "")\(percent)% \(done)/\(total), loss: \(loss.formatted(places: 4)), "
+            + "accuracy: \(accuracy.formatted(places: 4)) [\(interval(seconds))<\(remaining(done, total, seconds))]"
+    }
+
+    private static func fraction(_ done: Int, _ total: Int) -> Double { total > 0 ? Double(min(done, total)) / Double(total) : 1 }
+
+    private static func remaining(_ done: Int, _ total: Int, _ seconds: Double) -> String {
+        seconds > 0 && done > 0 ? interval(Double(total - done) * seconds / Double(done)) : "?"
+    }
+
+    /// Ten characters, filled to an eighth, or in ASCII to a tenth, of a character.
+    private static func bar(_ fraction: Double, ascii: Bool) -> String {
+        let parts = ascii ? ["", "1", "2", "3", "4", "5", "6", "7", "8", "9"] : ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"]
+        let filled = Int(fraction * 10 * Double(parts.count))
+        let bar = String(repeating: ascii ? "#" : "█", count: filled / parts.count) + parts[filled % parts.count]
+        return bar + String(repeating: " ", count: 10 - bar.count)
     }
 
     /// `MM:SS`, or `H:MM:SS` from an hour on.

@@ -49,19 +49,35 @@ extension Communicator {
             advice: "use CPUs of one kind, or set DENSENET_SIMD=\(lowest) on all ranks (mpirun -x DENSENET_SIMD=\(lowest))")
     }
 
-    /// Collective: refuses ranks whose copies of the images differ in a byte.
+    /// Collective: refuses ranks whose copies of the images differ in a byte, and images that are not those a run began with.
     ///
+    /// - Parameter expected: what the files held then; nil where nobody knows.
+    /// - Returns: what the files hold.
     /// - Throws: on all ranks `Failure(.data)` naming the file.
-    func demandSameImages(_ sets: [ImageSet]) throws {
-        guard size > 1 else { return }
-        let sums = try agree { try sets.flatMap { try $0.reduceFiles(UInt(0)) { checksum($1, continuing: $0) } } }
-        let files = sums.map { path, bytes, result in
-            let sum = hexadecimal(result)
-            return SharedValue(
-                String(path[(path.lastIndex(of: "/").map(path.index(after:)) ?? path.startIndex)...]), "\(bytes) \(sum)",
-                shown: "\(path) (\(bytes) bytes used, CRC-32 \(sum))")
+    func demandSameImages(
+        _ sets: [ImageSet], as expected: [RunConfiguration.DataFile]?
+    ) throws -> [RunConfiguration.DataFile] {
+        let (files, paths) = try agree {
+            let sums = try sets.flatMap { try $0.reduceFiles(UInt(0)) { checksum($1, continuing: $0) } }
+            let files = sums.map { path, bytes, sum in
+                let name = path[(path.lastIndex(of: "/").map(path.index(after:)) ?? path.startIndex)...]
+                return RunConfiguration.DataFile(name: String(name), bytes: bytes, checksum: hexadecimal(sum))
+            }
+            return (files, sums.map(\.path))
         }
-        try demandSame(files, .data, advice: "give all nodes the same files")
+        func shown(_ file: RunConfiguration.DataFile) -> String { "(\(file.bytes) bytes used, CRC-32 \(file.checksum))" }
+        let values = zip(files, paths).map { file, path in
+            SharedValue(file.name, "\(file.bytes) \(file.checksum)", shown: "\(path) \(shown(file))")
+        }
+        try demandSame(values, .data, advice: "give all nodes the same files")
+        for (file, path) in zip(files, paths) {
+            guard let expected, let before = expected.first(where: { $0.name == file.name }), before != file else { continue }
+            throw agreed(Failure(
+                .data,
+                "\(path): holds other images \(shown(file)) than when the run began \(shown(before)); bring them back, or begin "
+                    + "another run with --init and the weights of this one"))
+        }
+        return files
     }
 
     /// Collective: refuses ranks that have read other weights from their copies of a file.

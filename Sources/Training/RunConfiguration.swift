@@ -11,6 +11,8 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
         /// Use the first so many training or test images only.
         public var limitTrain: Int?
         public var limitTest: Int?
+        /// What the files held when the run began; nil for the synthetic set, and in the run folders of older programs.
+        public var files: [DataFile]?
 
         public init(path: String?, limitTrain: Int? = nil, limitTest: Int? = nil) {
             self.path = path
@@ -21,6 +23,16 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
         /// Images of the synthetic set where no limit says otherwise.
         static let syntheticTrain = 10_000
         static let syntheticTest = 2_000
+    }
+
+    /// A file of images, by its content.
+    public struct DataFile: Codable, Sendable, Equatable {
+        /// Without the folder.
+        public let name: String
+        /// Of the images in use.
+        public let bytes: Int
+        /// CRC-32 of these bytes, eight hexadecimal digits.
+        public let checksum: String
     }
 
     /// How colours become the network's input.
@@ -34,6 +46,8 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
         case explicit(mean: String, std: String)
     }
 
+    /// See `FormatVersion`.
+    private var version: Int? = FormatVersion.current
     /// The model's name on the command line, or `custom`.
     public var model: String
     public var network: DenseNetConfiguration
@@ -85,10 +99,23 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
     ///
     /// - Throws: `Failure(.noInput)` when it cannot be read, `Failure(.data)` naming the file and what is wrong in it.
     public init(from folder: RunFolder) throws {
+        struct Versioned: Decodable { let version: Int? }
+        // First, since what else a newer program writes may not be understood.
+        try FormatVersion.check(folder.readConfiguration(as: Versioned.self).version, of: folder.configuration)
         self = try folder.readConfiguration()
         do { try validate(worldSize: 1) } catch let failure as Failure {
             throw Failure(.data, "\(folder.configuration): \(failure.message)")
         }
+    }
+
+    /// Makes a run longer or shorter.
+    ///
+    /// - Throws: `Failure(.usage)` for a run that ends after a number of steps, perhaps within an epoch.
+    mutating func change(epochs: Int) throws {
+        if let steps, epochs != self.epochs {
+            throw Failure(.usage, "--epochs cannot make a run longer that ends after \(steps) steps (its --steps); begin a new one")
+        }
+        self.epochs = epochs
     }
 
     /// Refuses what cannot be run.

@@ -7,12 +7,15 @@ public struct RunData {
     public let train: ImageSet
     public let test: ImageSet
     public let normalization: Normalization
+    /// What the files hold; nil for the synthetic set.
+    let files: [RunConfiguration.DataFile]?
     /// Lines for the user; the same on all ranks.
     public let warnings: [String]
 
     /// Opens the sets, checks their labels (each rank a share) and takes the normalisation's sums (likewise). Collective.
     ///
     /// - Parameters:
+    ///   - source: where the images are, and what they have to be where that is known.
     ///   - imageSize: what the network reads; the synthetic set is drawn in that size.
     ///   - normalization: taken from the training set where it depends on it; given ready for weights that bring theirs.
     /// - Throws: on all ranks the failure of the first rank that has one.
@@ -34,7 +37,7 @@ public struct RunData {
             try sets.test.validateLabels(part: communicator.rank, of: communicator.size)
             return sets
         }
-        if source.path != nil { try communicator.demandSameImages([train, test]) }
+        files = source.path == nil ? nil : try communicator.demandSameImages([train, test], as: source.files)
         self.train = train
         self.test = test
         self.warnings = warnings

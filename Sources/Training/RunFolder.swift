@@ -50,6 +50,21 @@ public final class RunFolder: Sendable {
         self.lock = lock
     }
 
+    /// Makes a folder for a new run below another, by a name that is nobody's: of several runs that want the same one the others get
+    /// `NAME-2`, `NAME-3`, ….
+    ///
+    /// - Throws: as `init(path:resuming:)`.
+    public convenience init(newBelow parent: String, name: String) throws {
+        try Self.makeFolder(parent)
+        var path = "\(parent)/\(name)", count = 1
+        while mkdir(path, 0o777) != 0 {
+            guard errno == EEXIST else { throw Failure.system("cannot make the folder", path) }
+            count += 1
+            path = "\(parent)/\(name)-\(count)"
+        }
+        try self.init(path: path, resuming: false)
+    }
+
     deinit { Self.unlock(lock) }
 
     /// Where the ranks of the run in a folder keep their records; other ranks than zero need it as well.

@@ -19,6 +19,13 @@ struct RunState: Equatable {
 
     func step(_ stepsPerEpoch: Int) -> Int { (epoch - 1) * stepsPerEpoch + stepInEpoch }
 
+    /// Whether the epoch in progress has all the steps that it will have; what it lacks is its evaluation.
+    ///
+    /// - Parameter steps: of the whole run, where they are limited.
+    func isTrained(stepsPerEpoch: Int, steps: Int?) -> Bool {
+        stepInEpoch == stepsPerEpoch || stepInEpoch > 0 && step(stepsPerEpoch) >= steps ?? .max
+    }
+
     mutating func beginEpoch() { self = RunState(epoch: epoch + 1) }
 
     private static let keys = ["epoch_in_progress", "step_in_epoch", "loss_sum", "correct", "images", "seconds"]

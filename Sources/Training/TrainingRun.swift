@@ -10,70 +10,73 @@ import Kernels
 /// Every rank makes the same collective calls in the same order, which follows from the configuration and the sizes of the data alone.
 /// Rank zero decides the learning rate and when to stop, holds the run folder and speaks to the user.
 public final class TrainingRun {
-    private let configuration: RunConfiguration
+    let configuration: RunConfiguration
     private let safety: SafetyOptions
-    private let communicator: Communicator
-    private let path: String
-    private let data: RunData
-    private let step: TrainingStep
+    let communicator: Communicator
+    let path: String
+    let data: RunData
+    let step: TrainingStep
     private let evaluator: Evaluator
     private let sampler: Sampler
     /// On rank zero only.
     private let folder: RunFolder?
-    private let checkpoints: CheckpointWriter?
-    private let metrics: MetricsLog?
+    let checkpoints: CheckpointWriter?
     /// Where `checkpoints` stood when an epoch was reported last.
     private var reportedCheckpointWait = 0.0
     /// Steps of this start that were left out for numbers that are not finite.
     private var skippedSteps = 0
-    private var state: RunState
-    private var stepsPerEpoch: Int { sampler.stepsPerEpoch }
+    private(set) var state: RunState
+    var stepsPerEpoch: Int { sampler.stepsPerEpoch }
     private var isRankZero: Bool { communicator.rank == 0 }
 
     /// Begins a new run. Collective.
     ///
     /// - Parameters:
-    ///   - path: the run folder, made on rank zero once all else is in order.
+    ///   - path: the run folder, made on rank zero once all else is in order; nil for a new one below `runs`.
     ///   - threads: of this rank; nil shares the host's cores. The result does not depend on it.
     ///   - watchdog: keeps its records in the run folder.
     /// - Throws: on all ranks the failure of the first rank that has one.
     public convenience init(
-        _ configuration: RunConfiguration, path: String, threads: Int?, watchdog: Watchdog, communicator: Communicator
+        _ configuration: RunConfiguration, path: String?, threads: Int?, watchdog: Watchdog, communicator: Communicator
     ) throws {
         try communicator.agree { try configuration.validate(worldSize: communicator.size) }
         try self.init(
-            configuration, path: path, threads: threads, watchdog: watchdog, resumedFolder: nil, communicator: communicator)
+            configuration, path: path, threads: threads, watchdog: watchdog, resumed: nil, communicator: communicator)
     }
 
-    /// Goes on with the run in a folder, from its newest valid checkpoint, or from the start where it has none. Collective.
+    /// Goes on with the run in a folder, from its newest valid checkpoint, or from the start where no step was ever kept. Collective.
     ///
-    /// - Parameter safety: what it has goes before the run's own.
+    /// - Parameters:
+    ///   - epochs: makes the run longer or shorter, for good; the learning rate's schedule is that of so many epochs from here on.
+    ///   - safety: what it has goes before the run's own.
     public convenience init(
-        resuming path: String, safety: SafetyOptions, threads: Int?, watchdog: Watchdog, communicator: Communicator
+        resuming path: String, epochs: Int?, safety: SafetyOptions, threads: Int?, watchdog: Watchdog, communicator: Communicator
     ) throws {
         let folder = try communicator.agree { communicator.rank == 0 ? try RunFolder(path: path, resuming: true) : nil }
         let bytes = try communicator.agree {
             try folder.map { Array(try JSONEncoder().encode(RunConfiguration(from: $0))) }
         }
         let text = Data(try communicator.broadcast(bytes: bytes, from: 0))
-        let configuration = try communicator.agree {
-            var configuration = try JSONDecoder().decode(RunConfiguration.self, from: text)
+        let (configuration, before) = try communicator.agree {
+            let before = try JSONDecoder().decode(RunConfiguration.self, from: text)
+            var configuration = before
             configuration.safety = safety.over(configuration.safety)
+            if let epochs { try configuration.change(epochs: epochs) }
             try configuration.validate(worldSize: communicator.size)
-            return configuration
+            return (configuration, before)
         }
         try self.init(
-            configuration, path: path, threads: threads, watchdog: watchdog, resumedFolder: folder, communicator: communicator)
+            configuration, path: path, threads: threads, watchdog: watchdog, resumed: folder.map { ($0, before) },
+            communicator: communicator)
     }
 
+    /// - Parameter resumed: the run's folder, on rank zero, and its configuration as it was.
     private init(
-        _ configuration: RunConfiguration, path: String, threads: Int?, watchdog: Watchdog, resumedFolder: RunFolder?,
-        communicator: Communicator
+        _ configuration: RunConfiguration, path: String?, threads: Int?, watchdog: Watchdog,
+        resumed: (folder: RunFolder, before: RunConfiguration)?, communicator: Communicator
     ) throws {
-        self.configuration = configuration
         safety = configuration.safety ?? SafetyOptions(keep: nil, checkpointSteps: nil, onCheckpointError: nil, onNonfinite: nil)
         self.communicator = communicator
-        self.path = path
         try communicator.demandSameVectorLevel()
         let network = try communicator.agree {
             try DenseNet(
@@ -83,6 +86,9 @@ public final class TrainingRun {
         data = try RunData(
             configuration.data, seed: configuration.seed, imageSize: configuration.network.image,
             classes: configuration.network.classes, normalization: configuration.normalization, communicator: communicator)
+        var configuration = configuration
+        configuration.data.files = data.files
+        self.configuration = configuration
         let (train, test, normalization) = (data.train, data.test, data.normalization)
         (sampler, evaluator) = try communicator.agree {
             (
@@ -97,52 +103,28 @@ public final class TrainingRun {
         step = TrainingStep(
             network, optimizer: configuration.optimizer, labelSmoothing: configuration.labelSmoothing, seed: configuration.seed,
             communicator: communicator)
-        let (step, stepsPerEpoch) = (step, sampler.stepsPerEpoch)
-        var newest: CheckpointPosition?
+        let (step, stepsPerEpoch, keep) = (step, sampler.stepsPerEpoch, safety.keep ?? SafetyOptions.defaultKeep)
         communicator.stages.enter("opening the run folder")
-        (folder, state) = try communicator.agree {
-            guard communicator.rank == 0 else { return (nil, RunState()) }
-            let found = try resumedFolder.flatMap { try CheckpointFolder(path: $0.checkpoints).newestValid() }
-            for warning in found?.warnings ?? [] { Console.note(warning) }
-            var state = RunState()
-            if let found {
-                state = try step.read(found.checkpoint, stepsPerEpoch: stepsPerEpoch)
-                newest = found.checkpoint.position
-            } else {
-                network.initialize(seed: configuration.seed)
-                if let weights = configuration.initialWeights {
-                    // Resuming opens no file that a run folder names but the images.
-                    guard resumedFolder == nil else {
-                        throw Failure(
-                            .noInput,
-                            "\(path) has no checkpoint to go on from, and the run began with the weights \(weights); begin it anew "
-                                + "with --init and another --out")
-                    }
-                    try WeightsFile.load(weights, into: network)
-                }
-            }
-            guard let resumedFolder else {
-                let folder = try RunFolder(path: path, resuming: false)
-                try folder.writeConfiguration(configuration)
-                return (folder, state)
-            }
-            try MetricsLog(path: resumedFolder.metrics).truncate(keepingEpochsUpTo: state.epoch - 1)
-            return (resumedFolder, state)
+        let (start, checkpoints) = try communicator.agree { () -> (RunStart?, CheckpointWriter?) in
+            guard communicator.rank == 0 else { return (nil, nil) }
+            let start = try resumed.map {
+                try RunStart(resuming: $0.folder, configuration, before: $0.before, step: step, stepsPerEpoch: stepsPerEpoch)
+            } ?? RunStart(newAt: path, configuration, step: step)
+            let writer = try CheckpointWriter(
+                of: step, folder: CheckpointFolder(path: start.folder.checkpoints, keep: keep), newest: start.newest,
+                metrics: MetricsLog(path: start.folder.metrics), bestWeights: start.folder.best, best: BestEpoch(path: start.folder.best, last: start.state.epoch - 1),
+                metadata: normalizationMetadata(normalization))
+            return (start, writer)
         }
-        let (folder, state, keep) = (folder, state, safety.keep ?? SafetyOptions.defaultKeep)
-        checkpoints = try communicator.agree {
-            try folder.map {
-                try CheckpointWriter(
-                    of: step, folder: CheckpointFolder(path: $0.checkpoints, keep: keep), newest: newest, bestWeights: $0.best,
-                    best: BestEpoch(path: $0.best, last: state.epoch - 1), metadata: normalizationMetadata(normalization))
-            }
-        }
-        metrics = folder.map { MetricsLog(path: $0.metrics) }
+        self.checkpoints = checkpoints
+        folder = start?.folder
+        let path = String(decoding: try communicator.broadcast(bytes: start.map { Array($0.folder.path.utf8) }, from: 0), as: UTF8.self)
+        self.path = path
         watchdog.keepRecords(in: RunFolder.ranks(of: path), advice: "go on with: train --resume \(path)")
         communicator.stages.enter("first weights")
-        var numbers = state.numbers
+        var numbers = (start?.state ?? RunState()).numbers
         try numbers.withUnsafeMutableBufferPointer { try communicator.broadcast($0, from: 0) }
-        self.state = RunState(numbers)
+        state = RunState(numbers)
         try step.broadcast(from: 0, communicator)
     }
 
@@ -177,10 +159,13 @@ public final class TrainingRun {
         state.epoch > configuration.epochs || state.stepInEpoch == 0 && state.step(stepsPerEpoch) >= configuration.steps ?? .max
     }
 
+    /// Whether the epoch in progress lacks no step, only its evaluation.
+    var epochIsTrained: Bool { state.isTrained(stepsPerEpoch: stepsPerEpoch, steps: configuration.steps) }
+
     /// The steps that the epoch in progress still has. Collective.
     private func trainEpoch(_ loader: BatchLoader) throws {
-        var progress = isRankZero ? ProgressLine(phase: "Training", total: stepsPerEpoch) : nil
-        while state.stepInEpoch < stepsPerEpoch, state.step(stepsPerEpoch) < configuration.steps ?? .max {
+        var progress = isRankZero ? ProgressLine(phase: "Training", epoch: state.epoch, total: stepsPerEpoch) : nil
+        while !epochIsTrained {
             let began = monotonicSeconds()
             communicator.stages.beginStep(state.step(stepsPerEpoch) + 1)
             let rate = try learningRate()
@@ -267,7 +252,7 @@ public final class TrainingRun {
             .stopped, "stopped on request after step \(state.step(stepsPerEpoch)); go on with: train --resume \(path)"))
     }
 
-    /// Holds the ranks' weights against each other, evaluates, reports and writes a checkpoint. Collective.
+    /// Holds the ranks' weights against each other, writes a checkpoint, evaluates and reports. Collective.
     private func finishEpoch(dataWait: Double) throws {
         communicator.stages.enter("weights hash")
         let differing = try communicator.ranksDiffering(from: step.hash)
@@ -277,9 +262,11 @@ public final class TrainingRun {
                     + "\(differing.map(String.init).joined(separator: ", ")) differ from rank 0's; do all nodes run the same program "
                     + "on the same kind of CPU? (DENSENET_SIMD=v3 makes kinds agree)"))
         }
-        var progress = isRankZero
-            ? ProgressLine(phase: "Test", total: (data.test.count - 1) / configuration.batchSize + 1) : nil
-        let test = try evaluator.run(progress: &progress)
+        // An evaluation may take long: by then the epoch's work is safe, and a stop does not wait for the result.
+        try writeCheckpoint()
+        var progress = isRankZero ? ProgressLine(phase: "Test", epoch: state.epoch, total: evaluator.steps) : nil
+        let test: Evaluation
+        do { test = try evaluator.run(progress: &progress) } catch is EvaluationStopped { return try stop() }
         var largest = (dataWait, StopSignal.isRaised ? 1.0 : 0.0)
         try withUnsafeMutableBytes(of: &largest) { try communicator.allReduceMax($0.assumingMemoryBound(to: Double.self)) }
         let epoch = EpochMetrics(
@@ -291,74 +278,34 @@ public final class TrainingRun {
             epochSeconds: state.seconds)
         reportedCheckpointWait = checkpoints?.waitSeconds ?? 0
         if isRankZero { report(epoch) }
+        try finishCheckpoint()
+        checkpoints?.begin(result: epoch, at: position)
         // Also where `steps` ends the run within an epoch: an epoch in progress is one that is not evaluated yet.
         state.beginEpoch()
-        try writing { try metrics?.append(epoch) }
-        try writeCheckpoint(testAccuracy: test.accuracy)
         if largest.1 > 0 && !isFinished { try stop() }
     }
 
     /// Begins to write a checkpoint, once the one before is written. Collective.
-    ///
-    /// - Parameter testAccuracy: of a finished epoch.
-    private func writeCheckpoint(testAccuracy: Double? = nil) throws {
+    private func writeCheckpoint() throws {
         try finishCheckpoint()
         guard step.network.parameters.areFinite, step.network.statistics.areFinite else {
             return try stop(for: NonfiniteReport(step.network, communicator))
         }
-        // A finished epoch's number, or that of the last finished one: so names sort in the order of training.
-        let position = CheckpointPosition(
-            epoch: state.epoch - 1, step: min(state.step(stepsPerEpoch), configuration.steps ?? .max))
-        checkpoints?.begin(state, at: position, testAccuracy: testAccuracy)
+        checkpoints?.begin(state, at: position)
     }
 
-    /// Waits until the checkpoint under way is on the disk. Collective.
+    /// Where the run stands, for the name of a checkpoint: the last epoch whose steps are all done, evaluated or not, and the step.
+    private var position: CheckpointPosition {
+        CheckpointPosition(epoch: state.epoch - (epochIsTrained ? 0 : 1), step: state.step(stepsPerEpoch))
+    }
+
+    /// Waits until the checkpoint, or the result, under way is on the disk; a failure ends all ranks or is a warning. Collective.
     private func finishCheckpoint() throws {
-        try writing { try checkpoints?.finish() }
-    }
-
-    /// Writes what a run could go on without, on rank zero; a failure ends all ranks or is a warning. Collective.
-    private func writing(_ body: () throws -> Void) throws {
         communicator.stages.enter("checkpoint", mayTakeLong: true)
         try communicator.agree {
-            do { try body() } catch let failure as Failure where safety.onCheckpointError == .continue {
+            do { try checkpoints?.finish() } catch let failure as Failure where safety.onCheckpointError == .continue {
                 Console.note("\(failure); training goes on without")
             }
         }
-    }
-
-    // MARK: - What the user sees
-
-    private func announce() {
-        for warning in data.warnings { Console.note(warning) }
-        let network = configuration.network
-        Console.say(
-            "\(configuration.model): \(step.network.table.learntCount) parameters, \(network.image)×\(network.image) images, "
-                + "\(network.classes) classes")
-        Console.say(
-            "\(communicator.size) rank\(communicator.size == 1 ? "" : "s"), \(data.train.count) training and \(data.test.count) test images"
-                + " (\(configuration.data.path ?? "synthetic")), \(configuration.batchSize) a step, \(stepsPerEpoch) steps an epoch, "
-                + "\(configuration.epochs) epoch\(configuration.epochs == 1 ? "" : "s")")
-        Console.say("run folder: \(path)")
-        if state != RunState() { Console.say("resuming at epoch \(state.epoch), step \(state.stepInEpoch + 1)") }
-    }
-
-    private func report(_ epoch: EpochMetrics) {
-        func number(_ value: Double) -> String { value.formatted(places: 4) }
-        let name = String(repeating: "0", count: max(0, 3 - String(epoch.epoch).count)) + String(epoch.epoch)
-        Console.say("epoch \(name), Training loss: \(number(epoch.trainLoss)), Training accuracy: \(number(epoch.trainAccuracy))")
-        Console.say(
-            "Test loss: \(number(epoch.testLoss)), Test accuracy: \(number(epoch.testAccuracy))  "
-                + "(\(epoch.imagesPerSecond.formatted(places: 1)) images/s, waited "
-                + "\(epoch.dataWaitSeconds.formatted(places: 2)) s for data, "
-                + "\(epoch.checkpointWaitSeconds.formatted(places: 2)) s for checkpoints)")
-    }
-
-    private func reportCheckpoints() {
-        guard let checkpoints else { return }
-        Console.say(
-            "checkpoints: \(checkpoints.written) written, training waited "
-                + "\(checkpoints.waitSeconds.formatted(places: 2)) s for them"
-                + (checkpoints.best.map { "; best.safetensors is of epoch \($0.position.epoch)" } ?? ""))
     }
 }

@@ -44,7 +44,7 @@ struct BadInput: CustomTestStringConvertible, Sendable {
         BadInput("images too small for the network", .usage, "image size 28", "29 pixels") {
             ["train", "--out", $0("run"), "--model", "densenet121", "--image", "28"]
         },
-        BadInput("resuming with other options", .usage, "--resume") { ["train", "--resume", $0("run"), "--epochs", "3"] },
+        BadInput("resuming with other options", .usage, "--resume") { ["train", "--resume", $0("run"), "--momentum", "0.5"] },
         BadInput("more classes in the data than in the network", .usage, "10 classes", "--classes") {
             small($0) + ["--classes", "9"]
         },

@@ -32,12 +32,47 @@ import Testing
         }
     }
 
-    @Test func `nothing is written where there is no terminal`() {
+    @Test(arguments: 40...100) func `the line fits any terminal from forty columns on, and says as much as it has room for`(columns: Int) {
+        for ascii in [true, false] {
+            for (done, total) in [(1, 24), (391, 782), (50_000, 50_000)] {
+                let text = ProgressLine.text(
+                    phase: "Training", loss: 2.314, accuracy: 0.1094, done: done, total: total, seconds: 8000, columns: columns,
+                    ascii: ascii)
+                #expect(text.count <= columns, "\(text)")
+                #expect(text.contains("%") && text.contains("2.3140") && text.contains("<"), "\(text)")
+                #expect(text.contains("acc") || columns < 70, "\(text)")
+                #expect(!ascii || text.utf8.count == text.count, "\(text)")
+            }
+        }
+    }
+
+    /// What lines come through a pipe when a hundred steps are reported, with a pace in seconds.
+    private func plainLines(pace: ClosedRange<Double>) -> [String] {
+        var ends: [Int32] = [0, 0]
+        pipe(&ends)
+        defer { close(ends[0]) }
+        var line = ProgressLine(phase: "Training", epoch: 3, total: 100, descriptor: ends[1], pace: pace)
+        for step in 1...100 { line.update(done: step, loss: 1.5, accuracy: 0.5) }
+        line.finish()
+        close(ends[1])
+        var bytes = [UInt8](repeating: 0, count: 1 << 16)
+        let count = max(read(ends[0], &bytes, bytes.count), 0)
+        return String(decoding: bytes[..<count], as: UTF8.self).split(separator: "\n").map(String.init)
+    }
+
+    @Test func `without a terminal there is a line for each tenth, or as often as a minute, in plain words`() {
+        let tenths = plainLines(pace: 0...60)
+        #expect(tenths.count == 10 && tenths[3].hasPrefix("[Training] epoch 3:  40% 40/100, loss: 1.5000, accuracy: 0.5000 ["), "\(tenths)")
+        #expect(tenths.allSatisfy { $0.utf8.allSatisfy { $0 >= 32 && $0 < 127 } })
+        #expect(plainLines(pace: 0...0).count == 100, "more than a minute since the last line")
+    }
+
+    @Test func `nothing is written where there is no terminal and an epoch takes seconds`() {
         var ends: [Int32] = [0, 0]
         pipe(&ends)
         _ = fcntl(ends[0], F_SETFL, O_NONBLOCK)
         defer { ends.forEach { close($0) } }
-        var line = ProgressLine(phase: "Training", total: 2, descriptor: ends[1])
+        var line = ProgressLine(phase: "Training", epoch: 3, total: 2, descriptor: ends[1])
         for step in 1...2 { line.update(done: step, loss: 1, accuracy: 0.5) }
         line.finish()
         var byte: UInt8 = 0
@@ -57,7 +92,7 @@ import Testing
         }
         var size = winsize(ws_row: 24, ws_col: 70, ws_xpixel: 0, ws_ypixel: 0)
         #expect(ioctl(slave, UInt(TIOCSWINSZ), &size) == 0)
-        var line = ProgressLine(phase: "Training", total: 1000, descriptor: slave)
+        var line = ProgressLine(phase: "Training", epoch: 1, total: 1000, descriptor: slave)
         for step in 1...1000 { line.update(done: step, loss: 1, accuracy: 0.5) }
         line.finish()
         let text = everything(from: master)
@@ -66,7 +101,7 @@ import Testing
         // A thousand steps take some milliseconds; even a stalled machine does not redraw each of them.
         #expect(drawn.count >= 2 && drawn.count < 50, "\(drawn.count) lines")
         #expect(drawn.allSatisfy { $0.count <= 70 })
-        #expect(drawn.last?.hasPrefix("[Training] loss: 1.0000, accuracy: 0.5000: 100%|██████████| 1000/1000") == true)
+        #expect(drawn.last?.hasPrefix("[Training] loss 1.0000, acc 0.5000: 100% 1000/1000 [00:0") == true, "\(drawn)")
     }
 
     /// What arrives at a terminal until a line feed.

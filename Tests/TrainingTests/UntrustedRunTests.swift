@@ -38,6 +38,7 @@ import Training
         try resume(scratch("run"))
 
         let checkpoints = scratch("run/checkpoints")
+        for name in ["metrics.jsonl", "best.safetensors", "weights.safetensors"] { unlink(scratch("run/\(name)")) }
         for name in try FileManager.default.contentsOfDirectory(atPath: checkpoints) { unlink("\(checkpoints)/\(name)") }
         let words = try refusal(["train", "--resume", scratch("run")], .noInput)
         #expect(words.contains("has no checkpoint to go on from, and the run began with the weights \(given)"), "\(words)")
