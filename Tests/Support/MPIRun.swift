@@ -48,17 +48,22 @@ public func withMPIJob<Result>(
     }
 }
 
-/// Starts a job with a copy of launch.sh, whose build is the one that the tests run with; no other job runs meanwhile.
+/// The repository's launch.sh.
+public let launchScript = #filePath.split(separator: "/").dropLast(3).map { "/" + $0 }.joined() + "/launch.sh"
+
+/// Starts a job by launch.sh, with the program that the tests run with; no other job runs meanwhile.
 public func withLaunchedJob<Result>(
     _ arguments: [String], environment: [String: String?] = [:], _ body: (RunningProgram) throws -> Result
 ) throws -> Result {
+    try withLaunchScript { try body(RunningProgram("bash", [$0] + arguments, environment: environment)) }
+}
+
+/// Gives `body` the path of a launch.sh in a folder with the program that the tests run with, and without sources: there is nothing to
+/// build. No other job runs meanwhile.
+public func withLaunchScript<Result>(_ body: (String) throws -> Result) throws -> Result {
     let root = ScratchFolder()
-    let script = #filePath.split(separator: "/").dropLast(3).map { "/" + $0 }.joined() + "/launch.sh"
-    // A folder with a program and without sources: there is nothing to build.
     for folder in [".build", ".build/release"] { mkdir(root(folder), 0o777) }
     symlink(try builtExecutable(named: "densenet"), root(".build/release/densenet"))
-    try FileManager.default.copyItem(atPath: script, toPath: root("launch.sh"))
-    return try oneJob.withLock { _ in
-        try body(RunningProgram("bash", [root("launch.sh")] + arguments, environment: environment))
-    }
+    try FileManager.default.copyItem(atPath: launchScript, toPath: root("launch.sh"))
+    return try oneJob.withLock { _ in try body(root("launch.sh")) }
 }
