@@ -7,7 +7,7 @@ import Training
 struct Evaluate: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Loss, accuracy and each class's accuracy of weights on test images.")
 
-    @Option(help: ArgumentHelp("A safetensors file of weights, ours or torchvision's.", valueName: "file"))
+    @Option(help: ArgumentHelp("A safetensors file of weights, ours or torchvision's, or a checkpoint.", valueName: "file"))
     var weights: String
 
     @OptionGroup(title: "Network (default: as the weights file says)") var network: NetworkOptions
@@ -34,7 +34,7 @@ struct Evaluate: ParsableCommand {
                 let network = try DenseNet(
                     configuration, capacity: world.largestShare(of: batchSize), training: false,
                     threads: threads.threads ?? world.defaultThreads, precision: precision.value)
-                try WeightsFile.load(file, into: network)
+                try GivenWeights.load(file, into: network)
                 let choice = try dataOptions.normalization()
                 return (file, network, choice == nil ? try normalization(in: file) : nil)
             }

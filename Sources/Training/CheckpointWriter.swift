@@ -178,7 +178,7 @@ private final class CheckpointWork: @unchecked Sendable {
         try folder.write(
             Checkpoint(
                 position: job.position, tensors: weights + momentumTensors,
-                metadata: job.state.metadata.merging(["config": configuration]) { $1 }),
+                metadata: job.state.metadata.merging(weightsMetadata) { $1 }.merging(["config": configuration]) { $1 }),
             sparing: job.best?.position)
     }
 }

@@ -118,7 +118,7 @@ public final class TrainingRun {
                             "\(path) has no checkpoint to go on from, and the run began with the weights \(weights); begin it anew "
                                 + "with --init and another --out")
                     }
-                    try WeightsFile.load(weights, into: network)
+                    if let note = try GivenWeights.begin(network, from: weights) { Console.note(note) }
                 }
             }
             guard let resumedFolder else {
