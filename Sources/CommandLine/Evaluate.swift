@@ -20,7 +20,7 @@ struct Evaluate: ParsableCommand {
     @Option(help: "Images of a step over all ranks.")
     var batchSize = 64
 
-    @Option(help: "What the synthetic images are drawn from.")
+    @Option(help: "What the synthetic images are drawn from.", transform: seedNumber)
     var seed: UInt64 = 1
 
     func run() throws {

@@ -53,7 +53,7 @@ struct Train: ParsableCommand {
     @Option(help: "The share of the target spread over all classes (default 0).")
     var labelSmoothing: Double?
 
-    @Option(help: "What all random numbers are drawn from (default 1).")
+    @Option(help: "What all random numbers are drawn from (default 1).", transform: seedNumber)
     var seed: UInt64?
 
     @Flag(help: "Go through the training images in their order.")
@@ -87,10 +87,12 @@ struct Train: ParsableCommand {
             }
             let safety = try guards.resolved()
             withWatchedRanks(watchdog) {
+                defer { Console.forgiveLostOutput() }
                 try TrainingRun(resuming: resume, safety: safety, threads: threads.threads, watchdog: $1, communicator: $0).run()
             }
         }
         withWatchedRanks(watchdog) { world, watchdog in
+            defer { Console.forgiveLostOutput() }
             // A folder of images may be missing on one host only.
             let configuration = try world.agree { try resolved() }
             let out = out ?? "runs/\(Self.timestamp())-\(configuration.model)"
