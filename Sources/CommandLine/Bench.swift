@@ -37,7 +37,7 @@ struct Bench: ParsableCommand {
             throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000")
         }
         let configuration = try network.configuration(defaultModel: "densenet-bc-100-12", classes: nil, image: nil).network
-        if kernels { return onOneProcess { reportKernels(configuration, precision: precision.value) } }
+        if kernels { return try onOneProcess { reportKernels(configuration, precision: precision.value) } }
         withRanks { world in
             let benchmark = try Benchmark(
                 Benchmark.Configuration(

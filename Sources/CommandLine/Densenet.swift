@@ -19,6 +19,8 @@ struct Densenet: ParsableCommand {
 
     static func main() {
         do {
+            try demandText()
+            try demandCommand()
             var command = try parseAsRoot()
             try command.run()
         } catch let failure as Failure {
@@ -27,8 +29,32 @@ struct Densenet: ParsableCommand {
             let code = exitCode(for: error).rawValue
             // Help and version are asked for; they are no failures.
             if code == 0 { end(0, printing: fullMessage(for: error)) }
-            end(code, saying: message(for: error).split(separator: "\n").joined(separator: "; ") + "; see densenet --help")
+            // The parser takes a negative number for an option.
+            let apart = zip(arguments, arguments.dropFirst()).first { $0.hasPrefix("--") && $1.hasPrefix("-") && Double($1) != nil }
+            let words = message(for: error).split(separator: "\n").joined(separator: "; ")
+            end(code, saying: words + (apart.map { "; write \($0)=\($1)" } ?? "") + "; see densenet --help")
         }
+    }
+
+    private static var arguments: ArraySlice<String> { CommandLine.arguments.dropFirst() }
+
+    /// Refuses arguments that are not UTF-8 before anything is done with them: as text they would lead to another file.
+    private static func demandText() throws {
+        for index in 1..<max(1, Int(CommandLine.argc)) {
+            guard let bytes = CommandLine.unsafeArgv[index], String(validatingCString: bytes) == nil else { continue }
+            let text = String(cString: bytes)
+            let option = [text, CommandLine.arguments[index - 1]].first { $0.hasPrefix("--") }?.prefix { $0 != "=" }
+            throw Failure(.usage, "\(option.map { "the value of \($0)" } ?? "an argument") is not UTF-8: \(text); use another name for it")
+        }
+    }
+
+    /// Refuses a word that is no command; the parser would go on to call the options after it unknown.
+    private static func demandCommand() throws {
+        guard let word = arguments.first, !word.hasPrefix("-"), word != "help" else { return }
+        let commands = configuration.subcommands
+        guard !commands.contains(where: { $0._commandName == word }) else { return }
+        let names = commands.filter { $0.configuration.shouldDisplay }.map { $0._commandName }.joined(separator: ", ")
+        throw Failure(.usage, "'\(word)' is no command; there are \(names); see densenet --help")
     }
 
     /// Ends a process that has found, before MPI, what in general all ranks find: rank zero alone speaks.
@@ -51,17 +77,27 @@ func withRanks(_ body: (Communicator) throws -> Void) -> Never {
     exit(MPIEnvironment.run(report: { Console.note($0.message) }) { world in
         try world.demandSameStart()
         try body(world)
+        try world.agree { try Console.demandWholeOutput() }
     })
 }
 
 /// Runs what needs no ranks on one process only, should there be several.
-func onOneProcess(_ body: () throws -> Void) rethrows {
-    if MPIEnvironment.launchedRank ?? 0 == 0 { try body() }
+func onOneProcess(_ body: () throws -> Void) throws {
+    guard MPIEnvironment.launchedRank ?? 0 == 0 else { return }
+    try body()
+    try Console.demandWholeOutput()
+}
+
+/// Reads the value of `--seed`.
+func seedNumber(_ text: String) throws -> UInt64 {
+    guard let seed = UInt64(text) else { throw ValidationError("expected a whole number from 0 to \(UInt64.max)") }
+    return seed
 }
 
 /// A path that stays right when the program is started elsewhere.
 func absolutePath(_ path: String) -> String {
     guard !path.hasPrefix("/"), let folder = getcwd(nil, 0) else { return path }
     defer { free(folder) }
-    return String(cString: folder) + "/" + path
+    guard let folder = String(validatingCString: folder) else { return path }
+    return folder + "/" + path
 }

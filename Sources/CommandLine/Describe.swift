@@ -1,6 +1,7 @@
 import ArgumentParser
 import DenseNetModel
 import Kernels
+import Training
 
 struct Describe: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -27,7 +28,7 @@ struct Describe: ParsableCommand {
                 throw Failure(.usage, "describe needs a model: \(DenseNetConfiguration.modelNames), or --blocks")
             }
             let configuration = try options.configuration(defaultModel: "", classes: nil, image: nil).network
-            print(try NetworkDescription(configuration, batchSize: batchSize))
+            Console.say("\(try NetworkDescription(configuration, batchSize: batchSize))")
         }
     }
 }

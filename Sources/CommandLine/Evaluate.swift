@@ -7,7 +7,7 @@ import Training
 struct Evaluate: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Loss, accuracy and each class's accuracy of weights on test images.")
 
-    @Option(help: ArgumentHelp("A safetensors file of weights, ours or torchvision's.", valueName: "file"))
+    @Option(help: ArgumentHelp("A safetensors file of weights, ours or torchvision's, or a checkpoint.", valueName: "file"))
     var weights: String
 
     @OptionGroup(title: "Network (default: as the weights file says)") var network: NetworkOptions
@@ -20,7 +20,7 @@ struct Evaluate: ParsableCommand {
     @Option(help: "Images of a step over all ranks.")
     var batchSize = 64
 
-    @Option(help: "What the synthetic images are drawn from.")
+    @Option(help: "What the synthetic images are drawn from.", transform: seedNumber)
     var seed: UInt64 = 1
 
     func run() throws {
@@ -34,7 +34,7 @@ struct Evaluate: ParsableCommand {
                 let network = try DenseNet(
                     configuration, capacity: world.largestShare(of: batchSize), training: false,
                     threads: threads.threads ?? world.defaultThreads, precision: precision.value)
-                try WeightsFile.load(file, into: network)
+                try GivenWeights.load(file, into: network)
                 let choice = try dataOptions.normalization()
                 return (file, network, choice == nil ? try normalization(in: file) : nil)
             }

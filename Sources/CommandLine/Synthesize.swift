@@ -1,6 +1,7 @@
 import ArgumentParser
 import ImageData
 import Kernels
+import Training
 
 struct Synthesize: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Write the synthetic images in CIFAR-10's binary layout.")
@@ -14,13 +15,13 @@ struct Synthesize: ParsableCommand {
     @Option(help: "Test images, 1 to 10,000.")
     var test = 10_000
 
-    @Option(help: "What the images are drawn from.")
+    @Option(help: "What the images are drawn from.", transform: seedNumber)
     var seed: UInt64 = 1
 
     func run() throws {
         try onOneProcess {
             try SyntheticImages.write(to: out, train: train, test: test, seed: seed)
-            print("\(out): \(train) training and \(test) test images of \(SyntheticImages.classNames.count) classes")
+            Console.say("\(out): \(train) training and \(test) test images of \(SyntheticImages.classNames.count) classes")
         }
     }
 }

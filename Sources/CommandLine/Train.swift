@@ -51,7 +51,7 @@ struct Train: ParsableCommand {
     @Option(help: "The share of the target spread over all classes (default 0).")
     var labelSmoothing: Double?
 
-    @Option(help: "What all random numbers are drawn from (default 1).")
+    @Option(help: "What all random numbers are drawn from (default 1).", transform: seedNumber)
     var seed: UInt64?
 
     @Flag(help: "Go through the training images in their order.")
@@ -85,12 +85,14 @@ struct Train: ParsableCommand {
             }
             let safety = try guards.resolved()
             withWatchedRanks(watchdog) {
+                defer { Console.forgiveLostOutput() }
                 try TrainingRun(
                     resuming: resume, epochs: epochs, safety: safety, threads: threads.threads, watchdog: $1, communicator: $0
                 ).run()
             }
         }
         withWatchedRanks(watchdog) { world, watchdog in
+            defer { Console.forgiveLostOutput() }
             // A folder of images may be missing on one host only.
             let configuration = try world.agree { try resolved() }
             try TrainingRun(configuration, path: out, threads: threads.threads, watchdog: watchdog, communicator: world).run()

@@ -11,7 +11,7 @@ public enum CIFAR {
     static let testBatchFile = "test_batch.bin"
     static let classNamesFile = "batches.meta.txt"
 
-    /// One of the two data sets: its files, how a record is laid out, how many records an official file has.
+    /// One of the two data sets: its files, how a record is laid out, how many records and which classes the official ones have.
     private struct Variant {
         let title: String
         let folder: String
@@ -21,6 +21,8 @@ public enum CIFAR {
         let trainRecords: Int
         let testRecords: Int
         let classNamesFile: String
+        /// The names of the official set's classes begin with these; those of a set in the same layout do not.
+        let firstClasses: [String]
 
         func isIn(_ folder: String) -> Bool {
             (trainFiles + [testFile]).contains { PathKind(of: "\(folder)/\($0)") != .missing }
@@ -32,13 +34,13 @@ public enum CIFAR {
             title: "CIFAR-10", folder: "cifar-10-batches-bin",
             layout: .init(classes: 10, height: imageSize, width: imageSize, headerBytes: 1),
             trainFiles: batchFiles, testFile: testBatchFile, trainRecords: recordsPerBatch, testRecords: recordsPerBatch,
-            classNamesFile: classNamesFile),
+            classNamesFile: classNamesFile, firstClasses: ["airplane", "automobile"]),
         // The header is a coarse label, then the fine one; the fine one is used.
         Variant(
             title: "CIFAR-100", folder: "cifar-100-binary",
             layout: .init(classes: 100, height: imageSize, width: imageSize, headerBytes: 2),
             trainFiles: ["train.bin"], testFile: "test.bin", trainRecords: 50_000, testRecords: 10_000,
-            classNamesFile: "fine_label_names.txt"),
+            classNamesFile: "fine_label_names.txt", firstClasses: ["apple", "aquarium_fish"]),
     ]
 
     /// Opens the training and the test set of CIFAR-10 or CIFAR-100, whichever the folder holds.
@@ -47,7 +49,8 @@ public enum CIFAR {
     ///   - path: the folder with the `.bin` files, or its parent (`cifar-10-batches-bin` or `cifar-100-binary` inside).
     ///   - limitTrain: use the first so many training images only.
     ///   - limitTest: use the first so many test images only.
-    /// - Returns: the two sets, and a line for each file that has fewer records than the official one.
+    /// - Returns: the two sets, and lines for the user: about a set that has fewer images than the official one and no class names of its
+    ///   own, and about files that look like training images and are not read.
     /// - Throws: `Failure(.noInput)` for what is missing, `.data` for a file of the wrong size, `.usage` for a limit below one or a
     ///   folder that holds both sets. Labels are not looked at: see `ImageSet.validateLabels`.
     public static func open(
@@ -58,15 +61,29 @@ public enum CIFAR {
         }
         let (variant, folder) = try find(path)
         let names = try classNames(variant, in: folder)
-        var warnings: [String] = []
-        let train = try variant.trainFiles.map {
-            try segment(variant, "\(folder)/\($0)", official: variant.trainRecords, &warnings)
+        let train = try variant.trainFiles.map { try segment(variant, "\(folder)/\($0)", official: variant.trainRecords) }
+        let test = try segment(variant, "\(folder)/\(variant.testFile)", official: variant.testRecords)
+        var warnings = unreadFiles(variant, in: folder)
+        let counts = (train: train.reduce(0) { $0 + $1.count }, test: test.count)
+        let official = (train: variant.trainFiles.count * variant.trainRecords, test: variant.testRecords)
+        if counts != official, names?.starts(with: variant.firstClasses) != false {
+            warnings.append(
+                "\(folder): \(counts.train) training and \(counts.test) test images; \(variant.title)'s own files have "
+                    + "\(official.train) and \(official.test)")
         }
-        let test = try segment(variant, "\(folder)/\(variant.testFile)", official: variant.testRecords, &warnings)
         return (
             ImageSet(layout: variant.layout, segments: train, classNames: names, limit: limitTrain),
             ImageSet(layout: variant.layout, segments: [test], classNames: names, limit: limitTest), warnings
         )
+    }
+
+    /// A line about files that are named as CIFAR-10's training files are, beyond these.
+    private static func unreadFiles(_ variant: Variant, in folder: String) -> [String] {
+        guard variant.trainFiles == batchFiles, let all = try? Kernels.names(inFolder: folder) else { return [] }
+        let unread = all.filter { $0.hasPrefix("data_batch_") && $0.hasSuffix(".bin") && !batchFiles.contains($0) }.sorted()
+        guard !unread.isEmpty else { return [] }
+        let verb = unread.count == 1 ? "is" : "are"
+        return ["\(folder): \(unread.joined(separator: ", ")) \(verb) not read; the training images are in \(batchFiles[0]) to 5 alone"]
     }
 
     /// Classes of the set in a folder and the height and width of its images.
@@ -80,8 +97,9 @@ public enum CIFAR {
     private static func find(_ path: String) throws -> (Variant, folder: String) {
         switch PathKind(of: path) {
         case .missing: throw Failure(.noInput, "\(path): \(systemError()); README.md says where to get the data")
+        case .unusable(let why): throw Failure(.noInput, "\(path): \(why)")
         case .other: throw Failure(.noInput, "\(path): not a folder; unpack the archive and name the folder that comes out of it")
-        case .folder: break
+        case .folder: guard access(path, X_OK) == 0 else { throw Failure(.noInput, "\(path): \(systemError())") }
         }
         let found = variants.flatMap { variant in
             [path, "\(path)/\(variant.folder)"].filter { variant.isIn($0) }.map { (variant, folder: $0) }
@@ -99,10 +117,8 @@ public enum CIFAR {
         return first
     }
 
-    private static func segment(
-        _ variant: Variant, _ path: String, official: Int, _ warnings: inout [String]
-    ) throws -> ImageSet.Segment {
-        if PathKind(of: path) == .missing {
+    private static func segment(_ variant: Variant, _ path: String, official: Int) throws -> ImageSet.Segment {
+        guard try isThere(path) else {
             throw Failure(.noInput, "\(path): missing file of \(variant.title); README.md says where to get the data")
         }
         let file = try InputFile(path: path)
@@ -111,14 +127,13 @@ public enum CIFAR {
         guard rest == 0 else {
             throw Failure(
                 .data,
-                "\(path): \(file.size) bytes, expected \(official * variant.layout.recordBytes) (\(official) records of "
-                    + "\(variant.layout.recordBytes)); truncated or not \(variant.title), fetch it again")
+                "\(path): \(file.size) bytes are \(records) images of \(variant.layout.recordBytes) bytes, as \(variant.title) has them, "
+                    + "and \(rest) bytes more; it is cut or of another layout, fetch or write it again")
         }
         guard records <= official else {
             throw Failure(
                 .data, "\(path): \(records) records, expected at most \(official) in this file of \(variant.title); fetch it again")
         }
-        if records < official { warnings.append("\(path): \(records) records, the official file has \(official)") }
         file.prefetch()
         return ImageSet.Segment(name: path, count: records, records: .file(file))
     }
@@ -126,7 +141,7 @@ public enum CIFAR {
     /// The names of the classes, one a line; nil if the file is not there.
     private static func classNames(_ variant: Variant, in folder: String) throws -> [String]? {
         let path = "\(folder)/\(variant.classNamesFile)"
-        if PathKind(of: path) == .missing { return nil }
+        guard try isThere(path) else { return nil }
         let text = String(decoding: try InputFile.contents(of: path, atMost: 1 << 16), as: UTF8.self)
         let names = text.split(whereSeparator: \.isNewline).map { $0.filter { !$0.isWhitespace } }.filter { !$0.isEmpty }
         guard names.count == variant.layout.classes else {

@@ -68,6 +68,9 @@ public struct ParameterTable: Sendable {
     public let learnt: [Parameter]
     /// All running means and variances, in the order of use.
     public let statistics: [Parameter]
+    /// Weight, then bias.
+    public var classifier: [Parameter] { [classifierWeight, classifierBias] }
+
     /// Learnt numbers in all.
     public let learntCount: Int
     /// Running statistics in all.

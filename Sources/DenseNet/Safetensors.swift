@@ -5,7 +5,7 @@ import Kernels
 /// The file is eight bytes of header length (little endian), a JSON header `{name: {dtype, shape, data_offsets}}` with an optional
 /// string map `__metadata__`, then the data. Opening reads and checks the header; tensors are read when asked for.
 public final class SafetensorsFile: Sendable {
-    /// The element types of the format; this program reads F32, F64 and I64.
+    /// The element types of the format; this program reads F32, F16, BF16, F64 and I64.
     public enum DataType: String, Sendable {
         case bool = "BOOL", uint8 = "U8", int8 = "I8", float8e5m2 = "F8_E5M2", float8e4m3 = "F8_E4M3", float8e8m0 = "F8_E8M0"
         case int16 = "I16", uint16 = "U16", float16 = "F16", bfloat16 = "BF16"
@@ -53,6 +53,7 @@ public final class SafetensorsFile: Sendable {
         var littleEndian: UInt64 = 0
         try withUnsafeMutableBytes(of: &littleEndian) { try file.read(into: $0, at: 0) }
         let length = UInt64(littleEndian: littleEndian)
+        try Self.refusePyTorch(file)
         guard length <= UInt64(Self.largestHeader) else {
             throw Failure(.data, "\(path): claims a header of \(length) bytes, at most \(Self.largestHeader) are allowed;"
                 + " it is no safetensors file")
@@ -72,30 +73,38 @@ public final class SafetensorsFile: Sendable {
 
     // MARK: - Tensors
 
-    /// Copies an F32 tensor into `destination`, which has as many elements as `shape`.
+    /// Copies an F32, F16, BF16 or F64 tensor into `destination`, which has as many elements as `shape`.
+    ///
+    /// An F64 number is rounded; beyond Float's range it becomes infinite.
     ///
     /// - Throws: `Failure(.data)` when there is no such tensor, or its dtype or shape is another, or the file has shrunk since.
     public func floats(named name: String, shape: [Int], into destination: UnsafeMutableBufferPointer<Float>) throws {
-        let info = try tensor(name, .float32, shape)
-        precondition(destination.count * 4 == info.range.count, "\(shape) does not fit \(destination.count) floats")
-        try read(info.range, into: UnsafeMutableRawBufferPointer(destination))
+        let info = try tensor(name, .float32, .float16, .bfloat16, .float64, shape: shape)
+        precondition(destination.count * info.dtype.size == info.range.count, "\(shape) does not fit \(destination.count) floats")
+        switch info.dtype {
+        case .float16: try convert(info, into: destination) { (number: Float16) in Float(number) }
+        // bfloat16 is float32's upper half.
+        case .bfloat16: try convert(info, into: destination) { (half: UInt16) in Float(bitPattern: UInt32(half) << 16) }
+        case .float64: try convert(info, into: destination) { (number: Double) in Float(number) }
+        default: try read(info.range, into: UnsafeMutableRawBufferPointer(destination))
+        }
     }
 
     /// The elements of an F32 tensor, the last dimension running fastest; any shape will do when `shape` is nil.
     ///
     /// - Throws: as `floats(named:shape:into:)`.
     public func floats(named name: String, shape: [Int]? = nil) throws -> [Float] {
-        try array(tensor(name, .float32, shape))
+        try array(tensor(name, .float32, shape: shape))
     }
 
     /// The elements of an F64 tensor, as `floats(named:shape:)`.
     public func doubles(named name: String, shape: [Int]? = nil) throws -> [Double] {
-        try array(tensor(name, .float64, shape))
+        try array(tensor(name, .float64, shape: shape))
     }
 
     /// The elements of an I64 tensor, as `floats(named:shape:)`.
     public func integers(named name: String, shape: [Int]? = nil) throws -> [Int64] {
-        try array(tensor(name, .int64, shape))
+        try array(tensor(name, .int64, shape: shape))
     }
 
     /// Copies a part of the data as it stands in the file.
@@ -109,18 +118,34 @@ public final class SafetensorsFile: Sendable {
         try file.read(into: destination, at: dataStart + range.lowerBound)
     }
 
-    private func tensor(_ name: String, _ dtype: DataType, _ shape: [Int]?) throws -> TensorInfo {
+    private func tensor(_ name: String, _ dtypes: DataType..., shape: [Int]?) throws -> TensorInfo {
         guard let info = tensors[name] else {
             throw Failure(.data, "\(path): has no tensor \(quoted(name)); it is of another network or another kind")
         }
-        guard info.dtype == dtype else {
-            throw Failure(.data, "\(path): tensor \(quoted(name)) is \(info.dtype.rawValue), expected \(dtype.rawValue)")
+        guard dtypes.contains(info.dtype) else {
+            let expected = dtypes.map(\.rawValue).joined(separator: ", ")
+            throw Failure(.data, "\(path): tensor \(quoted(name)) is \(info.dtype.rawValue), expected \(expected)")
         }
         if let shape, shape != info.shape {
             throw Failure(.data, "\(path): tensor \(quoted(name)) has shape \(info.shape), expected \(shape);"
                 + " it is of another network")
         }
         return info
+    }
+
+    /// Reads a tensor piece by piece: a second copy of all of it would need memory that nobody counts.
+    private func convert<Stored: BitwiseCopyable>(
+        _ info: TensorInfo, into destination: UnsafeMutableBufferPointer<Float>, _ value: (Stored) -> Float
+    ) throws {
+        let piece = AlignedBuffer<Stored>(count: min(destination.count, 1 << 16))
+        var done = 0
+        while done < destination.count {
+            let count = min(piece.count, destination.count - done)
+            let start = info.range.lowerBound + done * info.dtype.size
+            try read(start..<start + count * info.dtype.size, into: UnsafeMutableRawBufferPointer(piece[0..<count]))
+            for index in 0..<count { destination[done + index] = value(piece.pointer[index]) }
+            done += count
+        }
     }
 
     private func array<Element: BitwiseCopyable>(_ info: TensorInfo) throws -> [Element] {

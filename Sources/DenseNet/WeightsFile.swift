@@ -61,28 +61,58 @@ public enum WeightsFile {
     /// Accepts what PyTorch programs have written: a prefix `module.`, the older names `norm.1.weight` for `norm1.weight`, and
     /// `num_batches_tracked`, which is ignored.
     ///
+    /// - Parameters:
+    ///   - ignored: tensors whose names begin so may be there too.
+    ///   - sparesClassifier: whether a classifier for another number of classes leaves the network's as it is; else it is misshapen.
+    /// - Returns: the number of classes of a classifier that was not read.
     /// - Throws: `Failure(.data)` on a missing, extra or misshapen tensor, naming it; the network's numbers are undefined then.
-    public static func load(_ path: String, into network: DenseNet) throws {
-        try load(SafetensorsFile(path: path), into: network)
+    @discardableResult
+    public static func load(
+        _ file: SafetensorsFile, into network: DenseNet, ignoring ignored: String? = nil, sparingClassifier sparesClassifier: Bool = false
+    ) throws -> Int? {
+        var names = try names(in: file, prefix: "", ignoring: ignored)
+        let otherClasses = sparesClassifier ? classes(in: file, names, unlike: network.table) : nil
+        if otherClasses != nil { for tensor in network.table.classifier { names[tensor.name] = nil } }
+        try read(from: file, &names, prefix: "", into: network, withClassifier: otherClasses == nil)
+        if let extra = names.values.min() {
+            throw Failure(.data, "\(file.path): has the tensor '\(extra)', which this network has not; it is of another network")
+        }
+        return otherClasses
     }
 
-    /// The same from a file that is open already.
-    public static func load(_ file: SafetensorsFile, into network: DenseNet) throws {
-        try read(from: file, prefix: "", into: network, refusesOthers: true)
+    /// Reads the tensors under `prefix`; others are left alone.
+    ///
+    /// - Throws: as `load`.
+    public static func read(from file: SafetensorsFile, prefix: String, into network: DenseNet) throws {
+        var names = try names(in: file, prefix: prefix)
+        try read(from: file, &names, prefix: prefix, into: network)
     }
 
-    /// Reads the tensors under `prefix`; others are left alone unless `refusesOthers`.
-    public static func read(
-        from file: SafetensorsFile, prefix: String, into network: DenseNet, refusesOthers: Bool = false
-    ) throws {
+    /// The classes of a file's classifier for another number of them than the network's, which is like it in all else.
+    private static func classes(in file: SafetensorsFile, _ names: [String: String], unlike table: ParameterTable) -> Int? {
+        let shapes = table.classifier.map { names[$0.name].flatMap { file.tensors[$0]?.shape } }
+        guard let classes = shapes[1]?.first, shapes[1] == [classes], shapes[0] == [classes, table.classifierWeight.shape[1]],
+              classes != table.classifierBias.count else { return nil }
+        return classes
+    }
+
+    /// A file's names of the tensors under `prefix`, by torchvision's present ones.
+    private static func names(in file: SafetensorsFile, prefix: String, ignoring ignored: String? = nil) throws -> [String: String] {
         var names: [String: String] = [:]
-        for name in file.tensors.keys.sorted() where name.hasPrefix(prefix) {
+        for name in file.tensors.keys.sorted() where name.hasPrefix(prefix) && ignored.map(name.hasPrefix) != true {
             let modern = modernName(String(name.dropFirst(prefix.count)))
             guard !modern.hasSuffix(".num_batches_tracked") else { continue }
             if let other = names.updateValue(name, forKey: modern) {
                 throw Failure(.data, "\(file.path): '\(other)' and '\(name)' are the same tensor by two names; remove one")
             }
         }
+        return names
+    }
+
+    /// Takes the names that it has read out of `names`.
+    private static func read(
+        from file: SafetensorsFile, _ names: inout [String: String], prefix: String, into network: DenseNet, withClassifier: Bool = true
+    ) throws {
         func read(_ parameters: [Parameter], into buffer: UnsafeMutableBufferPointer<Float>) throws {
             for parameter in parameters {
                 let name = names.removeValue(forKey: parameter.name) ?? prefix + parameter.name
@@ -90,11 +120,9 @@ public enum WeightsFile {
                     named: name, shape: parameter.shape, into: UnsafeMutableBufferPointer(rebasing: buffer[parameter.range]))
             }
         }
-        try read(network.table.learnt, into: network.parameters)
-        try read(network.table.statistics, into: network.statistics)
-        if refusesOthers, let extra = names.values.min() {
-            throw Failure(.data, "\(file.path): has the tensor '\(extra)', which this network has not; it is of another network")
-        }
+        let table = network.table
+        try read(withClassifier ? table.learnt : table.learnt.filter { !table.classifier.contains($0) }, into: network.parameters)
+        try read(table.statistics, into: network.statistics)
     }
 
     /// torchvision's present name of a tensor.

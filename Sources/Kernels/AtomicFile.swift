@@ -80,6 +80,7 @@ extension Failure {
         case ENOENT: "its folder must exist"
         case ENOTDIR: "a part of the path is a file"
         case ELOOP: "it is a link, which is not followed here; remove it"
+        case EMFILE: openFilesAdvice
         case EFBIG: "raise the limit of file sizes (ulimit -f)"
         default: "choose another path"
         }

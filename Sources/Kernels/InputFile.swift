@@ -14,7 +14,7 @@ public final class InputFile: Sendable {
     public init(path: String) throws {
         // Without O_NONBLOCK, opening a named pipe would wait for a writer.
         let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw Failure(.noInput, "cannot read \(path): \(String(cString: strerror(errno)))") }
+        guard descriptor >= 0 else { throw Failure.unreadable(path) }
         var status = stat()
         guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
             close(descriptor)
@@ -35,7 +35,7 @@ public final class InputFile: Sendable {
         while done < destination.count {
             let count = pread(descriptor, destination.baseAddress! + done, destination.count - done, off_t(offset + done))
             if count < 0 && errno == EINTR { continue }
-            guard count >= 0 else { throw Failure(.noInput, "cannot read \(path): \(String(cString: strerror(errno)))") }
+            guard count >= 0 else { throw Failure.unreadable(path) }
             guard count > 0 else { throw Failure(.data, "\(path): has become shorter than its \(size) bytes while it was read") }
             done += count
         }
@@ -56,4 +56,31 @@ public final class InputFile: Sendable {
 
     /// Asks the system to fetch the whole file in its own order, for someone who will read it in another.
     public func prefetch() { posix_fadvise(descriptor, 0, 0, POSIX_FADV_WILLNEED) }
+}
+
+/// The names of all that lies in a folder, in no order.
+///
+/// - Throws: `Failure(.noInput)` in the system's words when it cannot be read.
+public func names(inFolder path: String) throws -> [String] {
+    guard let folder = opendir(path) else { throw Failure.unreadable(path) }
+    defer { closedir(folder) }
+    var names: [String] = []
+    errno = 0
+    while let entry = readdir(folder) {
+        let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+        if name != ".", name != ".." { names.append(name) }
+        errno = 0
+    }
+    guard errno == 0 else { throw Failure.unreadable(path) }
+    return names
+}
+
+extension Failure {
+    static let openFilesAdvice = "raise the limit of open files (ulimit -n)"
+
+    /// The system's refusal to read a file or folder, in words.
+    fileprivate static func unreadable(_ path: String, code: Int32 = errno) -> Failure {
+        let advice = code == EMFILE ? "; \(openFilesAdvice)" : ""
+        return Failure(.noInput, "cannot read \(path): \(String(cString: strerror(code)))\(advice)")
+    }
 }

@@ -117,11 +117,7 @@ public struct CheckpointFolder: Sendable {
 
     /// All checkpoints by name, oldest first, whole or not.
     func positions() throws -> [CheckpointPosition] {
-        let names: [String]
-        do { names = try FileManager.default.contentsOfDirectory(atPath: path) } catch {
-            throw Failure(.noInput, "cannot read the folder \(path)")
-        }
-        return names.compactMap(CheckpointPosition.init(fileName:)).sorted()
+        try names(inFolder: path).compactMap(CheckpointPosition.init(fileName:)).sorted()
     }
 
     private func file(_ position: CheckpointPosition) -> String { path + "/" + position.fileName }

@@ -188,7 +188,7 @@ private final class CheckpointWork: @unchecked Sendable {
             try folder.write(
                 Checkpoint(
                     position: position, tensors: weights + momentumTensors,
-                    metadata: state.metadata.merging(["config": configuration]) { $1 }),
+                    metadata: state.metadata.merging(weightsMetadata) { $1 }.merging(["config": configuration]) { $1 }),
                 sparing: best)
         case .result(let result, let best):
             // The line comes last: with it the epoch is evaluated, without it a resumed run does that again.

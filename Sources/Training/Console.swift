@@ -1,15 +1,37 @@
 import Glibc
+import Kernels
+import Synchronization
 
 /// Lines for the user, from rank zero.
 public enum Console {
     /// A line of results, on standard output, seen at once even through a pipe.
     public static func say(_ line: String) {
-        write(printable(line, exceptFor: "\n"), to: STDOUT_FILENO)
+        guard let code = write(printable(line, exceptFor: "\n"), to: STDOUT_FILENO), code != EPIPE else { return }
+        lostOutput.withLock { $0 = $0 ?? Failure(.unavailable, "standard output cannot be written: \(String(cString: strerror(code)))") }
+    }
+
+    /// The first line of results that could not be written; a reader that is gone is no reason to fail.
+    private static let lostOutput = Mutex<Failure?>(nil)
+
+    /// For a command whose lines are its result.
+    ///
+    /// - Throws: `Failure(.unavailable)` where a line was lost.
+    public static func demandWholeOutput() throws {
+        if let failure = lostOutput.withLock({ $0 }) { throw failure }
+    }
+
+    /// For a command whose result is elsewhere: says, once, that a line was lost.
+    public static func forgiveLostOutput() {
+        let failure = lostOutput.withLock { lost in
+            defer { lost = nil }
+            return lost
+        }
+        if let failure { note("\(failure); the run went on without") }
     }
 
     /// A line of warning, on standard error.
     public static func note(_ line: String) {
-        write("densenet: \(printable(line))", to: STDERR_FILENO)
+        _ = write("densenet: \(printable(line))", to: STDERR_FILENO)
     }
 
     /// Words from a file could else break the line or command the terminal.
@@ -22,10 +44,21 @@ public enum Console {
         return Terminal.showsUnicode ? text : text.replacing("×", with: "x").replacing("→", with: "->").replacing("…", with: "...")
     }
 
-    /// Unbuffered, so that lines of the two streams keep their order; a reader that is gone is no reason to stop.
-    private static func write(_ line: String, to descriptor: Int32) {
+    /// Unbuffered, so that lines of the two streams keep their order.
+    ///
+    /// - Returns: the error of the system, where it has refused.
+    private static func write(_ line: String, to descriptor: Int32) -> Int32? {
         var text = line + "\n"
-        text.withUTF8 { _ = Glibc.write(descriptor, $0.baseAddress, $0.count) }
+        return text.withUTF8 { bytes in
+            var done = 0
+            while done < bytes.count {
+                let count = Glibc.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
+                if count < 0 && errno == EINTR { continue }
+                guard count > 0 else { return count < 0 ? errno : EIO }
+                done += count
+            }
+            return nil
+        }
     }
 }
 

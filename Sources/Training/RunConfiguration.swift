@@ -145,6 +145,11 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
             throw Failure(.usage, "--weight-decay is \(optimizer.weightDecay), expected 0 or above")
         }
         try schedule.validate()
+        guard schedule.warmUpEpochs == 0 || schedule.warmUpEpochs < epochs else {
+            throw Failure(
+                .usage, "--warm-up is \(schedule.warmUpEpochs), expected less than --epochs, which is \(epochs); the learning rate "
+                    + "would never be at its height")
+        }
         for (option, limit) in [("--limit-train", data.limitTrain), ("--limit-test", data.limitTest)] {
             guard (1...Int(Int32.max)).contains(limit ?? 1) else {
                 throw Failure(.usage, "\(option) is \(limit ?? 1), expected 1 to \(Int32.max)")

@@ -157,11 +157,7 @@ public final class RunFolder: Sendable {
 
     /// Removes what `AtomicFile` could not when an earlier process was killed. Under the lock nobody else is writing.
     private static func removeTemporaries(in folder: String) throws {
-        let names: [String]
-        do { names = try FileManager.default.contentsOfDirectory(atPath: folder) } catch {
-            throw Failure(.noInput, "cannot read the folder \(folder)")
-        }
-        for name in names {
+        for name in try names(inFolder: folder) {
             guard let mark = name.firstRange(of: ".tmp-"), UInt32(name[mark.upperBound...]) != nil else { continue }
             unlink(folder + "/" + name)
         }

@@ -15,7 +15,9 @@ struct RunStart {
     /// - Throws: `Failure` when the weights cannot be read, or the folder cannot be made or holds a run.
     init(newAt path: String?, _ configuration: RunConfiguration, step: TrainingStep) throws {
         step.network.initialize(seed: configuration.seed)
-        if let weights = configuration.initialWeights { try WeightsFile.load(weights, into: step.network) }
+        if let weights = configuration.initialWeights, let note = try GivenWeights.begin(step.network, from: weights) {
+            Console.note(note)
+        }
         folder = try path.map { try RunFolder(path: $0, resuming: false) }
             ?? RunFolder(newBelow: "runs", name: "\(Self.timestamp())-\(configuration.model)")
         try folder.writeConfiguration(configuration)

@@ -30,6 +30,9 @@ struct RunState: Equatable {
 
     private static let keys = ["epoch_in_progress", "step_in_epoch", "loss_sum", "correct", "images", "seconds"]
 
+    /// Whether a file's metadata are those of a checkpoint.
+    static func isOfCheckpoint(_ metadata: [String: String]) -> Bool { metadata[keys[0]] != nil }
+
     /// As text that gives back the very same numbers.
     var metadata: [String: String] {
         Dictionary(uniqueKeysWithValues: zip(Self.keys, numbers.map { String($0) }))
@@ -64,7 +67,7 @@ struct RunState: Equatable {
 
 /// Checkpoints of a run: what goes into them and how it comes back.
 extension TrainingStep {
-    private static let momentumPrefix = "momentum."
+    static let momentumPrefix = "momentum."
 
     /// Momenta as a checkpoint has them; they borrow the buffer.
     static func momentumTensors(_ table: ParameterTable, _ momenta: AlignedBuffer<Float>) -> [NamedTensor] {

@@ -112,8 +112,8 @@ public final class TrainingRun {
             } ?? RunStart(newAt: path, configuration, step: step)
             let writer = try CheckpointWriter(
                 of: step, folder: CheckpointFolder(path: start.folder.checkpoints, keep: keep), newest: start.newest,
-                metrics: MetricsLog(path: start.folder.metrics), bestWeights: start.folder.best, best: BestEpoch(path: start.folder.best, last: start.state.epoch - 1),
-                metadata: normalizationMetadata(normalization))
+                metrics: MetricsLog(path: start.folder.metrics), bestWeights: start.folder.best,
+                best: BestEpoch(path: start.folder.best, last: start.state.epoch - 1), metadata: normalizationMetadata(normalization))
             return (start, writer)
         }
         self.checkpoints = checkpoints

@@ -70,6 +70,67 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
         #expect(try file.doubles(named: "d", shape: []) == [0.1])
     }
 
+    /// A file of one tensor, `w`.
+    private func file<Stored: BitwiseCopyable>(of numbers: [Stored], _ dtype: String) throws -> SafetensorsFile {
+        let data = numbers.withUnsafeBytes(Array.init)
+        let header = #"{"w":{"dtype":"\#(dtype)","shape":[\#(numbers.count)],"data_offsets":[0,\#(data.count)]}}"#
+        return try SafetensorsFile(path: folder.write(safetensors(header) + data, to: dtype))
+    }
+
+    private func weights(in file: SafetensorsFile, count: Int) throws -> [UInt32] {
+        let buffer = AlignedBuffer<Float>(count: count)
+        try file.floats(named: "w", shape: [count], into: buffer.elements)
+        return buffer.elements.map(\.bitPattern)
+    }
+
+    @Test func `weights of half the digits are read to the bit`() throws {
+        // All there are, but for those that are no numbers, whose bits are nobody's business.
+        let all = (UInt16.min ... .max), halves = all.map { Float16(bitPattern: $0) }.filter { !$0.isNaN }
+        // A piece is as many as there are 16-bit numbers: twice as many, and some more, take three.
+        let many = halves + halves + halves.prefix(5)
+        #expect(try weights(in: file(of: many, "F16"), count: many.count) == many.map { Float($0).bitPattern })
+        let upper = Array(all)
+        #expect(try weights(in: file(of: upper, "BF16"), count: upper.count) == upper.map { UInt32($0) << 16 })
+    }
+
+    @Test func `weights of double the digits are rounded, and are infinite beyond a float's range`() throws {
+        let numbers = [0.1, -1e-50, 3.5e38, -.greatestFiniteMagnitude, .infinity, 1 + 0x1p-24, 1 + 0x1.8p-23]
+        let floats: [Float] = [0.1, -0.0, .infinity, -.infinity, .infinity, 1, 1 + 0x1p-22]
+        #expect(try weights(in: file(of: numbers, "F64"), count: numbers.count) == floats.map(\.bitPattern))
+    }
+
+    @Test func `a converted tensor that is cut meanwhile is an error`() throws {
+        let file = try file(of: [UInt16](repeating: 0, count: 100_000), "BF16")
+        truncate(file.path, 150_000)
+        let failure = #expect(throws: Failure.self) { try weights(in: file, count: 100_000) }
+        #expect(failure?.message.contains("has become shorter") == true)
+    }
+
+    @Test(arguments: [
+        // As torch.save begins: since version 1.6, before, and Python's own archives and pickles.
+        ([0x50, 0x4B, 3, 4, 0, 0, 8, 8, 0, 0], "zip archive"), ([0x50, 0x4B, 3, 4, 0, 0, 0, 0, 0, 0], "zip archive"),
+        ([0x80, 2, 0x8A, 10, 0x6C, 0xFC, 0x9C, 0x46, 0xF9, 0x20], "pickle"), ([0x80, 4, 0x95, 20, 0, 0, 0, 0, 0, 0], "pickle"),
+    ] as [([UInt8], String)])
+    func `what PyTorch has saved is refused with the line of Python that turns it into safetensors`(start: [UInt8], kind: String) throws {
+        let path = try folder.write(start + [UInt8](repeating: 0, count: 100), to: "it's.pth")
+        let failure = try #require(throws: Failure.self) { try SafetensorsFile(path: path) }
+        #expect(failure.kind == .data && failure.message.hasPrefix("\(path): is a \(kind), as PyTorch's .pth files are"))
+        // The shell has to hand over the very paths.
+        let command = failure.message[try #require(failure.message.firstRange(of: "python3 -c")).lowerBound...]
+        _ = try folder.write(Array("#!/bin/sh\nprintf '%s\\n' \"$@\" > '\(folder("words"))'\n".utf8), to: "python3")
+        chmod(folder("python3"), 0o755)
+        let search = "\(folder.path):\(String(cString: getenv("PATH")))"
+        #expect(try run("sh", ["-c", String(command)], environment: ["PATH": search]).status == 0)
+        let lines = String(decoding: try folder.read("words"), as: UTF8.self).split(separator: "\n")
+        #expect(lines.count == 4 && lines[0] == "-c" && lines[2] == path && lines[3] == folder("it's.safetensors"))
+    }
+
+    @Test func `a header as long as a pickle's first bytes say is a header`() throws {
+        let header = #"{"__metadata__":{"a":""# + String(repeating: "x", count: 0x280 - 25) + #""}}"#
+        try #require(header.utf8.count == 0x280)
+        #expect(try SafetensorsFile(path: folder.write(safetensors(header), to: "f")).metadata["a"]?.count == 0x280 - 25)
+    }
+
     @Test func `escapes in names are understood`() throws {
         let header = #"{"__metadata__" : { "\u0041\n\/\"\\" : "\ud83d\ude00\t\u00e9" } , "#
             + #""x":{"dtype":"U8","shape":[1,0], "data_offsets":[0,0]}}  "#

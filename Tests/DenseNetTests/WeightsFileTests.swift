@@ -45,13 +45,13 @@ private struct StoredTensor {
     /// Loads a foreign file into a network of other numbers and holds all of them against the expected.
     private func loads(_ tensors: [StoredTensor], as expected: DenseNet) throws -> Bool {
         let loaded = try network(seed: 9)
-        try WeightsFile.load(write(tensors), into: loaded)
+        try WeightsFile.load(SafetensorsFile(path: write(tensors)), into: loaded)
         return loaded.parameters.elementsEqual(expected.parameters) && loaded.statistics.elementsEqual(expected.statistics)
     }
 
     private func refusal(_ tensors: [StoredTensor]) throws -> String {
         let loaded = try network(), path = try write(tensors)
-        do { try WeightsFile.load(path, into: loaded) } catch let failure as Failure {
+        do { try WeightsFile.load(SafetensorsFile(path: path), into: loaded) } catch let failure as Failure {
             #expect(failure.kind == .data && failure.message.hasPrefix(path + ": ") && !failure.message.contains("\n"))
             return String(failure.message.dropFirst(path.count + 2))
         }
@@ -66,7 +66,7 @@ private struct StoredTensor {
             network.statistics[0] = 1e30
             loaded.parameters.update(repeating: 1)
             try WeightsFile.write(network, to: path, metadata: ["note": "of mine"])
-            try WeightsFile.load(path, into: loaded)
+            try WeightsFile.load(SafetensorsFile(path: path), into: loaded)
             #expect(loaded.parameters.map(\.bitPattern) == network.parameters.map(\.bitPattern))
             #expect(loaded.statistics.map(\.bitPattern) == network.statistics.map(\.bitPattern))
             let file = try SafetensorsFile(path: path)
@@ -124,20 +124,55 @@ private struct StoredTensor {
         var misshapen = tensors
         misshapen[0].shape = [3, 3, 9]
         #expect(try refusal(misshapen).hasPrefix("tensor 'features.conv0.weight' has shape [3, 3, 9], expected [3, 3, 3, 3]"))
-        var half = tensors
-        half[0].dtype = "F16"
-        half[0].shape = [3, 3, 3, 6]
-        #expect(try refusal(half).hasPrefix("tensor 'features.conv0.weight' is F16, expected F32"))
+        var whole = tensors
+        whole[0].dtype = "I32"
+        #expect(try refusal(whole).hasPrefix("tensor 'features.conv0.weight' is I32, expected F32, F16, BF16, F64"))
         let twice = StoredTensor(name: "module.features.conv0.weight", shape: tensors[0].shape, bytes: tensors[0].bytes)
         #expect(try refusal(tensors + [twice])
             == "'features.conv0.weight' and 'module.features.conv0.weight' are the same tensor by two names; remove one")
         #expect(try refusal(tensors) == "loaded")
     }
 
+    @Test func `a classifier for other classes is spared on request, and nothing else that misfits`() throws {
+        var configuration = tiny.configuration
+        configuration.classes = 5
+        let other = try DenseNet(configuration, capacity: 2, training: false), own = try network(seed: 9)
+        other.initialize(seed: 4)
+        let path = folder("w.safetensors")
+        try WeightsFile.write(other, to: path)
+        func load(_ path: String) throws -> (DenseNet, Int?) {
+            let loaded = try network(seed: 9)
+            return (loaded, try WeightsFile.load(SafetensorsFile(path: path), into: loaded, sparingClassifier: true))
+        }
+        let (loaded, classes) = try load(path)
+        #expect(classes == 5)
+        for (mine, theirs) in zip(own.table.learnt, other.table.learnt) {
+            let expected = mine.name.hasPrefix("classifier.") ? own.parameters[mine.range] : other.parameters[theirs.range]
+            #expect(loaded.parameters[mine.range].elementsEqual(expected), "\(mine.name)")
+        }
+        #expect(loaded.statistics.elementsEqual(other.statistics))
+        // One for as many classes is read.
+        let like = try network(seed: 4)
+        try WeightsFile.write(like, to: path)
+        let (same, none) = try load(path)
+        #expect(none == nil && same.parameters.elementsEqual(like.parameters))
+
+        // Weight and bias that disagree, or are of other features, are of another network.
+        var tensors = stored(other)
+        let bias = try #require(tensors.firstIndex { $0.name == "classifier.bias" })
+        tensors[bias].shape = [4]
+        tensors[bias].bytes.removeLast(4)
+        #expect(throws: Failure.self) { try load(write(tensors)) }
+        tensors.remove(at: bias)
+        #expect(throws: Failure.self) { try load(write(tensors)) }
+        try WeightsFile.write(TinyNetwork.bottleneck.network(), to: path)
+        #expect(throws: Failure.self) { try load(path) }
+    }
+
     @Test func `another network's file is refused`() throws {
         let path = folder("w.safetensors"), other = try TinyNetwork.bottleneck.network()
         try WeightsFile.write(other, to: path)
-        let failure = try #require(throws: Failure.self) { try WeightsFile.load(path, into: network()) }
+        let failure = try #require(throws: Failure.self) { try WeightsFile.load(SafetensorsFile(path: path), into: network()) }
         #expect(failure.kind == .data && failure.message.contains("it is of another network"))
     }
 

@@ -75,6 +75,12 @@ extension BadInput {
             _ = try scratch.write(scratch.read("given.safetensors").dropLast(1), to: "given.safetensors")
             return small(scratch) + ["--init", path]
         },
+        BadInput("weights that PyTorch has saved", .data, "given.pth", "python3 -c") { scratch in
+            small(scratch) + ["--init", try scratch.write([0x50, 0x4B, 3, 4] + [UInt8](repeating: 0, count: 60), to: "given.pth")]
+        },
+        BadInput("weights to evaluate with another number of classes", .data, "'classifier.weight' has shape [10, ") { scratch in
+            ["evaluate", "--weights", try weights(scratch)] + smallNetwork + ["--classes", "12"]
+        },
         BadInput("weights to evaluate that name no network", .usage, "given.safetensors", "--model") {
             ["evaluate", "--weights", try weights($0)]
         },

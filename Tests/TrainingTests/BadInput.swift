@@ -40,7 +40,14 @@ struct BadInput: CustomTestStringConvertible, Sendable {
         BadInput("an unknown option", .usage, "--modle") { ["train", "--out", $0("run"), "--modle", "densenet121"] },
         BadInput("an option without its value", .usage, "--epochs") { ["train", "--out", $0("run"), "--epochs"] },
         BadInput("a value that is no number", .usage, "--epochs", "many") { ["train", "--out", $0("run"), "--epochs", "many"] },
-        BadInput("an unknown command", .usage, "practise") { _ in ["practise"] },
+        BadInput("an unknown command", .usage, "'practise' is no command", "train, evaluate,") { _ in ["practise", "--model", "x"] },
+        BadInput("a negative number behind a blank", .usage, "--learning-rate", "write --learning-rate=-0.1") { _ in
+            ["train", "--learning-rate", "-0.1"]
+        },
+        BadInput("a seed that is none", .usage, "--seed", "0 to 18446744073709551615") { _ in ["train", "--seed=-5"] },
+        BadInput("a warm-up as long as the run", .usage, "--warm-up is 2", "--epochs, which is 2") {
+            small($0) + ["--epochs", "2", "--warm-up", "2"]
+        },
         BadInput("images too small for the network", .usage, "image size 28", "29 pixels") {
             ["train", "--out", $0("run"), "--model", "densenet121", "--image", "28"]
         },
@@ -75,6 +82,12 @@ struct BadInput: CustomTestStringConvertible, Sendable {
         BadInput("a missing file of images", .noInput, "data_batch_4.bin: missing") { scratch in
             let arguments = try data(scratch, "data_batch_4.bin") { _ in }
             unlink(scratch("images/data_batch_4.bin"))
+            return arguments
+        },
+        BadInput("a file of images that is a link to itself", .noInput, "data_batch_2.bin: Too many levels of symbolic") { scratch in
+            let arguments = try data(scratch, "data_batch_2.bin") { _ in }
+            unlink(scratch("images/data_batch_2.bin"))
+            symlink("data_batch_2.bin", scratch("images/data_batch_2.bin"))
             return arguments
         },
         BadInput("a truncated file of images", .data, "data_batch_3.bin: \(4 * record - 1) bytes") {

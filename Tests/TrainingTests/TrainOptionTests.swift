@@ -35,6 +35,26 @@ import Training
         #expect(try resume(second.path).weights == second.weights)
     }
 
+    @Test func `init from weights for other classes begins the classifier anew and says so`() throws {
+        let first = try train(smallRun + ["--epochs", "1"], out: scratch("first"))
+        let given = first.path + "/weights.safetensors"
+        let options = smallRun + Self.still + ["--classes", "12", "--seed", "9"]
+        let job = try densenet(["train", "--out", scratch("second"), "--init", given] + options, ranks: 2)
+        #expect(job.status == 0 && job.errors.lines.filter { $0.hasPrefix("densenet: ") } == [
+            "densenet: \(given): its classifier is for 10 classes, this network has 12; the classifier begins anew",
+        ], "\(job.errors)")
+        let (before, after) = (try tensors(first), try tensors(FinishedRun(path: scratch("second"))))
+        let fresh = try tensors(train(options, out: scratch("fresh")))
+        func near(_ a: [Float]?, _ b: [Float]?) -> Bool {
+            guard let a, let b, a.count == b.count else { return false }
+            return zip(a, b).allSatisfy { $0 == $1 || abs($0 - $1) < 1e-28 }
+        }
+        for (name, values) in after where !name.contains("running_") {
+            #expect(near(values, name.hasPrefix("classifier.") ? fresh[name] : before[name]), "\(name)")
+        }
+        #expect(after["classifier.bias"]?.count == 12 && !near(fresh["features.conv0.weight"], before["features.conv0.weight"]))
+    }
+
     @Test func `no-shuffle takes the images in their order`() throws {
         func loss(_ name: String, _ options: [String]) throws -> Double {
             let options = smallNetwork + ["--limit-test", "8", "--batch-size", "16", "--steps", "1", "--augment", "none"] + options

@@ -12,9 +12,9 @@ import Training
 
     /// Evaluates weights; gives back the line of loss and accuracy, and images recognised and in all, a class.
     private func evaluate(
-        _ run: FinishedRun, ranks: Int, _ options: [String]
+        _ run: FinishedRun, weights: String = "weights.safetensors", ranks: Int, _ options: [String]
     ) throws -> (line: Substring, classes: [(hits: Int, all: Int)]) {
-        let job = try densenet(["evaluate", "--weights", run.path + "/weights.safetensors"] + options, ranks: ranks)
+        let job = try densenet(["evaluate", "--weights", "\(run.path)/\(weights)"] + options, ranks: ranks)
         try #require(job.status == 0, "\(job.output)\(job.errors)")
         let lines = job.output.lines
         try #require(lines.count > 2, "\(job.output)")
@@ -26,9 +26,11 @@ import Training
     }
 
     /// Holds an evaluation against the last line of a run's metrics.
-    private func expectSame(_ run: FinishedRun, ranks: Int, _ options: [String], images: Int) throws {
+    private func expectSame(
+        _ run: FinishedRun, weights: String = "weights.safetensors", ranks: Int, _ options: [String], images: Int
+    ) throws {
         let last = try #require(run.epochs.last)
-        let (line, classes) = try evaluate(run, ranks: ranks, options)
+        let (line, classes) = try evaluate(run, weights: weights, ranks: ranks, options)
         let (loss, accuracy) = (last.testLoss.formatted(places: 4), last.testAccuracy.formatted(places: 4))
         #expect(line == "Test loss: \(loss), Test accuracy: \(accuracy)")
         let hits = classes.map(\.hits).reduce(0, +), all = classes.map(\.all).reduce(0, +)
@@ -45,6 +47,25 @@ import Training
         // 131 images are no multiple of anything; the batch size must not matter either.
         try expectSame(run, ranks: 1, ["--limit-test", "131"], images: 131)
         try expectSame(run, ranks: 3, ["--limit-test", "131", "--batch-size", "50"], images: 131)
+    }
+
+    @Test func `a checkpoint is evaluated, and begun from, as the weights that were written with it`() throws {
+        let options = smallRun + ["--epochs", "1", "--mean", "0.1,0.2,0.3", "--std", "0.5,0.6,0.7"]
+        let run = try train(options, out: scratch("run"))
+        let checkpoint = "checkpoints/checkpoint-00001-00000004.safetensors"
+        try expectSame(run, weights: checkpoint, ranks: 2, ["--limit-test", "32"], images: 32)
+        let fromWeights = try train(smallRun + ["--epochs", "1", "--init", run.path + "/weights.safetensors"], out: scratch("weights"))
+        let fromCheckpoint = try train(smallRun + ["--epochs", "1", "--init", "\(run.path)/\(checkpoint)"], out: scratch("checkpoint"))
+        #expect(fromCheckpoint.weights == fromWeights.weights && fromCheckpoint.results == fromWeights.results)
+        // Momenta are nothing that a file of weights may have.
+        let file = try SafetensorsFile(path: "\(run.path)/\(checkpoint)")
+        let numbers = try file.tensors.mapValues { $0.shape }.map { ($0, $1, try file.floats(named: $0)) }
+        let buffers = numbers.map { AlignedBuffer<Float>(count: $2.count) }
+        for (buffer, (_, _, values)) in zip(buffers, numbers) { _ = buffer.elements.update(fromContentsOf: values) }
+        let tensors = zip(buffers, numbers).map { NamedTensor(name: $1.0, shape: $1.1, values: UnsafeBufferPointer($0.elements)) }
+        try SafetensorsWriter.write(to: scratch("bare"), tensors: tensors, metadata: ["config": file.metadata["config"] ?? ""])
+        let job = try densenet(["evaluate", "--weights", scratch("bare")])
+        #expect(job.status == Failure.Kind.data.rawValue && job.errors.contains("has the tensor 'momentum."), "\(job.errors)")
     }
 
     @Test func `synthesized files train as the built-in images do`() throws {
