@@ -80,17 +80,17 @@ struct Train: ParsableCommand {
 
     func run() throws {
         // Before MPI, whose start takes a moment: a signal is not lost.
-        StopSignal.listen()
+        StopSignal.listen(patience: watchdog.collectiveTimeout)
         if let resume {
             guard !hasOtherOptions else {
                 throw Failure(.usage, "--resume takes the run's own options; leave out the others")
             }
             let safety = try guards.resolved()
-            withWatchedRanks(watchdog) {
+            try withWatchedRanks(watchdog) {
                 try TrainingRun(resuming: resume, safety: safety, threads: threads.threads, watchdog: $1, communicator: $0).run()
             }
         }
-        withWatchedRanks(watchdog) { world, watchdog in
+        try withWatchedRanks(watchdog) { world, watchdog in
             // A folder of images may be missing on one host only.
             let configuration = try world.agree { try resolved() }
             let out = out ?? "runs/\(Self.timestamp())-\(configuration.model)"

@@ -78,7 +78,10 @@ public final class TrainingRun {
         let network = try communicator.agree {
             try DenseNet(
                 configuration.network, capacity: communicator.largestShare(of: configuration.batchSize), training: true,
-                threads: threads ?? communicator.defaultThreads, precision: configuration.precision ?? .float32)
+                threads: threads ?? communicator.defaultThreads, precision: configuration.precision ?? .float32,
+                // Two loaders of two batches, each with a thread; the checkpoints' copies, and their thread.
+                company: MemoryCompany(
+                    ranks: communicator.localSize, batches: 4, copies: communicator.rank == 0 ? 2 : 0, threads: 3))
         }
         data = try RunData(
             configuration.data, seed: configuration.seed, imageSize: configuration.network.image,
@@ -190,6 +193,7 @@ public final class TrainingRun {
             let stopWasAsked = try add(result, of: batch)
             state.seconds += monotonicSeconds() - began
             if stopWasAsked {
+                StopSignal.takeNote()
                 progress?.finish()
                 try writeCheckpoint()
                 try stop()
@@ -295,6 +299,7 @@ public final class TrainingRun {
         state.beginEpoch()
         try writing { try metrics?.append(epoch) }
         try writeCheckpoint(testAccuracy: test.accuracy)
+        if largest.1 > 0 || isFinished { StopSignal.takeNote() }
         if largest.1 > 0 && !isFinished { try stop() }
     }
 
