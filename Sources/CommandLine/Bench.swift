@@ -38,7 +38,7 @@ struct Bench: ParsableCommand {
         }
         let configuration = try network.configuration(defaultModel: "densenet-bc-100-12", classes: nil, image: nil).network
         if kernels { return try onOneProcess { reportKernels(configuration, precision: precision.value) } }
-        withRanks { world in
+        try withRanks { world in
             let benchmark = try Benchmark(
                 Benchmark.Configuration(
                     network: configuration, batchSize: batchSize, steps: steps, evaluates: evaluate,

@@ -18,6 +18,7 @@ struct Densenet: ParsableCommand {
         subcommands: [Train.self, Evaluate.self, Verify.self, Bench.self, Describe.self, Synthesize.self, LastWordsOfRun.self])
 
     static func main() {
+        saveAddressSpace()
         do {
             try demandText()
             try demandCommand()
@@ -63,7 +64,7 @@ struct Densenet: ParsableCommand {
             if code != 0 {
                 // mpirun ends all ranks when the first exits with a code: rank zero first, whose end a signal announces. Who is left in
                 // peace is alone with it.
-                if sleep(2) == 0, let message { Console.note("rank \(rank): \(message)") }
+                if usleep(2_000_000) == 0, let message { Console.note("rank \(rank): \(message)") }
             }
             Glibc.exit(code)
         }
@@ -73,7 +74,9 @@ struct Densenet: ParsableCommand {
 }
 
 /// Runs a command's work on all ranks and ends the process with its exit code.
-func withRanks(_ body: (Communicator) throws -> Void) -> Never {
+func withRanks(_ body: (Communicator) throws -> Void) throws -> Never {
+    // What MPI takes at its start; without, it ends the process in many words, or by a signal.
+    try demandAddressSpace(224 << 20, who: "MPI and this program need", advice: "raise the limit")
     exit(MPIEnvironment.run(report: { Console.note($0.message) }) { world in
         try world.demandSameStart()
         try body(world)

@@ -24,7 +24,7 @@ struct Evaluate: ParsableCommand {
     var seed: UInt64 = 1
 
     func run() throws {
-        withWatchedRanks(watchdog) { world, _ in
+        try withWatchedRanks(watchdog) { world, _ in
             let (file, network, ready) = try world.agree {
                 guard (1...1_000_000).contains(batchSize) else {
                     throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000")
@@ -33,7 +33,8 @@ struct Evaluate: ParsableCommand {
                 let configuration = try configuration(of: file)
                 let network = try DenseNet(
                     configuration, capacity: world.largestShare(of: batchSize), training: false,
-                    threads: threads.threads ?? world.defaultThreads, precision: precision.value)
+                    threads: threads.threads ?? world.defaultThreads, precision: precision.value,
+                    company: MemoryCompany(ranks: world.localSize, batches: 2, threads: 1))
                 try GivenWeights.load(file, into: network)
                 let choice = try dataOptions.normalization()
                 return (file, network, choice == nil ? try normalization(in: file) : nil)

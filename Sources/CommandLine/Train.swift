@@ -78,20 +78,20 @@ struct Train: ParsableCommand {
 
     func run() throws {
         // Before MPI, whose start takes a moment: a signal is not lost.
-        StopSignal.listen()
+        StopSignal.listen(patience: watchdog.collectiveTimeout)
         if let resume {
             guard !hasOtherOptions else {
                 throw Failure(.usage, "--resume takes the run's own options; only --epochs and those of safety and threads go with it")
             }
             let safety = try guards.resolved()
-            withWatchedRanks(watchdog) {
+            try withWatchedRanks(watchdog) {
                 defer { Console.forgiveLostOutput() }
                 try TrainingRun(
                     resuming: resume, epochs: epochs, safety: safety, threads: threads.threads, watchdog: $1, communicator: $0
                 ).run()
             }
         }
-        withWatchedRanks(watchdog) { world, watchdog in
+        try withWatchedRanks(watchdog) { world, watchdog in
             defer { Console.forgiveLostOutput() }
             // A folder of images may be missing on one host only.
             let configuration = try world.agree { try resolved() }

@@ -17,7 +17,7 @@ struct Verify: ParsableCommand {
     @OptionGroup(title: "Threads") var threads: ThreadOptions
 
     func run() throws {
-        withRanks { world in
+        try withRanks { world in
             var failed = 0
             for file in files {
                 if world.rank == 0 {

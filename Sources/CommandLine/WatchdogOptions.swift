@@ -11,8 +11,8 @@ struct WatchdogOptions: ParsableArguments {
 }
 
 /// As `withRanks`, with a watchdog over the ranks.
-func withWatchedRanks(_ options: WatchdogOptions, _ body: (Communicator, Watchdog) throws -> Void) -> Never {
-    withRanks { world in
+func withWatchedRanks(_ options: WatchdogOptions, _ body: (Communicator, Watchdog) throws -> Void) throws -> Never {
+    try withRanks { world in
         let watchdog = try Watchdog(
             world, timeout: options.collectiveTimeout, signals: { StopSignal.count }, report: { Console.note($0.message) })
         defer { watchdog.leave() }
@@ -30,8 +30,11 @@ struct LastWordsOfRun: ParsableCommand {
     @Argument(help: "The run folder.")
     var path: String
 
+    @Flag(help: "The kernel has ended a process for want of memory meanwhile.")
+    var outOfMemory = false
+
     func run() throws {
-        for death in LastWords.deaths(in: RunFolder.ranks(of: path)) {
+        for death in LastWords.deaths(in: RunFolder.ranks(of: path), forWantOfMemory: outOfMemory) {
             Console.note("\(death); go on with: train --resume \(path)")
         }
     }

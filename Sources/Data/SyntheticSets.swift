@@ -2,6 +2,17 @@ import Glibc
 import Kernels
 
 extension ImageSet {
+    /// Refuses sets of so many pictures in all that memory could not hold.
+    ///
+    /// - Parameters:
+    ///   - ranks: the processes of this host that draw as many each.
+    ///   - advice: what makes them fewer.
+    /// - Throws: `Failure(.unavailable)`.
+    public static func demandMemory(synthetic count: Int, imageSize: Int, ranks: Int, advice: String) throws {
+        try Kernels.demandMemory(
+            Double(count * (1 + channels * imageSize * imageSize)), ranks: ranks, who: "\(count) synthetic images need", advice: advice)
+    }
+
     /// A set of `SyntheticImages` in memory: samples `0 ..< count` of a split.
     ///
     /// - Precondition: `count ≥ 1` and `imageSize ≥ 8`.

@@ -58,14 +58,17 @@ public final class DenseNet {
     ///   - training: whether `backward` will be called; without, the network needs about a quarter of the memory.
     ///   - threads: how many threads share a pass, the calling one among them; results do not depend on it in a single bit.
     ///   - precision: in what the convolutions of dense layers multiply.
+    ///   - company: what shares memory with the network.
     /// - Throws: `Failure(.usage)` on an impossible configuration, `Failure(.unavailable)` where memory is too small or the system refuses
     ///   the threads.
     public init(
-        _ configuration: DenseNetConfiguration, capacity: Int, training: Bool, threads: Int = 1, precision: Precision = .float32
+        _ configuration: DenseNetConfiguration, capacity: Int, training: Bool, threads: Int = 1, precision: Precision = .float32,
+        company: MemoryCompany = MemoryCompany()
     ) throws {
         try configuration.validate()
         precondition(capacity >= 0, "a pass cannot have \(capacity) images")
-        try Self.demandMemory(configuration, images: max(capacity, 1), training: training)
+        try WorkerPool.validate(threads: threads)
+        try company.demandMemory(configuration, images: max(capacity, 1), training: training, threads: threads)
         self.configuration = configuration
         self.capacity = capacity
         isTraining = training
@@ -120,24 +123,6 @@ public final class DenseNet {
         head = Head(table, of: blocks[blocks.count - 1], images: images, state: state)
         state.workspace.allocate(training: training, clock: state.clock)
         resetStatistics()
-    }
-
-    /// Refuses what this machine's memory could not hold; to find out by trying would end the process.
-    private static func demandMemory(_ configuration: DenseNetConfiguration, images: Int, training: Bool) throws {
-        let present = physicalMemory
-        func demand(mebibytes needed: Int) throws {
-            guard needed <= present >> 20 else {
-                throw Failure(
-                    .unavailable,
-                    "\(images) images a rank need \(needed) MiB of memory, this machine has \(present >> 20); use a smaller "
-                        + "--batch-size or more nodes")
-            }
-        }
-        // Evaluation has no gradients and one bottleneck at a time.
-        let share = training ? 1 : 4
-        // First what is too much to be counted in whole numbers, or to lay out a table for.
-        try demand(mebibytes: Int(TrainingMemory.leastBytes(configuration, images: images) / Double(share << 20)))
-        try demand(mebibytes: TrainingMemory(configuration, ParameterTable(configuration), images: images).total / (share << 20))
     }
 
     /// Names, shapes and places of all parameters.

@@ -34,8 +34,7 @@ final class Head {
         features = AlignedBuffer(count: images * norm.channels)
         featureGradients = AlignedBuffer(count: images * norm.channels)
         state.workspace.needs.reserve(.inputGradient, norm.channels * block.layout.lanes)
-        // OpenBLAS cannot see that other ranks have the other cores.
-        openblas_set_num_threads(1)
+        OpenBLAS.prepare()
     }
 
     private var classes: Int { weight.shape[0] }

@@ -1,6 +1,6 @@
 import Kernels
 
-/// What one rank of one thread allocates before its first training step, in bytes: the buffers of `DenseNet` and the optimizer's momenta.
+/// What one rank allocates before its first training step, in bytes: the buffers of `DenseNet` and the optimizer's momenta.
 ///
 /// It follows the rules by which the network allocates, without allocating. The data loader and MPI have their own memory.
 public struct TrainingMemory: Sendable, Equatable {
@@ -22,13 +22,15 @@ public struct TrainingMemory: Sendable, Equatable {
     public let gradients: Int
     public let momenta: Int
     public let runningStatistics: Int
+    /// Address space, no memory, that it takes to have the large buffers begin at whole huge pages.
+    let alignment: Int
 
     /// What grows with the batch.
     public var activations: Int { features + bottlenecks + pooled + stem + head }
 
     public var total: Int { activations + channels + workspace + parameters + gradients + momenta + runningStatistics }
 
-    init(_ configuration: DenseNetConfiguration, _ table: ParameterTable, images: Int) {
+    init(_ configuration: DenseNetConfiguration, _ table: ParameterTable, images: Int, threads: Int = 1) {
         parameters = Self.buffer(table.learntCount)
         gradients = parameters
         momenta = parameters
@@ -36,21 +38,28 @@ public struct TrainingMemory: Sendable, Equatable {
         let layouts = configuration.blockSizes.map { PanelLayout(height: $0, width: $0, images: images) }
         let stemSize = configuration.stemConvolutionSize
         let stemLayout = PanelLayout(height: stemSize, width: stemSize, images: images)
-        func panels(_ layout: PanelLayout, _ channels: Int) -> Int {
-            Self.buffer(layout.groups(images) * layout.height * channels * layout.lanes)
+        // Parameters, gradients, momenta, and the copies of a checkpoint.
+        var large = parameters < Self.hugePage ? 0 : 5
+        func panels(_ layout: PanelLayout, _ channels: Int, count: Int = 1) -> Int {
+            let bytes = Self.buffer(layout.groups(images) * layout.height * channels * layout.lanes)
+            if bytes >= Self.hugePage { large += count }
+            return count * bytes
         }
         for (b, layout) in layouts.enumerated() {
             let channels = configuration.blockChannels[b]
-            features += 2 * panels(layout, channels)
+            features += panels(layout, channels, count: 2)
             if configuration.bottleneck {
-                bottlenecks += (table.blocks[b].count + 1) * panels(layout, 4 * configuration.growthRate)
+                bottlenecks += panels(layout, 4 * configuration.growthRate, count: table.blocks[b].count + 1)
             }
             if b + 1 < layouts.count { pooled += panels(layouts[b + 1], channels) }
         }
-        if let norm = table.stemNorm { stem = 2 * panels(stemLayout, norm.channels) }
+        if let norm = table.stemNorm { stem = panels(stemLayout, norm.channels, count: 2) }
         head = 2 * Self.buffer(images * configuration.classes) + 2 * Self.buffer(images * table.finalNorm.channels)
         channels = Self.channelBytes(configuration, table)
-        workspace = Self.workspaceBytes(configuration, table, layouts, stemLayout)
+        let (needs, sumChannels) = Self.workspaceNeeds(configuration, table, layouts, stemLayout)
+        workspace = needs.bytes(threads: threads) + SumSpace.bytes(channels: sumChannels, workers: threads)
+        large += needs.buffers(threads: threads, withAtLeast: Self.hugePage / MemoryLayout<Float>.stride)
+        alignment = large * Self.hugePage
     }
 
     /// The bytes of features and parameters alone, which any configuration can be asked for: `Int` would not hold those of some.
@@ -63,10 +72,12 @@ public struct TrainingMemory: Sendable, Equatable {
         return floats * Double(MemoryLayout<Float>.stride)
     }
 
+    private static let hugePage = 2 << 20
+
     /// Bytes of an `AlignedBuffer` of floats: those of 2 MiB and more consist of whole huge pages.
     private static func buffer(_ count: Int) -> Int {
-        let bytes = count * MemoryLayout<Float>.stride, page = 2 << 20
-        return bytes < page ? bytes : (bytes + page - 1) / page * page
+        let bytes = count * MemoryLayout<Float>.stride
+        return bytes < hugePage ? bytes : (bytes + hugePage - 1) / hugePage * hugePage
     }
 
     private static func channelBytes(_ configuration: DenseNetConfiguration, _ table: ParameterTable) -> Int {
@@ -85,9 +96,9 @@ public struct TrainingMemory: Sendable, Equatable {
     }
 
     /// What the layers ask for. The last layer of a block needs the most of it, but for Winograd's scratch, which is cut to the cache.
-    private static func workspaceBytes(
+    private static func workspaceNeeds(
         _ configuration: DenseNetConfiguration, _ table: ParameterTable, _ layouts: [PanelLayout], _ stemLayout: PanelLayout
-    ) -> Int {
+    ) -> (needs: WorkspaceNeeds, sumChannels: Int) {
         var needs = WorkspaceNeeds()
         var sumChannels = max(table.finalNorm.channels, configuration.growthRate)
         needs.reserve(pointwise: table.stemConvolution, lanes: stemLayout.lanes)
@@ -112,6 +123,6 @@ public struct TrainingMemory: Sendable, Equatable {
                 needs.reserve(.lanes, layout.lanes)
             }
         }
-        return needs.bytes(threads: 1) + SumSpace.bytes(channels: sumChannels, workers: 1)
+        return (needs, sumChannels)
     }
 }

@@ -63,6 +63,13 @@ struct WorkspaceNeeds {
         weightGradient = max(weightGradient, gradient.gradientCount)
     }
 
+    /// How many of the buffers for so many threads have `count` numbers or more.
+    func buffers(threads: Int, withAtLeast count: Int) -> Int {
+        func number(_ needed: Int, _ times: Int) -> Int { needed >= count ? times : 0 }
+        return counts.map { number($0, threads) }.reduce(0, +) + number(weights, 1) + number(directWeights, 1)
+            + number(weightGradient, Chunks.most)
+    }
+
     /// Bytes for so many threads.
     func bytes(threads: Int) -> Int {
         (counts.reduce(0, +) * threads + weights + directWeights + weightGradient * Chunks.most) * MemoryLayout<Float>.stride

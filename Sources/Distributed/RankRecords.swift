@@ -1,4 +1,5 @@
 import Glibc
+import Kernels
 
 /// What a rank says of itself to whoever may ask: one line of text in a file of its own.
 struct RankRecord: Equatable {
@@ -115,11 +116,15 @@ public enum LastWords {
 
     /// The ranks that died by themselves, each as `rank 1 on node7 died, last seen at step 12 (loss)`: mpirun has asked all the
     /// others to stop before it killed them. Empty where a rank has told it already, or nobody can know.
-    public static func deaths(in folder: String) -> [String] {
+    ///
+    /// - Parameter forWantOfMemory: whether the kernel has ended a process meanwhile.
+    public static func deaths(in folder: String, forWantOfMemory: Bool = false) -> [String] {
         let records = RankRecords(folder: folder)
         guard !records.isReported else { return [] }
         let found = records.ranks.compactMap { rank in records.read(rank).map { (rank, $0) } }
         guard found.contains(where: { $0.1.signals > 0 }) else { return [] }
-        return found.filter { $0.1.signals == 0 }.map { "rank \($0) on \($1.host) died, last seen at \($1.stage.words)" }
+        return found.filter { $0.1.signals == 0 }.map {
+            "rank \($0) on \($1.host) died, last seen at \($1.stage.words)\(forWantOfMemory ? MemoryKills.words : "")"
+        }
     }
 }

@@ -24,6 +24,8 @@ public final class Watchdog: Sendable {
     /// Seconds that a call has waited when the deadline has passed and the other thread shall look at it; 0 when it need not.
     private let overdue = Atomic<Int>(0)
     private let isTold = Atomic<Bool>(false)
+    /// Whether the kernel ends processes where the neighbour on this host is.
+    private let memoryKills: MemoryKills?
 
     /// Seconds between two looks.
     static let interval = 0.25
@@ -53,6 +55,7 @@ public final class Watchdog: Sendable {
         stages = communicator.stages
         peers = try Peer.all(of: communicator)
         (self.timeout, self.signals, self.report) = (timeout, signals, report)
+        memoryKills = Peer.neighbour(of: rank, among: peers).map { [peers] in MemoryKills(near: peers[$0].process) }
         guard communicator.size > 1 else { return }
         try communicator.agree {
             try startThread { self.watchDeadline() }
@@ -153,9 +156,10 @@ public final class Watchdog: Sendable {
         let folder = folder.withLock { $0 }
         let record = folder?.records.read(neighbour)
         guard folder == nil || record != nil else { return }
+        let cause = memoryKills?.haveGrown == true ? MemoryKills.words : ""
         let place = record.map { ", last seen at \($0.stage.words)" } ?? ""
         let advice = folder.map { "; \($0.advice)" } ?? ""
-        tell("rank \(neighbour) on \(peers[neighbour].host) died\(place)\(advice)", folder?.records)
+        tell("rank \(neighbour) on \(peers[neighbour].host) died\(place)\(cause)\(advice)", folder?.records)
     }
 
     private func tellIfHanging(waited: Int) {

@@ -9,7 +9,8 @@ public final class AlignedBuffer<Element: BitwiseCopyable>: @unchecked Sendable 
     public let pointer: UnsafeMutablePointer<Element>
     public let count: Int
 
-    /// Allocates `count` zero elements at a 64-byte boundary (large buffers at 2 MiB, advised for huge pages).
+    /// Allocates `count` zero elements at a 64-byte boundary (large buffers at 2 MiB, advised for huge pages). Ends the process where there
+    /// is no memory: who may need much asks `demandMemory` before.
     ///
     /// - Precondition: the all-zero bit pattern is a valid `Element`.
     public init(count: Int) {
@@ -19,9 +20,7 @@ public final class AlignedBuffer<Element: BitwiseCopyable>: @unchecked Sendable 
         let alignment = bytes >= hugePage ? hugePage : 64
         var raw: UnsafeMutableRawPointer?
         let rounded = (bytes + alignment - 1) / alignment * alignment
-        guard posix_memalign(&raw, alignment, rounded) == 0, let raw else {
-            fatalError("out of memory: \(rounded) bytes for a tensor")
-        }
+        guard posix_memalign(&raw, alignment, rounded) == 0, let raw else { endOutOfMemory(rounded) }
         if alignment == hugePage { madvise(raw, rounded, MADV_HUGEPAGE) }
         memset(raw, 0, rounded)
         pointer = raw.bindMemory(to: Element.self, capacity: max(count, 1))

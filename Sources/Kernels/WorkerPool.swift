@@ -9,9 +9,14 @@ public final class WorkerPool {
     public let count: Int
     private let pool: OpaquePointer
 
-    /// - Throws: `Failure(.usage)` for no thread, `Failure(.unavailable)` where the system refuses them.
-    public init(threads: Int) throws {
+    /// - Throws: `Failure(.usage)` for a number of threads that none can have.
+    public static func validate(threads: Int) throws {
         guard (1...1024).contains(threads) else { throw Failure(.usage, "--threads is \(threads), expected 1 to 1024") }
+    }
+
+    /// - Throws: as `validate`, and `Failure(.unavailable)` where the system refuses the threads.
+    public init(threads: Int) throws {
+        try Self.validate(threads: threads)
         guard let pool = ck_pool_create(Int32(threads)) else {
             throw Failure(.unavailable, "the system refuses \(threads) threads; use fewer --threads")
         }

@@ -57,16 +57,19 @@ public final class Benchmark {
         self.communicator = communicator
         let threads = configuration.threads ?? communicator.defaultThreads
         self.threads = threads
-        let images = ImageSet.synthetic(
-            count: max(2 * configuration.batchSize, 64), seed: 1, split: .train, imageSize: configuration.network.image)
+        let count = max(2 * configuration.batchSize, 64), image = configuration.network.image
         (step, loader) = try communicator.agree {
             guard configuration.batchSize >= communicator.size else {
                 throw Failure(.usage, "--batch-size \(configuration.batchSize) is smaller than the number of ranks, \(communicator.size)")
             }
             let network = try DenseNet(
                 configuration.network, capacity: communicator.largestShare(of: configuration.batchSize),
-                training: !configuration.evaluates, threads: threads, precision: configuration.precision)
+                training: !configuration.evaluates, threads: threads, precision: configuration.precision,
+                company: MemoryCompany(ranks: communicator.localSize, batches: 2, threads: 1))
             network.initialize(seed: 1)
+            try ImageSet.demandMemory(
+                synthetic: count, imageSize: image, ranks: communicator.localSize, advice: "use a smaller --batch-size")
+            let images = ImageSet.synthetic(count: count, seed: 1, split: .train, imageSize: image)
             let sampler = try Sampler(
                 sampleCount: images.count, globalBatch: configuration.batchSize, worldSize: communicator.size, seed: 1, shuffle: true)
             return (

@@ -64,7 +64,8 @@ public struct GoldenVerification {
                 stem: golden.stem, blocks: golden.blocks, growthRate: golden.growth_rate, stemChannels: golden.stem_channels,
                 bottleneck: golden.bottleneck, compression: golden.compression, classes: golden.classes, image: golden.image)
             let network = try DenseNet(
-                configuration, capacity: communicator.largestShare(of: golden.batch), training: true, threads: threads)
+                configuration, capacity: communicator.largestShare(of: golden.batch), training: true, threads: threads,
+                company: MemoryCompany(ranks: communicator.localSize))
             let step = TrainingStep(
                 network,
                 optimizer: OptimizerConfiguration(

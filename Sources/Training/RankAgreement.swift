@@ -143,15 +143,12 @@ func startOptions(_ arguments: [String]) -> [SharedValue] {
 /// The file that this process runs, by its content.
 private func programFile() throws -> SharedValue {
     let path = "/proc/self/exe"
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw Failure(.noInput, "cannot read \(path): \(String(cString: strerror(errno)))") }
-    defer { close(descriptor) }
-    let chunk = AlignedBuffer<UInt8>(count: 1 << 20)
+    let file = try InputFile(path: path), chunk = AlignedBuffer<UInt8>(count: 1 << 20)
     var sum: UInt = 0
-    while true {
-        let count = read(descriptor, chunk.pointer, chunk.count)
-        guard count > 0 else { break }
-        sum = checksum(UnsafeRawBufferPointer(chunk[0..<count]), continuing: sum)
+    for start in stride(from: 0, to: file.size, by: chunk.count) {
+        let part = UnsafeMutableRawBufferPointer(chunk[0..<min(chunk.count, file.size - start)])
+        try file.read(into: part, at: start)
+        sum = checksum(UnsafeRawBufferPointer(part), continuing: sum)
     }
     let name = realpath(path, nil)
     defer { free(name) }

@@ -25,7 +25,7 @@ public struct RunData {
     ) throws {
         communicator.stages.enter("opening the data")
         let (train, test, warnings) = try communicator.agree {
-            let sets = try Self.open(source, seed: seed, imageSize: imageSize)
+            let sets = try Self.open(source, seed: seed, imageSize: imageSize, ranks: communicator.localSize)
             guard sets.train.height == imageSize else {
                 throw Failure(
                     .usage, "the images are \(sets.train.height)×\(sets.train.width) pixels, --image asks for \(imageSize); leave it out")
@@ -50,7 +50,7 @@ public struct RunData {
     }
 
     private static func open(
-        _ source: RunConfiguration.DataSource, seed: UInt64, imageSize: Int
+        _ source: RunConfiguration.DataSource, seed: UInt64, imageSize: Int, ranks: Int
     ) throws -> (train: ImageSet, test: ImageSet, warnings: [String]) {
         if let path = source.path { return try CIFAR.open(path, limitTrain: source.limitTrain, limitTest: source.limitTest) }
         guard imageSize >= 8 else { throw Failure(.usage, "--image is \(imageSize), the synthetic images have 8 pixels or more") }
@@ -58,25 +58,14 @@ public struct RunData {
             source.limitTrain ?? RunConfiguration.DataSource.syntheticTrain,
             source.limitTest ?? RunConfiguration.DataSource.syntheticTest,
         ]
-        try demandMemory(images: counts.reduce(0, +), imageSize: imageSize)
+        try ImageSet.demandMemory(
+            synthetic: counts.reduce(0, +), imageSize: imageSize, ranks: ranks, advice: "use smaller --limit-train and --limit-test")
         func set(_ split: SyntheticImages.Split, _ count: Int) -> ImageSet {
             ImageSet.synthetic(count: count, seed: seed, split: split, imageSize: imageSize)
         }
         return (
             set(.train, counts[0]), set(.test, counts[1]), []
         )
-    }
-
-    /// Refuses a synthetic set that this machine's memory could not hold; to find out by trying would end the process.
-    private static func demandMemory(images: Int, imageSize: Int) throws {
-        let needed = images * (1 + 3 * imageSize * imageSize)
-        let present = physicalMemory
-        guard needed <= present else {
-            throw Failure(
-                .unavailable,
-                "\(images) synthetic images need \(needed >> 20) MiB of memory, this machine has \(present >> 20); use smaller "
-                    + "--limit-train and --limit-test")
-        }
     }
 
     /// Sums over shares of the training set are exact integers, so every number of ranks gets the same normalisation.

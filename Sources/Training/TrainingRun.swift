@@ -81,7 +81,10 @@ public final class TrainingRun {
         let network = try communicator.agree {
             try DenseNet(
                 configuration.network, capacity: communicator.largestShare(of: configuration.batchSize), training: true,
-                threads: threads ?? communicator.defaultThreads, precision: configuration.precision ?? .float32)
+                threads: threads ?? communicator.defaultThreads, precision: configuration.precision ?? .float32,
+                // Two loaders of two batches, each with a thread; the checkpoints' copies, and their thread.
+                company: MemoryCompany(
+                    ranks: communicator.localSize, batches: 4, copies: communicator.rank == 0 ? 2 : 0, threads: 3))
         }
         data = try RunData(
             configuration.data, seed: configuration.seed, imageSize: configuration.network.image,
@@ -175,6 +178,7 @@ public final class TrainingRun {
             let stopWasAsked = try add(result, of: batch)
             state.seconds += monotonicSeconds() - began
             if stopWasAsked {
+                StopSignal.takeNote()
                 progress?.finish()
                 try writeCheckpoint()
                 try stop()
@@ -247,6 +251,7 @@ public final class TrainingRun {
 
     /// Ends all ranks, which have agreed to stop and have begun to write a checkpoint. Collective.
     private func stop() throws {
+        StopSignal.takeNote()
         try finishCheckpoint()
         throw communicator.agreed(Failure(
             .stopped, "stopped on request after step \(state.step(stepsPerEpoch)); go on with: train --resume \(path)"))
@@ -282,6 +287,7 @@ public final class TrainingRun {
         checkpoints?.begin(result: epoch, at: position)
         // Also where `steps` ends the run within an epoch: an epoch in progress is one that is not evaluated yet.
         state.beginEpoch()
+        if isFinished { StopSignal.takeNote() }
         if largest.1 > 0 && !isFinished { try stop() }
     }
 
