@@ -215,13 +215,24 @@ choose_options() {
     options+=(--bind-to "$bind" ${ranks:+-n "$ranks"})
 }
 
+# How many processes the kernel has ended for want of memory: in this control group where it counts them, else on this machine.
+memory_kills() {
+    local group file
+    group=$(sed -n 's/^[0-9]*:\([^:]*,\)\?memory\(,[^:]*\)\?:\(.*\)/\/memory\3\/memory.oom_control/p; s/^0::\(.*\)/\1\/memory.events/p' \
+        /proc/self/cgroup | LC_ALL=C sort -r | head -n 1)
+    for file in "/sys/fs/cgroup$group" /sys/fs/cgroup/memory.events /proc/vmstat; do
+        sed -n 's/^oom_kill //p' "$file" 2>/dev/null | grep . && return
+    done
+    echo 0
+}
+
 # mpirun answers SIGTERM and SIGINT by killing the ranks a second later, and ends with 1. So while it trains it does not see SIGTERM and
 # SIGHUP, which SLURM and others send to all processes at once, and has a session of its own, where a Ctrl-C does not reach it. SIGUSR1 it
 # hands on to all ranks, on all nodes; they end their step, write a checkpoint, and their exit code is mpirun's.
 # Sets `code` to the exit code, and `asked` to the number of signals.
 run_over_ranks() {
-    local killed='' stop_with=TERM block=()
-    code=0 asked=0
+    local killed='' stop_with=TERM block=() kills memory=()
+    kills=$(memory_kills) code=0 asked=0
     [[ $1 != train ]] || stop_with=USR1 block=(env --block-signal=TERM,HUP)
     ! ((verbose)) || say "mpirun ${options[*]} $binary $*"
     # mpirun would die of a SIGUSR1 that comes before or after its own handlers are in place, so it starts with it ignored.
@@ -258,8 +269,9 @@ run_over_ranks() {
     done
     [[ -z $killed ]] || end $((128 + $(kill -l "$killed")))
     if ((code > 128 && code <= 192)); then
-        [[ -z $folder ]] || "$binary" last-words "$folder" || true
-        say "a rank was killed by signal $((code - 128)) ($(kill -l "$code"))"
+        ((code != 137)) || [[ $(memory_kills) == "$kills" ]] || memory=(--out-of-memory)
+        [[ -z $folder ]] || "$binary" last-words "${memory[@]}" "$folder" || true
+        say "a rank was killed by signal $((code - 128)) ($(kill -l "$code"))${memory:+: the kernel ended it for want of memory}"
         code=69
     elif ((code > 192)); then # Open MPI's own codes: it has told what it lost
         say "mpirun gave up with $code: it has lost a host, or could not reach one"
