@@ -107,6 +107,7 @@ wants_ranks() {
 choose_options() {
     local slots=0 bind=core:if-supported,overload-allowed
     options=(-x OPENBLAS_NUM_THREADS=1)
+    [[ -z ${DENSENET_SIMD:-} ]] || options+=(-x DENSENET_SIMD) # mpirun hands no variable on to other hosts by itself
     [[ ! -t 2 ]] || options+=(-x DENSENET_TERMINAL=1) # the ranks have pipes, whatever we have
     # A filter on system calls (in containers) may forbid ranks to read each other's memory, which Open MPI would try.
     ! grep -q '^Seccomp:\s*2' /proc/self/status || options+=(--mca btl_vader_single_copy_mechanism none)

@@ -20,6 +20,7 @@ struct Densenet: ParsableCommand {
     static func main() {
         do {
             var command = try parseAsRoot()
+            try VectorLevel.demandValidChoice()
             try command.run()
         } catch let failure as Failure {
             end(failure.kind.rawValue, saying: failure.message)

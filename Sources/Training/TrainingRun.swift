@@ -275,7 +275,7 @@ public final class TrainingRun {
             throw communicator.agreed(Failure(
                 .internal, "after epoch \(state.epoch) the weights of rank\(differing.count > 1 ? "s" : "") "
                     + "\(differing.map(String.init).joined(separator: ", ")) differ from rank 0's; do all nodes run the same program "
-                    + "on the same kind of CPU? (DENSENET_SIMD=v3 makes kinds agree)"))
+                    + "on the same kind of CPU?"))
         }
         var progress = isRankZero
             ? ProgressLine(phase: "Test", total: (data.test.count - 1) / configuration.batchSize + 1) : nil
