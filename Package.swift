@@ -18,15 +18,20 @@ let package = Package(
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .target(name: "CKernels"),
+        .target(name: "GoldenFiles", resources: [.copy("Golden")]),
         .target(name: "Kernels", dependencies: ["CKernels", "COpenBLAS"]),
         .target(name: "DenseNetModel", dependencies: ["Kernels", "CKernels", "COpenBLAS"], path: "Sources/DenseNet"),
         .target(name: "ImageData", dependencies: ["Kernels"], path: "Sources/Data"),
         .target(name: "DataParallel", dependencies: ["Kernels", "COpenMPI"], path: "Sources/Distributed"),
-        .target(name: "Training", dependencies: ["DenseNetModel", "ImageData", "DataParallel", "Kernels", "CKernels", "COpenBLAS", "CZlib"]),
+        .target(
+            name: "Training",
+            dependencies: [
+                "DenseNetModel", "ImageData", "DataParallel", "Kernels", "CKernels", "GoldenFiles", "COpenBLAS", "CZlib",
+            ]),
         .executableTarget(
             name: "CommandLine",
             dependencies: [
-                "Training", "DenseNetModel", "ImageData", "DataParallel", "Kernels", "CKernels",
+                "Training", "DenseNetModel", "ImageData", "DataParallel", "Kernels",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
@@ -35,7 +40,7 @@ let package = Package(
             name: "DistributedTestProgram", dependencies: ["DataParallel", "Kernels"], path: "Tests/DistributedTestProgram"),
         .target(name: "AllocationCounter", path: "Tests/AllocationCounter"),
         .executableTarget(
-            name: "NumericsTestProgram", dependencies: ["DenseNetModel", "Kernels", "CKernels", "AllocationCounter"],
+            name: "NumericsTestProgram", dependencies: ["DenseNetModel", "Kernels", "AllocationCounter"],
             path: "Tests/NumericsTestProgram"),
         .target(name: "SlowCalls", path: "Tests/SlowCalls"),
         .executableTarget(
@@ -53,8 +58,7 @@ let package = Package(
             name: "TrainingTests",
             dependencies: [
                 "Training", "DenseNetModel", "ImageData", "Kernels", "CheckpointTestProgram", "FuzzTestProgram", "TestSupport",
-            ],
-            exclude: ["Golden"]),
+            ]),
     ],
     swiftLanguageModes: [.v6]
 )

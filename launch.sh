@@ -186,6 +186,7 @@ wants_ranks() {
 choose_options() {
     local slots=0 bind=core:if-supported,overload-allowed
     options=(-x OPENBLAS_NUM_THREADS=1)
+    [[ -z ${DENSENET_SIMD:-} ]] || options+=(-x DENSENET_SIMD) # mpirun hands no variable on to other hosts by itself
     # The ranks have pipes, whatever we have; rank zero asks our terminal for its width.
     [[ ! -t 2 ]] || options+=(-x "DENSENET_TERMINAL=$(stty size <&2 | cut -d ' ' -f 2) $(readlink /proc/self/fd/2)")
     # A filter on system calls (in containers) may forbid ranks to read each other's memory, which Open MPI would try.

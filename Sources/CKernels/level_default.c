@@ -1,8 +1,10 @@
-// Any CPU: a tile of 16 lanes by 2 outputs keeps its sums in the 16 registers of SSE2 (and in the 32 of NEON).
+// Any CPU: 16 lanes by 2 outputs keep their sums in 8 of the 16 registers of SSE2. NEON has 32 of the same width: 6 outputs are 24 of
+// them, an input takes 4, and 4 are left for weights.
 #define CK(name) name##_default
 #define TILE_VECTORS 1
+#if defined(__aarch64__)
+#define TILE_OUTPUTS 6
+#else
 #define TILE_OUTPUTS 2
-#include "vectors.h"
-#include "convolution_kernels.h"
-#include "panel_kernels.h"
-#include "resolution_kernels.h"
+#endif
+#include "kernels.h"

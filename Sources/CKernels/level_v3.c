@@ -4,9 +4,6 @@
 #define CK(name) name##_v3
 #define TILE_VECTORS 1
 #define TILE_OUTPUTS 6
-#include "vectors.h"
-#include "convolution_kernels.h"
-#include "panel_kernels.h"
-#include "resolution_kernels.h"
+#include "kernels.h"
 #pragma clang attribute pop
 #endif

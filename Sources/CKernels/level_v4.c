@@ -4,9 +4,6 @@
 #define CK(name) name##_v4
 #define TILE_VECTORS 2
 #define TILE_OUTPUTS 12
-#include "vectors.h"
-#include "convolution_kernels.h"
-#include "panel_kernels.h"
-#include "resolution_kernels.h"
+#include "kernels.h"
 #pragma clang attribute pop
 #endif

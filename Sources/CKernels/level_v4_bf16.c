@@ -6,9 +6,6 @@
 #define TILE_VECTORS 2
 #define TILE_OUTPUTS 12
 #define HAS_BFLOAT16
-#include "vectors.h"
-#include "convolution_kernels.h"
-#include "panel_kernels.h"
-#include "resolution_kernels.h"
+#include "kernels.h"
 #pragma clang attribute pop
 #endif

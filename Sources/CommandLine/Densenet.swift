@@ -23,6 +23,7 @@ struct Densenet: ParsableCommand {
             try demandText()
             try demandCommand()
             var command = try parseAsRoot()
+            try VectorLevel.demandValidChoice()
             try command.run()
         } catch let failure as Failure {
             end(failure.kind.rawValue, saying: failure.message)

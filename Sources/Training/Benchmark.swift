@@ -1,4 +1,3 @@
-import CKernels
 import DataParallel
 import DenseNetModel
 import ImageData
@@ -143,7 +142,7 @@ extension Benchmark.Result {
                 + "\(operations.formatted(places: 0)) GFLOP/s, \((100 * operations / matrixPeak).formatted(places: 0)) % of sgemm's "
                 + "\(matrixPeak.formatted(places: 0)))",
             "\(description?.name ?? "network"), \(network.image)×\(network.image), batch \(batchSize), \(ranks) ranks × \(threads) threads, "
-                + "vector level \(String(cString: ck_level())), peak \((Double(peakMemory) / 0x1p20).formatted(places: 0)) MiB a rank",
+                + "vector level \(VectorLevel.current), peak \((Double(peakMemory) / 0x1p20).formatted(places: 0)) MiB a rank",
             "a step takes \((median / productSeconds).formatted(places: 2)) times its matrix products alone",
             "",
             "phase               forward: ms  GFLOP/s     GB/s   backward: ms  GFLOP/s     GB/s  share",

@@ -55,7 +55,8 @@ public struct GoldenVerification {
             }
             let golden: Configuration
             do { golden = try JSONDecoder().decode(Configuration.self, from: Data(text.utf8)) } catch {
-                throw Failure(.data, "\(path): the metadata key 'config' lacks a value or has a wrong one: \(text)")
+                throw Failure(
+                    .data, "\(path): is not a golden file: the metadata key 'config' lacks a value or has a wrong one: \(text)")
             }
             guard golden.batch >= 1, golden.batch <= 65_536, (1...1000).contains(golden.steps) else {
                 throw Failure(.data, "\(path): batch \(golden.batch) and \(golden.steps) steps, expected 1 or more of each")

@@ -1,4 +1,3 @@
-import CKernels
 import CZlib
 import DataParallel
 import FoundationEssentials
@@ -40,12 +39,10 @@ extension Communicator {
     ///
     /// - Throws: on all ranks `Failure(.unavailable)`.
     func demandSameVectorLevel() throws {
-        let own = String(cString: ck_level())
-        // By their names the levels sort as they are: default, v3, v4.
-        let all = try allGather(UInt64(["default", "v3", "v4"].firstIndex(of: own) ?? 0))
-        let lowest = ["default", "v3", "v4"][Int(all.min() ?? 0)]
+        let own = VectorLevel.current
+        let lowest = try allGather(UInt64(own.number)).map { VectorLevel.allCases[Int($0)] }.min() ?? own
         try demandSame(
-            [SharedValue("the vector level of their CPUs", own)], .unavailable,
+            [SharedValue("the vector level of their CPUs", "\(own)")], .unavailable,
             advice: "use CPUs of one kind, or set DENSENET_SIMD=\(lowest) on all ranks (mpirun -x DENSENET_SIMD=\(lowest))")
     }
 
@@ -90,7 +87,7 @@ extension Communicator {
     }
 
     /// Collective: throws on all ranks when the values of any rank are not those of rank zero, naming the first that differs.
-    private func demandSame(_ own: [SharedValue], _ kind: Failure.Kind, advice: String) throws {
+    func demandSame(_ own: [SharedValue], _ kind: Failure.Kind, advice: String) throws {
         let hash = textChecksum(own.map { "\($0.name)\n\($0.value)\n" }.joined())
         guard let other = try ranksDiffering(from: hash).first else { return }
         let bytes = Array(try JSONEncoder().encode(own))

@@ -265,7 +265,7 @@ public final class TrainingRun {
             throw communicator.agreed(Failure(
                 .internal, "after epoch \(state.epoch) the weights of rank\(differing.count > 1 ? "s" : "") "
                     + "\(differing.map(String.init).joined(separator: ", ")) differ from rank 0's; do all nodes run the same program "
-                    + "on the same kind of CPU? (DENSENET_SIMD=v3 makes kinds agree)"))
+                    + "on the same kind of CPU?"))
         }
         // An evaluation may take long: by then the epoch's work is safe, and a stop does not wait for the result.
         try writeCheckpoint()

@@ -1,15 +1,15 @@
 import AllocationCounter
-import CKernels
 import DenseNetModel
 import Kernels
 
-/// Trains tiny networks and prints what came out (`numbers`), or how often ten steps allocate memory (`allocations THREADS`).
+/// Trains tiny networks and prints what came out (`numbers`), or how often ten steps allocate memory (`allocations THREADS`). With
+/// `lower-levels` it prints the vector levels below the best of this CPU.
 @main
 struct Program {
     static func main() throws {
         switch CommandLine.arguments.dropFirst().first {
         case "numbers":
-            print("level", String(cString: ck_level()))
+            print("level", VectorLevel.current)
             for training in try trainings(threads: 1) {
                 for step in 0..<2 {
                     training.step()
@@ -25,8 +25,10 @@ struct Program {
                 let count = allocation_counter_stop()
                 print("\(training.name): \(count)")
             }
+        case "lower-levels":
+            for level in VectorLevel.allCases where level < .best { print(level) }
         default:
-            throw Failure(.usage, "expected numbers or allocations")
+            throw Failure(.usage, "expected numbers, allocations or lower-levels")
         }
     }
 

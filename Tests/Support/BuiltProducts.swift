@@ -21,6 +21,12 @@ public func builtExecutable(named name: String) throws -> String {
         + "run the tests with `swift test`")
 }
 
+/// Prints why a test is cancelled, which the runner does not where it is one of several cases, and gives the reason back.
+public func saying(_ reason: String) -> String {
+    print("skipped: \(reason)")
+    return reason
+}
+
 private func resolved(_ path: String) -> String? {
     guard let text = realpath(path, nil) else { return nil }
     defer { free(text) }

@@ -1,54 +1,89 @@
 import FoundationEssentials
+import Kernels
 import Testing
 import TestSupport
 
+@testable import Training
+
 /// `densenet verify` on files of what PyTorch computes.
 @Suite struct VerifyTests {
-    static let golden = ["bc-small", "imagenet-stem-small", "plain-small", "seed-recipe"]
+    static let golden = ["bc-wide", "bc", "imagenet-stem", "plain", "writeup"]
     static let quantities = ["logits", "gradient", "state after 1 step", "state after 3 steps", "losses", "eval logits"]
 
-    private static func path(_ name: String) -> String {
-        let folder = #filePath.prefix(upTo: #filePath.lastIndex(of: "/")!)
-        return "\(folder)/Golden/\(name).safetensors"
+    /// Where the build has put the files.
+    private static func path(_ name: String) throws -> String {
+        let program = try builtExecutable(named: "densenet")
+        return program.prefix(upTo: program.lastIndex(of: "/")!) + "/densenet_GoldenFiles.resources/Golden/\(name).safetensors"
     }
 
-    private static var paths: [String] { golden.map(path) }
-
     /// Checks that every quantity of every file has been printed with a small error.
-    private func check(_ job: ProgramResult, level: [String] = ["default", "v3", "v4", "v4-bf16"]) {
+    private func check(_ job: ProgramResult, ranks: Int = 1, level: VectorLevel = .current, files: [String] = golden) throws {
         #expect(job.status == 0, "\(job.output)\(job.errors)")
         var rest = job.output.lines[...]
-        for path in Self.paths {
-            let title = rest.popFirst() ?? ""
-            #expect(title.hasPrefix("\(path): ") && level.contains { title.hasSuffix(" level \($0)") }, "\(title)")
+        #expect(rest.popFirst() == "\(ranks) rank\(ranks > 1 ? "s" : ""), vector level \(level), \(processorName())")
+        for file in files {
+            #expect(try rest.popFirst().map(String.init) == Self.path(file))
             for quantity in Self.quantities {
                 let line = rest.popFirst() ?? ""
                 #expect(line.hasPrefix("  \(quantity) "), "\(line)")
                 let error = line.split(separator: " ").last.flatMap { Double($0) } ?? .infinity
-                #expect(error <= (["logits", "gradient"].contains(quantity) ? 1e-5 : 1e-4), "\(path): \(line)")
+                #expect(error <= 1e-5, "\(file): \(line)")
             }
         }
         #expect(rest.isEmpty, "\(rest)")
     }
 
     @Test(arguments: 1...4) func `this build computes what PyTorch does on any number of ranks`(ranks: Int) throws {
-        check(try mpirun(ranks: ranks, program: "densenet", arguments: ["verify"] + Self.paths))
+        try check(mpirun(ranks: ranks, program: "densenet", arguments: ["verify"]), ranks: ranks)
     }
 
-    @Test(arguments: ["default", "v3", "v4"]) func `the loops for lesser CPUs compute the same`(level: String) throws {
-        let job = try densenet(["verify"] + Self.paths, environment: ["DENSENET_SIMD": level])
-        // The default is all there is on CPUs that are not x86-64.
-        check(job, level: ["default", level])
+    @Test(arguments: VectorLevel.allCases) func `the loops for every kind of CPU compute the same`(level: VectorLevel) throws {
+        guard level <= .best else { try Test.cancel("\(saying("this CPU has no \(level)"))") }
+        try check(densenet(["verify"], environment: ["DENSENET_SIMD": "\(level)"]), level: level)
     }
 
     @Test func `two threads a rank compute the same`() throws {
-        check(try mpirun(ranks: 2, program: "densenet", arguments: ["verify", "--threads", "2"] + Self.paths))
+        try check(mpirun(ranks: 2, program: "densenet", arguments: ["verify", "--threads", "2"]), ranks: 2)
+    }
+
+    @Test func `a level above the CPU's means its best, and files that are named are the only ones`() throws {
+        let job = try densenet(["verify", Self.path("plain")], environment: ["DENSENET_SIMD": "\(VectorLevel.allCases.last!)"])
+        try check(job, level: .best, files: ["plain"])
+    }
+
+    @Test(arguments: [["train"], ["verify"], ["describe", "densenet121"]])
+    func `a level that there is not is refused once, with the names of those that there are`(arguments: [String]) throws {
+        let job = try mpirun(
+            ranks: 2, program: "densenet", arguments: arguments, environment: ["DENSENET_SIMD": "bogus"], quiet: true, timeout: 10)
+        #expect(job.status == Failure.Kind.usage.rawValue && job.output.isEmpty)
+        let names = VectorLevel.allCases.map(\.description).joined(separator: ", ")
+        #expect(job.errors.lines.count == 1, "\(job.errors)")
+        #expect(job.errors.hasPrefix("densenet: DENSENET_SIMD is 'bogus', expected ") && job.errors.contains("(\(names))"))
     }
 
     @Test func `an error above the tolerance fails on all ranks, and is counted`() throws {
-        let job = try densenet(["verify", "--tolerance", "1e-12", Self.path("bc-small")], ranks: 2)
+        let job = try densenet(["verify", "--tolerance", "1e-12", Self.path("bc")], ranks: 2)
         #expect(job.status == 1)
         #expect(job.output.lines.filter { $0.hasSuffix("  above 1.0e-12") }.count >= 5, "\(job.output)")
         #expect(job.errors.lines.filter { $0.hasPrefix("densenet: ") && $0.contains("differ from the reference") }.count == 1)
+    }
+
+    @Test func `a program away from its build asks for files`() throws {
+        let scratch = ScratchFolder()
+        // By cp: what another thread starts while this process wrote the file would hold it open, and it could not be run.
+        try #require(run("cp", [builtExecutable(named: "densenet"), scratch("densenet")]).status == 0)
+        let job = try withoutOtherJobs {
+            try run("mpirun", ["--allow-run-as-root", "--oversubscribe", "-q", "-n", "2", scratch("densenet"), "verify"])
+        }
+        #expect(job.status == Failure.Kind.noInput.rawValue && job.errors.lines.count == 1, "\(job.errors)")
+        #expect(job.errors.contains(scratch("densenet_GoldenFiles.resources")) && job.errors.contains("densenet verify FILE"))
+    }
+
+    @Test func `a CPU is called by its model's name, or by the numbers that there are`() {
+        let x86 = "processor\t: 0\nmodel\t\t: 1\nmodel name\t: Some CPU @ 2 GHz\nflags\t: a\n"
+        #expect(processorName(inCPUInfo: x86) == "Some CPU @ 2 GHz")
+        let arm64 = "processor\t: 0\nCPU implementer\t: 0x41\nCPU architecture: 8\nCPU part\t: 0xd0c\n"
+        #expect(processorName(inCPUInfo: arm64) == "CPU implementer 0x41, part 0xd0c")
+        #expect(processorName(inCPUInfo: "") == "a CPU without a name" && !processorName().isEmpty)
     }
 }

@@ -1,7 +1,7 @@
 // Vector kernels over panels. Sources/Kernels holds the Swift doors; nothing else calls these.
 //
 // A panel is one image row of V images side by side: `channels` rows of `lanes` floats, lane = column * V + image. `lanes` is always a
-// multiple of 16. The kernels are compiled once for each level of the x86-64 architecture and chosen when the program starts.
+// multiple of 16. The kernels are compiled for each level of vector instructions (levels.h); the program chooses one when it starts.
 #ifndef CKERNELS_H
 #define CKERNELS_H
 
@@ -130,7 +130,11 @@ void ck_pool_destroy(ck_pool *pool);
 /// The cores that this process may run on.
 int ck_allowed_cores(void);
 
-/// The level in use: "v4-bf16" (AVX-512 with products of bfloat16 pairs), "v4" (AVX-512), "v3" (AVX2) or "default".
-const char *ck_level(void);
+/// The levels that the kernels are compiled for, numbered from 0, lowest first: how many there are, the name of each, the one in use and
+/// the best that this CPU has.
+int ck_level_count(void);
+const char *ck_level_name(int level);
+int ck_level(void);
+int ck_best_level(void);
 
 #endif

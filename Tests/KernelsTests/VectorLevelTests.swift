@@ -1,0 +1,19 @@
+import Glibc
+import Kernels
+import Testing
+
+@Suite struct VectorLevelTests {
+    @Test func `the levels ascend from one that every CPU has, each with a name of its own`() {
+        let levels = VectorLevel.allCases, names = levels.map(\.description)
+        #expect(levels == levels.sorted() && Set(names).count == levels.count && names.first == "default", "\(names)")
+        #if arch(x86_64)
+        #expect(names == ["default", "v3", "v4", "v4-bf16"])
+        #endif
+    }
+
+    @Test func `the level in use is the best of the CPU, or a lower one that the user names`() {
+        let wanted = getenv("DENSENET_SIMD").map { String(cString: $0) }
+        let named = VectorLevel.allCases.first { $0.description == wanted }
+        #expect(VectorLevel.current == min(named ?? .best, .best))
+    }
+}
