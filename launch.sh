@@ -320,6 +320,7 @@ name_folder() {
 resume() {
     [[ -e $folder/config.json ]] || return 0 # nothing is there yet to go on with
     arguments=(train --resume "$folder")
+    [[ " $* " == *' --resume'* ]] || set -- "${@/#--epochs/--}" # the run's own are in its folder
     while (($#)); do
         case $1 in
             --threads | --collective-timeout | --epochs) arguments+=("$1" "${2:-}") ;;

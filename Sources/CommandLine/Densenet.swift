@@ -19,6 +19,8 @@ struct Densenet: ParsableCommand {
 
     static func main() {
         saveAddressSpace()
+        // A file that may not grow is an error in words.
+        signal(SIGXFSZ, SIG_IGN)
         do {
             try demandText()
             try demandCommand()
@@ -77,6 +79,7 @@ struct Densenet: ParsableCommand {
 /// Runs a command's work on all ranks and ends the process with its exit code.
 func withRanks(_ body: (Communicator) throws -> Void) throws -> Never {
     // What MPI takes at its start; without, it ends the process in many words, or by a signal.
+    try demandOpenFiles(12)
     try demandAddressSpace(224 << 20, who: "MPI and this program need", advice: "raise the limit")
     exit(MPIEnvironment.run(report: { Console.note($0.message) }) { world in
         try world.demandSameStart()

@@ -38,6 +38,15 @@ public func demandAddressSpace(_ bytes: Int, who: String, advice: String) throws
         .unavailable, "\(who) \(needed >> 20) MiB of address space, \(addressSpaceLimit() ?? "the system refuses them"); \(advice)")
 }
 
+/// Refuses a limit of open files with which MPI's start ends by a signal, or not at all.
+///
+/// - Throws: `Failure(.unavailable)`.
+public func demandOpenFiles(_ count: Int) throws(Failure) {
+    var limit = rlimit()
+    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < count else { return }
+    throw Failure(.unavailable, "MPI and this program need \(count) open files, ulimit -n allows \(limit.rlim_cur); raise the limit")
+}
+
 /// Makes do with less address space where it is limited. To be called first of all; may start the program anew.
 ///
 /// OpenBLAS starts a thread a core when it is loaded, each with a buffer of 128 MiB, and one that gets no buffer tries for ever; they are

@@ -76,5 +76,13 @@ import Training
             places.insert(String(line.split(separator: " ")[2]) + (line.contains("/images/") ? " images" : " run"))
         }
         #expect(places == ["read images", "write run", "read run"])
+        // With so few Open MPI would hang.
+        let few = try shell("\(close); ulimit -n 9; \(command) --out few")
+        #expect(few.status == 69 && few.errors.hasSuffix("need 12 open files, ulimit -n allows 9; raise the limit\n"), "\(few.errors)")
+    }
+
+    @Test func `a limit of file sizes is an error in words`() throws {
+        let job = try shell("ulimit -f 4; densenet train --out run --epochs 1 \(smallRun.joined(separator: " "))")
+        #expect(job.status == 69 && job.errors.contains("File too large; raise the limit of file sizes (ulimit -f)"), "\(job.errors)")
     }
 }

@@ -8,7 +8,7 @@ import TestSupport
     let scratch = ScratchFolder()
     private static let kills = 24
     private static let options = smallNetwork + [
-        "--limit-train", "128", "--limit-test", "32", "--batch-size", "16", "--epochs", "40", "--learning-rate", "0.02",
+        "--limit-train", "128", "--limit-test", "32", "--batch-size", "16", "--epochs", "60", "--learning-rate", "0.02",
         "--augment", "crop,flip,jitter,cutout",
     ]
 

@@ -39,8 +39,8 @@ import TestSupport
     /// As SLURM does when a job is cancelled or requeued, or has no time left.
     @Test func `SIGTERM to all processes at once leaves a long step its time, and ends with a checkpoint`() throws {
         let slow = [
-            "--blocks", "24,24", "--growth-rate", "12", "--image", "8", "--limit-train", "1536", "--limit-test", "32",
-            "--batch-size", "1536", "--epochs", "1000",
+            "--blocks", "4,4", "--growth-rate", "12", "--image", "8", "--limit-train", "768", "--limit-test", "32",
+            "--batch-size", "768", "--epochs", "1000",
         ]
         try train(slow) { job in
             try job.wait(for: "the first step", timeout: 60) { job.output.contains("run folder: ") }
