@@ -320,12 +320,14 @@ name_folder() {
 resume() {
     [[ -e $folder/config.json ]] || return 0 # nothing is there yet to go on with
     arguments=(train --resume "$folder")
-    [[ " $* " == *' --resume'* ]] || set -- "${@/#--epochs/--}" # the run's own are in its folder
+    local kept='^--(threads|collective-timeout)(=|$)'
+    # More epochs than the run's folder may know of yet.
+    [[ " $* " != *' --resume'* ]] || kept='^--(threads|collective-timeout|epochs)(=|$)'
     while (($#)); do
-        case $1 in
-            --threads | --collective-timeout | --epochs) arguments+=("$1" "${2:-}") ;;
-            --threads=* | --collective-timeout=* | --epochs=*) arguments+=("$1") ;;
-        esac
+        if [[ $1 =~ $kept ]]; then
+            arguments+=("$1")
+            [[ $1 == *=* ]] || arguments+=("${2:-}")
+        fi
         shift
     done
 }
