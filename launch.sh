@@ -185,7 +185,7 @@ wants_ranks() {
 # Sets `options` to what mpirun needs here.
 choose_options() {
     local slots=0 bind=core:if-supported,overload-allowed
-    options=(-x OPENBLAS_NUM_THREADS=1)
+    options=(-x OPENBLAS_NUM_THREADS=1 -x "DENSENET_LAUNCHER=$(uname -n)") # ranks of this host leave their last words to us
     [[ -z ${DENSENET_SIMD:-} ]] || options+=(-x DENSENET_SIMD) # mpirun hands no variable on to other hosts by itself
     # The ranks have pipes, whatever we have; rank zero asks our terminal for its width.
     [[ ! -t 2 ]] || options+=(-x "DENSENET_TERMINAL=$(stty size <&2 | cut -d ' ' -f 2) $(readlink /proc/self/fd/2)")
@@ -269,9 +269,9 @@ run_over_ranks() {
         wait "$mpirun" || code=$?
     done
     [[ -z $killed ]] || end $((128 + $(kill -l "$killed")))
+    ((code != 137)) || [[ $(memory_kills) == "$kills" ]] || memory=(--out-of-memory)
+    ((code == 0)) || [[ -z $folder ]] || "$binary" last-words "${memory[@]}" "$folder" "$code" || true
     if ((code > 128 && code <= 192)); then
-        ((code != 137)) || [[ $(memory_kills) == "$kills" ]] || memory=(--out-of-memory)
-        [[ -z $folder ]] || "$binary" last-words "${memory[@]}" "$folder" || true
         say "a rank was killed by signal $((code - 128)) ($(kill -l "$code"))${memory:+: the kernel ended it for want of memory}"
         code=69
     elif ((code > 192)); then # Open MPI's own codes: it has told what it lost

@@ -20,22 +20,26 @@ func withWatchedRanks(_ options: WatchdogOptions, _ body: (Communicator, Watchdo
     }
 }
 
-/// For launch.sh, once mpirun has killed all ranks since one has died.
+/// For launch.sh, once mpirun has ended.
 struct LastWordsOfRun: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "last-words",
-        abstract: "Which rank of a run has died, and where it stood; nothing where that was said already.",
+        abstract: "Why the ranks of a run have ended, or which of them died and where it stood; nothing where that was said already.",
         shouldDisplay: false)
 
     @Argument(help: "The run folder.")
     var path: String
 
+    @Argument(help: "mpirun's exit code.")
+    var code: Int
+
     @Flag(help: "The kernel has ended a process for want of memory meanwhile.")
     var outOfMemory = false
 
     func run() throws {
-        for death in LastWords.deaths(in: RunFolder.ranks(of: path), forWantOfMemory: outOfMemory) {
-            Console.note("\(death); go on with: train --resume \(path)")
-        }
+        let words = LastWords.take(
+            from: RunFolder.ranks(of: path), isKilled: (129...192).contains(code), forWantOfMemory: outOfMemory,
+            advice: "go on with: train --resume \(path)")
+        for line in words { Console.note(line) }
     }
 }

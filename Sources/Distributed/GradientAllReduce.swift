@@ -9,13 +9,14 @@ internal import COpenMPI
 /// of requests is allocated once; a step allocates nothing here. In a world of one no MPI call is made and the gradients stay as
 /// they are.
 ///
-/// The buffer must not be freed after an error that leaves buckets under way, unless the rank then aborts.
+/// An error may leave buckets under way, which MPI goes on writing into; requests and buffer are then kept for good.
 public final class GradientAllReduce {
     /// Seconds spent in `finish` so far: communication that backward did not hide.
     public private(set) var waitSeconds = 0.0
 
     private let communicator: Communicator
     private let gradients: UnsafeMutableBufferPointer<Float>
+    private let owner: AnyObject
     private let bucketElements: Int
     private let bucketCount: Int
     private let requests: UnsafeMutablePointer<MPI_Request?>
@@ -23,20 +24,26 @@ public final class GradientAllReduce {
     private var startedBuckets = 0
 
     /// - Parameters:
-    ///   - gradients: the flat buffer, of the same size on all ranks; it must outlive this object.
+    ///   - gradients: the flat buffer, of the same size on all ranks.
+    ///   - owner: frees the buffer when it goes; kept alive as long as MPI may touch it.
     ///   - bucketElements: elements a bucket, the same on all ranks; the last bucket may be smaller.
     /// - Precondition: `1 ≤ bucketElements ≤ Int32.max`.
-    public init(communicator: Communicator, gradients: UnsafeMutableBufferPointer<Float>, bucketElements: Int) {
+    public init(
+        communicator: Communicator, gradients: UnsafeMutableBufferPointer<Float>, of owner: AnyObject, bucketElements: Int
+    ) {
         precondition(bucketElements >= 1 && bucketElements <= Int(Int32.max), "no bucket has \(bucketElements) elements")
         self.communicator = communicator
         self.gradients = gradients
+        self.owner = owner
         self.bucketElements = bucketElements
         bucketCount = (gradients.count + bucketElements - 1) / bucketElements
         requests = .allocate(capacity: bucketCount)
         requests.initialize(repeating: cmpi_request_null(), count: bucketCount)
     }
 
-    deinit { requests.deallocate() }
+    deinit {
+        if startedBuckets == 0 { requests.deallocate() } else { _ = Unmanaged.passRetained(owner) }
+    }
 
     /// Collective in its effect: says that `gradients[0 ..< offset]` are final and starts the buckets that end by then.
     ///
@@ -76,12 +83,12 @@ public final class GradientAllReduce {
 
     private func start(upTo end: Int) throws {
         while startedBuckets < end {
-            let first = startedBuckets * bucketElements
+            let bucket = startedBuckets, first = bucket * bucketElements
             let count = min(bucketElements, gradients.count - first)
+            startedBuckets += 1 // also if the call fails: nobody knows how far it came
             try checked("MPI_Iallreduce", MPI_Iallreduce(
                 cmpi_in_place(), gradients.baseAddress! + first, Int32(count), Float.datatype, cmpi_sum(),
-                communicator.handle, requests + startedBuckets))
-            startedBuckets += 1
+                communicator.handle, requests + bucket))
         }
     }
 }

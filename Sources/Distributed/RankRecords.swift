@@ -44,7 +44,7 @@ struct RankRecord: Equatable {
     static let lineLength = 400
 }
 
-/// The folder `RUN/ranks`: a file for each rank that is at work, and `report` once somebody has told the user why the job ends.
+/// The folder `RUN/ranks`: a file for each rank that is at work, and `report` once somebody tells the user why the job ends.
 ///
 /// The ranks of one host see each other's files in any case, those of others where the file system is shared. A rank that leaves in
 /// good order removes its file. What cannot be written or read is left out; it only makes a message shorter.
@@ -55,21 +55,10 @@ struct RankRecords: Sendable {
     private var report: String { folder + "/report" }
 
     /// Opened and closed each time: network file systems show others what was written when the file is closed.
-    func write(_ record: RankRecord, of rank: Int) {
-        let descriptor = open(file(rank), O_WRONLY | O_CREAT | O_CLOEXEC, 0o666)
-        guard descriptor >= 0 else { return }
-        var line = record.line
-        line.withUTF8 { _ = pwrite(descriptor, $0.baseAddress, $0.count, 0) }
-        close(descriptor)
-    }
+    func write(_ record: RankRecord, of rank: Int) { Self.write(record.line, to: file(rank)) }
 
     func read(_ rank: Int) -> RankRecord? {
-        let descriptor = open(file(rank), O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return nil }
-        defer { close(descriptor) }
-        var bytes = [UInt8](repeating: 0, count: RankRecord.lineLength)
-        let length = Glibc.read(descriptor, &bytes, bytes.count)
-        return length > 0 ? RankRecord(line: String(decoding: bytes[..<length], as: UTF8.self)) : nil
+        Self.text(of: file(rank), atMost: RankRecord.lineLength).flatMap { RankRecord(line: $0) }
     }
 
     func remove(_ rank: Int) {
@@ -77,54 +66,96 @@ struct RankRecords: Sendable {
         rmdir(folder) // Succeeds for the last rank that leaves.
     }
 
-    /// Whether this process is the one that tells the user; of several that ask, one is.
+    /// Whether this process, as rank `rank`, is the one whose words the user gets; of several that ask, one is.
     ///
+    /// The report never is without its words, however its rank ends: they get their name once they are written.
     /// Where the folder is not to be seen at all the answer is nil.
-    func claimReport() -> Bool? {
-        let descriptor = open(report, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
-        guard descriptor >= 0 else { return errno == EEXIST ? false : nil }
-        close(descriptor)
-        return true
+    func claimReport(_ words: String, by rank: Int) -> Bool? {
+        let draft = "\(report)-\(rank)"
+        unlink(draft)
+        guard Self.write(words, to: draft, O_EXCL) else { return nil }
+        defer { unlink(draft) }
+        if link(draft, report) == 0 { return true }
+        return errno == EEXIST ? false : nil
     }
 
-    var isReported: Bool { access(report, F_OK) == 0 }
+    /// The words that somebody has claimed the report with, empty once the user has them; nil if nobody has.
+    ///
+    /// Opened, not only looked for: network file systems would answer from memory.
+    var reported: String? { Self.text(of: report, atMost: 1 << 16) }
+
+    /// The user has the words of the report.
+    func forgetWords() { Self.write("", to: report, O_TRUNC) }
+
+    /// Removes what is left of a job that has ended.
+    func clear() {
+        for name in names where name.hasPrefix("rank-") || name.hasPrefix("report") { unlink("\(folder)/\(name)") }
+        rmdir(folder)
+    }
 
     /// The ranks that have a file, ascending.
-    var ranks: [Int] {
+    var ranks: [Int] { names.filter { $0.hasPrefix("rank-") }.compactMap { Int($0.dropFirst(5)) }.filter { $0 >= 0 }.sorted() }
+
+    private var names: [String] {
         guard let directory = opendir(folder) else { return [] }
         defer { closedir(directory) }
-        var found: [Int] = []
+        var found: [String] = []
         while let entry = readdir(directory) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+            found.append(withUnsafePointer(to: &entry.pointee.d_name) {
                 $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if name.hasPrefix("rank-"), let rank = Int(name.dropFirst(5)), rank >= 0 { found.append(rank) }
+            })
         }
-        return found.sorted()
+        return found
+    }
+
+    /// Links are not followed: in a folder from elsewhere one could lead to any other file.
+    @discardableResult
+    private static func write(_ text: String, to file: String, _ mode: Int32 = 0) -> Bool {
+        let descriptor = open(file, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | mode, 0o666)
+        guard descriptor >= 0 else { return false }
+        var text = text
+        let isWhole = text.withUTF8 { pwrite(descriptor, $0.baseAddress, $0.count, 0) == $0.count }
+        return close(descriptor) == 0 && isWhole
+    }
+
+    private static func text(of file: String, atMost limit: Int) -> String? {
+        let descriptor = open(file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
+        guard descriptor >= 0 else { return nil }
+        defer { close(descriptor) }
+        var bytes = [UInt8](repeating: 0, count: limit)
+        let length = Glibc.read(descriptor, &bytes, limit)
+        return length < 0 ? nil : String(decoding: bytes[..<length], as: UTF8.self)
     }
 }
 
 /// What the ranks of a job that has ended have left behind.
 public enum LastWords {
     /// Removes the folder of a job that did not end well.
-    public static func clear(_ folder: String) {
-        let records = RankRecords(folder: folder)
-        unlink(folder + "/report")
-        for rank in records.ranks { records.remove(rank) }
-        rmdir(folder)
-    }
+    public static func clear(_ folder: String) { RankRecords(folder: folder).clear() }
 
-    /// The ranks that died by themselves, each as `rank 1 on node7 died, last seen at step 12 (loss)`: mpirun has asked all the
-    /// others to stop before it killed them. Empty where a rank has told it already, or nobody can know.
+    /// What the user has not been told of the end of a job yet, and from now on has been.
     ///
-    /// - Parameter forWantOfMemory: whether the kernel has ended a process meanwhile.
-    public static func deaths(in folder: String, forWantOfMemory: Bool = false) -> [String] {
+    /// That is the report of a rank that has left it to us. Where nobody came to report anything, mpirun was quicker: it asks all
+    /// ranks that are left to stop before it kills them, and those that it did not ask have died by themselves. Each is told as
+    /// `rank 1 on node7 died, last seen at step 12 (loss)`.
+    ///
+    /// - Parameters:
+    ///   - isKilled: mpirun says that a rank was ended by a signal.
+    ///   - forWantOfMemory: whether the kernel has ended a process meanwhile.
+    ///   - advice: how the user goes on; the end of messages.
+    public static func take(
+        from folder: String, isKilled: Bool, forWantOfMemory: Bool = false, advice: String
+    ) -> [String] {
         let records = RankRecords(folder: folder)
-        guard !records.isReported else { return [] }
-        let found = records.ranks.compactMap { rank in records.read(rank).map { (rank, $0) } }
-        guard found.contains(where: { $0.1.signals > 0 }) else { return [] }
-        return found.filter { $0.1.signals == 0 }.map {
-            "rank \($0) on \($1.host) died, last seen at \($1.stage.words)\(forWantOfMemory ? MemoryKills.words : "")"
+        if let words = records.reported {
+            records.forgetWords()
+            return words.isEmpty ? [] : [words]
         }
+        let found = records.ranks.compactMap { rank in records.read(rank).map { (rank, $0) } }
+        guard isKilled, found.contains(where: { $0.1.signals > 0 }) else { return [] }
+        _ = records.claimReport("", by: 0)
+        let cause = forWantOfMemory ? MemoryKills.words : ""
+        return found.filter { $0.1.signals == 0 }
+            .map { "rank \($0) on \($1.host) died, last seen at \($1.stage.words)\(cause); \(advice)" }
     }
 }

@@ -1,7 +1,6 @@
 import Glibc
 import Kernels
 import Synchronization
-internal import COpenMPI
 
 /// Ends a job whose ranks wait for each other in vain, and says which one is missing.
 ///
@@ -26,6 +25,8 @@ public final class Watchdog: Sendable {
     private let isTold = Atomic<Bool>(false)
     /// Whether the kernel ends processes where the neighbour on this host is.
     private let memoryKills: MemoryKills?
+    /// Whether launch.sh runs on this host. It reads the report when mpirun has ended, and tells the user.
+    private let isReportRead: Bool
 
     /// Seconds between two looks.
     static let interval = 0.25
@@ -34,6 +35,8 @@ public final class Watchdog: Sendable {
     private static let lateness = 2.0
     /// Rank zero may take so many times the timeout to write files, as long as it is seen to be alive.
     private static let patience = 10
+    /// The host that launch.sh has started mpirun on.
+    private static let launcher = "DENSENET_LAUNCHER"
 
     /// Collective. The threads start before the first call that could wait too long.
     ///
@@ -53,6 +56,7 @@ public final class Watchdog: Sendable {
         }
         rank = communicator.rank
         stages = communicator.stages
+        isReportRead = getenv(Self.launcher).map { String(cString: $0) == communicator.hostName } ?? false
         peers = try Peer.all(of: communicator)
         (self.timeout, self.signals, self.report) = (timeout, signals, report)
         memoryKills = Peer.neighbour(of: rank, among: peers).map { [peers] in MemoryKills(near: peers[$0].process) }
@@ -127,13 +131,13 @@ public final class Watchdog: Sendable {
             usleep(100_000)
             if overdue.load(ordering: .sequentiallyConsistent) == 0 { return }
         }
-        if !isTold.load(ordering: .sequentiallyConsistent) {
-            let message = Whereabouts(of: self, records: nil).message(
-                waited: waited, advice: "the run folder does not answer either")
-            waitForTurn()
-            if claimReportOnHost() { report(Failure(.unavailable, message)) } else { sleep(2) }
-        }
-        _exit(Failure.Kind.unavailable.rawValue)
+        guard !isTold.load(ordering: .sequentiallyConsistent) else { endAsTold() }
+        let message = Whereabouts(of: self, records: nil).message(
+            waited: waited, advice: "the run folder does not answer either")
+        waitForTurn()
+        let isOurs = claimReportOnHost()
+        if isOurs { report(Failure(.unavailable, message)) }
+        endAsTold(byOther: !isOurs)
     }
 
     // MARK: - The other ranks
@@ -144,7 +148,11 @@ public final class Watchdog: Sendable {
             usleep(UInt32(Self.interval * 1e6))
             // Nobody hears the ranks of a launcher that is gone, or could end them.
             if getppid() != launcher { _exit(Failure.Kind.unavailable.rawValue) }
-            folder.withLock { $0?.records.write(ownRecord, of: rank) }
+            let records = folder.withLock {
+                $0?.records.write(ownRecord, of: rank)
+                return $0?.records
+            }
+            if !hasLeft.load(ordering: .relaxed), records?.reported != nil || isReportedOnHost { endAsTold(byOther: true) }
             if let neighbour, !hasLeft.load(ordering: .relaxed), signals() < 2, peers[neighbour].isGone { tellDeath(of: neighbour) }
             let waited = overdue.load(ordering: .sequentiallyConsistent)
             if waited > 0 { tellIfHanging(waited: waited) }
@@ -186,32 +194,56 @@ public final class Watchdog: Sendable {
     /// Whether this process is the one of its host that tells the user, where no folder can decide it: a name without a file is
     /// taken, which the system gives back when the process ends.
     private func claimReportOnHost() -> Bool {
+        let descriptor = reportSocket()
+        return withReportAddress { bind(descriptor, $0, $1) == 0 || errno != EADDRINUSE }
+    }
+
+    private var isReportedOnHost: Bool {
+        let descriptor = reportSocket()
+        defer { close(descriptor) }
+        return withReportAddress { connect(descriptor, $0, $1) == 0 }
+    }
+
+    private func reportSocket() -> Int32 { socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0) }
+
+    private func withReportAddress<Result>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> Result) -> Result {
         let name = "densenet-\(getppid())-\(peers[0].process)"
-        let descriptor = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         // The leading zero makes it a name without a file.
         withUnsafeMutableBytes(of: &address.sun_path) { $0[1...].copyBytes(from: name.utf8) }
         let length = socklen_t(MemoryLayout<sa_family_t>.size + 1 + name.utf8.count)
         return withUnsafePointer(to: address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, length) == 0 || errno != EADDRINUSE }
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, length) }
         }
     }
 
     /// Ranks of several hosts that cannot agree on who speaks do it in their order, and the first ends the others.
     private func waitForTurn() { usleep(UInt32(min(rank, 10)) * 200_000) }
 
-    /// Tells the user, unless another rank does, and ends all ranks.
+    /// Tells the user, unless another rank does, and ends this process.
     private func tell(_ message: String, _ records: RankRecords?) -> Never {
-        if records?.claimReport() ?? claimReportOnHost() { report(Failure(.unavailable, message)) } else { sleep(2) }
+        let isClaimed = records?.claimReport(message, by: rank)
+        let isOurs = isClaimed ?? claimReportOnHost()
+        // An mpirun that ends the ranks may end without having read what they said, as it does in an allocation of SLURM.
+        if isOurs, isClaimed == nil || !isReportRead {
+            report(Failure(.unavailable, message))
+            if isClaimed != nil { records?.forgetWords() }
+        }
         isTold.store(true, ordering: .sequentiallyConsistent)
         fflush(nil)
-        // Should the call not return, the process ends all the same.
-        try? startThread {
-            sleep(5)
-            _exit(Failure.Kind.unavailable.rawValue)
-        }
-        MPI_Abort(cmpi_comm_world(), Failure.Kind.unavailable.rawValue)
+        endAsTold(byOther: !isOurs)
+    }
+
+    /// Ends this process after the user has been told why: the one way in which the watchdog ends a job.
+    ///
+    /// `MPI_Abort` is not for us: under `MPI_THREAD_FUNNELED` the main thread alone may call MPI, and it hangs in a call. mpirun ends
+    /// all ranks when one exits without `MPI_Finalize`. Other launchers, such as srun without `--kill-on-bad-exit`, leave it to the
+    /// ranks: each sees within a look that somebody has told why, in the report or else by the name that is taken on its host, and
+    /// comes here too. Who has told stays for two looks, that the others see the name and the launcher reads the words; the others
+    /// end after it, so that nobody takes its end for the fault.
+    private func endAsTold(byOther: Bool = false) -> Never {
+        usleep(UInt32((byOther ? 8 : 2) * Self.interval * 1e6))
         _exit(Failure.Kind.unavailable.rawValue)
     }
 }

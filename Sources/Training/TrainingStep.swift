@@ -34,7 +34,7 @@ final class TrainingStep {
         statisticsBefore = AlignedBuffer(count: network.statistics.count)
         sums = SynchronizedSums(communicator: communicator)
         allReduce = GradientAllReduce(
-            communicator: communicator, gradients: network.gradients, bucketElements: Self.bucketElements)
+            communicator: communicator, gradients: network.gradients, of: network, bucketElements: Self.bucketElements)
     }
 
     /// Trains on this rank's part of a global batch. Collective.

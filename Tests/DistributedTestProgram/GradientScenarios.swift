@@ -8,7 +8,7 @@ func buckets(_ world: Communicator) throws {
         for bucketElements in [1, 7, 64, 299, 300, 301, 5000] where count / bucketElements <= 300 {
             let buffer = AlignedBuffer<Float>(count: count)
             let plain = AlignedBuffer<Float>(count: count)
-            let reduce = GradientAllReduce(communicator: world, gradients: buffer.elements, bucketElements: bucketElements)
+            let reduce = GradientAllReduce(communicator: world, gradients: buffer.elements, of: buffer, bucketElements: bucketElements)
             for step in 0 ..< 3 {
                 // Integers, so that sums in any order are exact.
                 var random = CounterRandom(.synthetic, UInt64(world.rank), UInt64(count), UInt64(bucketElements), UInt64(step))
@@ -34,7 +34,7 @@ func randomGradients(_ world: Communicator) throws {
     let count = 200_000
     let buffer = AlignedBuffer<Float>(count: count)
     let exact = AlignedBuffer<Double>(count: count)
-    let reduce = GradientAllReduce(communicator: world, gradients: buffer.elements, bucketElements: 65_536)
+    let reduce = GradientAllReduce(communicator: world, gradients: buffer.elements, of: buffer, bucketElements: 65_536)
     var random = CounterRandom(.synthetic, UInt64(world.rank))
     for i in 0 ..< count {
         buffer.pointer[i] = random.uniform(-1, 1)
@@ -52,10 +52,40 @@ func randomGradients(_ world: Communicator) throws {
     if world.rank == 0 { print("gradients \(hash)") }
 }
 
+/// Between a bucket's start and `finish` an error lets go of everything; what MPI works on stays, and nothing else does.
+func abandonedGradients(_ world: Communicator) throws {
+    weak var finished: AlignedBuffer<Float>?
+    weak var underWay: AlignedBuffer<Float>?
+    var left: UnsafeMutableBufferPointer<Float>?
+    func step(_ body: (GradientAllReduce, AlignedBuffer<Float>) throws -> Void) throws {
+        let buffer = AlignedBuffer<Float>(count: 200_000)
+        buffer.elements.update(repeating: 1)
+        try body(GradientAllReduce(communicator: world, gradients: buffer.elements, of: buffer, bucketElements: 50_000), buffer)
+    }
+    try step { reduce, buffer in
+        finished = buffer
+        try reduce.finish()
+    }
+    try step { reduce, buffer in
+        (underWay, left) = (buffer, buffer.elements)
+        try reduce.ready(upTo: 120_000)
+    }
+    try require(finished == nil, "a buffer is kept that MPI is done with")
+    guard world.size > 1 else { return }
+    try require(underWay != nil, "a buffer is freed while MPI writes into it")
+    // Open MPI works on the buckets while it is called.
+    var missing = [Float(1)]
+    while missing[0] > 0 {
+        missing[0] = left![0 ..< 100_000].allSatisfy { $0 == Float(world.size) } ? 0 : 1
+        try missing.withUnsafeMutableBufferPointer { try world.allReduceMax($0) }
+    }
+    try require(left![100_000...].allSatisfy { $0 == 1 }, "a bucket was summed that was not started")
+}
+
 /// The program's own fault: it must trap.
 func backwards(_ world: Communicator) throws {
     let buffer = AlignedBuffer<Float>(count: 10)
-    let reduce = GradientAllReduce(communicator: world, gradients: buffer.elements, bucketElements: 5)
+    let reduce = GradientAllReduce(communicator: world, gradients: buffer.elements, of: buffer, bucketElements: 5)
     try reduce.ready(upTo: 6)
     try reduce.ready(upTo: 5)
 }

@@ -8,7 +8,7 @@ let scenarios: [String: Scenario] = [
     "place": place, "sum": sum, "broadcast": broadcast, "gather": gather, "agree": agree, "funnel": funnel,
     "buckets": buckets, "random-gradients": randomGradients, "statistics": statistics,
     "world-of-one": worldOfOne, "agreed-end": agreedEnd, "lonely-end": lonelyEnd, "crossed-end": crossedEnd,
-    "backwards": backwards, "hang": hang,
+    "backwards": backwards, "abandoned-gradients": abandonedGradients, "hang": hang,
     "slow-writing": slowWriting, "slow": slow, "missing": missing, "stuck-folder": stuckFolder,
 ]
 

@@ -8,7 +8,9 @@ private let program = "DistributedTestProgram"
 
 /// Each test starts real jobs of `DistributedTestProgram`, whose scenarios state what must hold on every rank.
 @Suite(.serialized) struct DistributedTests {
-    static let scenarios = ["place", "sum", "broadcast", "gather", "agree", "funnel", "buckets", "random-gradients", "statistics"]
+    static let scenarios = [
+        "place", "sum", "broadcast", "gather", "agree", "funnel", "buckets", "random-gradients", "abandoned-gradients", "statistics",
+    ]
 
     @Test(arguments: 1 ... 4)
     func `collective calls do what they say on any number of ranks`(ranks: Int) throws {

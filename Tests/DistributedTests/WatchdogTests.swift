@@ -12,8 +12,7 @@ private let program = "DistributedTestProgram"
 
     private func job(_ scenario: String, records: Bool = true) throws -> (result: ProgramResult, lines: [Substring]) {
         let result = try mpirun(
-            ranks: 3, program: program, arguments: [scenario], environment: ["FOLDER": records ? scratch("ranks") : nil],
-            quiet: true)
+            ranks: 3, program: program, arguments: [scenario], environment: ["FOLDER": records ? scratch("ranks") : nil])
         return (result, result.errors.split(separator: "\n").filter { $0.hasPrefix("rank ") })
     }
 
@@ -29,6 +28,23 @@ private let program = "DistributedTestProgram"
         let line = job.lines.first ?? ""
         #expect(line.contains(" has waited 1 s at step 7 (thinking 2 of 3); arrived: 1-2; missing: rank 0 on "), "\(line)")
         #expect(line.contains(" (last seen at step 7 (thinking 2 of 3)); do something, "), "\(line)")
+        #expect(!job.result.errors.contains("MPI_ABORT"), "no thread but the main one may call MPI: \(job.result.errors)")
+    }
+
+    @Test func `ranks that no launcher ends do so by themselves once one of them has told why`() throws {
+        let folder = scratch("ranks")
+        try withMPIJob(ranks: 3, program: program, arguments: ["slow"], environment: ["FOLDER": folder], quiet: true) { job in
+            try job.wait(for: "records") { (0 ..< 3).allSatisfy { access("\(folder)/rank-\($0)", F_OK) == 0 } }
+            kill(job.process, SIGSTOP)
+            let began = monotonicSeconds()
+            while !processes(naming: "slow", program: program).isEmpty, monotonicSeconds() < began + 15 { usleep(20_000) }
+            let seconds = monotonicSeconds() - began
+            kill(job.process, SIGCONT)
+            let result = try job.wait(timeout: 30)
+            #expect(seconds < 15 && result.status == 69, "ended after \(seconds) s with \(result.status)")
+            #expect(result.errors.split(separator: "\n").count { $0.contains("; missing: rank 0 on ") } == 1, "\(result.errors)")
+            print("mpirun stopped: the ranks ended after \(seconds) s")
+        }
     }
 
     @Test func `without records a rank says what it knows and the job ends`() throws {
@@ -64,12 +80,27 @@ private let program = "DistributedTestProgram"
         for rank in 0 ..< 3 {
             records.write(RankRecord(host: "node\(rank)", process: 1, beat: 1, signals: rank == 1 ? 0 : 1, stage: stage), of: rank)
         }
-        #expect(LastWords.deaths(in: folder) == ["rank 1 on node1 died, last seen at step 12 (gradient bucket 2 of 3)"])
-        #expect(records.claimReport() == true && records.claimReport() == false)
-        #expect(LastWords.deaths(in: folder) == [], "somebody has told it")
+        let death = "rank 1 on node1 died, last seen at step 12 (gradient bucket 2 of 3); do something"
+        #expect(lastWords(false) == [], "no rank was ended by a signal")
+        #expect(lastWords() == [death] && lastWords() == [], "it is told once")
         LastWords.clear(folder)
-        #expect(scratch.names.isEmpty && LastWords.deaths(in: folder) == [])
-        #expect(RankRecords(folder: scratch("none")).claimReport() == nil)
+        #expect(scratch.names.isEmpty && lastWords() == [])
+    }
+
+    @Test func `a report is never without its words until somebody has told them`() throws {
+        let folder = scratch("ranks"), records = RankRecords(folder: folder)
+        #expect(records.claimReport("rank 1 died", by: 0) == nil, "there is no folder")
+        mkdir(folder, 0o777)
+        #expect(records.reported == nil)
+        #expect(records.claimReport("rank 1 died", by: 0) == true && records.claimReport("rank 0 died", by: 2) == false)
+        #expect(records.reported == "rank 1 died" && access(folder + "/report-0", F_OK) != 0)
+        #expect(lastWords() == ["rank 1 died"] && lastWords() == [], "it is told once")
+        LastWords.clear(folder)
+        #expect(scratch.names.isEmpty)
+    }
+
+    private func lastWords(_ isKilled: Bool = true) -> [String] {
+        LastWords.take(from: scratch("ranks"), isKilled: isKilled, advice: "do something")
     }
 
     @Test func `each rank looks after the next of its host`() {
