@@ -1,0 +1,210 @@
+#!/usr/bin/env bash
+# Runs the job script hostfiles/slurm.sh under a SLURM of its own, which is this machine as one node of two processors:
+#
+#     Tests/slurm.sh [PROGRAM]
+#
+# By mpirun and by srun, with SIGTERM and SIGUSR1 before the limit: a rank that is killed is named on one line, a job that is
+# cancelled writes a checkpoint, one whose limit comes is started again by SLURM, and the end is, byte for byte, that of a run
+# left alone. Installs slurm-wlm and munge if root runs it; where SLURM cannot run it says so and ends with 0. Takes five minutes.
+set -euo pipefail
+
+root=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/..
+program=${1:-$root/.build/release/densenet}
+work='' job='' host=$(uname -n)
+host=${host%%.*}
+network=(--blocks 1 --growth-rate 4 --stem-channels 4 --image 16 --limit-train 1536 --limit-test 32 --batch-size 32 --epochs 200)
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+
+say() { printf 'slurm: %s\n' "$*"; }
+skip() { say "skipped: $*" && exit 0; }
+fail() {
+    say "FAILED: $*"
+    [[ -z $job ]] || grep -vE '^(epoch|Test loss)' "$work/$job.log" || true
+    [[ ! -e $work/slurmd.log ]] || tail -n 15 "$work/slurmd.log"
+    exit 1
+}
+
+# Waits until a command succeeds.
+wait_until() { # SECONDS COMMAND…
+    local end=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        ((SECONDS < end)) || return 1
+        sleep 0.2
+    done
+}
+
+# All that our SLURM has started knows its configuration, and nothing else does.
+our_processes() {
+    local process
+    for process in /proc/[0-9]*; do
+        ! grep -qzsFx "SLURM_CONF=$work/slurm.conf" "$process/environ" || printf '%s\n' "${process#/proc/}"
+    done
+}
+
+# shellcheck disable=SC2329 # called by the trap
+clean_up() {
+    local processes
+    for _ in {1..50}; do
+        mapfile -t processes < <(our_processes)
+        ((${#processes[@]})) || break
+        kill -KILL "${processes[@]}" 2>/dev/null || true
+        sleep 0.2
+    done
+    [[ -z $work ]] || rm -rf -- "$work"
+}
+
+install_slurm() {
+    PATH=$PATH:/usr/sbin:/sbin
+    ! type munged slurmctld slurmd sbatch srun >/dev/null 2>&1 || return 0
+    ((EUID == 0)) || skip "slurm-wlm and munge are missing, and only root can install them"
+    { apt-get -qq update || true
+      DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends slurm-wlm munge; } >/dev/null 2>&1 ||
+        skip "slurm-wlm and munge are missing, and apt-get does not install them"
+}
+
+start_slurm() {
+    local name port=$((10000 + $$ % 10000 * 2)) user
+    user=$(id -un)
+    mkdir -m 700 "$work/munge" "$work/state" "$work/spool"
+    (umask 077 && head -c 1024 /dev/urandom >"$work/munge/key")
+    # The node has this machine's name, or mpirun would look for another host. SLURM starts a job again when its credential has
+    # expired, by default after two minutes.
+    cat >"$work/slurm.conf" <<CONFIGURATION
+ClusterName=densenet-$$
+SlurmctldHost=$host(127.0.0.1)
+SlurmctldPort=$port
+SlurmdPort=$((port + 1))
+SlurmUser=$user
+SlurmdUser=$user
+AuthInfo=socket=$work/munge/socket,cred_expire=15
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SchedulerParameters=sched_interval=5
+StateSaveLocation=$work/state
+SlurmdSpoolDir=$work/spool
+SlurmctldPidFile=$work/slurmctld.pid
+SlurmdPidFile=$work/slurmd.pid
+RequeueExit=75
+SlurmdParameters=config_overrides
+NodeName=$host NodeAddr=127.0.0.1 CPUs=2
+PartitionName=all Nodes=$host Default=YES
+CONFIGURATION
+    # An allocation that this script may run in is not ours.
+    for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SRUN_@}"; do unset "$name"; done
+    export SLURM_CONF=$work/slurm.conf PATH=$work/bin:$PATH
+    munged --force --foreground --socket="$work/munge/socket" --key-file="$work/munge/key" --pid-file="$work/munge/pid" \
+        --log-file="$work/munge/log" --seed-file="$work/munge/seed" >"$work/munged.log" 2>&1 &
+    wait_until 10 test -S "$work/munge/socket" || skip "munged does not start: $(tail -n 1 "$work/munged.log")"
+    slurmctld -D -L "$work/slurmctld.log" >/dev/null 2>&1 &
+    slurmd -D -N "$host" -L "$work/slurmd.log" >/dev/null 2>&1 &
+    disown -a # bash would tell of their end
+    wait_until 30 node_is_idle || skip "SLURM does not start: $(tail -qn 1 "$work"/slurm{ctld,d}.log | tr '\n' ' ')"
+}
+
+node_is_idle() { [[ $(sinfo -h -o %T) == idle ]]; }
+
+# The job script with our network, and with srun in place of launch.sh (an option of sbatch does not take the script's "B:" away).
+write_scripts() {
+    mkdir -p "$work/bin" "$work/.build/release"
+    # Built is what we were given.
+    printf '#!/bin/sh\n' >"$work/bin/swift" && chmod +x "$work/bin/swift"
+    ln -s -- "$(readlink -f -- "$program")" "$work/.build/release/densenet"
+    cp -- "$root/launch.sh" "$work"
+    sed "s/--model densenet-bc-100-12/${network[*]}/" "$root/hostfiles/slurm.sh" >"$work/mpirun.sh"
+    sed '/^exec /d; s/--signal=B:/--signal=/; s/^# *\(export OPENBLAS\|exec srun\)/\1/' "$work/mpirun.sh" >"$work/srun.sh"
+    grep -q -- "${network[0]}" "$work/mpirun.sh" || fail "hostfiles/slurm.sh has no model to replace"
+    grep -q '^exec srun' "$work/srun.sh" || fail "hostfiles/slurm.sh has no srun"
+}
+
+# Sets `job`: SCRIPT goes on with RUN, or begins it, with more options for sbatch.
+submit() { # SCRIPT RUN OPTIONS…
+    job=$(DATA=synthetic RUN=$2 sbatch --parsable --chdir="$work" --nodes=1 --ntasks-per-node=2 --output=%j.log "${@:3}" \
+        "$work/$1.sh") || fail "sbatch refuses $1.sh"
+}
+
+state() { scontrol -o show job "$job" | grep -o 'JobState=[A-Z_]*' | cut -d= -f2; }
+is_over() { [[ ! $(state) =~ ^(PENDING|CONFIGURING|RUNNING|COMPLETING|SUSPENDED)$ ]]; }
+has_said() { grep -qE "$1" "$work/$job.log"; }
+says_once() { [[ $(grep -cE "$1" "$work/$job.log") == 1 ]] || fail "job $job did not say once: $1"; }
+says_never() { ! has_said "$1" || fail "job $job said: $1"; }
+
+ends_with() { # SECONDS STATE EXIT-CODE
+    local found
+    wait_until "$1" is_over || fail "job $job has not ended after $1 s"
+    found="$(state) $(scontrol -o show job "$job" | grep -o 'ExitCode=[0-9:]*')"
+    [[ $found == "$2 ExitCode=$3" ]] || fail "job $job ended as $found, expected $2 ExitCode=$3"
+}
+
+# Sets `process` to that of a rank at work, from its record.
+find_rank() { # RUN RANK
+    wait_until 10 test -s "$work/$1/ranks/rank-$2" || fail "rank $2 of $1 keeps no record"
+    read -r process _ <"$work/$1/ranks/rank-$2"
+}
+
+# The third word of a record counts the signals; a rank that has stopped has none.
+is_asked_to_stop() { # RUN
+    local signals
+    ! read -r _ _ signals _ <"$work/$1/ranks/rank-0" || ((signals))
+}
+
+come_to_second_epoch() { wait_until 120 has_said '^epoch 002' || fail "job $job did not come to its second epoch"; }
+
+test_killed_rank() { # SCRIPT RUN EXIT-CODE
+    submit "$1" "$2" --time=10
+    come_to_second_epoch
+    find_rank "$2" 1
+    kill -KILL "$process"
+    ends_with 60 FAILED "$3"
+    says_once "^densenet: rank 1 on [^ ]* died, last seen at step .*; go on with: train --resume $2\$"
+    says_once '^densenet: rank '
+    say "$1: a killed rank was named on one line"
+}
+
+test_cancelled() { # SCRIPT RUN
+    submit "$1" "$2" --time=10
+    come_to_second_epoch
+    scancel "$job"
+    ends_with 40 CANCELLED 75:0
+    says_once "^densenet: stopped on request after step .*; go on with: train --resume $2\$"
+    says_never 'could not run the ranks'
+    say "$1: a job that was cancelled wrote a checkpoint: $(grep -o 'stopped on request after step [0-9]*' "$work/$job.log")"
+}
+
+# A rank stands still until the signal comes, up to half a minute early, so that no machine is too fast for the limit.
+test_limit() { # SCRIPT RUN SIGNAL
+    submit "$1" "$2" --time=2 --signal="$3@60"
+    wait_until 60 has_said '^epoch ' || fail "job $job does not train"
+    find_rank "$2" 1
+    kill -STOP "$process"
+    wait_until 110 is_asked_to_stop "$2" || fail "job $job was sent no $3"
+    kill -CONT "$process" 2>/dev/null || true # SLURM sends it as well, before some signals
+    wait_until 60 is_started_again || fail "SLURM does not start job $job again: $(state)"
+    scontrol update JobId="$job" TimeLimit=30
+    ends_with 300 COMPLETED 0:0
+    says_once '^densenet: stopped on request after step '
+    cmp "$work/alone/weights.safetensors" "$work/$2/weights.safetensors" ||
+        fail "the weights of $2 are not those of a run left alone"
+    say "$1: $3 before the limit, started again by SLURM; the weights are those of a run left alone, byte for byte"
+}
+
+is_started_again() { [[ $(scontrol -o show job "$job") == *' Restarts=1 '* ]]; }
+
+install_slurm
+[[ -x $program ]] || fail "$program is not built"
+work=$(mktemp -d)
+trap clean_up EXIT
+trap 'exit 130' INT TERM HUP
+write_scripts
+start_slurm
+OPENBLAS_NUM_THREADS=1 mpirun -q --oversubscribe -n 2 "$program" train --data synthetic "${network[@]}" --out "$work/alone" \
+    >"$work/log" 2>&1 || { cat "$work/log" && fail "the run without SLURM"; }
+test_killed_rank mpirun by-mpirun 69:0
+test_limit mpirun by-mpirun B:TERM
+test_cancelled mpirun by-mpirun-again
+test_limit mpirun by-mpirun-again B:USR1
+test_killed_rank srun by-srun 137:0
+test_limit srun by-srun TERM
