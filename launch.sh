@@ -249,6 +249,8 @@ run_over_ranks() {
         else
             killed=$1
             kill -INT "$mpirun" 2>/dev/null || true
+            # An mpirun that hangs in its own start hears nothing; the ranks end with it.
+            { sleep 5 && kill -KILL "$mpirun"; } >/dev/null 2>&1 &
         fi
     }
     # Ctrl-Z: mpirun stops the ranks, and lets them go on.
@@ -270,7 +272,7 @@ run_over_ranks() {
     done
     [[ -z $killed ]] || end $((128 + $(kill -l "$killed")))
     ((code != 137)) || [[ $(memory_kills) == "$kills" ]] || memory=(--out-of-memory)
-    ((code == 0)) || [[ -z $folder ]] || "$binary" last-words "${memory[@]}" "$folder" "$code" || true
+    ((code == 0)) || [[ -z $folder ]] || "$binary" last-words "${memory[@]}" -- "$folder" "$code" || true
     if ((code > 128 && code <= 192)); then
         say "a rank was killed by signal $((code - 128)) ($(kill -l "$code"))${memory:+: the kernel ended it for want of memory}"
         code=69
@@ -307,7 +309,7 @@ name_folder() {
     [[ $model != *[!-a-z0-9]* ]] || model=
     name=runs/$(date +%F-%H%M%S)$model folder=$name
     # Whoever makes the folder has the name; of runs that start in the same second the others take another.
-    mkdir -p runs
+    mkdir -p runs 2>/dev/null || true
     until mkdir -- "$folder" 2>/dev/null; do
         [[ -e $folder ]] || fail 69 "cannot make the run folder $PWD/$folder; choose one with --out"
         folder=$name-$((++count))
