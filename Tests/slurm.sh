@@ -5,7 +5,7 @@
 #
 # By mpirun and by srun, with SIGTERM and SIGUSR1 before the limit: a rank that is killed is named on one line, a job that is
 # cancelled writes a checkpoint, one whose limit comes is started again by SLURM, and the end is, byte for byte, that of a run
-# left alone. Installs slurm-wlm and munge if root runs it; where SLURM cannot run it says so and ends with 0. Takes five minutes.
+# left alone. Installs slurm-wlm and munge if root runs it; where SLURM cannot run it says so and ends with 0. Takes four minutes.
 set -euo pipefail
 
 root=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/..
