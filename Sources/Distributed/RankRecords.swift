@@ -96,17 +96,7 @@ struct RankRecords: Sendable {
     /// The ranks that have a file, ascending.
     var ranks: [Int] { names.filter { $0.hasPrefix("rank-") }.compactMap { Int($0.dropFirst(5)) }.filter { $0 >= 0 }.sorted() }
 
-    private var names: [String] {
-        guard let directory = opendir(folder) else { return [] }
-        defer { closedir(directory) }
-        var found: [String] = []
-        while let entry = readdir(directory) {
-            found.append(withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            })
-        }
-        return found
-    }
+    private var names: [String] { (try? Kernels.names(inFolder: folder)) ?? [] }
 
     /// Links are not followed: in a folder from elsewhere one could lead to any other file.
     @discardableResult

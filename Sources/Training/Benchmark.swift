@@ -101,8 +101,7 @@ public final class Benchmark {
         let phases = Phase.allCases.map { phase in
             (phase, network.clock.seconds(phase, backward: false) / steps, network.clock.seconds(phase, backward: true) / steps)
         }
-        var memory = Int64(peakResidentBytes())
-        try withUnsafeMutablePointer(to: &memory) { try communicator.allReduceMax(UnsafeMutableBufferPointer(start: $0, count: 1)) }
+        let memory = try communicator.largest(Int64(peakResidentBytes()))
         let products = Products(
             configuration.network, images: communicator.largestShare(of: configuration.batchSize), precision: configuration.precision)
         let alone = products.measure().filter { !configuration.evaluates || $0.product.kind == .forward }.map(\.total).reduce(0, +)

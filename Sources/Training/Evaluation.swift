@@ -54,11 +54,7 @@ public final class Evaluator {
         for step in 0..<steps {
             communicator.stages.enter("evaluation batch", step + 1, of: steps)
             // Evaluating needs no sums; where ranks did not meet, slow ones would fall behind by hours of a large set.
-            var stopIsAsked: Int32 = StopSignal.isRaised ? 1 : 0
-            try withUnsafeMutablePointer(to: &stopIsAsked) {
-                try communicator.allReduceMax(UnsafeMutableBufferPointer(start: $0, count: 1))
-            }
-            guard stopIsAsked == 0 else {
+            guard try communicator.largest(StopSignal.isRaised ? Int32(1) : 0) == 0 else {
                 progress?.finish()
                 throw EvaluationStopped()
             }

@@ -101,7 +101,7 @@ public struct MetricsLog: Sendable {
     /// The number of the last epoch that has a whole line; nil where there is none.
     ///
     /// - Throws: as `truncate`.
-    public func lastEpoch() throws -> Int? { try epochs().map(\.epoch).max() }
+    public func lastEpoch() throws -> Int? { try epochs(in: contents()).map(\.epoch).max() }
 
     /// Drops what a resumed run will write again: the lines of later epochs, and a last line that the end of the process cut.
     ///
@@ -110,18 +110,19 @@ public struct MetricsLog: Sendable {
     /// - Throws: `Failure(.noInput)` when the log cannot be read, `Failure(.data)` for a line within it that is no epoch's,
     ///   `Failure(.unavailable)` when the system refuses the new one; the log is as before then.
     public func truncate(keepingEpochsUpTo last: Int) throws {
-        guard access(path, F_OK) == 0 else { return }
-        let kept = try epochs().filter { $0.epoch <= last }.flatMap { $0.line + [UInt8(ascii: "\n")] }
-        guard try !kept.elementsEqual(contents()) else { return }
+        let text = try contents()
+        let kept = try epochs(in: text).filter { $0.epoch <= last }.flatMap { $0.line + [UInt8(ascii: "\n")] }
+        guard !kept.elementsEqual(text) else { return }
         try AtomicFile.write(path) { output in try kept.withUnsafeBytes { try output.write($0) } }
     }
 
+    /// Empty for a log that does not exist.
     private func contents() throws -> Data {
         access(path, F_OK) == 0 ? Data(try InputFile.contents(of: path, atMost: 1 << 30)) : Data()
     }
 
-    private func epochs() throws -> [(epoch: Int, line: Data)] {
-        let lines = try contents().split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+    private func epochs(in text: Data) throws -> [(epoch: Int, line: Data)] {
+        let lines = text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
         return try lines.enumerated().compactMap { number, line in
             if let metrics = try? JSONDecoder().decode(EpochMetrics.self, from: line) { return (metrics.epoch, line) }
             // What follows the last line feed is nothing, or a cut line.

@@ -1,5 +1,4 @@
 import DataParallel
-import FoundationEssentials
 import Glibc
 import GoldenFiles
 import Kernels
@@ -16,8 +15,7 @@ extension GoldenVerification {
             defer { free(program) }
             let place = String(cString: program).split(separator: "/").dropLast().map { "/" + $0 }.joined()
             let path = place + "/" + String(cString: golden_folder)
-            let names = ((try? FileManager.default.contentsOfDirectory(atPath: path)) ?? [])
-                .filter { $0.hasSuffix(".safetensors") }.sorted()
+            let names = ((try? Kernels.names(inFolder: path)) ?? []).filter { $0.hasSuffix(".safetensors") }.sorted()
             guard !names.isEmpty else {
                 throw Failure(
                     .noInput, "\(path) has no golden files, as it has where densenet was built; name some: densenet verify FILE")

@@ -287,8 +287,11 @@ public final class TrainingRun {
         checkpoints?.begin(result: epoch, at: position)
         // Also where `steps` ends the run within an epoch: an epoch in progress is one that is not evaluated yet.
         state.beginEpoch()
-        if isFinished { StopSignal.takeNote() }
-        if largest.1 > 0 && !isFinished { try stop() }
+        if isFinished {
+            StopSignal.takeNote()
+        } else if largest.1 > 0 {
+            try stop()
+        }
     }
 
     /// Begins to write a checkpoint, once the one before is written. Collective.

@@ -15,7 +15,8 @@ extension TrainingRun {
                 + "\(configuration.epochs) epoch\(configuration.epochs == 1 ? "" : "s")")
         Console.say("run folder: \(path)")
         guard state != RunState() else { return }
-        Console.say("resuming at " + (epochIsTrained ? "the evaluation of epoch \(state.epoch)" : "epoch \(state.epoch), step \(state.stepInEpoch + 1)"))
+        let place = epochIsTrained ? "the evaluation of epoch \(state.epoch)" : "epoch \(state.epoch), step \(state.stepInEpoch + 1)"
+        Console.say("resuming at \(place)")
     }
 
     func report(_ epoch: EpochMetrics) {
