@@ -3,15 +3,15 @@ import PackageDescription
 
 // Arrows run down only: CommandLine → Training → {DenseNet, ImageData, DataParallel} → Kernels → the C doors.
 //
-// Two folders keep short names while their modules do not: a module `Distributed` would shadow the standard library's, and a
-// module `Data` could not be qualified beside Foundation's `Data`.
+// Two folders keep short names while their modules do not: a module `Distributed` would shadow the standard library's,
+// and a module `Data` could not be qualified beside Foundation's `Data`.
 let package = Package(
     name: "densenet",
     products: [
-        .executable(name: "densenet", targets: ["CommandLine"]),
+        .executable(name: "densenet", targets: ["CommandLine"])
     ],
     dependencies: [
-        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
     ],
     targets: [
         .systemLibrary(name: "COpenMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
@@ -26,7 +26,8 @@ let package = Package(
         .target(
             name: "Training",
             dependencies: [
-                "DenseNetModel", "ImageData", "DataParallel", "Kernels", "CKernels", "GoldenFiles", "COpenBLAS", "CZlib",
+                "DenseNetModel", "ImageData", "DataParallel", "Kernels", "CKernels", "GoldenFiles", "COpenBLAS",
+                "CZlib",
             ]),
         .executableTarget(
             name: "CommandLine",
@@ -37,7 +38,8 @@ let package = Package(
 
         .target(name: "TestSupport", path: "Tests/Support"),
         .executableTarget(
-            name: "DistributedTestProgram", dependencies: ["DataParallel", "Kernels"], path: "Tests/DistributedTestProgram"),
+            name: "DistributedTestProgram", dependencies: ["DataParallel", "Kernels"],
+            path: "Tests/DistributedTestProgram"),
         .target(name: "AllocationCounter", path: "Tests/AllocationCounter"),
         .executableTarget(
             name: "NumericsTestProgram", dependencies: ["DenseNetModel", "Kernels", "AllocationCounter"],
@@ -50,14 +52,17 @@ let package = Package(
             name: "FuzzTestProgram", dependencies: ["Training", "DenseNetModel", "ImageData", "Kernels"],
             path: "Tests/FuzzTestProgram"),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels"]),
-        .testTarget(name: "DenseNetTests", dependencies: ["DenseNetModel", "Kernels", "NumericsTestProgram", "TestSupport"]),
+        .testTarget(
+            name: "DenseNetTests", dependencies: ["DenseNetModel", "Kernels", "NumericsTestProgram", "TestSupport"]),
         .testTarget(name: "DataTests", dependencies: ["ImageData", "Kernels"]),
         .testTarget(
-            name: "DistributedTests", dependencies: ["DataParallel", "Kernels", "DistributedTestProgram", "TestSupport"]),
+            name: "DistributedTests",
+            dependencies: ["DataParallel", "Kernels", "DistributedTestProgram", "TestSupport"]),
         .testTarget(
             name: "TrainingTests",
             dependencies: [
-                "Training", "DenseNetModel", "ImageData", "Kernels", "CheckpointTestProgram", "FuzzTestProgram", "TestSupport",
+                "Training", "DenseNetModel", "ImageData", "Kernels", "CheckpointTestProgram", "FuzzTestProgram",
+                "TestSupport",
             ]),
     ],
     swiftLanguageModes: [.v6]

@@ -7,7 +7,8 @@ import Training
 struct Bench: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Time whole training steps, and where they go.",
-        discussion: "The first line is the median. Shares are of rank zero's calling thread, timed in steps of their own.")
+        discussion:
+            "The first line is the median. Shares are of rank zero's calling thread, timed in steps of their own.")
 
     @OptionGroup(title: "Network") var network: NetworkOptions
     @OptionGroup(title: "Threads") var threads: ThreadOptions
@@ -36,7 +37,8 @@ struct Bench: ParsableCommand {
         guard (1...1_000_000).contains(batchSize) else {
             throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000")
         }
-        let configuration = try network.configuration(defaultModel: "densenet-bc-100-12", classes: nil, image: nil).network
+        let configuration = try network.configuration(defaultModel: "densenet-bc-100-12", classes: nil, image: nil)
+            .network
         if kernels { return try onOneProcess { reportKernels(configuration, precision: precision.value) } }
         try withRanks { world in
             let benchmark = try Benchmark(
@@ -52,8 +54,10 @@ struct Bench: ParsableCommand {
             // Rank zero judges for all: the others' times differ.
             let ratio = try world.broadcast(result.median / result.productSeconds, from: 0)
             if let check, ratio > check {
-                throw world.agreed(Failure(
-                    .differs, "a step takes \(ratio.formatted(places: 2)) times its matrix products alone, above \(check)"))
+                throw world.agreed(
+                    Failure(
+                        .differs,
+                        "a step takes \(ratio.formatted(places: 2)) times its matrix products alone, above \(check)"))
             }
         }
     }
@@ -89,7 +93,10 @@ struct Bench: ParsableCommand {
 
 /// How many threads a rank has.
 struct ThreadOptions: ParsableArguments {
-    @Option(help: "Threads of each rank (default: the host's cores, shared by its ranks). Results do not depend on it in a single bit.")
+    @Option(
+        help:
+            "Threads of each rank (default: the host's cores, shared by its ranks). Results do not depend on it in a single bit."
+    )
     var threads: Int?
 }
 

@@ -4,7 +4,10 @@ import Training
 
 /// The options that name images.
 struct DataOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("A folder of CIFAR-10 or CIFAR-100 binary files, or its parent; or synthetic (default).", valueName: "path"))
+    @Option(
+        help: ArgumentHelp(
+            "A folder of CIFAR-10 or CIFAR-100 binary files, or its parent; or synthetic (default).", valueName: "path")
+    )
     var data: String?
 
     @Option(help: ArgumentHelp("Use the first N training images only.", valueName: "n"))
@@ -38,7 +41,9 @@ struct DataOptions: ParsableArguments {
     func normalization() throws -> RunConfiguration.NormalizationChoice? {
         if mean != nil || std != nil {
             guard let mean, let std else { throw Failure(.usage, "--mean and --std go together; give both") }
-            guard normalize == nil else { throw Failure(.usage, "--normalize and --mean both say how to normalise; leave one out") }
+            guard normalize == nil else {
+                throw Failure(.usage, "--normalize and --mean both say how to normalise; leave one out")
+            }
             return .explicit(mean: mean, std: std)
         }
         switch normalize {

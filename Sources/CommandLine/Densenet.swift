@@ -15,7 +15,9 @@ struct Densenet: ParsableCommand {
             Exit codes: 64 usage, 65 data, 66 no input, 69 unavailable, 70 internal, 75 stopped and resumable.
             """,
         version: "densenet 0.1.0",
-        subcommands: [Train.self, Evaluate.self, Verify.self, Bench.self, Describe.self, Synthesize.self, LastWordsOfRun.self])
+        subcommands: [
+            Train.self, Evaluate.self, Verify.self, Bench.self, Describe.self, Synthesize.self, LastWordsOfRun.self,
+        ])
 
     static func main() {
         saveAddressSpace()
@@ -34,7 +36,9 @@ struct Densenet: ParsableCommand {
             // Help and version are asked for; they are no failures.
             if code == 0 { end(0, printing: fullMessage(for: error)) }
             // The parser takes a negative number for an option.
-            let apart = zip(arguments, arguments.dropFirst()).first { $0.hasPrefix("--") && $1.hasPrefix("-") && Double($1) != nil }
+            let apart = zip(arguments, arguments.dropFirst()).first {
+                $0.hasPrefix("--") && $1.hasPrefix("-") && Double($1) != nil
+            }
             let words = message(for: error).split(separator: "\n").joined(separator: "; ")
             end(code, saying: words + (apart.map { "; write \($0)=\($1)" } ?? "") + "; see densenet --help")
         }
@@ -48,7 +52,10 @@ struct Densenet: ParsableCommand {
             guard let bytes = CommandLine.unsafeArgv[index], String(validatingCString: bytes) == nil else { continue }
             let text = String(cString: bytes)
             let option = [text, CommandLine.arguments[index - 1]].first { $0.hasPrefix("--") }?.prefix { $0 != "=" }
-            throw Failure(.usage, "\(option.map { "the value of \($0)" } ?? "an argument") is not UTF-8: \(text); use another name for it")
+            throw Failure(
+                .usage,
+                "\(option.map { "the value of \($0)" } ?? "an argument") is not UTF-8: \(text); use another name for it"
+            )
         }
     }
 
@@ -65,8 +72,8 @@ struct Densenet: ParsableCommand {
     private static func end(_ code: Int32, printing text: String = "", saying message: String? = nil) -> Never {
         if let rank = MPIEnvironment.launchedRank, rank > 0 {
             if code != 0 {
-                // mpirun ends all ranks when the first exits with a code: rank zero first, whose end a signal announces. Who is left in
-                // peace is alone with it.
+                // mpirun ends all ranks when the first exits with a code: rank zero first, whose end a signal
+                // announces. Who is left in peace is alone with it.
                 if usleep(2_000_000) == 0, let message { Console.note("rank \(rank): \(message)") }
             }
             Glibc.exit(code)
@@ -81,11 +88,12 @@ func withRanks(_ body: (Communicator) throws -> Void) throws -> Never {
     // What MPI takes at its start; without, it ends the process in many words, or by a signal.
     try demandOpenFiles(12)
     try demandAddressSpace(224 << 20, who: "MPI and this program need", advice: "raise the limit")
-    exit(MPIEnvironment.run(report: { Console.note($0.message) }) { world in
-        try world.demandSameStart()
-        try body(world)
-        try world.agree { try Console.demandWholeOutput() }
-    })
+    exit(
+        MPIEnvironment.run(report: { Console.note($0.message) }) { world in
+            try world.demandSameStart()
+            try body(world)
+            try world.agree { try Console.demandWholeOutput() }
+        })
 }
 
 /// Runs what needs no ranks on one process only, should there be several.

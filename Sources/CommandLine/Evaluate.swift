@@ -5,9 +5,11 @@ import Kernels
 import Training
 
 struct Evaluate: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Loss, accuracy and each class's accuracy of weights on test images.")
+    static let configuration = CommandConfiguration(
+        abstract: "Loss, accuracy and each class's accuracy of weights on test images.")
 
-    @Option(help: ArgumentHelp("A safetensors file of weights, ours or torchvision's, or a checkpoint.", valueName: "file"))
+    @Option(
+        help: ArgumentHelp("A safetensors file of weights, ours or torchvision's, or a checkpoint.", valueName: "file"))
     var weights: String
 
     @OptionGroup(title: "Network (default: as the weights file says)") var network: NetworkOptions
@@ -41,11 +43,14 @@ struct Evaluate: ParsableCommand {
             }
             try world.demandSameWeights(file.path, [network.parameters, network.statistics])
             let data = try RunData(
-                dataOptions.source, seed: seed, imageSize: network.configuration.image, classes: network.configuration.classes,
-                normalization: try dataOptions.normalization() ?? .channel, ready: ready, communicator: world)
+                dataOptions.source, seed: seed, imageSize: network.configuration.image,
+                classes: network.configuration.classes, normalization: try dataOptions.normalization() ?? .channel,
+                ready: ready, communicator: world)
             if world.rank == 0 { for warning in data.warnings { Console.note(warning) } }
             let evaluator = try world.agree {
-                try Evaluator(network, images: data.test, batchSize: batchSize, normalization: data.normalization, communicator: world)
+                try Evaluator(
+                    network, images: data.test, batchSize: batchSize, normalization: data.normalization,
+                    communicator: world)
             }
             var progress = world.rank == 0 ? ProgressLine(phase: "Test", total: evaluator.steps) : nil
             let result = try evaluator.run(progress: &progress)
@@ -62,13 +67,15 @@ struct Evaluate: ParsableCommand {
         }
         let shape = try dataOptions.source.path.map { try CIFAR.shape(of: $0) }
         return try network.configuration(
-            defaultModel: "", classes: shape?.classes ?? SyntheticImages.classNames.count, image: shape?.imageSize ?? CIFAR.imageSize
+            defaultModel: "", classes: shape?.classes ?? SyntheticImages.classNames.count,
+            image: shape?.imageSize ?? CIFAR.imageSize
         ).network
     }
 
     private func report(_ result: Evaluation, names: [String]?, path: String) {
         Console.say("\(path): \(result.total.reduce(0, +)) images")
-        Console.say("Test loss: \(result.loss.formatted(places: 4)), Test accuracy: \(result.accuracy.formatted(places: 4))")
+        Console.say(
+            "Test loss: \(result.loss.formatted(places: 4)), Test accuracy: \(result.accuracy.formatted(places: 4))")
         for (label, total) in result.total.enumerated() where total > 0 {
             let name = names.flatMap { label < $0.count ? $0[label] : nil } ?? "class \(label)"
             let share = (100 * Double(result.correct[label]) / Double(total)).formatted(places: 2, width: 6)

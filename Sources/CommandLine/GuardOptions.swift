@@ -10,12 +10,15 @@ struct GuardOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Write a checkpoint every N steps too, beside those after each epoch.", valueName: "n"))
     var checkpointSteps: Int?
 
-    @Option(help: ArgumentHelp(
-        "When a checkpoint cannot be written: stop (default), or continue with a warning.", valueName: "word"))
+    @Option(
+        help: ArgumentHelp(
+            "When a checkpoint cannot be written: stop (default), or continue with a warning.", valueName: "word"))
     var onCheckpointError: String?
 
-    @Option(help: ArgumentHelp(
-        "When a step's numbers are not finite: stop (default), or skip the step with a warning.", valueName: "word"))
+    @Option(
+        help: ArgumentHelp(
+            "When a step's numbers are not finite: stop (default), or skip the step with a warning.", valueName: "word")
+    )
     var onNonfinite: String?
 
     /// - Throws: `Failure(.usage)` on an unknown word.
@@ -26,9 +29,13 @@ struct GuardOptions: ParsableArguments {
             onNonfinite: try choice(onNonfinite, "--on-nonfinite", "stop or skip"))
     }
 
-    private func choice<Choice: RawRepresentable<String>>(_ word: String?, _ option: String, _ words: String) throws -> Choice? {
+    private func choice<Choice: RawRepresentable<String>>(_ word: String?, _ option: String, _ words: String) throws
+        -> Choice?
+    {
         try word.map {
-            guard let choice = Choice(rawValue: $0) else { throw Failure(.usage, "\(option) is \($0), expected \(words)") }
+            guard let choice = Choice(rawValue: $0) else {
+                throw Failure(.usage, "\(option) is \($0), expected \(words)")
+            }
             return choice
         }
     }

@@ -16,13 +16,16 @@ struct NetworkOptions: ParsableArguments {
     @Option(help: "What stands before the first block: cifar or imagenet (with --blocks; default cifar).")
     var stem: String?
 
-    @Option(help: "Channels that the stem makes (with --blocks; default twice the growth rate, or 16 for a plain CIFAR net).")
+    @Option(
+        help:
+            "Channels that the stem makes (with --blocks; default twice the growth rate, or 16 for a plain CIFAR net).")
     var stemChannels: Int?
 
     @Flag(help: "Dense layers without bottleneck (with --blocks).")
     var noBottleneck = false
 
-    @Option(help: "The share of channels that a transition keeps (with --blocks; default 0.5, or 1 without bottleneck).")
+    @Option(
+        help: "The share of channels that a transition keeps (with --blocks; default 0.5, or 1 without bottleneck).")
     var compression: Double?
 
     @Option(help: "The probability that an element of a convolution's output is dropped in training.")
@@ -36,14 +39,17 @@ struct NetworkOptions: ParsableArguments {
 
     /// Whether any of the options is given.
     var isGiven: Bool {
-        model != nil || blocks != nil || growthRate != nil || stem != nil || stemChannels != nil || noBottleneck || compression != nil
+        model != nil || blocks != nil || growthRate != nil || stem != nil || stemChannels != nil || noBottleneck
+            || compression != nil
             || dropout != nil || classes != nil || image != nil
     }
 
     /// The network, with the data's classes and image size where no option says otherwise.
     ///
     /// - Throws: `Failure(.usage)` on an unknown name, options that contradict each other or an impossible network.
-    func configuration(defaultModel: String, classes: Int?, image: Int?) throws -> (name: String, network: DenseNetConfiguration) {
+    func configuration(defaultModel: String, classes: Int?, image: Int?) throws -> (
+        name: String, network: DenseNetConfiguration
+    ) {
         var network: DenseNetConfiguration
         if let blocks {
             guard model == nil else { throw Failure(.usage, "--model and --blocks both name a network; leave one out") }
@@ -56,7 +62,8 @@ struct NetworkOptions: ParsableArguments {
             if let (option, _) = given.first(where: \.1) {
                 throw Failure(.usage, "\(option) goes with --blocks; a --model has its own")
             }
-            network = try DenseNetConfiguration(model: model ?? defaultModel, classes: self.classes ?? classes, image: self.image ?? image)
+            network = try DenseNetConfiguration(
+                model: model ?? defaultModel, classes: self.classes ?? classes, image: self.image ?? image)
         }
         network.dropout = dropout ?? 0
         try network.validate()
@@ -71,7 +78,8 @@ struct NetworkOptions: ParsableArguments {
         let growthRate = growthRate ?? (kind == .cifar ? 12 : 32)
         return DenseNetConfiguration(
             stem: kind, blocks: blocks, growthRate: growthRate,
-            stemChannels: stemChannels ?? (kind == .cifar && noBottleneck ? 16 : min(growthRate, 65536) * 2), bottleneck: !noBottleneck,
-            compression: compression ?? (noBottleneck ? 1 : 0.5), classes: classes, image: image ?? (kind == .cifar ? 32 : 224))
+            stemChannels: stemChannels ?? (kind == .cifar && noBottleneck ? 16 : min(growthRate, 65536) * 2),
+            bottleneck: !noBottleneck, compression: compression ?? (noBottleneck ? 1 : 0.5), classes: classes,
+            image: image ?? (kind == .cifar ? 32 : 224))
     }
 }

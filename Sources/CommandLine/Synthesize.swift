@@ -21,7 +21,8 @@ struct Synthesize: ParsableCommand {
     func run() throws {
         try onOneProcess {
             try SyntheticImages.write(to: out, train: train, test: test, seed: seed)
-            Console.say("\(out): \(train) training and \(test) test images of \(SyntheticImages.classNames.count) classes")
+            Console.say(
+                "\(out): \(train) training and \(test) test images of \(SyntheticImages.classNames.count) classes")
         }
     }
 }

@@ -30,7 +30,10 @@ struct Train: ParsableCommand {
     @Option(help: "step (default), cosine, one-cycle or constant.")
     var schedule: String?
 
-    @Option(help: ArgumentHelp("With step: fractions of the epochs where the rate drops to a tenth (default 0.5,0.75).", valueName: "f,f,…"))
+    @Option(
+        help: ArgumentHelp(
+            "With step: fractions of the epochs where the rate drops to a tenth (default 0.5,0.75).", valueName: "f,f,…"
+        ))
     var milestones: String?
 
     @Option(help: "Epochs over which the learning rate climbs to its height (default 0).")
@@ -57,7 +60,9 @@ struct Train: ParsableCommand {
     @Flag(help: "Go through the training images in their order.")
     var noShuffle = false
 
-    @Option(name: .customLong("init"), help: ArgumentHelp("Start from the weights of a safetensors file.", valueName: "file"))
+    @Option(
+        name: .customLong("init"),
+        help: ArgumentHelp("Start from the weights of a safetensors file.", valueName: "file"))
     var initialWeights: String?
 
     @OptionGroup(title: "Safety (also with --resume, for that start)") var guards: GuardOptions
@@ -68,9 +73,10 @@ struct Train: ParsableCommand {
     @Option(help: ArgumentHelp("The run folder (default: a new one below runs/).", valueName: "folder"))
     var out: String?
 
-    @Option(help: ArgumentHelp(
-        "Go on with the run in a folder, by its own options; --epochs makes it longer, --threads, --collective-timeout and safety may differ.",
-        valueName: "folder"))
+    @Option(
+        help: ArgumentHelp(
+            "Go on with the run in a folder, by its own options; --epochs makes it longer, --threads, --collective-timeout and safety may differ.",
+            valueName: "folder"))
     var resume: String?
 
     /// Under `./launch.sh` alone this is done in a few minutes.
@@ -81,13 +87,16 @@ struct Train: ParsableCommand {
         StopSignal.listen(patience: watchdog.collectiveTimeout)
         if let resume {
             guard !hasOtherOptions else {
-                throw Failure(.usage, "--resume takes the run's own options; only --epochs and those of safety and threads go with it")
+                throw Failure(
+                    .usage,
+                    "--resume takes the run's own options; only --epochs and those of safety and threads go with it")
             }
             let safety = try guards.resolved()
             try withWatchedRanks(watchdog) {
                 defer { Console.forgiveLostOutput() }
                 try TrainingRun(
-                    resuming: resume, epochs: epochs, safety: safety, threads: threads.threads, watchdog: $1, communicator: $0
+                    resuming: resume, epochs: epochs, safety: safety, threads: threads.threads, watchdog: $1,
+                    communicator: $0
                 ).run()
             }
         }
@@ -95,7 +104,8 @@ struct Train: ParsableCommand {
             defer { Console.forgiveLostOutput() }
             // A folder of images may be missing on one host only.
             let configuration = try world.agree { try resolved() }
-            try TrainingRun(configuration, path: out, threads: threads.threads, watchdog: watchdog, communicator: world).run()
+            try TrainingRun(configuration, path: out, threads: threads.threads, watchdog: watchdog, communicator: world)
+                .run()
         }
     }
 
@@ -106,12 +116,14 @@ struct Train: ParsableCommand {
             defaultModel: Self.defaultModel, classes: shape?.classes ?? SyntheticImages.classNames.count,
             image: shape?.imageSize ?? (network.image == nil ? CIFAR.imageSize : nil))
         return RunConfiguration(
-            model: model, network: network, data: source, epochs: epochs ?? (source.path == nil ? 5 : 300), steps: steps,
-            batchSize: batchSize ?? 64, seed: seed ?? 1, shuffle: !noShuffle,
+            model: model, network: network, data: source, epochs: epochs ?? (source.path == nil ? 5 : 300),
+            steps: steps, batchSize: batchSize ?? 64, seed: seed ?? 1, shuffle: !noShuffle,
             schedule: try LearningRateSchedule(
-                schedule: schedule ?? "step", milestones: milestones, learningRate: learningRate ?? 0.1, warmUpEpochs: warmUp ?? 0),
+                schedule: schedule ?? "step", milestones: milestones, learningRate: learningRate ?? 0.1,
+                warmUpEpochs: warmUp ?? 0),
             optimizer: OptimizerConfiguration(
-                momentum: momentum ?? 0.9, nesterov: nesterov ?? true, weightDecay: weightDecay ?? 1e-4, decaysNorms: decayNorm ?? true),
+                momentum: momentum ?? 0.9, nesterov: nesterov ?? true, weightDecay: weightDecay ?? 1e-4,
+                decaysNorms: decayNorm ?? true),
             labelSmoothing: labelSmoothing ?? 0, augment: augment ?? "crop,flip",
             normalization: try dataOptions.normalization() ?? .channel, precision: precision.precision,
             initialWeights: initialWeights.map(absolutePath), safety: try guards.resolved())
@@ -119,8 +131,10 @@ struct Train: ParsableCommand {
 
     private var hasOtherOptions: Bool {
         network.isGiven || dataOptions.isGiven || augment != nil || steps != nil || batchSize != nil
-            || learningRate != nil || schedule != nil || milestones != nil || warmUp != nil || momentum != nil || nesterov != nil
-            || precision.precision != nil || weightDecay != nil || decayNorm != nil || labelSmoothing != nil || seed != nil || noShuffle
+            || learningRate != nil || schedule != nil || milestones != nil || warmUp != nil || momentum != nil
+            || nesterov != nil
+            || precision.precision != nil || weightDecay != nil || decayNorm != nil || labelSmoothing != nil
+            || seed != nil || noShuffle
             || initialWeights != nil || out != nil
     }
 }

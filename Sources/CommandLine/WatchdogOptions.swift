@@ -4,9 +4,10 @@ import Kernels
 import Training
 
 struct WatchdogOptions: ParsableArguments {
-    @Option(help: ArgumentHelp(
-        "End the job, and say which rank is missing, when ranks have waited so long for each other (default 300).",
-        valueName: "seconds"))
+    @Option(
+        help: ArgumentHelp(
+            "End the job, and say which rank is missing, when ranks have waited so long for each other (default 300).",
+            valueName: "seconds"))
     var collectiveTimeout = 300
 }
 
@@ -14,7 +15,8 @@ struct WatchdogOptions: ParsableArguments {
 func withWatchedRanks(_ options: WatchdogOptions, _ body: (Communicator, Watchdog) throws -> Void) throws -> Never {
     try withRanks { world in
         let watchdog = try Watchdog(
-            world, timeout: options.collectiveTimeout, signals: { StopSignal.count }, report: { Console.note($0.message) })
+            world, timeout: options.collectiveTimeout, signals: { StopSignal.count },
+            report: { Console.note($0.message) })
         defer { watchdog.leave() }
         try body(world, watchdog)
     }
@@ -24,7 +26,8 @@ func withWatchedRanks(_ options: WatchdogOptions, _ body: (Communicator, Watchdo
 struct LastWordsOfRun: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "last-words",
-        abstract: "Why the ranks of a run have ended, or which of them died and where it stood; nothing where that was said already.",
+        abstract:
+            "Why the ranks of a run have ended, or which of them died and where it stood; nothing where that was said already.",
         shouldDisplay: false)
 
     @Argument(help: "The run folder.")

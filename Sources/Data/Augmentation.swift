@@ -2,8 +2,8 @@ import Kernels
 
 /// Which random changes the training images undergo, in this order: crop, flip, colour jitter, (normalisation,) cutout.
 ///
-/// All is drawn from seed, epoch, sample index and stage, so that a sample looks the same on whichever rank it is, and one stage's
-/// numbers do not depend on whether another is on.
+/// All is drawn from seed, epoch, sample index and stage, so that a sample looks the same on whichever rank it is, and
+/// one stage's numbers do not depend on whether another is on.
 public struct Augmentation: Sendable, Equatable {
     /// Zero-pad by `padding`, crop back to the old size at a random place.
     public let crop: Bool
@@ -26,7 +26,8 @@ public struct Augmentation: Sendable, Equatable {
     public static let none = Augmentation(words: [])
 
     private enum Stage: UInt64 {
-        case crop = 1, flip, jitter, cutout
+        case crop = 1
+        case flip, jitter, cutout
     }
 
     private init(words: Set<String>) {
@@ -43,7 +44,9 @@ public struct Augmentation: Sendable, Equatable {
         let words = text == "none" ? [] : text.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
         for word in words where !["crop", "flip", "jitter", "cutout"].contains(word) {
             throw Failure(
-                .usage, "augmentation '\(word)' in '\(text)': expected crop, flip, jitter, cutout (separated by commas) or none")
+                .usage,
+                "augmentation '\(word)' in '\(text)': expected crop, flip, jitter, cutout (separated by commas) or none"
+            )
         }
         self.init(words: Set(words))
     }
@@ -88,7 +91,7 @@ public struct Augmentation: Sendable, Equatable {
             let other = random.below(last + 1)
             (order[last], order[other]) = (order[other], order[last])
         }
-        for i in 0 ..< 4 {
+        for i in 0..<4 {
             switch order[i] {
             case 0: image.adjustBrightness(brightness)
             case 1: image.adjustContrast(contrast)

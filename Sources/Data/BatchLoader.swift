@@ -22,8 +22,8 @@ public struct Batch {
 
     /// A batch of memory that the caller keeps.
     public init(
-        images: UnsafePointer<Float>, labels: UnsafePointer<Int32>, sampleIndices: UnsafePointer<Int32>, count: Int, globalCount: Int,
-        epoch: Int, step: Int
+        images: UnsafePointer<Float>, labels: UnsafePointer<Int32>, sampleIndices: UnsafePointer<Int32>, count: Int,
+        globalCount: Int, epoch: Int, step: Int
     ) {
         self.images = images
         self.labels = labels
@@ -35,10 +35,12 @@ public struct Batch {
     }
 }
 
-/// Hands out one rank's batches, step after step, epoch after epoch, without end; its threads prepare the next one meanwhile.
+/// Hands out one rank's batches, step after step, epoch after epoch, without end; its threads prepare the next one
+/// meanwhile.
 ///
-/// There are two buffers: one is the caller's, one is being filled. A batch is a pure function of images, sampler, rank,
-/// augmentation, normalisation, seed, epoch and step, whatever the number of threads. One thread at a time may call the loader.
+/// There are two buffers: one is the caller's, one is being filled. A batch is a pure function of images, sampler,
+/// rank, augmentation, normalisation, seed, epoch and step, whatever the number of threads. One thread at a time may
+/// call the loader.
 public final class BatchLoader {
     /// Seconds that `next()` has waited for batches so far; the very first batch counts.
     public private(set) var waitSeconds = 0.0
@@ -54,13 +56,14 @@ public final class BatchLoader {
     ///   - startEpoch: the epoch of the first batch, counted from 1.
     ///   - startStep: the step of the first batch; `stepsPerEpoch` means the start of the next epoch.
     ///   - threads: how many threads share the work on a batch.
-    /// - Throws: `Failure(.usage)` for a start that does not exist or no thread, `.data` if the normalisation is for images of
-    ///   another size, `.unavailable` if a thread cannot be started.
+    /// - Throws: `Failure(.usage)` for a start that does not exist or no thread, `.data` if the normalisation is for
+    ///   images of another size, `.unavailable` if a thread cannot be started.
     public init(
-        images: ImageSet, sampler: Sampler, rank: Int, augmentation: Augmentation, normalization: Normalization, seed: UInt64,
-        startEpoch: Int = 1, startStep: Int = 0, threads: Int = 1
+        images: ImageSet, sampler: Sampler, rank: Int, augmentation: Augmentation, normalization: Normalization,
+        seed: UInt64, startEpoch: Int = 1, startStep: Int = 0, threads: Int = 1
     ) throws {
-        precondition(sampler.sampleCount <= images.count, "a sampler of \(sampler.sampleCount) for \(images.count) images")
+        precondition(
+            sampler.sampleCount <= images.count, "a sampler of \(sampler.sampleCount) for \(images.count) images")
         precondition(rank >= 0 && rank < sampler.worldSize, "there is no rank \(rank) of \(sampler.worldSize)")
         guard startEpoch >= 1, startStep >= 0, startStep <= sampler.stepsPerEpoch else {
             throw Failure(
@@ -72,9 +75,9 @@ public final class BatchLoader {
         try normalization.validate(height: images.height, width: images.width)
         cursor = BatchCursor(epoch: startEpoch, step: startStep, stepsPerEpoch: sampler.stepsPerEpoch)
         work = BatchWork(
-            images: images, sampler: sampler, rank: rank, augmentation: augmentation, normalization: normalization, seed: seed,
-            start: cursor, threads: threads)
-        for thread in 0 ..< threads { try startThread(thread) }
+            images: images, sampler: sampler, rank: rank, augmentation: augmentation, normalization: normalization,
+            seed: seed, start: cursor, threads: threads)
+        for thread in 0..<threads { try startThread(thread) }
         work.begin()
     }
 
@@ -84,7 +87,8 @@ public final class BatchLoader {
     ///
     /// The previous batch's memory is no longer valid. Allocates nothing.
     ///
-    /// - Throws: `Failure(.data)` or `.noInput` where the files have changed, or can no longer be read, since they were opened.
+    /// - Throws: `Failure(.data)` or `.noInput` where the files have changed, or can no longer be read, since they
+    ///   were opened.
     public func next() throws -> Batch {
         precondition(!isStopped, "the loader has been stopped")
         let before = monotonicSeconds()
@@ -102,7 +106,8 @@ public final class BatchLoader {
         return batch
     }
 
-    /// Ends the threads and waits for them, at most for the batch that is in preparation. Also done when the loader goes.
+    /// Ends the threads and waits for them, at most for the batch that is in preparation. Also done when the loader
+    /// goes.
     public func stop() {
         guard !isStopped else { return }
         isStopped = true
@@ -155,8 +160,8 @@ private struct BatchBuffer {
 
 /// What the loader and its threads share.
 ///
-/// At any time at most one batch is in preparation: the loader signals every thread to begin it and collects a signal from each
-/// when done. The semaphores order all accesses to the buffers, hence `@unchecked Sendable`.
+/// At any time at most one batch is in preparation: the loader signals every thread to begin it and collects a signal
+/// from each when done. The semaphores order all accesses to the buffers, hence `@unchecked Sendable`.
 private final class BatchWork: @unchecked Sendable {
     let images: ImageSet
     let sampler: Sampler
@@ -176,8 +181,8 @@ private final class BatchWork: @unchecked Sendable {
     let isEnding = Atomic(false)
 
     init(
-        images: ImageSet, sampler: Sampler, rank: Int, augmentation: Augmentation, normalization: Normalization, seed: UInt64,
-        start: BatchCursor, threads: Int
+        images: ImageSet, sampler: Sampler, rank: Int, augmentation: Augmentation, normalization: Normalization,
+        seed: UInt64, start: BatchCursor, threads: Int
     ) {
         self.images = images
         self.sampler = sampler
@@ -188,8 +193,8 @@ private final class BatchWork: @unchecked Sendable {
         self.start = start
         let capacity = sampler.maximumLocalBatch(rank: rank)
         let imageCount = images.channels * images.height * images.width
-        buffers = (0 ..< 2).map { _ in BatchBuffer(capacity: capacity, imageCount: imageCount) }
-        beginSignals = (0 ..< threads).map { _ in DispatchSemaphore(value: 0) }
+        buffers = (0..<2).map { _ in BatchBuffer(capacity: capacity, imageCount: imageCount) }
+        beginSignals = (0..<threads).map { _ in DispatchSemaphore(value: 0) }
     }
 
     func begin() {

@@ -1,17 +1,19 @@
 import Glibc
 import Kernels
 
-/// Reads the binary version of CIFAR-10 and CIFAR-100 (Krizhevsky, "Learning multiple layers of features from tiny images", 2009).
+/// Reads the binary version of CIFAR-10 and CIFAR-100 (Krizhevsky, "Learning multiple layers of features from tiny
+/// images", 2009).
 public enum CIFAR {
     /// The edge of an image in pixels.
     public static let imageSize = 32
     /// The number of records in an official CIFAR-10 file.
     static let recordsPerBatch = 10_000
-    static let batchFiles = (1 ... 5).map { "data_batch_\($0).bin" }
+    static let batchFiles = (1...5).map { "data_batch_\($0).bin" }
     static let testBatchFile = "test_batch.bin"
     static let classNamesFile = "batches.meta.txt"
 
-    /// One of the two data sets: its files, how a record is laid out, how many records and which classes the official ones have.
+    /// One of the two data sets: its files, how a record is laid out, how many records and which classes the official
+    /// ones have.
     private struct Variant {
         let title: String
         let folder: String
@@ -32,8 +34,8 @@ public enum CIFAR {
     private static let variants = [
         Variant(
             title: "CIFAR-10", folder: "cifar-10-batches-bin",
-            layout: .init(classes: 10, height: imageSize, width: imageSize, headerBytes: 1),
-            trainFiles: batchFiles, testFile: testBatchFile, trainRecords: recordsPerBatch, testRecords: recordsPerBatch,
+            layout: .init(classes: 10, height: imageSize, width: imageSize, headerBytes: 1), trainFiles: batchFiles,
+            testFile: testBatchFile, trainRecords: recordsPerBatch, testRecords: recordsPerBatch,
             classNamesFile: classNamesFile, firstClasses: ["airplane", "automobile"]),
         // The header is a coarse label, then the fine one; the fine one is used.
         Variant(
@@ -49,10 +51,10 @@ public enum CIFAR {
     ///   - path: the folder with the `.bin` files, or its parent (`cifar-10-batches-bin` or `cifar-100-binary` inside).
     ///   - limitTrain: use the first so many training images only.
     ///   - limitTest: use the first so many test images only.
-    /// - Returns: the two sets, and lines for the user: about a set that has fewer images than the official one and no class names of its
-    ///   own, and about files that look like training images and are not read.
-    /// - Throws: `Failure(.noInput)` for what is missing, `.data` for a file of the wrong size, `.usage` for a limit below one or a
-    ///   folder that holds both sets. Labels are not looked at: see `ImageSet.validateLabels`.
+    /// - Returns: the two sets, and lines for the user: about a set that has fewer images than the official one and
+    ///   no class names of its own, and about files that look like training images and are not read.
+    /// - Throws: `Failure(.noInput)` for what is missing, `.data` for a file of the wrong size, `.usage` for a limit
+    ///   below one or a folder that holds both sets. Labels are not looked at: see `ImageSet.validateLabels`.
     public static func open(
         _ path: String, limitTrain: Int? = nil, limitTest: Int? = nil
     ) throws -> (train: ImageSet, test: ImageSet, warnings: [String]) {
@@ -61,7 +63,9 @@ public enum CIFAR {
         }
         let (variant, folder) = try find(path)
         let names = try classNames(variant, in: folder)
-        let train = try variant.trainFiles.map { try segment(variant, "\(folder)/\($0)", official: variant.trainRecords) }
+        let train = try variant.trainFiles.map {
+            try segment(variant, "\(folder)/\($0)", official: variant.trainRecords)
+        }
         let test = try segment(variant, "\(folder)/\(variant.testFile)", official: variant.testRecords)
         var warnings = unreadFiles(variant, in: folder)
         let counts = (train: train.reduce(0) { $0 + $1.count }, test: test.count)
@@ -80,10 +84,13 @@ public enum CIFAR {
     /// A line about files that are named as CIFAR-10's training files are, beyond these.
     private static func unreadFiles(_ variant: Variant, in folder: String) -> [String] {
         guard variant.trainFiles == batchFiles, let all = try? Kernels.names(inFolder: folder) else { return [] }
-        let unread = all.filter { $0.hasPrefix("data_batch_") && $0.hasSuffix(".bin") && !batchFiles.contains($0) }.sorted()
+        let unread = all.filter { $0.hasPrefix("data_batch_") && $0.hasSuffix(".bin") && !batchFiles.contains($0) }
+            .sorted()
         guard !unread.isEmpty else { return [] }
         let verb = unread.count == 1 ? "is" : "are"
-        return ["\(folder): \(unread.joined(separator: ", ")) \(verb) not read; the training images are in \(batchFiles[0]) to 5 alone"]
+        return [
+            "\(folder): \(unread.joined(separator: ", ")) \(verb) not read; the training images are in \(batchFiles[0]) to 5 alone"
+        ]
     }
 
     /// Classes of the set in a folder and the height and width of its images.
@@ -98,7 +105,9 @@ public enum CIFAR {
         switch PathKind(of: path) {
         case .missing: throw Failure(.noInput, "\(path): \(systemError()); README.md says where to get the data")
         case .unusable(let why): throw Failure(.noInput, "\(path): \(why)")
-        case .other: throw Failure(.noInput, "\(path): not a folder; unpack the archive and name the folder that comes out of it")
+        case .other:
+            throw Failure(
+                .noInput, "\(path): not a folder; unpack the archive and name the folder that comes out of it")
         case .folder: guard access(path, X_OK) == 0 else { throw Failure(.noInput, "\(path): \(systemError())") }
         }
         let found = variants.flatMap { variant in
@@ -108,7 +117,8 @@ public enum CIFAR {
             throw Failure(
                 .noInput,
                 "\(path): neither CIFAR-10 (\(batchFiles[0]), …) nor CIFAR-100 (train.bin, test.bin) in it, nor in a folder "
-                    + "\(variants.map(\.folder).joined(separator: " or ")) inside; README.md says where to get the binary version")
+                    + "\(variants.map(\.folder).joined(separator: " or ")) inside; README.md says where to get the binary version"
+            )
         }
         guard found.count == 1 else {
             let list = found.map { "\($0.0.title) in \($0.folder)" }.joined(separator: ", ")
@@ -132,7 +142,9 @@ public enum CIFAR {
         }
         guard records <= official else {
             throw Failure(
-                .data, "\(path): \(records) records, expected at most \(official) in this file of \(variant.title); fetch it again")
+                .data,
+                "\(path): \(records) records, expected at most \(official) in this file of \(variant.title); fetch it again"
+            )
         }
         file.prefetch()
         return ImageSet.Segment(name: path, count: records, records: .file(file))
@@ -143,10 +155,14 @@ public enum CIFAR {
         let path = "\(folder)/\(variant.classNamesFile)"
         guard try isThere(path) else { return nil }
         let text = String(decoding: try InputFile.contents(of: path, atMost: 1 << 16), as: UTF8.self)
-        let names = text.split(whereSeparator: \.isNewline).map { $0.filter { !$0.isWhitespace } }.filter { !$0.isEmpty }
+        let names = text.split(whereSeparator: \.isNewline).map { $0.filter { !$0.isWhitespace } }.filter {
+            !$0.isEmpty
+        }
         guard names.count == variant.layout.classes else {
             throw Failure(
-                .data, "\(path): \(names.count) class names, expected \(variant.layout.classes); fetch the file again or remove it")
+                .data,
+                "\(path): \(names.count) class names, expected \(variant.layout.classes); fetch the file again or remove it"
+            )
         }
         return names
     }

@@ -21,26 +21,29 @@ public struct ImagePlanes {
 
     /// Fills the planes from bytes: 255 becomes 1.
     public func load(_ bytes: UnsafePointer<UInt8>) {
-        for i in 0 ..< count { pointer[i] = Float(bytes[i]) / 255 }
+        for i in 0..<count { pointer[i] = Float(bytes[i]) / 255 }
     }
 
     // MARK: Geometry
 
-    /// Moves the image in place, `out[y][x] = in[y + rows][x + columns]`; what comes from outside of the image is black.
+    /// Moves the image in place, `out[y][x] = in[y + rows][x + columns]`; what comes from outside of the image is
+    /// black.
     func shift(rows: Int, columns: Int) {
         let first = min(max(0, -columns), width)
         let last = max(min(width, width - columns), first)
-        for channel in 0 ..< ImageSet.channels {
+        for channel in 0..<ImageSet.channels {
             let plane = pointer + channel * planeCount
             // Rows are read before they are written over.
-            for i in 0 ..< height {
+            for i in 0..<height {
                 let y = rows >= 0 ? i : height - 1 - i
                 let target = plane + y * width
                 guard y + rows >= 0 && y + rows < height && first < last else {
                     target.update(repeating: 0, count: width)
                     continue
                 }
-                memmove(target + first, target + rows * width + first + columns, (last - first) * MemoryLayout<Float>.stride)
+                memmove(
+                    target + first, target + rows * width + first + columns, (last - first) * MemoryLayout<Float>.stride
+                )
                 target.update(repeating: 0, count: first)
                 (target + last).update(repeating: 0, count: width - last)
             }
@@ -49,20 +52,21 @@ public struct ImagePlanes {
 
     /// Mirrors the image, left to right.
     func mirror() {
-        for row in 0 ..< ImageSet.channels * height {
+        for row in 0..<ImageSet.channels * height {
             let start = pointer + row * width
-            for x in 0 ..< width / 2 { swap(&start[x], &start[width - 1 - x]) }
+            for x in 0..<width / 2 { swap(&start[x], &start[width - 1 - x]) }
         }
     }
 
     /// Sets a square to zero, clipped at the border: `edge` rows and columns from `centre − edge / 2` on
     /// (DeVries, Taylor, "Improved regularization of convolutional neural networks with Cutout", 2017).
     func cutOut(centreRow: Int, centreColumn: Int, edge: Int) {
-        let rows = max(0, centreRow - edge / 2) ..< min(height, centreRow - edge / 2 + edge)
-        let columns = max(0, centreColumn - edge / 2) ..< min(width, centreColumn - edge / 2 + edge)
-        for channel in 0 ..< ImageSet.channels {
+        let rows = max(0, centreRow - edge / 2)..<min(height, centreRow - edge / 2 + edge)
+        let columns = max(0, centreColumn - edge / 2)..<min(width, centreColumn - edge / 2 + edge)
+        for channel in 0..<ImageSet.channels {
             for y in rows {
-                (pointer + channel * planeCount + y * width + columns.lowerBound).update(repeating: 0, count: columns.count)
+                (pointer + channel * planeCount + y * width + columns.lowerBound).update(
+                    repeating: 0, count: columns.count)
             }
         }
     }
@@ -75,14 +79,14 @@ public struct ImagePlanes {
     /// Blends with the mean of the grey image: factor 0 gives plain grey, 1 the image itself.
     func adjustContrast(_ factor: Float) {
         var sum = 0.0
-        for i in 0 ..< planeCount { sum += Double(grey(i)) }
+        for i in 0..<planeCount { sum += Double(grey(i)) }
         blend(factor, addend: (1 - factor) * Float(sum / Double(planeCount)))
     }
 
     /// Blends with the grey image: factor 0 gives the grey image, 1 the image itself.
     func adjustSaturation(_ factor: Float) {
         let (red, green, blue) = (pointer, pointer + planeCount, pointer + 2 * planeCount)
-        for i in 0 ..< planeCount {
+        for i in 0..<planeCount {
             let addend = (1 - factor) * grey(i)
             red[i] = clamped(factor * red[i] + addend)
             green[i] = clamped(factor * green[i] + addend)
@@ -96,7 +100,7 @@ public struct ImagePlanes {
     func adjustHue(_ amount: Float) {
         precondition(abs(amount) <= 0.5, "a hue shift of \(amount), expected -0.5 to 0.5")
         let (red, green, blue) = (pointer, pointer + planeCount, pointer + 2 * planeCount)
-        for i in 0 ..< planeCount {
+        for i in 0..<planeCount {
             (red[i], green[i], blue[i]) = turned(red[i], green[i], blue[i], by: amount)
         }
     }
@@ -133,7 +137,7 @@ public struct ImagePlanes {
     }
 
     private func blend(_ factor: Float, addend: Float) {
-        for i in 0 ..< count { pointer[i] = clamped(factor * pointer[i] + addend) }
+        for i in 0..<count { pointer[i] = clamped(factor * pointer[i] + addend) }
     }
 }
 

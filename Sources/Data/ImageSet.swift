@@ -57,12 +57,14 @@ public final class ImageSet: Sendable {
         return ImageSet(layout: layout, segments: segments, classNames: classNames, limit: min(n, count))
     }
 
-    /// Copies the record of an image: header, the last byte of which is the label, then the planes `[3, height, width]`.
+    /// Copies the record of an image: header, the last byte of which is the label, then the planes `[3, height,
+    /// width]`.
     ///
     /// - Parameter record: memory of `layout.recordBytes`.
     /// - Returns: the label, in `0 ..< classes`.
-    /// - Throws: `Failure(.data)` for a label out of range, naming file, record (from 0), byte offset in the file, value and
-    ///   range, and for a file that has become shorter; `Failure(.noInput)` when the system refuses to read it.
+    /// - Throws: `Failure(.data)` for a label out of range, naming file, record (from 0), byte offset in the file,
+    ///   value and range, and for a file that has become shorter; `Failure(.noInput)` when the system refuses to read
+    ///   it.
     /// - Precondition: `0 ≤ index < count`.
     @discardableResult
     func read(_ index: Int, into record: UnsafeMutablePointer<UInt8>) throws(Failure) -> Int {
@@ -120,7 +122,8 @@ public final class ImageSet: Sendable {
         for index in share(part, of: parts, in: count) { try read(index, into: record.pointer) }
     }
 
-    /// The segment that holds an image and its position there. CIFAR-10 has five segments, so a search from the front will do.
+    /// The segment that holds an image and its position there. CIFAR-10 has five segments, so a search from the front
+    /// will do.
     private func locate(_ index: Int) -> (segment: Segment, position: Int) {
         precondition(index >= 0 && index < count, "there is no image \(index) in a set of \(count)")
         var segment = 0

@@ -4,8 +4,8 @@ import Kernels
 ///
 /// Since the sums are exact, shares added up over ranks give the same numbers for every world size.
 public struct PixelSums: Sendable, Equatable {
-    /// Images, then the sums of the 3 channels, then their sums of squares, then the sums of each pixel `[3, height, width]`; bytes
-    /// count as 0…255. One flat run, so that ranks can all-reduce it (sum) in place.
+    /// Images, then the sums of the 3 channels, then their sums of squares, then the sums of each pixel `[3, height,
+    /// width]`; bytes count as 0…255. One flat run, so that ranks can all-reduce it (sum) in place.
     public var values: [Int64]
     let pixelsPerChannel: Int
 
@@ -26,9 +26,9 @@ public struct PixelSums: Sendable, Equatable {
             for index in range {
                 try images.read(index, into: record.pointer)
                 let pixels = record.pointer + images.layout.headerBytes
-                for channel in 0 ..< channels {
+                for channel in 0..<channels {
                     var squares: Int64 = 0
-                    for i in channel * plane ..< (channel + 1) * plane {
+                    for i in channel * plane..<(channel + 1) * plane {
                         let pixel = Int32(pixels[i])
                         pixelSums[i] &+= Int64(pixel)
                         squares &+= Int64(pixel &* pixel)
@@ -37,8 +37,8 @@ public struct PixelSums: Sendable, Equatable {
                 }
             }
             values[0] = Int64(range.count)
-            for channel in 0 ..< channels {
-                for i in channel * plane ..< (channel + 1) * plane { values[1 + channel] += pixelSums[i] }
+            for channel in 0..<channels {
+                for i in channel * plane..<(channel + 1) * plane { values[1 + channel] += pixelSums[i] }
             }
         }
     }
@@ -58,7 +58,8 @@ public struct PixelSums: Sendable, Equatable {
     }
 }
 
-/// How colours in 0…1 become the network's input: `(colour − mean) / std` a channel, then less a mean a pixel, if there is one.
+/// How colours in 0…1 become the network's input: `(colour − mean) / std` a channel, then less a mean a pixel, if there
+/// is one.
 public struct Normalization: Sendable, Equatable, Codable {
     /// Three numbers: red, green, blue.
     public let mean: [Float]
@@ -81,10 +82,10 @@ public struct Normalization: Sendable, Equatable, Codable {
     /// - Precondition: the sums are over one image or more.
     public static func channel(from sums: PixelSums) -> Normalization {
         precondition(sums.values[0] > 0, "there is no mean of no images")
-        let moments = (0 ..< ImageSet.channels).map(sums.moments)
+        let moments = (0..<ImageSet.channels).map(sums.moments)
         return Normalization(
-            mean: moments.map { Float($0.mean / 255) }, std: moments.map { $0.deviation == 0 ? 1 : Float($0.deviation / 255) },
-            pixelMean: nil)
+            mean: moments.map { Float($0.mean / 255) },
+            std: moments.map { $0.deviation == 0 ? 1 : Float($0.deviation / 255) }, pixelMean: nil)
     }
 
     /// The mean image is subtracted; no scaling.
@@ -122,7 +123,9 @@ public struct Normalization: Sendable, Equatable, Codable {
     public func validate(height: Int, width: Int) throws {
         let channels = ImageSet.channels
         guard mean.count == channels, std.count == channels, std.allSatisfy({ $0 > 0 }) else {
-            throw Failure(.data, "normalisation with means \(mean) and deviations \(std): expected \(channels) of each, above zero")
+            throw Failure(
+                .data,
+                "normalisation with means \(mean) and deviations \(std): expected \(channels) of each, above zero")
         }
         if let pixelMean, pixelMean.count != channels * height * width {
             throw Failure(
@@ -137,14 +140,14 @@ public struct Normalization: Sendable, Equatable, Codable {
     /// - Precondition: `validate(height:width:)` accepts the image's size.
     public func apply(to image: ImagePlanes) {
         let plane = image.planeCount
-        for channel in 0 ..< ImageSet.channels {
+        for channel in 0..<ImageSet.channels {
             let mean = mean[channel]
             let scale = 1 / std[channel]
             let start = image.pointer + channel * plane
-            for i in 0 ..< plane { start[i] = (start[i] - mean) * scale }
+            for i in 0..<plane { start[i] = (start[i] - mean) * scale }
         }
         pixelMean?.withUnsafeBufferPointer { means in
-            for i in 0 ..< image.count { image.pointer[i] -= means[i] }
+            for i in 0..<image.count { image.pointer[i] -= means[i] }
         }
     }
 }

@@ -2,9 +2,10 @@ import Kernels
 
 /// Which samples each rank reads at each step: a pure function of seed, epoch, step, rank and world size.
 ///
-/// An epoch is one random order of all samples, cut into global batches, the last of which may be smaller. A global batch is cut
-/// into one contiguous part a rank; sizes differ by at most one, larger parts first (8 over 3 ranks = 3 + 3 + 2). Thus the union
-/// over ranks is the same for every world size. In a small last batch some ranks may have no sample at all.
+/// An epoch is one random order of all samples, cut into global batches, the last of which may be smaller. A global
+/// batch is cut into one contiguous part a rank; sizes differ by at most one, larger parts first (8 over 3 ranks = 3 +
+/// 3 + 2). Thus the union over ranks is the same for every world size. In a small last batch some ranks may have no
+/// sample at all.
 public struct Sampler: Sendable {
     public let sampleCount: Int
     /// Samples a step, over all ranks.
@@ -19,7 +20,9 @@ public struct Sampler: Sendable {
         guard sampleCount > 0, sampleCount <= Int(Int32.max) else {
             throw Failure(.usage, "\(sampleCount) samples: expected 1 to \(Int32.max)")
         }
-        guard globalBatch > 0 else { throw Failure(.usage, "a global batch of \(globalBatch) samples: expected 1 or more") }
+        guard globalBatch > 0 else {
+            throw Failure(.usage, "a global batch of \(globalBatch) samples: expected 1 or more")
+        }
         guard worldSize > 0 else { throw Failure(.usage, "a world size of \(worldSize): expected 1 or more") }
         self.sampleCount = sampleCount
         self.globalBatch = globalBatch
@@ -35,7 +38,7 @@ public struct Sampler: Sendable {
     ///
     /// Fisher and Yates's shuffle, in Durstenfeld's form (Knuth, TAOCP vol. 2, algorithm 3.4.2P).
     public func order(epoch: Int) -> [Int32] {
-        var order = [Int32](0 ..< Int32(sampleCount))
+        var order = [Int32](0..<Int32(sampleCount))
         guard shuffle else { return order }
         var random = CounterRandom(.shuffle, seed, UInt64(epoch))
         for last in stride(from: sampleCount - 1, to: 0, by: -1) { order.swapAt(last, random.below(last + 1)) }
@@ -56,7 +59,7 @@ public struct Sampler: Sendable {
     public func localRange(step: Int, rank: Int) -> Range<Int> {
         let part = share(rank, of: worldSize, in: globalCount(step: step))
         let start = step * globalBatch
-        return start + part.lowerBound ..< start + part.upperBound
+        return start + part.lowerBound..<start + part.upperBound
     }
 
     /// The largest number of samples that a rank gets in any step.

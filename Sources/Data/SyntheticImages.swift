@@ -1,27 +1,31 @@
 import Glibc
 import Kernels
 
-/// Pictures of ten classes that are easy for a convolutional network and hard for a linear classifier: a stand-in for CIFAR-10
-/// where there is none.
+/// Pictures of ten classes that are easy for a convolutional network and hard for a linear classifier: a stand-in for
+/// CIFAR-10 where there is none.
 ///
-/// A class is a shape or a texture. Place, size, angle, both colours, the background's gradient and the noise are random, and shape
-/// and background draw their colours from the same distribution: colour and brightness tell nothing of the class. (Softmax
-/// regression on the pixels of 20,000 pictures gets 24 % of 4,000 others right.) All is a pure function of seed, split and sample.
+/// A class is a shape or a texture. Place, size, angle, both colours, the background's gradient and the noise are
+/// random, and shape and background draw their colours from the same distribution: colour and brightness tell nothing
+/// of the class. (Softmax regression on the pixels of 20,000 pictures gets 24 % of 4,000 others right.) All is a pure
+/// function of seed, split and sample.
 public enum SyntheticImages {
     /// Training and test images never share random numbers.
     public enum Split: UInt64, Sendable {
-        case train = 1, test
+        case train = 1
+        case test
     }
 
     public static let classNames = [
-        "disc", "ring", "square", "triangle", "cross", "horizontal_stripes", "vertical_stripes", "diagonal_stripes", "checkerboard",
-        "dots",
+        "disc", "ring", "square", "triangle", "cross", "horizontal_stripes", "vertical_stripes", "diagonal_stripes",
+        "checkerboard", "dots",
     ]
 
     static let minimumImageSize = 8
 
     private enum Stream: UInt64 {
-        case label = 1, picture, noise
+        case label = 1
+        case picture
+        case noise
     }
 
     /// The class of a sample. Each run of ten samples (0…9, 10…19, …) has every class once, in random order.
@@ -42,22 +46,24 @@ public enum SyntheticImages {
     /// - Precondition: `imageSize ≥ 8`.
     @discardableResult
     public static func draw(
-        sample: Int, seed: UInt64, split: Split, imageSize: Int = CIFAR.imageSize, into planes: UnsafeMutablePointer<UInt8>
+        sample: Int, seed: UInt64, split: Split, imageSize: Int = CIFAR.imageSize,
+        into planes: UnsafeMutablePointer<UInt8>
     ) -> Int {
-        precondition(imageSize >= minimumImageSize, "a picture of \(imageSize) pixels, expected \(minimumImageSize) or more")
+        precondition(
+            imageSize >= minimumImageSize, "a picture of \(imageSize) pixels, expected \(minimumImageSize) or more")
         let label = label(sample: sample, seed: seed, split: split)
         var random = CounterRandom(.synthetic, seed, split.rawValue, Stream.picture.rawValue, UInt64(sample))
         let figure = Figure(label: label, imageSize: Float(imageSize), &random)
         let paint = Paint(imageSize: Float(imageSize), &random)
         var noise = CounterRandom(.synthetic, seed, split.rawValue, Stream.noise.rawValue, UInt64(sample))
         let plane = imageSize * imageSize
-        for y in 0 ..< imageSize {
-            for x in 0 ..< imageSize {
+        for y in 0..<imageSize {
+            for x in 0..<imageSize {
                 let (x0, y0) = (Float(x) + 0.5, Float(y) + 0.5)
                 let coverage = clamped(0.5 - figure.distance(x0, y0))
                 let colour = paint.colour(x0, y0, coverage: coverage, noise: noise.next())
                 let bytes = planes + y * imageSize + x
-                for channel in 0 ..< ImageSet.channels { bytes[channel * plane] = UInt8(colour[channel]) }
+                for channel in 0..<ImageSet.channels { bytes[channel * plane] = UInt8(colour[channel]) }
             }
         }
         return label
@@ -141,7 +147,7 @@ private struct Paint {
     private var slopeY = SIMD4<Float>()
 
     init(imageSize: Float, _ random: inout CounterRandom) {
-        for channel in 0 ..< ImageSet.channels {
+        for channel in 0..<ImageSet.channels {
             // Half a turn apart, give or take, on a circle of brightnesses: both are uniform, and never alike.
             let brightness = random.unit()
             var other = brightness + random.uniform(0.35, 0.65)

@@ -10,7 +10,8 @@ extension ImageSet {
     /// - Throws: `Failure(.unavailable)`.
     public static func demandMemory(synthetic count: Int, imageSize: Int, ranks: Int, advice: String) throws {
         try Kernels.demandMemory(
-            Double(count * (1 + channels * imageSize * imageSize)), ranks: ranks, who: "\(count) synthetic images need", advice: advice)
+            Double(count * (1 + channels * imageSize * imageSize)), ranks: ranks, who: "\(count) synthetic images need",
+            advice: advice)
     }
 
     /// A set of `SyntheticImages` in memory: samples `0 ..< count` of a split.
@@ -20,9 +21,10 @@ extension ImageSet {
         count: Int, seed: UInt64, split: SyntheticImages.Split, imageSize: Int = CIFAR.imageSize
     ) -> ImageSet {
         precondition(count >= 1, "a set of \(count) pictures, expected 1 or more")
-        let layout = Layout(classes: SyntheticImages.classNames.count, height: imageSize, width: imageSize, headerBytes: 1)
+        let layout = Layout(
+            classes: SyntheticImages.classNames.count, height: imageSize, width: imageSize, headerBytes: 1)
         let memory = AlignedBuffer<UInt8>(count: count * layout.recordBytes)
-        for sample in 0 ..< count {
+        for sample in 0..<count {
             SyntheticImages.drawRecord(sample, seed, split, imageSize, memory.pointer + sample * layout.recordBytes)
         }
         let segment = Segment(name: "synthetic images", count: count, records: .memory(memory))
@@ -38,13 +40,14 @@ extension SyntheticImages {
     /// - Parameters:
     ///   - train: training images, 5 to 50,000, spread over the five files as evenly as can be.
     ///   - test: test images, 1 to 10,000.
-    /// - Throws: `Failure(.usage)` for other numbers, `.unavailable` if the system refuses or one of the files is there already.
+    /// - Throws: `Failure(.usage)` for other numbers, `.unavailable` if the system refuses or one of the files is
+    ///   there already.
     public static func write(to folder: String, train: Int = 50_000, test: Int = 10_000, seed: UInt64) throws {
         let files = CIFAR.batchFiles.count
-        guard (files ... files * CIFAR.recordsPerBatch).contains(train) else {
+        guard (files...files * CIFAR.recordsPerBatch).contains(train) else {
             throw Failure(.usage, "\(train) training images: expected \(files) to \(files * CIFAR.recordsPerBatch)")
         }
-        guard (1 ... CIFAR.recordsPerBatch).contains(test) else {
+        guard (1...CIFAR.recordsPerBatch).contains(test) else {
             throw Failure(.usage, "\(test) test images: expected 1 to \(CIFAR.recordsPerBatch)")
         }
         if mkdir(folder, 0o755) != 0 && errno != EEXIST {
@@ -57,7 +60,7 @@ extension SyntheticImages {
         for (part, name) in CIFAR.batchFiles.enumerated() {
             try writeRecords("\(folder)/\(name)", samples: share(part, of: files, in: train), seed, .train)
         }
-        try writeRecords("\(folder)/\(CIFAR.testBatchFile)", samples: 0 ..< test, seed, .test)
+        try writeRecords("\(folder)/\(CIFAR.testBatchFile)", samples: 0..<test, seed, .test)
         try AtomicFile.write("\(folder)/\(CIFAR.classNamesFile)") { output in
             try Array(classNames.map { $0 + "\n" }.joined().utf8).withUnsafeBytes { try output.write($0) }
         }
@@ -70,7 +73,7 @@ extension SyntheticImages {
         try AtomicFile.write(path) { output in
             for start in stride(from: samples.lowerBound, to: samples.upperBound, by: recordsAtOnce) {
                 let count = min(recordsAtOnce, samples.upperBound - start)
-                for i in 0 ..< count {
+                for i in 0..<count {
                     drawRecord(start + i, seed, split, CIFAR.imageSize, buffer.pointer + i * recordBytes)
                 }
                 try output.write(UnsafeRawBufferPointer(start: buffer.pointer, count: count * recordBytes))

@@ -34,7 +34,8 @@ final class PlainLayer: DenseLayer {
     func backward(_ pass: Pass) throws {
         try convolution.beginBackward(pass)
         state.workspace.forEachChunk(of: block.stage) { groups, chunk, worker in
-            let weightGradient = convolution.weightGradient(chunk: chunk), sums = norm.beginBackward(chunk: chunk, worker)
+            let weightGradient = convolution.weightGradient(chunk: chunk)
+            let sums = norm.beginBackward(chunk: chunk, worker)
             let gradient = worker.gradient.pointer
             for group in groups {
                 let padded = convolution.beginBackward(group: group, worker, pass)
@@ -45,7 +46,8 @@ final class PlainLayer: DenseLayer {
                     norm.backwardPanel(row, group: group, row: y, accumulate: true, sums: sums)
                 }
                 sums.flushGradients()
-                convolution.addWeightGradient(padded, group: group, block.values, norm.affine, to: weightGradient, worker)
+                convolution.addWeightGradient(
+                    padded, group: group, block.values, norm.affine, to: weightGradient, worker)
             }
         }
         convolution.endBackward()
@@ -69,10 +71,12 @@ final class BottleneckLayer: DenseLayer {
     var reducedStatistics: ChannelStatistics? { norm2.statistics }
 
     init(
-        _ parameters: ParameterTable.DenseLayer, in block: FeatureBlock, layer: Int, reduced: Panels, reducedGradient: Panels?,
-        state: NetworkState
+        _ parameters: ParameterTable.DenseLayer, in block: FeatureBlock, layer: Int, reduced: Panels,
+        reducedGradient: Panels?, state: NetworkState
     ) {
-        guard let second = parameters.norm2, let conv2 = parameters.conv2 else { preconditionFailure("a layer without bottleneck") }
+        guard let second = parameters.norm2, let conv2 = parameters.conv2 else {
+            preconditionFailure("a layer without bottleneck")
+        }
         self.block = block
         self.state = state
         self.reduced = reduced
@@ -82,7 +86,8 @@ final class BottleneckLayer: DenseLayer {
         norm2 = OwnNorm(second, state: state)
         dropout = Dropout(probability: state.configuration.dropout, layer: layer, stage: block.stage)
         convolution = FeatureConvolution(conv2, to: block, from: norm1.channels, layer: layer + 1, state: state)
-        let workspace = state.workspace, lanes = block.layout.lanes
+        let workspace = state.workspace
+        let lanes = block.layout.lanes
         workspace.needs.reserve(pointwise: weight, lanes: lanes)
         workspace.needs.reserve(.activation, norm1.channels * lanes)
         workspace.needs.reserve(.inputGradient, norm1.channels * lanes)
@@ -97,12 +102,15 @@ final class BottleneckLayer: DenseLayer {
 
     /// The 1×1 convolution of max(0, affine(x)); the activation is made a panel at a time and never stored.
     private func reduce(_ pass: Pass) {
-        let workspace = state.workspace, layout = block.layout, lanes = layout.lanes
+        let workspace = state.workspace
+        let layout = block.layout
+        let lanes = layout.lanes
         let packed = PackedWeights(
             taps: 1, outputs: norm2.channels, inputs: norm1.channels, in: workspace.weights, precision: state.precision)
         packed.packForward(state.parameters.pointer + weight.offset)
         workspace.forEachChunk(of: block.stage) { groups, chunk, worker in
-            let sums = norm2.sums.begin(chunk: chunk, worker: worker.index), activation = worker.activation.pointer
+            let sums = norm2.sums.begin(chunk: chunk, worker: worker.index)
+            let activation = worker.activation.pointer
             for group in groups {
                 dropout.begin(group: group, worker, pass)
                 let mask = block.stage.mask(group)
@@ -115,7 +123,8 @@ final class BottleneckLayer: DenseLayer {
                     worker.clock.enter(.pointwise)
                     packed.convolve(
                         activation, stride: lanes, tapOffsets: workspace.noOffset.pointer, lanes: lanes, into: output,
-                        outputStride: lanes, next: block.panelAfter(group, y, in: block.values), nextCount: norm1.channels * lanes)
+                        outputStride: lanes, next: block.panelAfter(group, y, in: block.values),
+                        nextCount: norm1.channels * lanes)
                     worker.clock.enter(.norm)
                     dropout.apply(output, channels: norm2.channels, stride: lanes, row: y, worker, pass)
                     if pass.training { addSums(output, lanes: lanes, mask: mask, to: sums) }
@@ -143,10 +152,12 @@ final class BottleneckLayer: DenseLayer {
                 let padded = convolution.beginBackward(group: group, worker, pass)
                 let pitch = norm2.channels * layout.lanes
                 convolution.inputGradient(
-                    padded, into: reducedGradient.panel(group, 0), rowPitch: pitch, next: reduced.panel(group, 0), nextPitch: pitch, worker
+                    padded, into: reducedGradient.panel(group, 0), rowPitch: pitch, next: reduced.panel(group, 0),
+                    nextPitch: pitch, worker
                 ) { y, row in
                     norm2.backwardPanel(
-                        row, values: reduced.panel(group, y), lanes: layout.lanes, mask: block.stage.mask(group), sums: sums)
+                        row, values: reduced.panel(group, y), lanes: layout.lanes, mask: block.stage.mask(group),
+                        sums: sums)
                 }
                 sums.flushGradients()
                 convolution.addWeightGradient(padded, group: group, reduced, norm2.affine, to: weightGradient, worker)
@@ -157,12 +168,16 @@ final class BottleneckLayer: DenseLayer {
 
     /// From there through the 1×1 convolution to G and the gradients of the first norm.
     private func backwardOfReduction(_ pass: Pass) {
-        let workspace = state.workspace, inputs = norm1.channels, width = norm2.channels.roundedToVector
+        let workspace = state.workspace
+        let inputs = norm1.channels
+        let width = norm2.channels.roundedToVector
         let weights = state.parameters.pointer + weight.offset
-        let packed = switch state.precision {
-        case .float32: PackedWeights(unpacked: weights, outputs: inputs, inputs: norm2.channels)
-        case .bfloat16: PackedWeights(pairsOf: weights, outputs: inputs, inputs: norm2.channels, in: workspace.weights)
-        }
+        let packed =
+            switch state.precision {
+            case .float32: PackedWeights(unpacked: weights, outputs: inputs, inputs: norm2.channels)
+            case .bfloat16:
+                PackedWeights(pairsOf: weights, outputs: inputs, inputs: norm2.channels, in: workspace.weights)
+            }
         workspace.forEachChunk(of: block.stage) { groups, chunk, worker in
             let weightGradient = workspace.weightGradient(chunk: chunk, count: inputs * width)
             let sums = norm1.beginBackward(chunk: chunk, worker)
@@ -179,41 +194,46 @@ final class BottleneckLayer: DenseLayer {
     }
 
     private func backwardOfReduction(
-        _ group: Int, _ y: Int, _ packed: PackedWeights, to weightGradient: UnsafeMutablePointer<Float>, _ sums: PartialSums,
-        _ worker: WorkerSpace, _ pass: Pass
+        _ group: Int, _ y: Int, _ packed: PackedWeights, to weightGradient: UnsafeMutablePointer<Float>,
+        _ sums: PartialSums, _ worker: WorkerSpace, _ pass: Pass
     ) {
         guard let reducedGradient else { preconditionFailure("backward of an evaluating network") }
-        let lanes = block.layout.lanes, outputs = norm2.channels, values = block.values.panel(group, y)
+        let lanes = block.layout.lanes
+        let outputs = norm2.channels
+        let values = block.values.panel(group, y)
         let gradient = worker.gradient.pointer
         worker.clock.enter(.norm)
         norm2.backward.apply(
-            gradient: reducedGradient.panel(group, y), values: reduced.panel(group, y), lanes: lanes, mask: block.stage.mask(group),
-            into: gradient, outputStride: lanes)
+            gradient: reducedGradient.panel(group, y), values: reduced.panel(group, y), lanes: lanes,
+            mask: block.stage.mask(group), into: gradient, outputStride: lanes)
         dropout.apply(gradient, channels: outputs, stride: lanes, row: y, worker, pass)
         transposePanel(
-            gradient, stride: lanes, channels: outputs, lanes: lanes, into: worker.transposed.pointer, precision: state.precision)
+            gradient, stride: lanes, channels: outputs, lanes: lanes, into: worker.transposed.pointer,
+            precision: state.precision)
         switch state.precision {
         case .float32:
             let activation = worker.activation.pointer
             norm1.affine.reluPanel(values, lanes: lanes, live: lanes, into: activation, outputStride: lanes)
             worker.clock.enter(.pointwise)
             addWeightGradient(
-                transposed: worker.transposed.pointer, width: outputs.roundedToVector, transposedRow: 0, other: activation,
-                otherStride: lanes, otherRow: 0, others: norm1.channels, lanes: lanes, rows: 1, to: weightGradient,
-                next: block.gradients?.panel(group, y), nextCount: norm1.channels * lanes)
+                transposed: worker.transposed.pointer, width: outputs.roundedToVector, transposedRow: 0,
+                other: activation, otherStride: lanes, otherRow: 0, others: norm1.channels, lanes: lanes, rows: 1,
+                to: weightGradient, next: block.gradients?.panel(group, y), nextCount: norm1.channels * lanes)
         case .bfloat16:
             let activation = halves(in: worker.activation)
             norm1.affine.reluPanel(values, lanes: lanes, into: activation)
-            writeChannelPairs(gradient, stride: lanes, channels: outputs, lanes: lanes, into: gradient, pairsStride: lanes)
+            writeChannelPairs(
+                gradient, stride: lanes, channels: outputs, lanes: lanes, into: gradient, pairsStride: lanes)
             worker.clock.enter(.pointwise)
             addWeightGradient(
-                transposed: worker.transposed.pointer, width: outputs.roundedToVector, transposedRow: 0, other: UnsafePointer(activation),
-                otherStride: lanes, otherRow: 0, others: norm1.channels, lanes: lanes, rows: 1, to: weightGradient,
-                next: block.gradients?.panel(group, y), nextCount: norm1.channels * lanes)
+                transposed: worker.transposed.pointer, width: outputs.roundedToVector, transposedRow: 0,
+                other: UnsafePointer(activation), otherStride: lanes, otherRow: 0, others: norm1.channels, lanes: lanes,
+                rows: 1, to: weightGradient, next: block.gradients?.panel(group, y), nextCount: norm1.channels * lanes)
         }
         packed.convolve(
-            gradient, stride: lanes, tapOffsets: state.workspace.noOffset.pointer, lanes: lanes, into: worker.inputGradient.pointer,
-            outputStride: lanes, next: block.panelAfter(group, y, in: block.values), nextCount: norm1.channels * lanes)
+            gradient, stride: lanes, tapOffsets: state.workspace.noOffset.pointer, lanes: lanes,
+            into: worker.inputGradient.pointer, outputStride: lanes, next: block.panelAfter(group, y, in: block.values),
+            nextCount: norm1.channels * lanes)
         worker.clock.enter(.norm)
         norm1.backwardPanel(worker.inputGradient.pointer, group: group, row: y, accumulate: true, sums: sums)
     }

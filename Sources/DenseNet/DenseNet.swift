@@ -25,8 +25,10 @@ final class NetworkState {
 
     /// Writes a weight's gradient, which the chunks of a stage left in shape [inputs][width], into the flat buffer.
     func writePointwiseGradient(of weight: Parameter, width: Int, _ stage: Stage) {
-        let outputs = weight.shape[0], inputs = weight.count / outputs
-        let from = workspace.sumOfWeightGradients(stage, count: inputs * width), to = gradients.pointer + weight.offset
+        let outputs = weight.shape[0]
+        let inputs = weight.count / outputs
+        let from = workspace.sumOfWeightGradients(stage, count: inputs * width)
+        let to = gradients.pointer + weight.offset
         transposeMatrix(from, rows: inputs, columns: outputs, fromStride: width, to: to, toStride: inputs)
     }
 }
@@ -56,14 +58,15 @@ public final class DenseNet {
     /// - Parameters:
     ///   - capacity: the images of this rank's part of the largest batch.
     ///   - training: whether `backward` will be called; without, the network needs about a quarter of the memory.
-    ///   - threads: how many threads share a pass, the calling one among them; results do not depend on it in a single bit.
+    ///   - threads: how many threads share a pass, the calling one among them; results do not depend on it in a
+    ///     single bit.
     ///   - precision: in what the convolutions of dense layers multiply.
     ///   - company: what shares memory with the network.
-    /// - Throws: `Failure(.usage)` on an impossible configuration, `Failure(.unavailable)` where memory is too small or the system refuses
-    ///   the threads.
+    /// - Throws: `Failure(.usage)` on an impossible configuration, `Failure(.unavailable)` where memory is too small
+    ///   or the system refuses the threads.
     public init(
-        _ configuration: DenseNetConfiguration, capacity: Int, training: Bool, threads: Int = 1, precision: Precision = .float32,
-        company: MemoryCompany = MemoryCompany()
+        _ configuration: DenseNetConfiguration, capacity: Int, training: Bool, threads: Int = 1,
+        precision: Precision = .float32, company: MemoryCompany = MemoryCompany()
     ) throws {
         try configuration.validate()
         precondition(capacity >= 0, "a pass cannot have \(capacity) images")
@@ -74,13 +77,14 @@ public final class DenseNet {
         isTraining = training
         let state = try NetworkState(configuration, training: training, threads: threads, precision: precision)
         self.state = state
-        let table = state.table, images = max(capacity, 1)
+        let table = state.table
+        let images = max(capacity, 1)
         dropoutKeys = AlignedBuffer(count: configuration.dropout > 0 ? images : 0)
 
         let blocks = zip(configuration.blockSizes, configuration.blockChannels).map { size, channels in
             FeatureBlock(
-                stage: Stage(layout: PanelLayout(height: size, width: size, images: images)), channels: channels, images: images,
-                training: training)
+                stage: Stage(layout: PanelLayout(height: size, width: size, images: images)), channels: channels,
+                images: images, training: training)
         }
         self.blocks = blocks
         var stages = blocks.map(\.stage)
@@ -100,20 +104,26 @@ public final class DenseNet {
         var transitions: [Transition] = []
         var scratch: [Panels] = []
         for (b, block) in blocks.enumerated() {
-            func reducedPanels() -> Panels { Panels(layout: block.layout, channels: 4 * configuration.growthRate, images: images) }
-            // Training keeps each layer's reduced features until backward; their gradient, and evaluation, need one at a time.
+            func reducedPanels() -> Panels {
+                Panels(layout: block.layout, channels: 4 * configuration.growthRate, images: images)
+            }
+            // Training keeps each layer's reduced features until backward; their gradient, and evaluation, need one at
+            // a time.
             let shared = configuration.bottleneck ? reducedPanels() : nil
             if let shared { scratch.append(shared) }
-            layers.append(table.blocks[b].map { parameters in
-                defer { number += configuration.bottleneck ? 2 : 1 }
-                guard let shared else { return PlainLayer(parameters, in: block, layer: number, state: state) }
-                return BottleneckLayer(
-                    parameters, in: block, layer: number, reduced: training ? reducedPanels() : shared,
-                    reducedGradient: training ? shared : nil, state: state)
-            })
+            layers.append(
+                table.blocks[b].map { parameters in
+                    defer { number += configuration.bottleneck ? 2 : 1 }
+                    guard let shared else { return PlainLayer(parameters, in: block, layer: number, state: state) }
+                    return BottleneckLayer(
+                        parameters, in: block, layer: number, reduced: training ? reducedPanels() : shared,
+                        reducedGradient: training ? shared : nil, state: state)
+                })
             if b + 1 < blocks.count {
-                transitions.append(Transition(
-                    table.transitions[b], from: block, to: blocks[b + 1], images: images, layer: number, state: state))
+                transitions.append(
+                    Transition(
+                        table.transitions[b], from: block, to: blocks[b + 1], images: images, layer: number,
+                        state: state))
                 number += 1
             }
         }
@@ -138,8 +148,8 @@ public final class DenseNet {
     /// The logits of the last forward pass, shape [images][classes].
     public var logits: UnsafeBufferPointer<Float> { UnsafeBufferPointer(head.logits.elements) }
 
-    /// Draws the initial weights: convolutions from a normal distribution of standard deviation √(2/(k²·outputs)), the classifier's
-    /// uniformly within ±1/√inputs, norms 1, biases 0 (the paper's code).
+    /// Draws the initial weights: convolutions from a normal distribution of standard deviation √(2/(k²·outputs)), the
+    /// classifier's uniformly within ±1/√inputs, norms 1, biases 0 (the paper's code).
     public func initialize(seed: UInt64) {
         for (index, parameter) in table.learnt.enumerated() {
             let elements = state.parameters[parameter.range]
@@ -164,10 +174,12 @@ public final class DenseNet {
         }
     }
 
-    /// Computes the logits of this rank's images. Collective in training: batch statistics are those of all ranks' images.
+    /// Computes the logits of this rank's images. Collective in training: batch statistics are those of all ranks'
+    /// images.
     ///
     /// - Parameters:
-    ///   - images: shape [count][3][image][image], normalised. In training they must stay until `backward` has returned.
+    ///   - images: shape [count][3][image][image], normalised. In training they must stay until `backward` has
+    ///     returned.
     ///   - count: this rank's images, `capacity` at most; may be 0.
     ///   - globalCount: all ranks' images.
     ///   - dropoutSeed: with the images' numbers, what dropout is drawn from; nil in evaluation and where dropout is 0.
@@ -186,8 +198,8 @@ public final class DenseNet {
             }
         }
         let pass = Pass(
-            training: training, count: count, globalCount: globalCount, dropoutKeys: UnsafePointer(dropoutKeys.pointer), sums: sums,
-            clock: state.clock)
+            training: training, count: count, globalCount: globalCount, dropoutKeys: UnsafePointer(dropoutKeys.pointer),
+            sums: sums, clock: state.clock)
         self.pass = pass
         for stage in stages { stage.begin(images: count) }
         let clock = state.clock
@@ -197,13 +209,16 @@ public final class DenseNet {
             for (l, layer) in layers[b].enumerated() {
                 try clock.span("block \(b + 1) layer \(l + 1) forward") { try layer.forward(pass) }
             }
-            if b < transitions.count { try clock.span("transition \(b + 1) forward") { try transitions[b].forward(pass) } }
+            if b < transitions.count {
+                try clock.span("transition \(b + 1) forward") { try transitions[b].forward(pass) }
+            }
         }
         clock.enter(.loss)
         head.forward(pass)
     }
 
-    /// Cross-entropy of the last forward pass, summed over this rank's images; leaves the gradient that `backward` starts from.
+    /// Cross-entropy of the last forward pass, summed over this rank's images; leaves the gradient that `backward`
+    /// starts from.
     ///
     /// - Parameter labels: shape [count], each below the number of classes.
     public func loss(_ labels: UnsafePointer<Int32>, labelSmoothing: Double = 0) -> BatchResult {
@@ -221,8 +236,8 @@ public final class DenseNet {
 
     /// Computes the gradients of the SUM of this rank's losses, for the last forward pass. Collective.
     ///
-    /// The flat buffer fills from front to back; `ready` hears up to which place it is final. Summed over ranks and divided by the
-    /// global number of images, the gradients are those of the global batch's mean loss.
+    /// The flat buffer fills from front to back; `ready` hears up to which place it is final. Summed over ranks and
+    /// divided by the global number of images, the gradients are those of the global batch's mean loss.
     public func backward(_ images: UnsafePointer<Float>, ready: (_ offset: Int) throws -> Void = { _ in }) throws {
         guard let pass, pass.training else { preconditionFailure("there was no forward pass in training") }
         let clock = state.clock

@@ -28,8 +28,8 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
     public var image: Int
 
     public init(
-        stem: Stem, blocks: [Int], growthRate: Int, stemChannels: Int, bottleneck: Bool, compression: Double, dropout: Double = 0,
-        classes: Int, image: Int
+        stem: Stem, blocks: [Int], growthRate: Int, stemChannels: Int, bottleneck: Bool, compression: Double,
+        dropout: Double = 0, classes: Int, image: Int
     ) {
         self.stem = stem
         self.blocks = blocks
@@ -47,11 +47,12 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
         "densenet-DEPTH-GROWTH, densenet-bc-DEPTH-GROWTH (CIFAR), densenet121, densenet161, densenet169, densenet201, densenet264"
 
     private static let imageNetBlocks = [
-        "121": [6, 12, 24, 16], "161": [6, 12, 36, 24], "169": [6, 12, 32, 32], "201": [6, 12, 48, 32], "264": [6, 12, 64, 48],
+        "121": [6, 12, 24, 16], "161": [6, 12, 36, 24], "169": [6, 12, 32, 32], "201": [6, 12, 48, 32],
+        "264": [6, 12, 64, 48],
     ]
 
-    /// The network of a name: `densenet-40-12` (depth 40, growth rate 12), `densenet-bc-100-12` (bottleneck, compression ½),
-    /// `densenet121` and its like.
+    /// The network of a name: `densenet-40-12` (depth 40, growth rate 12), `densenet-bc-100-12` (bottleneck,
+    /// compression ½), `densenet121` and its like.
     ///
     /// Three blocks of a CIFAR net share its depth: depth = 3n + 4 plain, 6n + 4 with bottlenecks (section 4.2).
     ///
@@ -61,7 +62,9 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
     /// - Throws: `Failure(.usage)` on an unknown name or an impossible depth.
     public init(model name: String, classes: Int? = nil, image: Int? = nil) throws {
         let words = name.lowercased().split(separator: "-", omittingEmptySubsequences: false).map(String.init)
-        if words.count == 1, words[0].hasPrefix("densenet"), let blocks = Self.imageNetBlocks[String(words[0].dropFirst(8))] {
+        if words.count == 1, words[0].hasPrefix("densenet"),
+            let blocks = Self.imageNetBlocks[String(words[0].dropFirst(8))]
+        {
             let growthRate = words[0] == "densenet161" ? 48 : 32
             self.init(
                 stem: .imagenet, blocks: blocks, growthRate: growthRate, stemChannels: 2 * growthRate, bottleneck: true,
@@ -78,7 +81,8 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
             let below = max((depth - 4) / layerDepth, 1) * layerDepth + 4
             throw Failure(
                 .usage,
-                "model '\(name)': depth \(depth) is impossible, expected \(layerDepth)n + 4, such as \(below) or \(below + layerDepth)")
+                "model '\(name)': depth \(depth) is impossible, expected \(layerDepth)n + 4, such as \(below) or \(below + layerDepth)"
+            )
         }
         self.init(
             stem: .cifar, blocks: Array(repeating: (depth - 4) / layerDepth, count: 3), growthRate: growthRate,
@@ -94,7 +98,9 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
         func demand(_ holds: Bool, _ message: @autoclosure () -> String) throws {
             if !holds { throw Failure(.usage, message()) }
         }
-        try demand(!blocks.isEmpty && blocks.allSatisfy { $0 > 0 }, "blocks \(blocks): expected at least one, each of 1 layer or more")
+        try demand(
+            !blocks.isEmpty && blocks.allSatisfy { $0 > 0 },
+            "blocks \(blocks): expected at least one, each of 1 layer or more")
         try demand(
             blocks.count <= 8 && blocks.allSatisfy { $0 <= 20_000 } && blocks.reduce(0, +) <= 20_000,
             "blocks \(blocks): expected at most 8 blocks of 20,000 layers in all")
@@ -106,17 +112,21 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
         try demand((1...1024).contains(image), "image size \(image): expected 1 to 1024 pixels")
         try demand(
             blockSizes.allSatisfy { $0 > 0 },
-            "image size \(image) is too small: \(stem.rawValue) stem and \(blocks.count) blocks need \(smallestImage) pixels or more")
+            "image size \(image) is too small: \(stem.rawValue) stem and \(blocks.count) blocks need \(smallestImage) pixels or more"
+        )
         var channels = stemChannels
         for (index, layers) in blocks.enumerated() {
             channels += layers * growthRate
-            try demand(channels <= 1_000_000, "block \(index + 1) would have \(channels) channels, expected 1,000,000 at most")
+            try demand(
+                channels <= 1_000_000, "block \(index + 1) would have \(channels) channels, expected 1,000,000 at most")
             guard index < blocks.count - 1 else { break }
             channels = Int(compression * Double(channels))
             try demand(channels > 0, "compression \(compression) leaves no channel after block \(index + 1)")
         }
         let parameters = ParameterTable.count(self).learnt
-        try demand(parameters <= 10_000_000_000, "the network would have \(parameters) parameters, expected 10,000,000,000 at most")
+        try demand(
+            parameters <= 10_000_000_000,
+            "the network would have \(parameters) parameters, expected 10,000,000,000 at most")
     }
 
     /// Height and width after the stem's convolution (both stems have one).

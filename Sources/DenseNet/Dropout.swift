@@ -1,11 +1,11 @@
 import CKernels
 import Kernels
 
-/// Dropout behind a convolution (arXiv 1608.06993, section 3, "Implementation Details"): each element is zero with the probability p,
-/// else divided by 1 − p.
+/// Dropout behind a convolution (arXiv 1608.06993, section 3, "Implementation Details"): each element is zero with the
+/// probability p, else divided by 1 − p.
 ///
-/// What is dropped is a pure function of (seed, epoch, sample, layer, element): nothing is stored for backward, and any number of
-/// ranks drops the same.
+/// What is dropped is a pure function of (seed, epoch, sample, layer, element): nothing is stored for backward, and any
+/// number of ranks drops the same.
 struct Dropout {
     let probability: Double
     /// Which convolution this is, counted from the stem.
@@ -23,20 +23,22 @@ struct Dropout {
             var random = CounterRandom(.dropout, imageKeys[group * layout.interleave + n], UInt64(layer))
             let key = UInt32(truncatingIfNeeded: random.next())
             for x in 0..<layout.width {
-                worker.dropoutKeys.pointer[x * layout.interleave + n] = key &+ UInt32(truncatingIfNeeded: x) &* 0x9E37_79B1
+                worker.dropoutKeys.pointer[x * layout.interleave + n] =
+                    key &+ UInt32(truncatingIfNeeded: x) &* 0x9E37_79B1
             }
         }
     }
 
     /// Drops elements of row `y` of the group that was begun: a panel of `channels` rows, `stride` apart.
     func apply(
-        _ panel: UnsafeMutablePointer<Float>, channels: Int, stride: Int, row y: Int, _ worker: WorkerSpace, _ pass: Pass
+        _ panel: UnsafeMutablePointer<Float>, channels: Int, stride: Int, row y: Int, _ worker: WorkerSpace,
+        _ pass: Pass
     ) {
         guard isOn(pass) else { return }
         let layout = stage.layout
         ck_dropout(
-            panel, channels, layout.lanes, stride, worker.dropoutKeys.pointer, UInt32(truncatingIfNeeded: y * layout.width),
-            UInt32(truncatingIfNeeded: layout.height * layout.width), UInt32(min(probability * 0x1p32, 0x1p32 - 1)),
-            Float(1 / (1 - probability)))
+            panel, channels, layout.lanes, stride, worker.dropoutKeys.pointer,
+            UInt32(truncatingIfNeeded: y * layout.width), UInt32(truncatingIfNeeded: layout.height * layout.width),
+            UInt32(min(probability * 0x1p32, 0x1p32 - 1)), Float(1 / (1 - probability)))
     }
 }

@@ -1,5 +1,5 @@
-import Kernels
 import Glibc
+import Kernels
 
 /// What batch norm adds to the variance; PyTorch's and the papers' value.
 let normEpsilon = 1e-5
@@ -45,8 +45,8 @@ final class ChannelStatistics {
     ///
     /// - Parameter weight: γ of each channel; nil where the gradient is already that of x̂.
     func close(
-        channelsFrom first: Int, _ sums: ChannelSums, weight: UnsafePointer<Float>?, pixels: Double, into backward: NormBackward,
-        _ pass: Pass
+        channelsFrom first: Int, _ sums: ChannelSums, weight: UnsafePointer<Float>?, pixels: Double,
+        into backward: NormBackward, _ pass: Pass
     ) throws {
         try pass.sumOverRanks(sums.all)
         for c in 0..<backward.channels {
@@ -60,10 +60,11 @@ final class ChannelStatistics {
 
 /// A resolution's features with the statistics that all their readers share.
 ///
-/// All layers of a dense block, and the norm behind it, read prefixes of the same channels and normalise them by the same mean and
-/// variance; only γ and β differ. So a channel's statistics are taken (and summed over ranks) once, when its producer has written it.
-/// Backward, each reader adds γ·(its masked gradient) to G, the gradient of the normalised feature, and the producer applies batch
-/// norm's backward once, when all readers have added theirs. It is exact, not an approximation.
+/// All layers of a dense block, and the norm behind it, read prefixes of the same channels and normalise them by the
+/// same mean and variance; only γ and β differ. So a channel's statistics are taken (and summed over ranks) once, when
+/// its producer has written it. Backward, each reader adds γ·(its masked gradient) to G, the gradient of the normalised
+/// feature, and the producer applies batch norm's backward once, when all readers have added theirs. It is exact, not
+/// an approximation.
 final class FeatureBlock {
     let stage: Stage
     let channels: Int
@@ -109,7 +110,10 @@ final class FeatureBlock {
     }
 
     /// A reader has added its γ-weighted gradients of the first channels to G; these are its dβ and dγ.
-    func addGradientSums(weight: UnsafePointer<Float>, biasGradient: UnsafePointer<Double>, weightGradient: UnsafePointer<Double>, count: Int) {
+    func addGradientSums(
+        weight: UnsafePointer<Float>, biasGradient: UnsafePointer<Double>, weightGradient: UnsafePointer<Double>,
+        count: Int
+    ) {
         for c in 0..<count {
             gradientSums.pointer[c] += Double(weight[c]) * biasGradient[c]
             productSums.pointer[c] += Double(weight[c]) * weightGradient[c]
@@ -117,7 +121,8 @@ final class FeatureBlock {
     }
 
     /// All readers have added theirs: how the gradient of the raw channels comes from G. Collective.
-    func closeGradient(ofChannelsFrom first: Int, _ sums: ChannelSums, into backward: NormBackward, _ pass: Pass) throws {
+    func closeGradient(ofChannelsFrom first: Int, _ sums: ChannelSums, into backward: NormBackward, _ pass: Pass) throws
+    {
         let count = backward.channels
         for c in 0..<count {
             sums.first[c] = gradientSums.pointer[first + c]
@@ -145,10 +150,13 @@ final class FeatureNorm {
 
     var channels: Int { parameters.channels }
 
-    /// Sets the affine function: from the shared statistics in training (and moves the running ones), else from the running ones.
+    /// Sets the affine function: from the shared statistics in training (and moves the running ones), else from the
+    /// running ones.
     func prepare(_ pass: Pass) {
         if pass.training {
-            setAffine(affine, parameters, state, mean: block.statistics.mean.pointer, variance: block.statistics.variance.pointer)
+            setAffine(
+                affine, parameters, state, mean: block.statistics.mean.pointer,
+                variance: block.statistics.variance.pointer)
             updateRunning(
                 parameters, state, mean: block.statistics.mean.pointer, variance: block.statistics.variance.pointer,
                 pixels: block.pixels(pass))
@@ -158,16 +166,18 @@ final class FeatureNorm {
     }
 
     /// A task's empty sums of dβ and dγ.
-    func beginBackward(chunk: Int, _ worker: WorkerSpace) -> PartialSums { sums.begin(chunk: chunk, worker: worker.index) }
+    func beginBackward(chunk: Int, _ worker: WorkerSpace) -> PartialSums {
+        sums.begin(chunk: chunk, worker: worker.index)
+    }
 
-    /// Masks a gradient panel of the activated channels where the ReLU was shut, adds γ times it to G (`accumulate`, or puts it there)
-    /// and adds up dβ and dγ.
+    /// Masks a gradient panel of the activated channels where the ReLU was shut, adds γ times it to G (`accumulate`, or
+    /// puts it there) and adds up dβ and dγ.
     func backwardPanel(_ gradient: UnsafePointer<Float>, group: Int, row: Int, accumulate: Bool, sums: PartialSums) {
         guard let into = block.gradients else { preconditionFailure("backward of an evaluating network") }
         reluBackward(
-            gradient, values: block.values.panel(group, row), affine: affine, lanes: block.layout.lanes, mask: block.stage.mask(group),
-            inverse: block.statistics.inverse.pointer, offset: block.statistics.offset.pointer,
-            weight: state.parameters.pointer + parameters.weight.offset,
+            gradient, values: block.values.panel(group, row), affine: affine, lanes: block.layout.lanes,
+            mask: block.stage.mask(group), inverse: block.statistics.inverse.pointer,
+            offset: block.statistics.offset.pointer, weight: state.parameters.pointer + parameters.weight.offset,
             accumulate: accumulate, into: into.panel(group, row), sums: sums)
     }
 
@@ -176,8 +186,8 @@ final class FeatureNorm {
         sums.finish(chunks: block.stage.chunks.count)
         writeGradients(parameters, state, weight: sums.second, bias: sums.first)
         block.addGradientSums(
-            weight: state.parameters.pointer + parameters.weight.offset, biasGradient: sums.first, weightGradient: sums.second,
-            count: channels)
+            weight: state.parameters.pointer + parameters.weight.offset, biasGradient: sums.first,
+            weightGradient: sums.second, count: channels)
     }
 }
 
@@ -202,17 +212,20 @@ final class OwnNorm {
 
     var channels: Int { parameters.channels }
 
-    /// Sets the affine function: in training from the sums and squares that tasks gathered in `sums`. Collective in training.
+    /// Sets the affine function: in training from the sums and squares that tasks gathered in `sums`. Collective in
+    /// training.
     func prepare(pixels: Double, chunks: Int, _ pass: Pass) throws {
         guard pass.training else { return setAffineFromRunning(affine, parameters, state) }
         try statistics.set(channelsFrom: 0, sums, chunks: chunks, pixels: pixels, pass)
         setAffine(affine, parameters, state, mean: statistics.mean.pointer, variance: statistics.variance.pointer)
-        updateRunning(parameters, state, mean: statistics.mean.pointer, variance: statistics.variance.pointer, pixels: pixels)
+        updateRunning(
+            parameters, state, mean: statistics.mean.pointer, variance: statistics.variance.pointer, pixels: pixels)
     }
 
     /// Masks a gradient panel in place where the ReLU was shut and adds up dβ and dγ.
     func backwardPanel(
-        _ gradient: UnsafeMutablePointer<Float>, values: UnsafePointer<Float>, lanes: Int, mask: UnsafePointer<Float>?, sums: PartialSums
+        _ gradient: UnsafeMutablePointer<Float>, values: UnsafePointer<Float>, lanes: Int, mask: UnsafePointer<Float>?,
+        sums: PartialSums
     ) {
         reluBackward(
             gradient, values: values, affine: affine, lanes: lanes, mask: mask, inverse: statistics.inverse.pointer,
@@ -220,23 +233,25 @@ final class OwnNorm {
             sums: sums)
     }
 
-    /// All tasks are done: dγ and dβ of this rank go into the flat gradients, and over all ranks' sums comes how the gradient of
-    /// the values is made of the masked one. Collective.
+    /// All tasks are done: dγ and dβ of this rank go into the flat gradients, and over all ranks' sums comes how the
+    /// gradient of the values is made of the masked one. Collective.
     func closeBackward(pixels: Double, chunks: Int, _ pass: Pass) throws {
         sums.finish(chunks: chunks)
         writeGradients(parameters, state, weight: sums.second, bias: sums.first)
         try statistics.close(
-            channelsFrom: 0, sums, weight: state.parameters.pointer + parameters.weight.offset, pixels: pixels, into: backward, pass)
+            channelsFrom: 0, sums, weight: state.parameters.pointer + parameters.weight.offset, pixels: pixels,
+            into: backward, pass)
     }
 }
 
-/// scale = γ/√(variance + ε), shift = β − scale·mean, with the scale as float32 has it: its rounding then scales deviations from the
-/// mean, never the mean itself.
+/// scale = γ/√(variance + ε), shift = β − scale·mean, with the scale as float32 has it: its rounding then scales
+/// deviations from the mean, never the mean itself.
 private func setAffine(
     _ affine: ChannelAffine, _ parameters: NormParameters, _ state: NetworkState, mean: UnsafePointer<Double>,
     variance: UnsafePointer<Double>
 ) {
-    let weight = state.parameters.pointer + parameters.weight.offset, bias = state.parameters.pointer + parameters.bias.offset
+    let weight = state.parameters.pointer + parameters.weight.offset
+    let bias = state.parameters.pointer + parameters.bias.offset
     for c in 0..<parameters.channels {
         let scale = Float(Double(weight[c]) / sqrt(variance[c] + normEpsilon))
         affine.scale.pointer[c] = scale
@@ -245,7 +260,8 @@ private func setAffine(
 }
 
 private func setAffineFromRunning(_ affine: ChannelAffine, _ parameters: NormParameters, _ state: NetworkState) {
-    let weight = state.parameters.pointer + parameters.weight.offset, bias = state.parameters.pointer + parameters.bias.offset
+    let weight = state.parameters.pointer + parameters.weight.offset
+    let bias = state.parameters.pointer + parameters.bias.offset
     let mean = state.statistics.pointer + parameters.runningMean.offset
     let variance = state.statistics.pointer + parameters.runningVariance.offset
     for c in 0..<parameters.channels {
@@ -257,14 +273,16 @@ private func setAffineFromRunning(_ affine: ChannelAffine, _ parameters: NormPar
 
 /// Moves the running statistics towards the batch's; the running variance is the unbiased one, as in PyTorch.
 private func updateRunning(
-    _ parameters: NormParameters, _ state: NetworkState, mean: UnsafePointer<Double>, variance: UnsafePointer<Double>, pixels: Double
+    _ parameters: NormParameters, _ state: NetworkState, mean: UnsafePointer<Double>, variance: UnsafePointer<Double>,
+    pixels: Double
 ) {
     let runningMean = state.statistics.pointer + parameters.runningMean.offset
     let runningVariance = state.statistics.pointer + parameters.runningVariance.offset
     let unbiased = pixels > 1 ? pixels / (pixels - 1) : 1
     for c in 0..<parameters.channels {
         runningMean[c] = Float((1 - normMomentum) * Double(runningMean[c]) + normMomentum * mean[c])
-        runningVariance[c] = Float((1 - normMomentum) * Double(runningVariance[c]) + normMomentum * variance[c] * unbiased)
+        runningVariance[c] = Float(
+            (1 - normMomentum) * Double(runningVariance[c]) + normMomentum * variance[c] * unbiased)
     }
 }
 

@@ -1,6 +1,7 @@
 import Kernels
 
-/// A 3×3 convolution that appends a dense layer's k new channels to its block: forward and backward, a group of images at a time.
+/// A 3×3 convolution that appends a dense layer's k new channels to its block: forward and backward, a group of images
+/// at a time.
 final class FeatureConvolution {
     private let weight: Parameter
     private let inputs: Int
@@ -42,7 +43,8 @@ final class FeatureConvolution {
 
     /// New channels = convolution of max(0, affine(input)), and their statistics. Collective in training.
     func forward(_ input: Panels, _ affine: ChannelAffine, _ pass: Pass) throws {
-        let workspace = state.workspace, weights = state.parameters.pointer + weight.offset
+        let workspace = state.workspace
+        let weights = state.parameters.pointer + weight.offset
         forwardWeights.packForward(weights)
         if winogradRows > 0 { forwardWinograd.pack(forwardWeights) }
         inputShape.writeTapOffsets(to: workspace.tapOffsets.pointer)
@@ -54,27 +56,32 @@ final class FeatureConvolution {
     }
 
     private func forward(
-        _ group: Int, _ input: Panels, _ affine: ChannelAffine, _ partial: PartialSums, _ worker: WorkerSpace, _ pass: Pass
+        _ group: Int, _ input: Panels, _ affine: ChannelAffine, _ partial: PartialSums, _ worker: WorkerSpace,
+        _ pass: Pass
     ) {
-        let lanes = layout.lanes, padded = worker.padded.group(inputShape), mask = block.stage.mask(group)
-        let tapOffsets = state.workspace.tapOffsets.pointer, nextGroup = group + 1 < block.stage.groups ? group + 1 : nil
+        let lanes = layout.lanes
+        let padded = worker.padded.group(inputShape)
+        let mask = block.stage.mask(group)
+        let tapOffsets = state.workspace.tapOffsets.pointer
+        let nextGroup = group + 1 < block.stage.groups ? group + 1 : nil
         worker.clock.enter(.norm)
         for y in 0..<layout.height {
             affine.reluPanel(
-                input.panel(group, y), lanes: lanes, live: layout.liveLanes, into: padded.interior(y), outputStride: padded.stride,
-                precision: state.precision)
+                input.panel(group, y), lanes: lanes, live: layout.liveLanes, into: padded.interior(y),
+                outputStride: padded.stride, precision: state.precision)
         }
         worker.clock.enter(.spatial)
         for y in stride(from: 0, to: winogradRows, by: RowWinograd.rows) {
             forwardWinograd.convolve(
                 padded, row: y, into: block.values.panel(group, y) + first * lanes, rowPitch: block.channels * lanes,
-                tapOffsets: tapOffsets, scratch: worker.winograd.pointer, next: nextGroup.map { UnsafePointer(input.panel($0, y)) },
-                nextCount: inputs * lanes, nextPitch: input.channels * lanes)
+                tapOffsets: tapOffsets, scratch: worker.winograd.pointer,
+                next: nextGroup.map { UnsafePointer(input.panel($0, y)) }, nextCount: inputs * lanes,
+                nextPitch: input.channels * lanes)
         }
         for y in winogradRows..<layout.height {
             forwardWeights.convolve(
-                padded.tap(0, 0, row: y), stride: padded.stride, tapOffsets: tapOffsets, only: taps(ofRow: y), lanes: lanes,
-                into: block.values.panel(group, y) + first * lanes, outputStride: lanes,
+                padded.tap(0, 0, row: y), stride: padded.stride, tapOffsets: tapOffsets, only: taps(ofRow: y),
+                lanes: lanes, into: block.values.panel(group, y) + first * lanes, outputStride: lanes,
                 next: nextGroup.map { UnsafePointer(input.panel($0, y)) }, nextCount: inputs * lanes)
         }
         worker.clock.enter(.norm)
@@ -88,23 +95,32 @@ final class FeatureConvolution {
         partial.flushValues()
     }
 
-    /// Rows that Winograd's filtering does, four at a time; the others are convolved tap by tap, and in bfloat16 all are, which is
-    /// faster there, and whose few digits the transforms would eat up.
-    private var winogradRows: Int { state.precision == .float32 ? layout.height / RowWinograd.rows * RowWinograd.rows : 0 }
+    /// Rows that Winograd's filtering does, four at a time; the others are convolved tap by tap, and in bfloat16 all
+    /// are, which is faster there, and whose few digits the transforms would eat up.
+    private var winogradRows: Int {
+        state.precision == .float32 ? layout.height / RowWinograd.rows * RowWinograd.rows : 0
+    }
 
-    /// The taps that meet pixels in an output row, where others meet the zeros above, below or, in images of one pixel, beside.
+    /// The taps that meet pixels in an output row, where others meet the zeros above, below or, in images of one pixel,
+    /// beside.
     private func taps(ofRow y: Int) -> Range<Int> {
         if layout.width == 1 && layout.height == 1 { return 4..<5 }
         return (y == 0 ? 3 : 0)..<(y == layout.height - 1 ? 6 : 9)
     }
 
-    private var forwardWinograd: RowWinograd { RowWinograd(outputs: growth, input: inputShape, in: state.workspace.weights) }
-    private var forwardWeights: PackedWeights {
-        PackedWeights(taps: 9, outputs: growth, inputs: inputs, in: state.workspace.directWeights, precision: state.precision)
+    private var forwardWinograd: RowWinograd {
+        RowWinograd(outputs: growth, input: inputShape, in: state.workspace.weights)
     }
-    private var backwardWinograd: RowWinograd { RowWinograd(outputs: inputs, input: outputShape, in: state.workspace.weights) }
+    private var forwardWeights: PackedWeights {
+        PackedWeights(
+            taps: 9, outputs: growth, inputs: inputs, in: state.workspace.directWeights, precision: state.precision)
+    }
+    private var backwardWinograd: RowWinograd {
+        RowWinograd(outputs: inputs, input: outputShape, in: state.workspace.weights)
+    }
     private var backwardWeights: PackedWeights {
-        PackedWeights(taps: 9, outputs: inputs, inputs: growth, in: state.workspace.directWeights, precision: state.precision)
+        PackedWeights(
+            taps: 9, outputs: inputs, inputs: growth, in: state.workspace.directWeights, precision: state.precision)
     }
 
     /// All readers of the new channels have added their gradients: closes them and prepares the products. Collective.
@@ -124,20 +140,24 @@ final class FeatureConvolution {
     /// Writes the gradient of a group's new channels where the products of backward read it.
     func beginBackward(group: Int, _ worker: WorkerSpace, _ pass: Pass) -> PaddedGroup {
         guard let gradients = block.gradients else { preconditionFailure("backward of an evaluating network") }
-        let padded = worker.paddedGradient.group(outputShape), lanes = layout.lanes
+        let padded = worker.paddedGradient.group(outputShape)
+        let lanes = layout.lanes
         let halves = state.precision == .bfloat16 ? worker.paddedHalves(gradientShape) : nil
         worker.clock.enter(.norm)
         dropout.begin(group: group, worker, pass)
         for y in 0..<layout.height {
-            let row = halves == nil ? padded.interior(y) : worker.activation.pointer, stride = halves == nil ? padded.stride : lanes
+            let row = halves == nil ? padded.interior(y) : worker.activation.pointer
+            let stride = halves == nil ? padded.stride : lanes
             closing.apply(
-                gradient: gradients.panel(group, y) + first * lanes, values: block.values.panel(group, y) + first * lanes, lanes: lanes,
-                mask: block.stage.mask(group), into: row, outputStride: stride)
+                gradient: gradients.panel(group, y) + first * lanes,
+                values: block.values.panel(group, y) + first * lanes, lanes: lanes, mask: block.stage.mask(group),
+                into: row, outputStride: stride)
             dropout.apply(row, channels: growth, stride: stride, row: y, worker, pass)
             guard let halves else { continue }
             halves.write(row, channels: growth, lanes: lanes, row: y)
             writeChannelPairs(
-                row, stride: stride, channels: growth, lanes: lanes, into: padded.interior(y), pairsStride: padded.stride)
+                row, stride: stride, channels: growth, lanes: lanes, into: padded.interior(y),
+                pairsStride: padded.stride)
         }
         return padded
     }
@@ -150,10 +170,12 @@ final class FeatureConvolution {
     ///   - body: takes a row that is done.
     @inline(__always)
     func inputGradient(
-        _ padded: PaddedGroup, into output: UnsafeMutablePointer<Float>, rowPitch: Int, next: UnsafePointer<Float>, nextPitch: Int,
-        _ worker: WorkerSpace, _ body: (_ y: Int, _ row: UnsafeMutablePointer<Float>) -> Void
+        _ padded: PaddedGroup, into output: UnsafeMutablePointer<Float>, rowPitch: Int, next: UnsafePointer<Float>,
+        nextPitch: Int, _ worker: WorkerSpace, _ body: (_ y: Int, _ row: UnsafeMutablePointer<Float>) -> Void
     ) {
-        let lanes = layout.lanes, tapOffsets = state.workspace.tapOffsets.pointer, pitch = rowPitch > 0 ? rowPitch : inputs * lanes
+        let lanes = layout.lanes
+        let tapOffsets = state.workspace.tapOffsets.pointer
+        let pitch = rowPitch > 0 ? rowPitch : inputs * lanes
         for y in stride(from: 0, to: winogradRows, by: RowWinograd.rows) {
             let rows = output + y * rowPitch
             worker.clock.enter(.spatial)
@@ -167,8 +189,8 @@ final class FeatureConvolution {
             let row = output + y * rowPitch
             worker.clock.enter(.spatial)
             backwardWeights.convolve(
-                padded.tap(0, 0, row: y), stride: padded.stride, tapOffsets: tapOffsets, only: taps(ofRow: y), lanes: lanes, into: row,
-                outputStride: lanes, next: next + y * nextPitch, nextCount: inputs * lanes)
+                padded.tap(0, 0, row: y), stride: padded.stride, tapOffsets: tapOffsets, only: taps(ofRow: y),
+                lanes: lanes, into: row, outputStride: lanes, next: next + y * nextPitch, nextCount: inputs * lanes)
             worker.clock.enter(.norm)
             body(y, row)
         }
@@ -176,15 +198,19 @@ final class FeatureConvolution {
 
     /// Adds a group's part of the weights' gradient; the activated input is made once more, transposed.
     func addWeightGradient(
-        _ padded: PaddedGroup, group: Int, _ input: Panels, _ affine: ChannelAffine, to gradient: UnsafeMutablePointer<Float>,
-        _ worker: WorkerSpace
+        _ padded: PaddedGroup, group: Int, _ input: Panels, _ affine: ChannelAffine,
+        to gradient: UnsafeMutablePointer<Float>, _ worker: WorkerSpace
     ) {
-        let lanes = layout.lanes, width = width, rowCount = state.precision.elements(lanes) * width
-        let activation = worker.activation.pointer, transposed = worker.transposed.pointer
+        let lanes = layout.lanes
+        let width = width
+        let rowCount = state.precision.elements(lanes) * width
+        let activation = worker.activation.pointer
+        let transposed = worker.transposed.pointer
         worker.clock.enter(.norm)
         transposed.update(repeating: 0, count: rowCount)
         for y in 0..<layout.height {
-            affine.reluPanel(input.panel(group, y), lanes: lanes, live: layout.liveLanes, into: activation, outputStride: lanes)
+            affine.reluPanel(
+                input.panel(group, y), lanes: lanes, live: layout.liveLanes, into: activation, outputStride: lanes)
             transposePanel(
                 activation, stride: lanes, channels: inputs, lanes: lanes, into: transposed + (y + 1) * rowCount,
                 precision: state.precision)
@@ -196,19 +222,23 @@ final class FeatureConvolution {
         }
         for tap in layout.width == 1 && layout.height == 1 ? 4..<5 : 0..<9 {
             // The output row y meets the input row y + tap's row − 1, which stands one further in the transposed rows.
-            let first = max(winogradRows, 1 - tap / 3), rest = min(layout.height, layout.height + 1 - tap / 3) - first
+            let first = max(winogradRows, 1 - tap / 3)
+            let rest = min(layout.height, layout.height + 1 - tap / 3) - first
             guard rest > 0 else { continue }
-            let rows = transposed + (first + tap / 3) * rowCount, to = gradient + productCount + tap * growth * width
+            let rows = transposed + (first + tap / 3) * rowCount
+            let to = gradient + productCount + tap * growth * width
             switch state.precision {
             case .float32:
                 Kernels.addWeightGradient(
-                    transposed: rows, width: width, transposedRow: rowCount, other: padded.tap(1, 2 - tap % 3, row: first),
-                    otherStride: padded.stride, otherRow: padded.rowStride, others: growth, lanes: lanes, rows: rest, to: to)
+                    transposed: rows, width: width, transposedRow: rowCount,
+                    other: padded.tap(1, 2 - tap % 3, row: first), otherStride: padded.stride,
+                    otherRow: padded.rowStride, others: growth, lanes: lanes, rows: rest, to: to)
             case .bfloat16:
                 let halves = worker.paddedHalves(gradientShape)
                 Kernels.addWeightGradient(
-                    transposed: rows, width: width, transposedRow: rowCount, other: halves.tap(1, 2 - tap % 3, row: first),
-                    otherStride: halves.stride, otherRow: halves.rowStride, others: growth, lanes: lanes, rows: rest, to: to)
+                    transposed: rows, width: width, transposedRow: rowCount,
+                    other: halves.tap(1, 2 - tap % 3, row: first), otherStride: halves.stride,
+                    otherRow: halves.rowStride, others: growth, lanes: lanes, rows: rest, to: to)
             }
         }
     }
@@ -217,10 +247,12 @@ final class FeatureConvolution {
     func endBackward() {
         let sum = state.workspace.sumOfWeightGradients(block.stage, count: gradientCount)
         if winogradRows > 0 { weightWinograd.finish(sum) }
-        let from = sum + productCount, to = state.gradients.pointer + weight.offset
+        let from = sum + productCount
+        let to = state.gradients.pointer + weight.offset
         for output in 0..<growth {
             transposeMatrix(
-                from + output * width, rows: 9, columns: inputs, fromStride: growth * width, to: to + output * inputs * 9, toStride: 9)
+                from + output * width, rows: 9, columns: inputs, fromStride: growth * width,
+                to: to + output * inputs * 9, toStride: 9)
         }
     }
 }

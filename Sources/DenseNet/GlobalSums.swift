@@ -1,8 +1,10 @@
 import Kernels
 
-/// Adds numbers up over all ranks: how the network, which knows no MPI, makes its batch statistics those of the global batch.
+/// Adds numbers up over all ranks: how the network, which knows no MPI, makes its batch statistics those of the global
+/// batch.
 public protocol GlobalSums: AnyObject {
-    /// Replaces each value by its sum over all ranks. Collective: every rank calls it with as many values, in the same order.
+    /// Replaces each value by its sum over all ranks. Collective: every rank calls it with as many values, in the same
+    /// order.
     ///
     /// - Throws: what the communication throws.
     func sum(_ values: UnsafeMutableBufferPointer<Double>) throws

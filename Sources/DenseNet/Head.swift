@@ -49,18 +49,22 @@ final class Head {
         }
         guard pass.count > 0 else { return }
         cblas_sgemm(
-            CblasRowMajor, CblasNoTrans, CblasTrans, Int32(pass.count), Int32(classes), Int32(channels), 1, features.pointer,
-            Int32(channels), parameters + weight.offset, Int32(channels), 1, logits.pointer, Int32(classes))
+            CblasRowMajor, CblasNoTrans, CblasTrans, Int32(pass.count), Int32(classes), Int32(channels), 1,
+            features.pointer, Int32(channels), parameters + weight.offset, Int32(channels), 1, logits.pointer,
+            Int32(classes))
     }
 
     /// features[image][channel] = mean over the pixels of max(0, affine(x)).
     private func pool() {
-        let layout = block.layout, factor = 1 / Float(layout.height * layout.width)
+        let layout = block.layout
+        let factor = 1 / Float(layout.height * layout.width)
         state.workspace.forEachChunk(of: block.stage) { groups, _, worker in
             let sums = worker.inputGradient.pointer
             for group in groups {
                 sums.update(repeating: 0, count: channels * layout.lanes)
-                for y in 0..<layout.height { addActivated(block.values.panel(group, y), norm.affine, lanes: layout.lanes, to: sums) }
+                for y in 0..<layout.height {
+                    addActivated(block.values.panel(group, y), norm.affine, lanes: layout.lanes, to: sums)
+                }
                 for n in 0..<block.stage.images(in: group) {
                     let output = features.pointer + (group * layout.interleave + n) * channels
                     for c in 0..<channels {
@@ -91,7 +95,8 @@ final class Head {
         var result = BatchResult(lossSum: 0, correct: 0)
         let spread = labelSmoothing / Double(classes)
         for image in 0..<count {
-            let row = logits.pointer + image * classes, gradient = logitGradients.pointer + image * classes
+            let row = logits.pointer + image * classes
+            let gradient = logitGradients.pointer + image * classes
             let label = Int(labels[image])
             let prediction = prediction(image)
             if prediction == label { result.correct += 1 }
@@ -109,10 +114,14 @@ final class Head {
         return result
     }
 
-    /// From the loss's gradient to that of the classifier and to G of the last block, whose norm is its first reader in this order.
+    /// From the loss's gradient to that of the classifier and to G of the last block, whose norm is its first reader in
+    /// this order.
     func backward(_ pass: Pass) {
-        let gradients = state.gradients.pointer, parameters = state.parameters.pointer
-        let count = Int32(pass.count), classes = Int32(classes), channels = Int32(channels)
+        let gradients = state.gradients.pointer
+        let parameters = state.parameters.pointer
+        let count = Int32(pass.count)
+        let classes = Int32(classes)
+        let channels = Int32(channels)
         for c in 0..<self.classes {
             var sum: Float = 0
             for image in 0..<pass.count { sum += logitGradients.pointer[image * self.classes + c] }
@@ -120,8 +129,8 @@ final class Head {
         }
         if pass.count > 0 {
             cblas_sgemm(
-                CblasRowMajor, CblasTrans, CblasNoTrans, classes, channels, count, 1, logitGradients.pointer, classes, features.pointer,
-                channels, 0, gradients + weight.offset, channels)
+                CblasRowMajor, CblasTrans, CblasNoTrans, classes, channels, count, 1, logitGradients.pointer, classes,
+                features.pointer, channels, 0, gradients + weight.offset, channels)
             cblas_sgemm(
                 CblasRowMajor, CblasNoTrans, CblasNoTrans, count, channels, classes, 1, logitGradients.pointer, classes,
                 parameters + weight.offset, channels, 0, featureGradients.pointer, channels)
@@ -130,7 +139,8 @@ final class Head {
         }
         block.clearGradientSums()
         state.workspace.forEachChunk(of: block.stage) { groups, chunk, worker in
-            let sums = norm.beginBackward(chunk: chunk, worker), gradient = worker.inputGradient.pointer
+            let sums = norm.beginBackward(chunk: chunk, worker)
+            let gradient = worker.inputGradient.pointer
             for group in groups {
                 spreadFeatureGradients(group, over: gradient)
                 for y in 0..<block.layout.height {

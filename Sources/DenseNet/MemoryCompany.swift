@@ -19,8 +19,11 @@ public struct MemoryCompany: Sendable {
     ///
     /// - Throws: `Failure(.unavailable)`.
     func demandMemory(_ configuration: DenseNetConfiguration, images: Int, training: Bool, threads: Int) throws {
-        let float = Double(MemoryLayout<Float>.stride), pixels = 3 * Double(configuration.image * configuration.image)
-        let beside = float * (Double(batches * images) * pixels + Double(copies) * Double(ParameterTable.count(configuration).learnt))
+        let float = Double(MemoryLayout<Float>.stride)
+        let pixels = 3 * Double(configuration.image * configuration.image)
+        let beside =
+            float
+            * (Double(batches * images) * pixels + Double(copies) * Double(ParameterTable.count(configuration).learnt))
         let company = OpenBLAS.bufferBytes + (threads - 1 + self.threads) * threadStackBytes
         func demand(_ bytes: Double, addressSpace: Int?) throws {
             // Evaluation has no gradients and one bottleneck at a time.

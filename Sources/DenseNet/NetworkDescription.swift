@@ -2,7 +2,8 @@ import Kernels
 
 /// What a network consists of and costs: the table that a write-up prints, with its totals.
 ///
-/// All numbers follow from the configuration; nothing is allocated, so a network too large for this machine can be described too.
+/// All numbers follow from the configuration; nothing is allocated, so a network too large for this machine can be
+/// described too.
 public struct NetworkDescription: Sendable {
     /// One operation of the network, in the order of the forward pass.
     public struct Layer: Sendable, Equatable {
@@ -53,18 +54,22 @@ public struct NetworkDescription: Sendable {
         runningStatistics = table.statisticsCount
         let sizes = configuration.blockSizes
         savedMultiplyAccumulates = table.transitions.enumerated().reduce(0) { sum, transition in
-            let before = sizes[transition.offset], after = sizes[transition.offset + 1]
+            let before = sizes[transition.offset]
+            let after = sizes[transition.offset + 1]
             return sum + transition.element.conv.count * (before * before - after * after)
         }
         memory = TrainingMemory(configuration, table, images: batchSize)
-        comparison = configuration.stem == .imagenet ? .resNet101(classes: configuration.classes, image: configuration.image) : nil
+        comparison =
+            configuration.stem == .imagenet
+            ? .resNet101(classes: configuration.classes, image: configuration.image) : nil
     }
 
-    /// Of a forward pass of one image; convolutions and the classifier, a transition's at full resolution, as the paper has it.
+    /// Of a forward pass of one image; convolutions and the classifier, a transition's at full resolution, as the paper
+    /// has it.
     public var multiplyAccumulates: Int { layers.reduce(0) { $0 + $1.multiplyAccumulates } }
 
-    /// Floating-point operations to train on one image: two a multiply-accumulate, each of forward, backward to the data and
-    /// backward to the weights; but the stem's data, the image, needs no gradient.
+    /// Floating-point operations to train on one image: two a multiply-accumulate, each of forward, backward to the
+    /// data and backward to the weights; but the stem's data, the image, needs no gradient.
     public var trainingOperations: Int { 6 * multiplyAccumulates - 2 * layers[0].multiplyAccumulates }
 
     /// What one rank allocates to train on `batchSize` images, in bytes: `memory` in all.
@@ -99,7 +104,9 @@ private struct LayerList {
             let transition = table.transitions[b]
             add(norm: transition.norm, size: sizes[b])
             add(convolution: transition.conv, size: sizes[b])
-            add("features.transition\(b + 1).pool", "avg-pool 2×2/2", [transition.conv.shape[0], sizes[b + 1], sizes[b + 1]])
+            add(
+                "features.transition\(b + 1).pool", "avg-pool 2×2/2",
+                [transition.conv.shape[0], sizes[b + 1], sizes[b + 1]])
         }
         let size = sizes[sizes.count - 1]
         add(norm: table.finalNorm, size: size)
@@ -113,15 +120,18 @@ private struct LayerList {
     private mutating func add(
         _ name: String, _ operation: String, _ shape: [Int], parameters: Int = 0, multiplyAccumulates: Int = 0
     ) {
-        layers.append(.init(
-            name: name, operation: operation, shape: shape, parameters: parameters, multiplyAccumulates: multiplyAccumulates))
+        layers.append(
+            .init(
+                name: name, operation: operation, shape: shape, parameters: parameters,
+                multiplyAccumulates: multiplyAccumulates))
     }
 
     private mutating func add(convolution weight: Parameter, stride: Int = 1, size: Int) {
         let kernel = weight.shape[2]
         add(
-            String(weight.name.dropLast(".weight".count)), "conv \(kernel)×\(kernel)" + (stride > 1 ? "/\(stride)" : ""),
-            [weight.shape[0], size, size], parameters: weight.count, multiplyAccumulates: weight.count * size * size)
+            String(weight.name.dropLast(".weight".count)),
+            "conv \(kernel)×\(kernel)" + (stride > 1 ? "/\(stride)" : ""), [weight.shape[0], size, size],
+            parameters: weight.count, multiplyAccumulates: weight.count * size * size)
     }
 
     /// A norm and the ReLU behind it: `norm1` and `relu1`.

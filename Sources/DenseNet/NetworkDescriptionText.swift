@@ -23,7 +23,8 @@ extension NetworkDescription: CustomStringConvertible {
         let header = ["layer", "operation", "output C × H × W", "parameters", "MACs"]
         let rows = layers.map { layer in
             [
-                layer.name, layer.operation, layer.shape.map(String.init).joined(separator: " × "), counted(layer.parameters),
+                layer.name, layer.operation, layer.shape.map(String.init).joined(separator: " × "),
+                counted(layer.parameters),
                 counted(layer.multiplyAccumulates),
             ]
         }
@@ -35,8 +36,14 @@ extension NetworkDescription: CustomStringConvertible {
             [
                 ["parameters, all trained", parameters.grouped, ""],
                 ["running means and variances", runningStatistics.grouped, ""],
-                ["multiply-accumulates (MACs), forward, an image", multiplyAccumulates.grouped, multiplyAccumulates.scaled],
-                ["floating-point operations, training, an image", trainingOperations.grouped, trainingOperations.scaled],
+                [
+                    "multiply-accumulates (MACs), forward, an image", multiplyAccumulates.grouped,
+                    multiplyAccumulates.scaled,
+                ],
+                [
+                    "floating-point operations, training, an image", trainingOperations.grouped,
+                    trainingOperations.scaled,
+                ],
             ], leftColumns: 1)
         lines += [
             "MACs are those of convolutions and the classifier. Training takes two operations a MAC three times:",
@@ -54,9 +61,11 @@ extension NetworkDescription: CustomStringConvertible {
 
     private var memoryLines: [String] {
         let parts = [
-            ("features and their gradients", memory.features), ("bottleneck outputs and a gradient", memory.bottlenecks),
+            ("features and their gradients", memory.features),
+            ("bottleneck outputs and a gradient", memory.bottlenecks),
             ("transitions' pooled features", memory.pooled), ("stem's output and its gradient", memory.stem),
-            ("logits and pooled features", memory.head), ("workspace and channel statistics", memory.workspace + memory.channels),
+            ("logits and pooled features", memory.head),
+            ("workspace and channel statistics", memory.workspace + memory.channels),
             ("parameters", memory.parameters), ("gradients", memory.gradients), ("momenta", memory.momenta),
             ("running means and variances", memory.runningStatistics), ("in all", memory.total),
         ]
@@ -79,8 +88,8 @@ extension NetworkDescription: CustomStringConvertible {
     }
 }
 
-/// Pads the columns of a table to equal widths: the first `leftColumns` start on the left, the others end on the right. A ruled
-/// table has a line of dashes below its first row.
+/// Pads the columns of a table to equal widths: the first `leftColumns` start on the left, the others end on the right.
+/// A ruled table has a line of dashes below its first row.
 private func aligned(_ rows: [[String]], leftColumns: Int, ruled: Bool = false) -> [String] {
     let widths = (rows.first ?? []).indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
     var lines = rows.map { row in
@@ -109,7 +118,8 @@ extension Int {
 
     /// A number that is not negative with the prefix of a power of 1000, such as `2.83 G`.
     fileprivate var scaled: String {
-        var value = Double(self), prefix = ""
+        var value = Double(self)
+        var prefix = ""
         for next in ["k", "M", "G", "T", "P", "E"] where value >= 999.995 {
             value /= 1000
             prefix = " " + next

@@ -21,10 +21,12 @@ public struct NonfinitePlace {
 }
 
 extension DenseNet {
-    /// Looks for numbers that are not finite in what the last step left: weights and the sums over each convolution's output in the
-    /// order of forward, the logits, then the gradients in the order of backward. Nil where there are none.
+    /// Looks for numbers that are not finite in what the last step left: weights and the sums over each convolution's
+    /// output in the order of forward, the logits, then the gradients in the order of backward. Nil where there are
+    /// none.
     ///
-    /// A number that is not finite spreads over all ranks by the next sum, so the rank where it began has the lowest `order`.
+    /// A number that is not finite spreads over all ranks by the next sum, so the rank where it began has the lowest
+    /// `order`.
     public func firstNonfinite() -> NonfinitePlace? {
         var places = stemPlaces
         for (b, block) in table.blocks.enumerated() {
@@ -35,18 +37,23 @@ extension DenseNet {
                 }
                 let first = layer.norm1.channels
                 places += output(
-                    of: layer.conv2 ?? layer.conv1, blocks[b].statistics, channels: first..<first + configuration.growthRate)
+                    of: layer.conv2 ?? layer.conv1, blocks[b].statistics,
+                    channels: first..<first + configuration.growthRate)
             }
             if b < table.transitions.count {
                 let transition = table.transitions[b]
-                places += stored(transition.norm) + stored(transition.conv)
-                    + output(of: transition.conv, blocks[b + 1].statistics, channels: 0..<configuration.blockInputs[b + 1])
+                places +=
+                    stored(transition.norm) + stored(transition.conv)
+                    + output(
+                        of: transition.conv, blocks[b + 1].statistics, channels: 0..<configuration.blockInputs[b + 1])
             }
         }
         places += stored(table.finalNorm) + stored(table.classifierWeight) + stored(table.classifierBias)
         places.append(Place(name: "the logits", isStored: false) { self.logitsAreFinite })
         places += table.learnt.reversed().map { parameter in
-            Place(name: "the gradient of \(parameter.name)", isStored: false) { self.gradients[parameter.range].rebased.areFinite }
+            Place(name: "the gradient of \(parameter.name)", isStored: false) {
+                self.gradients[parameter.range].rebased.areFinite
+            }
         }
         return places.firstIndex { !$0.isFinite() }.map {
             NonfinitePlace(order: $0, name: places[$0].name, isStored: places[$0].isStored)
@@ -62,7 +69,8 @@ extension DenseNet {
     private var stemPlaces: [Place] {
         var places = stored(table.stemConvolution)
         if let norm = table.stemNorm { places += output(of: table.stemConvolution, stem.ownStatistics) + stored(norm) }
-        return places + output(of: table.stemConvolution, blocks[0].statistics, channels: 0..<configuration.stemChannels)
+        return places
+            + output(of: table.stemConvolution, blocks[0].statistics, channels: 0..<configuration.stemChannels)
     }
 
     private func stored(_ parameter: Parameter) -> [Place] {
@@ -70,13 +78,15 @@ extension DenseNet {
     }
 
     private func stored(_ norm: NormParameters) -> [Place] {
-        stored(norm.weight) + stored(norm.bias) + [norm.runningMean, norm.runningVariance].map { statistic in
-            Place(name: statistic.name, isStored: true) { self.statistics[statistic.range].rebased.areFinite }
-        }
+        stored(norm.weight) + stored(norm.bias)
+            + [norm.runningMean, norm.runningVariance].map { statistic in
+                Place(name: statistic.name, isStored: true) { self.statistics[statistic.range].rebased.areFinite }
+            }
     }
 
     /// This rank's sums over a convolution's output, then those of all ranks.
-    private func output(of weight: Parameter, _ statistics: ChannelStatistics?, channels: Range<Int>? = nil) -> [Place] {
+    private func output(of weight: Parameter, _ statistics: ChannelStatistics?, channels: Range<Int>? = nil) -> [Place]
+    {
         guard let statistics else { return [] }
         let name = "the output of " + weight.name.dropLast(".weight".count)
         let channels = channels ?? 0..<statistics.mean.count

@@ -34,8 +34,8 @@ public struct NormParameters: Sendable {
 
 /// The names, shapes and places of all parameters, as torchvision's DenseNet names them.
 ///
-/// In the flat buffers they lie in the reverse of the order in which forward uses them, so that backward fills the gradients from
-/// front to back. `learnt` and `statistics` are in the order of use.
+/// In the flat buffers they lie in the reverse of the order in which forward uses them, so that backward fills the
+/// gradients from front to back. `learnt` and `statistics` are in the order of use.
 public struct ParameterTable: Sendable {
     public struct DenseLayer: Sendable {
         public let norm1: NormParameters
@@ -87,23 +87,28 @@ public struct ParameterTable: Sendable {
         var transitions: [Transition] = []
         for (b, layers) in configuration.blocks.enumerated() {
             let input = configuration.blockInputs[b]
-            blocks.append((0..<layers).map { l in
-                let name = "features.denseblock\(b + 1).denselayer\(l + 1)"
-                let channels = input + l * k
-                let norm1 = builder.norm("\(name).norm1", channels)
-                guard configuration.bottleneck else {
+            blocks.append(
+                (0..<layers).map { l in
+                    let name = "features.denseblock\(b + 1).denselayer\(l + 1)"
+                    let channels = input + l * k
+                    let norm1 = builder.norm("\(name).norm1", channels)
+                    guard configuration.bottleneck else {
+                        return DenseLayer(
+                            norm1: norm1, conv1: builder.weight("\(name).conv1", [k, channels, 3, 3]), norm2: nil,
+                            conv2: nil)
+                    }
                     return DenseLayer(
-                        norm1: norm1, conv1: builder.weight("\(name).conv1", [k, channels, 3, 3]), norm2: nil, conv2: nil)
-                }
-                return DenseLayer(
-                    norm1: norm1, conv1: builder.weight("\(name).conv1", [4 * k, channels, 1, 1]),
-                    norm2: builder.norm("\(name).norm2", 4 * k), conv2: builder.weight("\(name).conv2", [k, 4 * k, 3, 3]))
-            })
+                        norm1: norm1, conv1: builder.weight("\(name).conv1", [4 * k, channels, 1, 1]),
+                        norm2: builder.norm("\(name).norm2", 4 * k),
+                        conv2: builder.weight("\(name).conv2", [k, 4 * k, 3, 3]))
+                })
             if b < configuration.blocks.count - 1 {
-                let name = "features.transition\(b + 1)", channels = configuration.blockChannels[b]
-                transitions.append(Transition(
-                    norm: builder.norm("\(name).norm", channels),
-                    conv: builder.weight("\(name).conv", [configuration.blockInputs[b + 1], channels, 1, 1])))
+                let name = "features.transition\(b + 1)"
+                let channels = configuration.blockChannels[b]
+                transitions.append(
+                    Transition(
+                        norm: builder.norm("\(name).norm", channels),
+                        conv: builder.weight("\(name).conv", [configuration.blockInputs[b + 1], channels, 1, 1])))
             }
         }
         self.blocks = blocks
@@ -132,7 +137,9 @@ public struct ParameterTable: Sendable {
                 norms += channels + (configuration.bottleneck ? 4 * k : 0)
             }
             norms += configuration.blockChannels[b]
-            if b < configuration.blocks.count - 1 { convolutions += configuration.blockChannels[b] * configuration.blockInputs[b + 1] }
+            if b < configuration.blocks.count - 1 {
+                convolutions += configuration.blockChannels[b] * configuration.blockInputs[b + 1]
+            }
         }
         let features = configuration.blockChannels.last ?? 0
         return (convolutions + 2 * norms + configuration.classes * (features + 1), convolutions)
@@ -152,7 +159,9 @@ public struct ParameterTable: Sendable {
             return parameter
         }
 
-        mutating func weight(_ name: String, _ shape: [Int]) -> Parameter { add("\(name).weight", shape, isWeight: true) }
+        mutating func weight(_ name: String, _ shape: [Int]) -> Parameter {
+            add("\(name).weight", shape, isWeight: true)
+        }
 
         mutating func bias(_ name: String, _ shape: [Int]) -> Parameter { add("\(name).bias", shape, isWeight: false) }
 

@@ -3,8 +3,8 @@ import Kernels
 extension SafetensorsFile {
     /// Refuses what `torch.save` has written, with the line of Python that turns it into safetensors.
     ///
-    /// Such a file is a zip archive or a pickle. A safetensors file could begin with the same bytes, which are the length of its header;
-    /// but then a brace follows, which in those stands at another place.
+    /// Such a file is a zip archive or a pickle. A safetensors file could begin with the same bytes, which are the
+    /// length of its header; but then a brace follows, which in those stands at another place.
     ///
     /// - Throws: `Failure(.data)` for such a file.
     static func refusePyTorch(_ file: InputFile) throws {

@@ -1,4 +1,5 @@
-/// What a residual network with bottlenecks costs (He, Zhang, Ren, Sun, arXiv 1512.03385, table 1), to set a DenseNet against.
+/// What a residual network with bottlenecks costs (He, Zhang, Ren, Sun, arXiv 1512.03385, table 1), to set a DenseNet
+/// against.
 ///
 /// It is only counted, not built. The stride is at the 3×3 convolution, as in torchvision.
 public struct ResNet: Sendable, Equatable {
@@ -18,7 +19,8 @@ public struct ResNet: Sendable, Equatable {
     private init(name: String, blocks: [Int], classes: Int, image: Int) {
         self.name = name
         func halved(_ size: Int) -> Int { (size - 1) / 2 + 1 }
-        var size = halved(image), channels = 64
+        var size = halved(image)
+        var channels = 64
         addConvolution(kernel: 7, from: 3, to: channels, size: size)
         size = halved(size)
         for (stage, count) in blocks.enumerated() {
@@ -29,7 +31,9 @@ public struct ResNet: Sendable, Equatable {
                 addConvolution(kernel: 3, from: width, to: width, size: outputSize)
                 addConvolution(kernel: 1, from: width, to: Self.expansion * width, size: outputSize)
                 // The shortcut of a stage's first block has to change the number of channels.
-                if block == 0 { addConvolution(kernel: 1, from: channels, to: Self.expansion * width, size: outputSize) }
+                if block == 0 {
+                    addConvolution(kernel: 1, from: channels, to: Self.expansion * width, size: outputSize)
+                }
                 channels = Self.expansion * width
                 size = outputSize
             }

@@ -2,15 +2,29 @@ import Kernels
 
 /// A safetensors file opened for reading (format: https://github.com/huggingface/safetensors).
 ///
-/// The file is eight bytes of header length (little endian), a JSON header `{name: {dtype, shape, data_offsets}}` with an optional
-/// string map `__metadata__`, then the data. Opening reads and checks the header; tensors are read when asked for.
+/// The file is eight bytes of header length (little endian), a JSON header `{name: {dtype, shape, data_offsets}}` with
+/// an optional string map `__metadata__`, then the data. Opening reads and checks the header; tensors are read when
+/// asked for.
 public final class SafetensorsFile: Sendable {
     /// The element types of the format; this program reads F32, F16, BF16, F64 and I64.
     public enum DataType: String, Sendable {
-        case bool = "BOOL", uint8 = "U8", int8 = "I8", float8e5m2 = "F8_E5M2", float8e4m3 = "F8_E4M3", float8e8m0 = "F8_E8M0"
-        case int16 = "I16", uint16 = "U16", float16 = "F16", bfloat16 = "BF16"
-        case int32 = "I32", uint32 = "U32", float32 = "F32"
-        case int64 = "I64", uint64 = "U64", float64 = "F64", complex64 = "C64"
+        case bool = "BOOL"
+        case uint8 = "U8"
+        case int8 = "I8"
+        case float8e5m2 = "F8_E5M2"
+        case float8e4m3 = "F8_E4M3"
+        case float8e8m0 = "F8_E8M0"
+        case int16 = "I16"
+        case uint16 = "U16"
+        case float16 = "F16"
+        case bfloat16 = "BF16"
+        case int32 = "I32"
+        case uint32 = "U32"
+        case float32 = "F32"
+        case int64 = "I64"
+        case uint64 = "U64"
+        case float64 = "F64"
+        case complex64 = "C64"
 
         /// Bytes of an element.
         public var size: Int {
@@ -42,24 +56,29 @@ public final class SafetensorsFile: Sendable {
 
     /// Opens a file and checks all of its header against its size.
     ///
-    /// - Throws: `Failure(.noInput)` when there is no such file or it cannot be read; `Failure(.data)` when the header is cut, too
-    ///   long or not JSON, names something twice, has an unknown dtype or an impossible shape, or when the tensors' bytes are not
-    ///   those of their shapes, overlap, leave holes, or do not end with the file.
+    /// - Throws: `Failure(.noInput)` when there is no such file or it cannot be read; `Failure(.data)` when the
+    ///   header is cut, too long or not JSON, names something twice, has an unknown dtype or an impossible shape, or
+    ///   when the tensors' bytes are not those of their shapes, overlap, leave holes, or do not end with the file.
     public init(path: String) throws {
         let file = try InputFile(path: path)
         guard file.size >= 8 else {
-            throw Failure(.data, "\(path): has \(file.size) bytes, a safetensors file has at least 8; it is cut or something else")
+            throw Failure(
+                .data, "\(path): has \(file.size) bytes, a safetensors file has at least 8; it is cut or something else"
+            )
         }
         var littleEndian: UInt64 = 0
         try withUnsafeMutableBytes(of: &littleEndian) { try file.read(into: $0, at: 0) }
         let length = UInt64(littleEndian: littleEndian)
         try Self.refusePyTorch(file)
         guard length <= UInt64(Self.largestHeader) else {
-            throw Failure(.data, "\(path): claims a header of \(length) bytes, at most \(Self.largestHeader) are allowed;"
-                + " it is no safetensors file")
+            throw Failure(
+                .data,
+                "\(path): claims a header of \(length) bytes, at most \(Self.largestHeader) are allowed;"
+                    + " it is no safetensors file")
         }
         guard length <= UInt64(file.size - 8) else {
-            throw Failure(.data, "\(path): claims a header of \(length) bytes, but only \(file.size - 8) follow; it is cut")
+            throw Failure(
+                .data, "\(path): claims a header of \(length) bytes, but only \(file.size - 8) follow; it is cut")
         }
         var bytes = [UInt8](repeating: 0, count: Int(length))
         try bytes.withUnsafeMutableBytes { try file.read(into: $0, at: 8) }
@@ -77,10 +96,13 @@ public final class SafetensorsFile: Sendable {
     ///
     /// An F64 number is rounded; beyond Float's range it becomes infinite.
     ///
-    /// - Throws: `Failure(.data)` when there is no such tensor, or its dtype or shape is another, or the file has shrunk since.
+    /// - Throws: `Failure(.data)` when there is no such tensor, or its dtype or shape is another, or the file has
+    ///   shrunk since.
     public func floats(named name: String, shape: [Int], into destination: UnsafeMutableBufferPointer<Float>) throws {
         let info = try tensor(name, .float32, .float16, .bfloat16, .float64, shape: shape)
-        precondition(destination.count * info.dtype.size == info.range.count, "\(shape) does not fit \(destination.count) floats")
+        precondition(
+            destination.count * info.dtype.size == info.range.count, "\(shape) does not fit \(destination.count) floats"
+        )
         switch info.dtype {
         case .float16: try convert(info, into: destination) { (number: Float16) in Float(number) }
         // bfloat16 is float32's upper half.
@@ -127,8 +149,10 @@ public final class SafetensorsFile: Sendable {
             throw Failure(.data, "\(path): tensor \(quoted(name)) is \(info.dtype.rawValue), expected \(expected)")
         }
         if let shape, shape != info.shape {
-            throw Failure(.data, "\(path): tensor \(quoted(name)) has shape \(info.shape), expected \(shape);"
-                + " it is of another network")
+            throw Failure(
+                .data,
+                "\(path): tensor \(quoted(name)) has shape \(info.shape), expected \(shape);"
+                    + " it is of another network")
         }
         return info
     }
@@ -151,7 +175,8 @@ public final class SafetensorsFile: Sendable {
     private func array<Element: BitwiseCopyable>(_ info: TensorInfo) throws -> [Element] {
         let count = info.range.count / MemoryLayout<Element>.stride
         return try [Element](unsafeUninitializedCapacity: count) { buffer, initialized in
-            try read(info.range, into: UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(rebasing: buffer[..<count])))
+            try read(
+                info.range, into: UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(rebasing: buffer[..<count])))
             initialized = count
         }
     }
@@ -175,22 +200,30 @@ extension SafetensorsHeader {
                 bytes = product
             }
             guard entry.end >= entry.start, entry.end - entry.start == bytes else {
-                throw Failure(.data, "\(tensor) has \(claimed), expected \(bytes) bytes for"
-                    + " \(entry.dtype.rawValue) of shape \(brief(entry.shape))")
+                throw Failure(
+                    .data,
+                    "\(tensor) has \(claimed), expected \(bytes) bytes for"
+                        + " \(entry.dtype.rawValue) of shape \(brief(entry.shape))")
             }
             guard entry.end <= dataSize else {
-                throw Failure(.data, "\(tensor) has \(claimed), but the file has only \(dataSize) bytes of data; it is cut")
+                throw Failure(
+                    .data, "\(tensor) has \(claimed), but the file has only \(dataSize) bytes of data; it is cut")
             }
-            guard entry.start >= covered else { throw Failure(.data, "\(tensor) has \(claimed), which overlaps \(last)") }
+            guard entry.start >= covered else {
+                throw Failure(.data, "\(tensor) has \(claimed), which overlaps \(last)")
+            }
             guard entry.start == covered else {
-                throw Failure(.data, "\(tensor) has \(claimed), which leaves \(entry.start - covered) bytes unused after \(last)")
+                throw Failure(
+                    .data, "\(tensor) has \(claimed), which leaves \(entry.start - covered) bytes unused after \(last)")
             }
             covered = entry.end
             last = quoted(entry.name)
-            result[entry.name] = SafetensorsFile.TensorInfo(dtype: entry.dtype, shape: entry.shape, range: entry.start..<entry.end)
+            result[entry.name] = SafetensorsFile.TensorInfo(
+                dtype: entry.dtype, shape: entry.shape, range: entry.start..<entry.end)
         }
         guard covered == dataSize else {
-            throw Failure(.data, "\(path): has \(dataSize) bytes of data, but its tensors take \(covered); the rest is nobody's")
+            throw Failure(
+                .data, "\(path): has \(dataSize) bytes of data, but its tensors take \(covered); the rest is nobody's")
         }
         return result
     }

@@ -2,8 +2,8 @@ import Kernels
 
 /// The JSON header of a safetensors file, read strictly: only what the format allows, nothing twice.
 ///
-/// The header has one fixed shape, so there is no recursion that hostile nesting could exhaust, and duplicate names, which general
-/// JSON readers resolve silently, are seen.
+/// The header has one fixed shape, so there is no recursion that hostile nesting could exhaust, and duplicate names,
+/// which general JSON readers resolve silently, are seen.
 struct SafetensorsHeader {
     struct Entry {
         var name: String
@@ -50,7 +50,8 @@ struct SafetensorsHeader {
                 let word = try header.string()
                 dtype = SafetensorsFile.DataType(rawValue: word)
                 guard dtype != nil else {
-                    throw Failure(.data, "\(header.path): \(tensor) has the unknown dtype \(quoted(word)), expected one like F32")
+                    throw Failure(
+                        .data, "\(header.path): \(tensor) has the unknown dtype \(quoted(word)), expected one like F32")
                 }
             case "shape": shape = try header.integers("\(tensor) has a shape")
             case "data_offsets": offsets = try header.integers("\(tensor) has data_offsets")
@@ -95,7 +96,8 @@ struct SafetensorsHeader {
             let text = String(decoding: bytes[start..<position], as: UTF8.self)
             // `Int` gives nil when there is too much; it would take a plus sign or leading zeros, which JSON does not.
             guard let value = Int(text), value >= 0, String(value) == text else {
-                throw Failure(.data, "\(path): \(what) with \(quoted(text)), expected whole numbers from 0 to \(Int.max)")
+                throw Failure(
+                    .data, "\(path): \(what) with \(quoted(text)), expected whole numbers from 0 to \(Int.max)")
             }
             result.append(value)
         } while accept(",")
@@ -105,8 +107,10 @@ struct SafetensorsHeader {
 
     private func isNumeric(_ byte: UInt8) -> Bool {
         switch byte {
-        case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "+"), UInt8(ascii: "."), UInt8(ascii: "e"),
-            UInt8(ascii: "E"): true
+        case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "+"), UInt8(ascii: "."),
+            UInt8(ascii: "e"),
+            UInt8(ascii: "E"):
+            true
         default: false
         }
     }
@@ -148,10 +152,13 @@ struct SafetensorsHeader {
             let high = try hexadecimal()
             if let scalar = Unicode.Scalar(high) { return scalar }
             // A character beyond U+FFFF comes as two halves, \uD83D\uDE00.
-            guard high < 0xDC00, bytes[position...].starts(with: #"\u"#.utf8) else { throw malformed("has half a character") }
+            guard high < 0xDC00, bytes[position...].starts(with: #"\u"#.utf8) else {
+                throw malformed("has half a character")
+            }
             position += 2
             let low = try hexadecimal()
-            guard (0xDC00..<0xE000).contains(low), let scalar = Unicode.Scalar(0x10000 + (high - 0xD800) << 10 + (low - 0xDC00))
+            guard (0xDC00..<0xE000).contains(low),
+                let scalar = Unicode.Scalar(0x10000 + (high - 0xD800) << 10 + (low - 0xDC00))
             else { throw malformed("has half a character") }
             return scalar
         default: throw malformed("has an unknown escape in a string")

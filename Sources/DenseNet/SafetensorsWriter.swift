@@ -18,9 +18,11 @@ public struct NamedTensor {
 
 /// Writes safetensors files of F32 tensors; equal content gives equal bytes.
 public enum SafetensorsWriter {
-    /// Writes a file atomically: the tensors in the given order, metadata sorted by key, the data aligned to eight bytes.
+    /// Writes a file atomically: the tensors in the given order, metadata sorted by key, the data aligned to eight
+    /// bytes.
     ///
-    /// - Throws: `Failure(.unavailable)` when the system refuses; nothing is left behind then, and an older file stays as it was.
+    /// - Throws: `Failure(.unavailable)` when the system refuses; nothing is left behind then, and an older file
+    ///   stays as it was.
     /// - Precondition: no two tensors have one name.
     public static func write(to path: String, tensors: [NamedTensor], metadata: [String: String] = [:]) throws {
         precondition(Set(tensors.map(\.name)).count == tensors.count, "two tensors of one name for \(path)")
@@ -44,7 +46,8 @@ public enum SafetensorsWriter {
         for tensor in tensors {
             let end = offset + tensor.values.count * 4
             let shape = tensor.shape.map(String.init).joined(separator: ",")
-            members.append("\(literal(tensor.name)):{\"dtype\":\"F32\",\"shape\":[\(shape)],\"data_offsets\":[\(offset),\(end)]}")
+            members.append(
+                "\(literal(tensor.name)):{\"dtype\":\"F32\",\"shape\":[\(shape)],\"data_offsets\":[\(offset),\(end)]}")
             offset = end
         }
         return "{\(members.joined(separator: ","))}"

@@ -18,23 +18,29 @@ final class StemConvolution {
         self.state = state
         kernel = weight.shape[2]
         image = state.configuration.image
-        let workspace = state.workspace, lanes = stage.layout.lanes
+        let workspace = state.workspace
+        let lanes = stage.layout.lanes
         workspace.needs.reserve(pointwise: weight, lanes: lanes)
         workspace.needs.reserve(.activation, inputs * lanes)
     }
 
-    private func patches(_ images: UnsafePointer<Float>, group: Int, y: Int, _ worker: WorkerSpace) -> UnsafePointer<Float> {
+    private func patches(_ images: UnsafePointer<Float>, group: Int, y: Int, _ worker: WorkerSpace) -> UnsafePointer<
+        Float
+    > {
         let patches = worker.activation.pointer
         writePatches(
-            of: images + group * stage.layout.interleave * 3 * image * image, count: stage.images(in: group), channels: 3, size: image,
-            kernel: kernel, stride: stride, y: y, layout: stage.layout, into: patches)
+            of: images + group * stage.layout.interleave * 3 * image * image, count: stage.images(in: group),
+            channels: 3, size: image, kernel: kernel, stride: stride, y: y, layout: stage.layout, into: patches)
         return UnsafePointer(patches)
     }
 
-    /// Writes the first channels of `output` for images of shape [count][3][size][size] and gathers their sums and squares.
+    /// Writes the first channels of `output` for images of shape [count][3][size][size] and gathers their sums and
+    /// squares.
     func forward(_ images: UnsafePointer<Float>, into output: Panels, sums: ChannelSums, _ pass: Pass) {
-        let workspace = state.workspace, lanes = stage.layout.lanes
-        // The patches' rows are taken as taps, so that no sum is longer than one of them: nothing else loses more digits.
+        let workspace = state.workspace
+        let lanes = stage.layout.lanes
+        // The patches' rows are taken as taps, so that no sum is longer than one of them: nothing else loses more
+        // digits.
         let packed = PackedWeights(taps: 3 * kernel, outputs: outputs, inputs: kernel, in: workspace.weights)
         packed.packPatches(state.parameters.pointer + weight.offset)
         for row in 0..<3 * kernel { workspace.tapOffsets.pointer[row] = row * kernel * lanes }
@@ -45,8 +51,8 @@ final class StemConvolution {
                 for y in 0..<stage.layout.height {
                     let panel = output.panel(group, y)
                     packed.convolve(
-                        patches(images, group: group, y: y, worker), stride: lanes, tapOffsets: workspace.tapOffsets.pointer,
-                        lanes: lanes, into: panel, outputStride: lanes)
+                        patches(images, group: group, y: y, worker), stride: lanes,
+                        tapOffsets: workspace.tapOffsets.pointer, lanes: lanes, into: panel, outputStride: lanes)
                     if pass.training { addSums(panel, lanes: lanes, mask: stage.mask(group), to: partial) }
                 }
                 if pass.training { partial.flushValues() }
@@ -56,20 +62,24 @@ final class StemConvolution {
 
     /// The gradient of the weights, from that of the output, which `closing` makes of two panels.
     func backward(_ images: UnsafePointer<Float>, gradients: Panels, values: Panels, _ closing: NormBackward) {
-        let workspace = state.workspace, lanes = stage.layout.lanes, width = outputs.roundedToVector
+        let workspace = state.workspace
+        let lanes = stage.layout.lanes
+        let width = outputs.roundedToVector
         workspace.forEachChunk(of: stage) { groups, chunk, worker in
             worker.clock.enter(.stem)
             let weightGradient = workspace.weightGradient(chunk: chunk, count: inputs * width)
-            let gradient = worker.gradient.pointer, transposed = worker.transposed.pointer
+            let gradient = worker.gradient.pointer
+            let transposed = worker.transposed.pointer
             for group in groups {
                 for y in 0..<stage.layout.height {
                     closing.apply(
-                        gradient: gradients.panel(group, y), values: values.panel(group, y), lanes: lanes, mask: stage.mask(group),
-                        into: gradient, outputStride: lanes)
+                        gradient: gradients.panel(group, y), values: values.panel(group, y), lanes: lanes,
+                        mask: stage.mask(group), into: gradient, outputStride: lanes)
                     transposePanel(gradient, stride: lanes, channels: outputs, lanes: lanes, into: transposed)
                     addWeightGradient(
-                        transposed: transposed, width: width, transposedRow: 0, other: patches(images, group: group, y: y, worker),
-                        otherStride: lanes, otherRow: 0, others: inputs, lanes: lanes, rows: 1, to: weightGradient)
+                        transposed: transposed, width: width, transposedRow: 0,
+                        other: patches(images, group: group, y: y, worker), otherStride: lanes, otherRow: 0,
+                        others: inputs, lanes: lanes, rows: 1, to: weightGradient)
                 }
             }
         }
@@ -128,7 +138,9 @@ final class ImageNetStem: Stem {
     private let state: NetworkState
     var ownStatistics: ChannelStatistics? { norm.statistics }
 
-    init(_ table: ParameterTable, stage: Stage, to block: FeatureBlock, images: Int, training: Bool, state: NetworkState) {
+    init(
+        _ table: ParameterTable, stage: Stage, to block: FeatureBlock, images: Int, training: Bool, state: NetworkState
+    ) {
         guard let parameters = table.stemNorm else { preconditionFailure("an ImageNet stem without norm") }
         self.stage = stage
         self.block = block
@@ -151,7 +163,9 @@ final class ImageNetStem: Stem {
         state.workspace.forEachChunk(of: stage) { groups, _, worker in
             worker.clock.enter(.stem)
             for group in groups {
-                for y in 0..<block.layout.height { pool.forward(output, norm.affine, group: group, y: y, into: block.values) }
+                for y in 0..<block.layout.height {
+                    pool.forward(output, norm.affine, group: group, y: y, into: block.values)
+                }
             }
         }
         guard pass.training else { return }
@@ -159,7 +173,9 @@ final class ImageNetStem: Stem {
             let partial = sums.begin(chunk: chunk, worker: worker.index)
             for group in groups {
                 for y in 0..<block.layout.height {
-                    addSums(block.values.panel(group, y), lanes: block.layout.lanes, mask: block.stage.mask(group), to: partial)
+                    addSums(
+                        block.values.panel(group, y), lanes: block.layout.lanes, mask: block.stage.mask(group),
+                        to: partial)
                 }
                 partial.flushValues()
             }
@@ -195,8 +211,9 @@ final class ImageNetStem: Stem {
             for group in groups {
                 for y in 0..<block.layout.height {
                     closing.apply(
-                        gradient: gradients.panel(group, y), values: block.values.panel(group, y), lanes: block.layout.lanes,
-                        mask: block.stage.mask(group), into: gradient, outputStride: block.layout.lanes)
+                        gradient: gradients.panel(group, y), values: block.values.panel(group, y),
+                        lanes: block.layout.lanes, mask: block.stage.mask(group), into: gradient,
+                        outputStride: block.layout.lanes)
                     pool.backward(gradient, targetGroup: group, y: y, output, norm.affine, into: outputGradient)
                 }
             }

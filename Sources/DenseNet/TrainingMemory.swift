@@ -1,8 +1,10 @@
 import Kernels
 
-/// What one rank allocates before its first training step, in bytes: the buffers of `DenseNet` and the optimizer's momenta.
+/// What one rank allocates before its first training step, in bytes: the buffers of `DenseNet` and the optimizer's
+/// momenta.
 ///
-/// It follows the rules by which the network allocates, without allocating. The data loader and MPI have their own memory.
+/// It follows the rules by which the network allocates, without allocating. The data loader and MPI have their own
+/// memory.
 public struct TrainingMemory: Sendable, Equatable {
     /// The blocks' raw features and the gradients of their normalised features.
     public private(set) var features = 0
@@ -62,11 +64,13 @@ public struct TrainingMemory: Sendable, Equatable {
         alignment = large * Self.hugePage
     }
 
-    /// The bytes of features and parameters alone, which any configuration can be asked for: `Int` would not hold those of some.
+    /// The bytes of features and parameters alone, which any configuration can be asked for: `Int` would not hold those
+    /// of some.
     static func leastBytes(_ configuration: DenseNetConfiguration, images: Int) -> Double {
         var floats = 3 * Double(ParameterTable.count(configuration).learnt)
         for (b, size) in configuration.blockSizes.enumerated() {
-            let bottlenecks = configuration.bottleneck ? 4 * Double((configuration.blocks[b] + 1) * configuration.growthRate) : 0
+            let bottlenecks =
+                configuration.bottleneck ? 4 * Double((configuration.blocks[b] + 1) * configuration.growthRate) : 0
             floats += Double(images) * Double(size * size) * (2 * Double(configuration.blockChannels[b]) + bottlenecks)
         }
         return floats * Double(MemoryLayout<Float>.stride)
@@ -81,23 +85,32 @@ public struct TrainingMemory: Sendable, Equatable {
     }
 
     private static func channelBytes(_ configuration: DenseNetConfiguration, _ table: ParameterTable) -> Int {
-        let float = MemoryLayout<Float>.stride, double = MemoryLayout<Double>.stride
-        let sums = 2 * double, affine = 2 * float, closing = 3 * float
-        let reader = affine + sums, producer = sums + closing
+        let float = MemoryLayout<Float>.stride
+        let double = MemoryLayout<Double>.stride
+        let sums = 2 * double
+        let affine = 2 * float
+        let closing = 3 * float
+        let reader = affine + sums
+        let producer = sums + closing
         let own = reader + closing + 2 * (double + float)
-        var bytes = configuration.blockChannels.reduce(0, +) * (4 * double + 2 * float) + table.finalNorm.channels * reader
+        var bytes =
+            configuration.blockChannels.reduce(0, +) * (4 * double + 2 * float) + table.finalNorm.channels * reader
         for layer in table.blocks.joined() {
             bytes += layer.norm1.channels * reader + configuration.growthRate * producer
             if let norm2 = layer.norm2 { bytes += norm2.channels * own }
         }
-        for transition in table.transitions { bytes += transition.norm.channels * reader + transition.conv.shape[0] * producer }
+        for transition in table.transitions {
+            bytes += transition.norm.channels * reader + transition.conv.shape[0] * producer
+        }
         if let norm = table.stemNorm { bytes += norm.channels * own }
         return bytes + configuration.stemChannels * producer
     }
 
-    /// What the layers ask for. The last layer of a block needs the most of it, but for Winograd's scratch, which is cut to the cache.
+    /// What the layers ask for. The last layer of a block needs the most of it, but for Winograd's scratch, which is
+    /// cut to the cache.
     private static func workspaceNeeds(
-        _ configuration: DenseNetConfiguration, _ table: ParameterTable, _ layouts: [PanelLayout], _ stemLayout: PanelLayout
+        _ configuration: DenseNetConfiguration, _ table: ParameterTable, _ layouts: [PanelLayout],
+        _ stemLayout: PanelLayout
     ) -> (needs: WorkspaceNeeds, sumChannels: Int) {
         var needs = WorkspaceNeeds()
         var sumChannels = max(table.finalNorm.channels, configuration.growthRate)

@@ -2,8 +2,8 @@ import Kernels
 
 /// Between two blocks: norm, ReLU, 1×1 convolution to θ·m channels, 2×2 average pool (arXiv 1608.06993, section 3).
 ///
-/// The pool goes first here: it and the convolution commute, and a quarter of the pixels is left to convolve. Dropout, when on, acts on
-/// what the convolution puts out, as it does everywhere; so here it acts on the pooled values.
+/// The pool goes first here: it and the convolution commute, and a quarter of the pixels is left to convolve. Dropout,
+/// when on, acts on what the convolution puts out, as it does everywhere; so here it acts on the pooled values.
 final class Transition {
     private let norm: FeatureNorm
     private let weight: Parameter
@@ -18,8 +18,8 @@ final class Transition {
     private let places: GroupPlaces
 
     init(
-        _ parameters: ParameterTable.Transition, from source: FeatureBlock, to target: FeatureBlock, images: Int, layer: Int,
-        state: NetworkState
+        _ parameters: ParameterTable.Transition, from source: FeatureBlock, to target: FeatureBlock, images: Int,
+        layer: Int, state: NetworkState
     ) {
         self.source = source
         self.target = target
@@ -27,7 +27,8 @@ final class Transition {
         weight = parameters.conv
         norm = FeatureNorm(parameters.norm, of: source, state: state)
         pooled = Panels(layout: target.layout, channels: norm.channels, images: images)
-        let outputs = weight.shape[0], workspace = state.workspace
+        let outputs = weight.shape[0]
+        let workspace = state.workspace
         sums = ChannelSums(channels: outputs, in: workspace.sumSpace)
         closing = NormBackward(channels: outputs)
         dropout = Dropout(probability: state.configuration.dropout, layer: layer, stage: target.stage)
@@ -40,13 +41,15 @@ final class Transition {
     /// Writes the first channels of the next block and takes their statistics. Collective in training.
     func forward(_ pass: Pass) throws {
         norm.prepare(pass)
-        // The pool writes live lanes alone. What an earlier batch left in the others meets gradients of zero, so it has to be a number.
+        // The pool writes live lanes alone. What an earlier batch left in the others meets gradients of zero, so it has
+        // to be a number.
         for group in 0..<target.stage.groups where target.stage.mask(group) != nil { pooled.clear(group: group) }
         state.workspace.forEachChunk(of: source.stage) { groups, _, worker in
             worker.clock.enter(.pool)
             for group in groups {
                 for y in 0..<target.layout.height {
-                    places.averagePool(source.values, norm.affine, group: group, y: y, into: pooled, scratch: worker.lanes.pointer)
+                    places.averagePool(
+                        source.values, norm.affine, group: group, y: y, into: pooled, scratch: worker.lanes.pointer)
                 }
             }
         }
@@ -55,7 +58,8 @@ final class Transition {
     }
 
     private func convolve(_ pass: Pass) {
-        let workspace = state.workspace, lanes = target.layout.lanes
+        let workspace = state.workspace
+        let lanes = target.layout.lanes
         let packed = PackedWeights(taps: 1, outputs: weight.shape[0], inputs: norm.channels, in: workspace.weights)
         packed.packForward(state.parameters.pointer + weight.offset)
         workspace.forEachChunk(of: target.stage) { groups, chunk, worker in
@@ -66,8 +70,9 @@ final class Transition {
                     let output = target.values.panel(group, y)
                     worker.clock.enter(.pointwise)
                     packed.convolve(
-                        pooled.panel(group, y), stride: lanes, tapOffsets: workspace.noOffset.pointer, lanes: lanes, into: output,
-                        outputStride: lanes, next: target.panelAfter(group, y, in: pooled), nextCount: norm.channels * lanes)
+                        pooled.panel(group, y), stride: lanes, tapOffsets: workspace.noOffset.pointer, lanes: lanes,
+                        into: output, outputStride: lanes, next: target.panelAfter(group, y, in: pooled),
+                        nextCount: norm.channels * lanes)
                     worker.clock.enter(.norm)
                     dropout.apply(output, channels: packed.outputs, stride: lanes, row: y, worker, pass)
                     if pass.training { addSums(output, lanes: lanes, mask: target.stage.mask(group), to: partial) }
@@ -77,14 +82,15 @@ final class Transition {
         }
     }
 
-    /// From the gradient of the next block's first channels to G of all channels of the block before, of which the transition is the
-    /// first reader in backward's order. Collective.
+    /// From the gradient of the next block's first channels to G of all channels of the block before, of which the
+    /// transition is the first reader in backward's order. Collective.
     func backward(_ pass: Pass) throws {
         try target.closeGradient(ofChannelsFrom: 0, sums, into: closing, pass)
         backwardOfConvolution(pass)
         source.clearGradientSums()
         state.workspace.forEachChunk(of: source.stage) { groups, chunk, worker in
-            let partial = norm.beginBackward(chunk: chunk, worker), gradient = worker.inputGradient.pointer
+            let partial = norm.beginBackward(chunk: chunk, worker)
+            let gradient = worker.inputGradient.pointer
             for group in groups {
                 for y in 0..<source.layout.height {
                     // Two rows share the gradient of one pooled row; a last odd row or column was never pooled.
@@ -101,12 +107,16 @@ final class Transition {
 
     private func backwardOfConvolution(_ pass: Pass) {
         guard let gradients = target.gradients else { preconditionFailure("backward of an evaluating network") }
-        let workspace = state.workspace, lanes = target.layout.lanes
-        let inputs = norm.channels, outputs = weight.shape[0], width = outputs.roundedToVector
+        let workspace = state.workspace
+        let lanes = target.layout.lanes
+        let inputs = norm.channels
+        let outputs = weight.shape[0]
+        let width = outputs.roundedToVector
         let packed = PackedWeights(unpacked: state.parameters.pointer + weight.offset, outputs: inputs, inputs: outputs)
         workspace.forEachChunk(of: target.stage) { groups, chunk, worker in
             let weightGradient = workspace.weightGradient(chunk: chunk, count: inputs * width)
-            let gradient = worker.gradient.pointer, transposed = worker.transposed.pointer
+            let gradient = worker.gradient.pointer
+            let transposed = worker.transposed.pointer
             for group in groups {
                 dropout.begin(group: group, worker, pass)
                 for y in 0..<target.layout.height {
@@ -119,8 +129,8 @@ final class Transition {
                     transposePanel(gradient, stride: lanes, channels: outputs, lanes: lanes, into: transposed)
                     worker.clock.enter(.pointwise)
                     addWeightGradient(
-                        transposed: transposed, width: width, transposedRow: 0, other: activation, otherStride: lanes, otherRow: 0,
-                        others: inputs, lanes: lanes, rows: 1, to: weightGradient)
+                        transposed: transposed, width: width, transposedRow: 0, other: activation, otherStride: lanes,
+                        otherRow: 0, others: inputs, lanes: lanes, rows: 1, to: weightGradient)
                     packed.convolve(
                         gradient, stride: lanes, tapOffsets: workspace.noOffset.pointer, lanes: lanes, into: activation,
                         outputStride: lanes)

@@ -1,9 +1,11 @@
 import FoundationEssentials
 import Kernels
 
-/// A network's weights as safetensors, in torchvision's names and shapes, so that PyTorch loads ours and we load theirs.
+/// A network's weights as safetensors, in torchvision's names and shapes, so that PyTorch loads ours and we load
+/// theirs.
 public enum WeightsFile {
-    /// Writes parameters and running statistics; the configuration rides in the metadata key `config`, beside what `metadata` has.
+    /// Writes parameters and running statistics; the configuration rides in the metadata key `config`, beside what
+    /// `metadata` has.
     ///
     /// - Throws: `Failure(.unavailable)` when the system refuses; the file is whole or not there.
     public static func write(_ network: DenseNet, to path: String, metadata: [String: String] = [:]) throws {
@@ -27,13 +29,16 @@ public enum WeightsFile {
 
     /// The same of a network's numbers that lie elsewhere, laid out as in the network; they borrow these buffers.
     public static func tensors(
-        _ table: ParameterTable, parameters: UnsafeMutableBufferPointer<Float>, statistics: UnsafeMutableBufferPointer<Float>,
-        prefix: String = ""
+        _ table: ParameterTable, parameters: UnsafeMutableBufferPointer<Float>,
+        statistics: UnsafeMutableBufferPointer<Float>, prefix: String = ""
     ) -> [NamedTensor] {
-        table.learnt.map { named(prefix, $0, in: parameters) } + table.statistics.map { named(prefix, $0, in: statistics) }
+        table.learnt.map { named(prefix, $0, in: parameters) }
+            + table.statistics.map { named(prefix, $0, in: statistics) }
     }
 
-    private static func named(_ prefix: String, _ parameter: Parameter, in buffer: UnsafeMutableBufferPointer<Float>) -> NamedTensor {
+    private static func named(_ prefix: String, _ parameter: Parameter, in buffer: UnsafeMutableBufferPointer<Float>)
+        -> NamedTensor
+    {
         NamedTensor(
             name: prefix + parameter.name, shape: parameter.shape,
             values: UnsafeBufferPointer(rebasing: UnsafeBufferPointer(buffer)[parameter.range]))
@@ -52,30 +57,35 @@ public enum WeightsFile {
             let problem = (error as? Failure).map { " that can be built: \($0)" } ?? ""
             throw Failure(
                 .data,
-                "\(file.path): the metadata key 'config' is not a network's configuration\(problem); remove it or name the model")
+                "\(file.path): the metadata key 'config' is not a network's configuration\(problem); remove it or name the model"
+            )
         }
     }
 
     /// Reads a network's weights from a file that has those and nothing else.
     ///
-    /// Accepts what PyTorch programs have written: a prefix `module.`, the older names `norm.1.weight` for `norm1.weight`, and
-    /// `num_batches_tracked`, which is ignored.
+    /// Accepts what PyTorch programs have written: a prefix `module.`, the older names `norm.1.weight` for
+    /// `norm1.weight`, and `num_batches_tracked`, which is ignored.
     ///
     /// - Parameters:
     ///   - ignored: tensors whose names begin so may be there too.
-    ///   - sparesClassifier: whether a classifier for another number of classes leaves the network's as it is; else it is misshapen.
+    ///   - sparesClassifier: whether a classifier for another number of classes leaves the network's as it is; else
+    ///     it is misshapen.
     /// - Returns: the number of classes of a classifier that was not read.
-    /// - Throws: `Failure(.data)` on a missing, extra or misshapen tensor, naming it; the network's numbers are undefined then.
+    /// - Throws: `Failure(.data)` on a missing, extra or misshapen tensor, naming it; the network's numbers are
+    ///   undefined then.
     @discardableResult
     public static func load(
-        _ file: SafetensorsFile, into network: DenseNet, ignoring ignored: String? = nil, sparingClassifier sparesClassifier: Bool = false
+        _ file: SafetensorsFile, into network: DenseNet, ignoring ignored: String? = nil,
+        sparingClassifier sparesClassifier: Bool = false
     ) throws -> Int? {
         var names = try names(in: file, prefix: "", ignoring: ignored)
         let otherClasses = sparesClassifier ? classes(in: file, names, unlike: network.table) : nil
         if otherClasses != nil { for tensor in network.table.classifier { names[tensor.name] = nil } }
         try read(from: file, &names, prefix: "", into: network, withClassifier: otherClasses == nil)
         if let extra = names.values.min() {
-            throw Failure(.data, "\(file.path): has the tensor '\(extra)', which this network has not; it is of another network")
+            throw Failure(
+                .data, "\(file.path): has the tensor '\(extra)', which this network has not; it is of another network")
         }
         return otherClasses
     }
@@ -89,21 +99,28 @@ public enum WeightsFile {
     }
 
     /// The classes of a file's classifier for another number of them than the network's, which is like it in all else.
-    private static func classes(in file: SafetensorsFile, _ names: [String: String], unlike table: ParameterTable) -> Int? {
+    private static func classes(in file: SafetensorsFile, _ names: [String: String], unlike table: ParameterTable)
+        -> Int?
+    {
         let shapes = table.classifier.map { names[$0.name].flatMap { file.tensors[$0]?.shape } }
-        guard let classes = shapes[1]?.first, shapes[1] == [classes], shapes[0] == [classes, table.classifierWeight.shape[1]],
-              classes != table.classifierBias.count else { return nil }
+        guard let classes = shapes[1]?.first, shapes[1] == [classes],
+            shapes[0] == [classes, table.classifierWeight.shape[1]],
+            classes != table.classifierBias.count
+        else { return nil }
         return classes
     }
 
     /// A file's names of the tensors under `prefix`, by torchvision's present ones.
-    private static func names(in file: SafetensorsFile, prefix: String, ignoring ignored: String? = nil) throws -> [String: String] {
+    private static func names(in file: SafetensorsFile, prefix: String, ignoring ignored: String? = nil) throws
+        -> [String: String]
+    {
         var names: [String: String] = [:]
         for name in file.tensors.keys.sorted() where name.hasPrefix(prefix) && ignored.map(name.hasPrefix) != true {
             let modern = modernName(String(name.dropFirst(prefix.count)))
             guard !modern.hasSuffix(".num_batches_tracked") else { continue }
             if let other = names.updateValue(name, forKey: modern) {
-                throw Failure(.data, "\(file.path): '\(other)' and '\(name)' are the same tensor by two names; remove one")
+                throw Failure(
+                    .data, "\(file.path): '\(other)' and '\(name)' are the same tensor by two names; remove one")
             }
         }
         return names
@@ -111,17 +128,21 @@ public enum WeightsFile {
 
     /// Takes the names that it has read out of `names`.
     private static func read(
-        from file: SafetensorsFile, _ names: inout [String: String], prefix: String, into network: DenseNet, withClassifier: Bool = true
+        from file: SafetensorsFile, _ names: inout [String: String], prefix: String, into network: DenseNet,
+        withClassifier: Bool = true
     ) throws {
         func read(_ parameters: [Parameter], into buffer: UnsafeMutableBufferPointer<Float>) throws {
             for parameter in parameters {
                 let name = names.removeValue(forKey: parameter.name) ?? prefix + parameter.name
                 try file.floats(
-                    named: name, shape: parameter.shape, into: UnsafeMutableBufferPointer(rebasing: buffer[parameter.range]))
+                    named: name, shape: parameter.shape,
+                    into: UnsafeMutableBufferPointer(rebasing: buffer[parameter.range]))
             }
         }
         let table = network.table
-        try read(withClassifier ? table.learnt : table.learnt.filter { !table.classifier.contains($0) }, into: network.parameters)
+        try read(
+            withClassifier ? table.learnt : table.learnt.filter { !table.classifier.contains($0) },
+            into: network.parameters)
         try read(table.statistics, into: network.statistics)
     }
 

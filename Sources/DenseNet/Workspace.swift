@@ -31,11 +31,14 @@ struct WorkspaceNeeds {
 
     subscript(purpose: Purpose) -> Int { counts[purpose.rawValue] }
 
-    mutating func reserve(_ purpose: Purpose, _ count: Int) { counts[purpose.rawValue] = max(counts[purpose.rawValue], count) }
+    mutating func reserve(_ purpose: Purpose, _ count: Int) {
+        counts[purpose.rawValue] = max(counts[purpose.rawValue], count)
+    }
 
     /// For a convolution without taps, or over patches, whose output has so many lanes.
     mutating func reserve(pointwise weight: Parameter, lanes: Int) {
-        let outputs = weight.shape[0], inputs = weight.count / outputs
+        let outputs = weight.shape[0]
+        let inputs = weight.count / outputs
         reserve(.gradient, outputs * lanes)
         reserve(.transposed, lanes * outputs.roundedToVector)
         reserve(.lanes, lanes)
@@ -45,7 +48,8 @@ struct WorkspaceNeeds {
 
     /// For a 3×3 convolution.
     mutating func reserve(spatial weight: Parameter, layout: PanelLayout) {
-        let growth = weight.shape[0], inputs = weight.shape[1]
+        let growth = weight.shape[0]
+        let inputs = weight.shape[1]
         let inputShape = PaddedGroup.Shape(channels: inputs, layout: layout)
         let outputShape = PaddedGroup.Shape(channels: growth, layout: layout)
         reserve(.padded, inputShape.count)
@@ -72,7 +76,8 @@ struct WorkspaceNeeds {
 
     /// Bytes for so many threads.
     func bytes(threads: Int) -> Int {
-        (counts.reduce(0, +) * threads + weights + directWeights + weightGradient * Chunks.most) * MemoryLayout<Float>.stride
+        (counts.reduce(0, +) * threads + weights + directWeights + weightGradient * Chunks.most)
+            * MemoryLayout<Float>.stride
     }
 }
 
@@ -165,7 +170,8 @@ final class WorkerSpace {
     }
 }
 
-/// Memory of a padded group. Its zero borders are never written, so they are cleared only when the shape is another than the last time.
+/// Memory of a padded group. Its zero borders are never written, so they are cleared only when the shape is another
+/// than the last time.
 final class BorderedBuffer {
     private let buffer: AlignedBuffer<Float>
     private var shape: PaddedGroup.Shape?

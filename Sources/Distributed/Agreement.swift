@@ -1,21 +1,26 @@
+internal import COpenMPI
 import Glibc
 import Kernels
-internal import COpenMPI
 
 /// How an error found by one rank ends all of them, in seconds and without a hang.
 extension Communicator {
-    /// Collective: runs `body` on every rank; if it throws on any, all ranks throw the failure of the lowest rank where it did.
+    /// Collective: runs `body` on every rank; if it throws on any, all ranks throw the failure of the lowest rank where
+    /// it did.
     ///
-    /// A failure of a rank other than zero has that rank before its message; an error that is no `Failure` becomes `.internal`.
-    /// The call waits for the slowest rank.
+    /// A failure of a rank other than zero has that rank before its message; an error that is no `Failure` becomes
+    /// `.internal`. The call waits for the slowest rank.
     ///
-    /// - Precondition: `body` makes no collective call; the ranks that still work would wait in it for those that have failed.
+    /// - Precondition: `body` makes no collective call; the ranks that still work would wait in it for those that
+    ///   have failed.
     public func agree<T>(_ body: () throws -> T) throws -> T {
         let result = Result(catching: body)
-        // The maximum of `size − rank` over the failing ranks belongs to the lowest of them; zero means that none failed.
+        // The maximum of `size − rank` over the failing ranks belongs to the lowest of them; zero means that none
+        // failed.
         var distance = Int64(0)
         if case .failure = result { distance = Int64(size - rank) }
-        try withUnsafeMutablePointer(to: &distance) { try allReduceMax(UnsafeMutableBufferPointer(start: $0, count: 1)) }
+        try withUnsafeMutablePointer(to: &distance) {
+            try allReduceMax(UnsafeMutableBufferPointer(start: $0, count: 1))
+        }
         guard distance > 0 else { return try result.get() }
 
         let root = size - Int(distance)
@@ -28,8 +33,8 @@ extension Communicator {
         throw failure
     }
 
-    /// Not collective, but for a failure that all ranks have found together, in the same words: they throw it in good order, as one
-    /// that `agree` has thrown.
+    /// Not collective, but for a failure that all ranks have found together, in the same words: they throw it in good
+    /// order, as one that `agree` has thrown.
     public func agreed(_ failure: Failure) -> Failure {
         agreedFailure = failure
         return failure
@@ -41,7 +46,8 @@ extension Communicator {
         return hashes.indices.filter { hashes[$0] != hashes[0] }
     }
 
-    /// Ends all ranks at once with the kind's exit code (`MPI_Abort`): for an error that the other ranks do not know of.
+    /// Ends all ranks at once with the kind's exit code (`MPI_Abort`): for an error that the other ranks do not know
+    /// of.
     ///
     /// Nothing is finalised or freed; what has been printed is flushed. Not collective.
     public func abort(_ kind: Failure.Kind) -> Never {

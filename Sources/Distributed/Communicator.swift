@@ -1,10 +1,11 @@
-import Kernels
 internal import COpenMPI
+import Kernels
 
 /// A group of ranks and what they do together (MPI 3.1, chapters 5 and 6).
 ///
-/// A collective call must be made by all ranks, in the same order, with buffers of the same size; it blocks until this rank's part
-/// is done. In a world of one nothing is sent and no MPI call is made. Not thread-safe: the main thread makes all calls.
+/// A collective call must be made by all ranks, in the same order, with buffers of the same size; it blocks until this
+/// rank's part is done. In a world of one nothing is sent and no MPI call is made. Not thread-safe: the main thread
+/// makes all calls.
 public final class Communicator {
     /// This process among the `size` ranks, counted from zero.
     public let rank: Int
@@ -26,11 +27,12 @@ public final class Communicator {
         self.handle = handle
         (rank, size) = try Self.place(in: handle)
         var host: MPI_Comm?
-        try checked("MPI_Comm_split_type",
-                    MPI_Comm_split_type(handle, Int32(MPI_COMM_TYPE_SHARED), 0, cmpi_info_null(), &host))
+        try checked(
+            "MPI_Comm_split_type", MPI_Comm_split_type(handle, Int32(MPI_COMM_TYPE_SHARED), 0, cmpi_info_null(), &host))
         (localRank, localSize) = try Self.place(in: host!)
         try checked("MPI_Comm_free", MPI_Comm_free(&host))
-        hostName = try withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(MPI_MAX_PROCESSOR_NAME) + 1) { name in
+        hostName = try withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(MPI_MAX_PROCESSOR_NAME) + 1) {
+            name in
             name.initialize(repeating: 0)
             var length: Int32 = 0
             try checked("MPI_Get_processor_name", MPI_Get_processor_name(name.baseAddress, &length))
@@ -39,7 +41,8 @@ public final class Communicator {
     }
 
     private static func place(in handle: MPI_Comm) throws -> (rank: Int, size: Int) {
-        var rank: Int32 = 0, size: Int32 = 0
+        var rank: Int32 = 0
+        var size: Int32 = 0
         try checked("MPI_Comm_rank", MPI_Comm_rank(handle, &rank))
         try checked("MPI_Comm_size", MPI_Comm_size(handle, &size))
         return (Int(rank), Int(size))
@@ -63,7 +66,8 @@ public final class Communicator {
         guard size > 1, let start = values.baseAddress else { return }
         for chunk in chunks(of: values.count) {
             try collective("MPI_Allreduce") {
-                MPI_Allreduce(cmpi_in_place(), start + chunk.lowerBound, Int32(chunk.count), T.datatype, operation, handle)
+                MPI_Allreduce(
+                    cmpi_in_place(), start + chunk.lowerBound, Int32(chunk.count), T.datatype, operation, handle)
             }
         }
     }

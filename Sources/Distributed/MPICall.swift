@@ -1,6 +1,6 @@
+internal import COpenMPI
 import Glibc
 import Kernels
-internal import COpenMPI
 
 /// The funnel of all MPI calls: a return code other than success becomes a `Failure` that names the call and the rank.
 ///

@@ -17,5 +17,5 @@ extension UInt64: MPIElement { public static var datatype: OpaquePointer { cmpi_
 
 /// The parts of a buffer of `count` elements that fit MPI's 32-bit counts.
 func chunks(of count: Int, limit: Int = Int(Int32.max)) -> some Sequence<Range<Int>> {
-    stride(from: 0, to: count, by: limit).lazy.map { $0 ..< Swift.min($0 + limit, count) }
+    stride(from: 0, to: count, by: limit).lazy.map { $0..<Swift.min($0 + limit, count) }
 }

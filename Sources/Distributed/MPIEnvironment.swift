@@ -1,25 +1,28 @@
+internal import COpenMPI
 import Glibc
 import Kernels
-internal import COpenMPI
 
 /// The one place that initialises and finalises MPI.
 ///
-/// A scope rather than an owner with a `deinit`: an error that unwinds the stack would finalise MPI while other ranks still wait
-/// for this one, which hangs, and Swift 6.3.1 may end an owner's life before a `catch` with a path that never returns.
+/// A scope rather than an owner with a `deinit`: an error that unwinds the stack would finalise MPI while other ranks
+/// still wait for this one, which hangs, and Swift 6.3.1 may end an owner's life before a `catch` with a path that
+/// never returns.
 public enum MPIEnvironment {
-    /// Collective: initialises MPI, runs `body` with all ranks of the job, finalises MPI. Once a process, on its main thread,
-    /// which makes all MPI calls (`MPI_THREAD_FUNNELED`). A process that no launcher started is a world of one.
+    /// Collective: initialises MPI, runs `body` with all ranks of the job, finalises MPI. Once a process, on its main
+    /// thread, which makes all MPI calls (`MPI_THREAD_FUNNELED`). A process that no launcher started is a world of one.
     ///
-    /// An error that `Communicator.agree` has thrown is known to all ranks; they all end in good order. After any other error of
-    /// one of several ranks the others could wait for it for ever; it ends them all at once with its exit code (`MPI_Abort`), and
-    /// `run` does not return.
-    /// No rank begins to end before the error is reported, since mpirun kills the others when the first exits with a code.
+    /// An error that `Communicator.agree` has thrown is known to all ranks; they all end in good order. After any other
+    /// error of one of several ranks the others could wait for it for ever; it ends them all at once with its exit code
+    /// (`MPI_Abort`), and `run` does not return. No rank begins to end before the error is reported, since mpirun kills
+    /// the others when the first exits with a code.
     ///
     /// - Parameters:
-    ///   - report: tells the user of a failure; called on rank zero if all ranks know of it, else on the rank that has it.
+    ///   - report: tells the user of a failure; called on rank zero if all ranks know of it, else on the rank that
+    ///     has it.
     ///   - body: neither the communicator nor anything made from it may leave it.
-    /// - Returns: the process's exit code: zero, or that of the error (`.unavailable` if MPI cannot be initialised or does not see
-    ///   the ranks that the launcher started; that of another MPI library starts worlds of one that know nothing of each other).
+    /// - Returns: the process's exit code: zero, or that of the error (`.unavailable` if MPI cannot be initialised or
+    ///   does not see the ranks that the launcher started; that of another MPI library starts worlds of one that know
+    ///   nothing of each other).
     public static func run(report: (Failure) -> Void, _ body: (Communicator) throws -> Void) -> Int32 {
         var exitCode: Int32 = 0
         do {
@@ -60,20 +63,26 @@ public enum MPIEnvironment {
         try checked("MPI_Init_thread", MPI_Init_thread(nil, nil, Int32(MPI_THREAD_FUNNELED), &provided))
         try checked("MPI_Comm_set_errhandler", MPI_Comm_set_errhandler(cmpi_comm_world(), cmpi_errors_return()))
         guard provided >= MPI_THREAD_FUNNELED else {
-            throw Failure(.unavailable, "this MPI library gives thread level \(provided), needed is \(MPI_THREAD_FUNNELED) "
-                + "(MPI_THREAD_FUNNELED); install one built with threads")
+            throw Failure(
+                .unavailable,
+                "this MPI library gives thread level \(provided), needed is \(MPI_THREAD_FUNNELED) "
+                    + "(MPI_THREAD_FUNNELED); install one built with threads")
         }
         let world = try Communicator(handle: cmpi_comm_world())
         if let launched = launchedRank, launched != world.rank {
-            throw Failure(.unavailable, "the launcher started this process as rank \(launched), but MPI sees rank \(world.rank) "
-                + "of \(world.size); start it with the mpirun of Open MPI")
+            throw Failure(
+                .unavailable,
+                "the launcher started this process as rank \(launched), but MPI sees rank \(world.rank) "
+                    + "of \(world.size); start it with the mpirun of Open MPI")
         }
         return world
     }
 
     /// The rank for a message about a failed call, at any time.
     static var currentRank: Int {
-        var initialized: Int32 = 0, finalized: Int32 = 0, rank: Int32 = 0
+        var initialized: Int32 = 0
+        var finalized: Int32 = 0
+        var rank: Int32 = 0
         MPI_Initialized(&initialized)
         MPI_Finalized(&finalized)
         if initialized != 0, finalized == 0, MPI_Comm_rank(cmpi_comm_world(), &rank) == MPI_SUCCESS { return Int(rank) }

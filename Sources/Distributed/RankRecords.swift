@@ -26,15 +26,16 @@ struct RankRecord: Equatable {
     init?(line: some StringProtocol) {
         let words = line.split(separator: " ", maxSplits: 10)
         let numbers = words.prefix(9).compactMap { Int($0) }
-        guard words.count == 11, numbers.count == 9, let process = pid_t(exactly: numbers[0]), line.hasSuffix("\n") else {
+        guard words.count == 11, numbers.count == 9, let process = pid_t(exactly: numbers[0]), line.hasSuffix("\n")
+        else {
             return nil
         }
         (self.process, beat, signals, host) = (process, numbers[1], numbers[2], String(words[9]))
         var name = words[10]
         while let last = name.last, last.isWhitespace { name.removeLast() }
         stage = Stage(
-            begun: numbers[3], finished: numbers[4], step: numbers[5], name: String(name), index: numbers[6], count: numbers[7],
-            mayTakeLong: numbers[8] != 0)
+            begun: numbers[3], finished: numbers[4], step: numbers[5], name: String(name), index: numbers[6],
+            count: numbers[7], mayTakeLong: numbers[8] != 0)
     }
 
     init(host: String, process: pid_t, beat: Int, signals: Int, stage: Stage) {
@@ -44,10 +45,12 @@ struct RankRecord: Equatable {
     static let lineLength = 400
 }
 
-/// The folder `RUN/ranks`: a file for each rank that is at work, and `report` once somebody tells the user why the job ends.
+/// The folder `RUN/ranks`: a file for each rank that is at work, and `report` once somebody tells the user why the job
+/// ends.
 ///
-/// The ranks of one host see each other's files in any case, those of others where the file system is shared. A rank that leaves in
-/// good order removes its file. What cannot be written or read is left out; it only makes a message shorter.
+/// The ranks of one host see each other's files in any case, those of others where the file system is shared. A rank
+/// that leaves in good order removes its file. What cannot be written or read is left out; it only makes a message
+/// shorter.
 struct RankRecords: Sendable {
     let folder: String
 
@@ -63,7 +66,7 @@ struct RankRecords: Sendable {
 
     func remove(_ rank: Int) {
         unlink(file(rank))
-        rmdir(folder) // Succeeds for the last rank that leaves.
+        rmdir(folder)  // Succeeds for the last rank that leaves.
     }
 
     /// Whether this process, as rank `rank`, is the one whose words the user gets; of several that ask, one is.
@@ -94,7 +97,9 @@ struct RankRecords: Sendable {
     }
 
     /// The ranks that have a file, ascending.
-    var ranks: [Int] { names.filter { $0.hasPrefix("rank-") }.compactMap { Int($0.dropFirst(5)) }.filter { $0 >= 0 }.sorted() }
+    var ranks: [Int] {
+        names.filter { $0.hasPrefix("rank-") }.compactMap { Int($0.dropFirst(5)) }.filter { $0 >= 0 }.sorted()
+    }
 
     private var names: [String] { (try? Kernels.names(inFolder: folder)) ?? [] }
 
@@ -125,9 +130,9 @@ public enum LastWords {
 
     /// What the user has not been told of the end of a job yet, and from now on has been.
     ///
-    /// That is the report of a rank that has left it to us. Where nobody came to report anything, mpirun was quicker: it asks all
-    /// ranks that are left to stop before it kills them, and those that it did not ask have died by themselves. Each is told as
-    /// `rank 1 on node7 died, last seen at step 12 (loss)`.
+    /// That is the report of a rank that has left it to us. Where nobody came to report anything, mpirun was quicker:
+    /// it asks all ranks that are left to stop before it kills them, and those that it did not ask have died by
+    /// themselves. Each is told as `rank 1 on node7 died, last seen at step 12 (loss)`.
     ///
     /// - Parameters:
     ///   - isKilled: mpirun says that a rank was ended by a signal.

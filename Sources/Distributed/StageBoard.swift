@@ -2,8 +2,8 @@ import Synchronization
 
 /// Where a rank stands.
 struct Stage: Equatable {
-    /// Collective calls that the rank has begun, and has finished, since its start. All ranks make the same calls in the same
-    /// order, so equal numbers mean equal calls.
+    /// Collective calls that the rank has begun, and has finished, since its start. All ranks make the same calls in
+    /// the same order, so equal numbers mean equal calls.
     var begun = 0
     var finished = 0
     /// The step of the run, counted from 1; 0 before the first.
@@ -24,8 +24,8 @@ struct Stage: Equatable {
     }
 }
 
-/// Where this rank's main thread stands, for the process's other threads to read: a few plain stores a collective call, no memory
-/// and no call of the system.
+/// Where this rank's main thread stands, for the process's other threads to read: a few plain stores a collective call,
+/// no memory and no call of the system.
 public final class StageBoard: Sendable {
     private let begun = Atomic<Int>(0)
     private let finished = Atomic<Int>(0)
@@ -57,8 +57,8 @@ public final class StageBoard: Sendable {
     /// The collective call that was begun last has ended.
     func endCall() { finished.store(begun.load(ordering: .relaxed), ordering: .releasing) }
 
-    /// Read on another thread while the main thread is at work, it may mix two stages that follow each other; in a rank that waits,
-    /// or is stuck, it is exact.
+    /// Read on another thread while the main thread is at work, it may mix two stages that follow each other; in a rank
+    /// that waits, or is stuck, it is exact.
     var stage: Stage {
         let finished = finished.load(ordering: .acquiring)
         return Stage(

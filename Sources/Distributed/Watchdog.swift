@@ -4,9 +4,9 @@ import Synchronization
 
 /// Ends a job whose ranks wait for each other in vain, and says which one is missing.
 ///
-/// Two threads of each rank look at it several times a second. One holds collective calls against the deadline, and nothing can
-/// hold it up. The other writes this rank's record, looks whether its neighbour on the same host is alive, and finds out and tells
-/// what has happened; a file system that hangs may hang it.
+/// Two threads of each rank look at it several times a second. One holds collective calls against the deadline, and
+/// nothing can hold it up. The other writes this rank's record, looks whether its neighbour on the same host is alive,
+/// and finds out and tells what has happened; a file system that hangs may hang it.
 ///
 /// A world of one has no use for it and gets no threads.
 public final class Watchdog: Sendable {
@@ -20,7 +20,8 @@ public final class Watchdog: Sendable {
     private let folder = Mutex<(records: RankRecords, advice: String)?>(nil)
     private let beat = Atomic<Int>(0)
     private let hasLeft = Atomic<Bool>(false)
-    /// Seconds that a call has waited when the deadline has passed and the other thread shall look at it; 0 when it need not.
+    /// Seconds that a call has waited when the deadline has passed and the other thread shall look at it; 0 when it
+    /// need not.
     private let overdue = Atomic<Int>(0)
     private let isTold = Atomic<Bool>(false)
     /// Whether the kernel ends processes where the neighbour on this host is.
@@ -30,8 +31,8 @@ public final class Watchdog: Sendable {
 
     /// Seconds between two looks.
     static let interval = 0.25
-    /// A look that comes so many seconds late shows that this process, perhaps the whole job, was stopped. That time does not
-    /// count.
+    /// A look that comes so many seconds late shows that this process, perhaps the whole job, was stopped. That time
+    /// does not count.
     private static let lateness = 2.0
     /// Rank zero may take so many times the timeout to write files, as long as it is seen to be alive.
     private static let patience = 10
@@ -93,17 +94,21 @@ public final class Watchdog: Sendable {
 
     private var ownRecord: RankRecord {
         RankRecord(
-            host: peers[rank].host, process: getpid(), beat: beat.add(1, ordering: .relaxed).newValue, signals: signals(),
-            stage: stages.stage)
+            host: peers[rank].host, process: getpid(), beat: beat.add(1, ordering: .relaxed).newValue,
+            signals: signals(), stage: stages.stage)
     }
 
     // MARK: - The deadline
 
     private func watchDeadline() {
-        var call = 0, waited = 0.0, limit = Double(timeout), last = monotonicSeconds()
+        var call = 0
+        var waited = 0.0
+        var limit = Double(timeout)
+        var last = monotonicSeconds()
         while true {
             usleep(UInt32(Self.interval * 1e6))
-            let now = monotonicSeconds(), elapsed = now - last
+            let now = monotonicSeconds()
+            let elapsed = now - last
             last = now
             let stage = stages.stage
             if !stage.isWaiting || stage.begun != call {
@@ -143,7 +148,8 @@ public final class Watchdog: Sendable {
     // MARK: - The other ranks
 
     private func watchRanks() {
-        let neighbour = Peer.neighbour(of: rank, among: peers), launcher = getppid()
+        let neighbour = Peer.neighbour(of: rank, among: peers)
+        let launcher = getppid()
         while true {
             usleep(UInt32(Self.interval * 1e6))
             // Nobody hears the ranks of a launcher that is gone, or could end them.
@@ -152,8 +158,12 @@ public final class Watchdog: Sendable {
                 $0?.records.write(ownRecord, of: rank)
                 return $0?.records
             }
-            if !hasLeft.load(ordering: .relaxed), records?.reported != nil || isReportedOnHost { endAsTold(byOther: true) }
-            if let neighbour, !hasLeft.load(ordering: .relaxed), signals() < 2, peers[neighbour].isGone { tellDeath(of: neighbour) }
+            if !hasLeft.load(ordering: .relaxed), records?.reported != nil || isReportedOnHost {
+                endAsTold(byOther: true)
+            }
+            if let neighbour, !hasLeft.load(ordering: .relaxed), signals() < 2, peers[neighbour].isGone {
+                tellDeath(of: neighbour)
+            }
             let waited = overdue.load(ordering: .sequentiallyConsistent)
             if waited > 0 { tellIfHanging(waited: waited) }
         }
@@ -186,13 +196,14 @@ public final class Watchdog: Sendable {
         guard stage.isWaiting, stage.begun == call, !isPatient else {
             return overdue.store(0, ordering: .sequentiallyConsistent)
         }
-        let advice = folder.map { "\($0.advice), with a longer --collective-timeout if it was only slow" }
+        let advice =
+            folder.map { "\($0.advice), with a longer --collective-timeout if it was only slow" }
             ?? "if it was only slow, give a longer --collective-timeout"
         tell(missing.message(waited: waited, advice: advice), folder?.records)
     }
 
-    /// Whether this process is the one of its host that tells the user, where no folder can decide it: a name without a file is
-    /// taken, which the system gives back when the process ends.
+    /// Whether this process is the one of its host that tells the user, where no folder can decide it: a name without a
+    /// file is taken, which the system gives back when the process ends.
     private func claimReportOnHost() -> Bool {
         let descriptor = reportSocket()
         return withReportAddress { bind(descriptor, $0, $1) == 0 || errno != EADDRINUSE }
@@ -204,7 +215,9 @@ public final class Watchdog: Sendable {
         return withReportAddress { connect(descriptor, $0, $1) == 0 }
     }
 
-    private func reportSocket() -> Int32 { socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0) }
+    private func reportSocket() -> Int32 {
+        socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    }
 
     private func withReportAddress<Result>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> Result) -> Result {
         let name = "densenet-\(getppid())-\(peers[0].process)"
@@ -225,7 +238,8 @@ public final class Watchdog: Sendable {
     private func tell(_ message: String, _ records: RankRecords?) -> Never {
         let isClaimed = records?.claimReport(message, by: rank)
         let isOurs = isClaimed ?? claimReportOnHost()
-        // An mpirun that ends the ranks may end without having read what they said, as it does in an allocation of SLURM.
+        // An mpirun that ends the ranks may end without having read what they said, as it does in an allocation of
+        // SLURM.
         if isOurs, isClaimed == nil || !isReportRead {
             report(Failure(.unavailable, message))
             if isClaimed != nil { records?.forgetWords() }
@@ -237,11 +251,12 @@ public final class Watchdog: Sendable {
 
     /// Ends this process after the user has been told why: the one way in which the watchdog ends a job.
     ///
-    /// `MPI_Abort` is not for us: under `MPI_THREAD_FUNNELED` the main thread alone may call MPI, and it hangs in a call. mpirun ends
-    /// all ranks when one exits without `MPI_Finalize`. Other launchers, such as srun without `--kill-on-bad-exit`, leave it to the
-    /// ranks: each sees within a look that somebody has told why, in the report or else by the name that is taken on its host, and
-    /// comes here too. Who has told stays for two looks, that the others see the name and the launcher reads the words; the others
-    /// end after it, so that nobody takes its end for the fault.
+    /// `MPI_Abort` is not for us: under `MPI_THREAD_FUNNELED` the main thread alone may call MPI, and it hangs in a
+    /// call. mpirun ends all ranks when one exits without `MPI_Finalize`. Other launchers, such as srun without
+    /// `--kill-on-bad-exit`, leave it to the ranks: each sees within a look that somebody has told why, in the report
+    /// or else by the name that is taken on its host, and comes here too. Who has told stays for two looks, that the
+    /// others see the name and the launcher reads the words; the others end after it, so that nobody takes its end for
+    /// the fault.
     private func endAsTold(byOther: Bool = false) -> Never {
         usleep(UInt32((byOther ? 8 : 2) * Self.interval * 1e6))
         _exit(Failure.Kind.unavailable.rawValue)

@@ -18,8 +18,8 @@ struct Peer: Sendable {
         }
     }
 
-    /// The rank on the same host that `rank` looks after: the next one, and the first after the last. Nil for the only one of
-    /// its host.
+    /// The rank on the same host that `rank` looks after: the next one, and the first after the last. Nil for the only
+    /// one of its host.
     static func neighbour(of rank: Int, among peers: [Peer]) -> Int? {
         let local = peers.indices.filter { peers[$0].host == peers[rank].host }
         let next = local[(local.firstIndex(of: rank)! + 1) % local.count]
@@ -70,12 +70,15 @@ struct Whereabouts {
     /// Ranks of which there is no record, and no trouble to be seen.
     private let unknown: [Int]
 
-    /// - Parameter beatsBefore: each rank's beat of some seconds ago. A rank whose record has not changed since does not run.
+    /// - Parameter beatsBefore: each rank's beat of some seconds ago. A rank whose record has not changed since does
+    ///   not run.
     init(of watchdog: Watchdog, records: RankRecords?, beatsBefore: [Int?]? = nil) {
         rank = watchdog.rank
         host = watchdog.peers[rank].host
         stage = watchdog.stages.stage
-        var arrived = [rank], unknown: [Int] = [], late: [Absence] = []
+        var arrived = [rank]
+        var unknown: [Int] = []
+        var late: [Absence] = []
         for (other, peer) in watchdog.peers.enumerated() where other != rank {
             let record = records?.read(other)
             var trouble = peer.host == host ? peer.trouble : nil
@@ -99,7 +102,8 @@ struct Whereabouts {
 
     /// Whether the ranks that are missing are at work on what may take long.
     var mayTakeLong: Bool {
-        !absent.isEmpty && absent.allSatisfy { $0.trouble == nil && $0.stage?.mayTakeLong == true && $0.stage?.isWaiting == false }
+        !absent.isEmpty
+            && absent.allSatisfy { $0.trouble == nil && $0.stage?.mayTakeLong == true && $0.stage?.isWaiting == false }
     }
 
     func message(waited: Int, advice: String) -> String {

@@ -2,15 +2,16 @@ import Glibc
 
 /// A fixed run of numbers, aligned for the vector units, zeroed at birth, freed with its owner.
 ///
-/// All tensors live in such buffers, allocated once before the first step. The class says nothing about who may write when:
-/// whoever passes a buffer to another thread makes sure that the two do not touch it at the same time (hence `@unchecked Sendable`).
+/// All tensors live in such buffers, allocated once before the first step. The class says nothing about who may write
+/// when: whoever passes a buffer to another thread makes sure that the two do not touch it at the same time (hence
+/// `@unchecked Sendable`).
 public final class AlignedBuffer<Element: BitwiseCopyable>: @unchecked Sendable {
     /// The first element; valid as long as the buffer lives.
     public let pointer: UnsafeMutablePointer<Element>
     public let count: Int
 
-    /// Allocates `count` zero elements at a 64-byte boundary (large buffers at 2 MiB, advised for huge pages). Ends the process where there
-    /// is no memory: who may need much asks `demandMemory` before.
+    /// Allocates `count` zero elements at a 64-byte boundary (large buffers at 2 MiB, advised for huge pages). Ends the
+    /// process where there is no memory: who may need much asks `demandMemory` before.
     ///
     /// - Precondition: the all-zero bit pattern is a valid `Element`.
     public init(count: Int) {
@@ -30,7 +31,9 @@ public final class AlignedBuffer<Element: BitwiseCopyable>: @unchecked Sendable 
     deinit { free(pointer) }
 
     /// All elements, for reading and writing.
-    public var elements: UnsafeMutableBufferPointer<Element> { UnsafeMutableBufferPointer(start: pointer, count: count) }
+    public var elements: UnsafeMutableBufferPointer<Element> {
+        UnsafeMutableBufferPointer(start: pointer, count: count)
+    }
 
     /// The elements of `range`.
     ///

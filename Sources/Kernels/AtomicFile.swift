@@ -22,14 +22,16 @@ public enum AtomicFile {
         }
     }
 
-    /// Writes a file by way of `PATH.tmp-NUMBER`: fill, fsync, rename, fsync of the folder. An existing file is replaced.
+    /// Writes a file by way of `PATH.tmp-NUMBER`: fill, fsync, rename, fsync of the folder. An existing file is
+    /// replaced.
     ///
-    /// Nobody can guess the number, and nothing that is there already is opened: in a folder that others may write to, a link laid
-    /// out for us would lead to another file.
+    /// Nobody can guess the number, and nothing that is there already is opened: in a folder that others may write to,
+    /// a link laid out for us would lead to another file.
     ///
     /// A process that is killed leaves the temporary file behind, and the old content untouched.
     ///
-    /// - Throws: `Failure(.unavailable)` when the system refuses, or what `body` throws; the temporary file is gone then.
+    /// - Throws: `Failure(.unavailable)` when the system refuses, or what `body` throws; the temporary file is gone
+    ///   then.
     public static func write(_ path: String, _ body: (borrowing Output) throws -> Void) throws {
         let temporary = path + ".tmp-\(UInt32.random(in: 0 ... .max))"
         let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
@@ -74,16 +76,17 @@ extension Failure {
     ///   - action: what could not be done, for example `cannot write`.
     ///   - code: the call's `errno`.
     public static func system(_ action: String, _ path: String, code: Int32 = errno) -> Failure {
-        let advice = switch code {
-        case ENOSPC, EDQUOT: "free some space or choose another folder"
-        case EACCES, EPERM, EROFS: "choose a folder that this user may write to"
-        case ENOENT: "its folder must exist"
-        case ENOTDIR: "a part of the path is a file"
-        case ELOOP: "it is a link, which is not followed here; remove it"
-        case EMFILE: openFilesAdvice
-        case EFBIG: "raise the limit of file sizes (ulimit -f)"
-        default: "choose another path"
-        }
+        let advice =
+            switch code {
+            case ENOSPC, EDQUOT: "free some space or choose another folder"
+            case EACCES, EPERM, EROFS: "choose a folder that this user may write to"
+            case ENOENT: "its folder must exist"
+            case ENOTDIR: "a part of the path is a file"
+            case ELOOP: "it is a link, which is not followed here; remove it"
+            case EMFILE: openFilesAdvice
+            case EFBIG: "raise the limit of file sizes (ulimit -f)"
+            default: "choose another path"
+            }
         return Failure(.unavailable, "\(action) \(path): \(String(cString: strerror(code))); \(advice)")
     }
 }

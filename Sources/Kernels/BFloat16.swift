@@ -1,28 +1,30 @@
 import CKernels
 
-/// In what the convolutions of the dense layers multiply. Weights, features, statistics, gradients and all sums are float32, or more, in
-/// both.
+/// In what the convolutions of the dense layers multiply. Weights, features, statistics, gradients and all sums are
+/// float32, or more, in both.
 public enum Precision: String, Codable, Sendable, CaseIterable {
     case float32 = "f32"
-    /// Both factors of a product are rounded to bfloat16, float32's upper half, first: the CPU multiplies two pairs where it had one
-    /// float32. An *element* of such an operand is 32 bits that hold a pair, of two channels where a product sums over channels, of two
-    /// lanes where it sums over pixels.
+    /// Both factors of a product are rounded to bfloat16, float32's upper half, first: the CPU multiplies two pairs
+    /// where it had one float32. An *element* of such an operand is 32 bits that hold a pair, of two channels where a
+    /// product sums over channels, of two lanes where it sums over pixels.
     case bfloat16 = "bf16"
 
     /// Elements that so many numbers take.
     public func elements(_ count: Int) -> Int { self == .float32 ? count : (count + 1) / 2 }
 }
 
-/// pairs[c / 2][lane] = (panel[c][lane], panel[c + 1][lane]), rows `stride` and `pairsStride` elements apart; it may be done in place.
+/// pairs[c / 2][lane] = (panel[c][lane], panel[c + 1][lane]), rows `stride` and `pairsStride` elements apart; it may be
+/// done in place.
 @inline(__always)
 public func writeChannelPairs(
-    _ panel: UnsafePointer<Float>, stride: Int, channels: Int, lanes: Int, into pairs: UnsafeMutablePointer<Float>, pairsStride: Int
+    _ panel: UnsafePointer<Float>, stride: Int, channels: Int, lanes: Int, into pairs: UnsafeMutablePointer<Float>,
+    pairsStride: Int
 ) {
     ck_channel_pairs(panel, stride, channels, lanes, pairs, pairsStride)
 }
 
-/// The gradient of a 3×3 convolution's output in bfloat16, one number a lane, with the zero borders of a `PaddedGroup`: what the gradient
-/// of the weights reads.
+/// The gradient of a 3×3 convolution's output in bfloat16, one number a lane, with the zero borders of a `PaddedGroup`:
+/// what the gradient of the weights reads.
 public struct PaddedHalves {
     private let start: UnsafeMutablePointer<UInt16>
     private let interleave: Int
@@ -62,7 +64,8 @@ public func halves(in buffer: AlignedBuffer<Float>) -> UnsafeMutablePointer<UInt
 }
 
 extension ChannelAffine {
-    /// halves[c][lane] = max(0, scale[c]·input[c][lane] + shift[c]) in bfloat16, for a panel of shape [channels][lanes].
+    /// halves[c][lane] = max(0, scale[c]·input[c][lane] + shift[c]) in bfloat16, for a panel of shape
+    /// [channels][lanes].
     @inline(__always)
     public func reluPanel(_ input: UnsafePointer<Float>, lanes: Int, into halves: UnsafeMutablePointer<UInt16>) {
         ck_affine_relu_halves(input, channels, lanes, scale.pointer, shift.pointer, halves)
@@ -78,9 +81,11 @@ extension ChannelAffine {
 ///   - next: memory that is written after this call, prefetched meanwhile; `nextCount` floats.
 @inline(__always)
 public func addWeightGradient(
-    transposed: UnsafePointer<Float>, width: Int, transposedRow: Int, other: UnsafePointer<UInt16>, otherStride: Int, otherRow: Int,
-    others: Int, lanes: Int, rows: Int, to gradient: UnsafeMutablePointer<Float>, next: UnsafePointer<Float>? = nil, nextCount: Int = 0
+    transposed: UnsafePointer<Float>, width: Int, transposedRow: Int, other: UnsafePointer<UInt16>, otherStride: Int,
+    otherRow: Int, others: Int, lanes: Int, rows: Int, to gradient: UnsafeMutablePointer<Float>,
+    next: UnsafePointer<Float>? = nil, nextCount: Int = 0
 ) {
     ck_weight_gradient_pairs(
-        transposed, width, transposedRow, other, otherStride, otherRow, others, lanes / 2, rows, gradient, next, nextCount)
+        transposed, width, transposedRow, other, otherStride, otherRow, others, lanes / 2, rows, gradient, next,
+        nextCount)
 }

@@ -1,6 +1,7 @@
 import CKernels
 
-/// The weights of a convolution in the order in which the register tiles read them, packed anew each step from the flat buffer.
+/// The weights of a convolution in the order in which the register tiles read them, packed anew each step from the flat
+/// buffer.
 public struct PackedWeights {
     public let taps: Int
     public let outputs: Int
@@ -15,7 +16,8 @@ public struct PackedWeights {
     /// Space for a product of `taps` × `outputs` × `inputs` weights in a buffer that others may share.
     ///
     /// - Precondition: the buffer has at least `taps · outputs · inputs` floats.
-    public init(taps: Int, outputs: Int, inputs: Int, in buffer: AlignedBuffer<Float>, precision: Precision = .float32) {
+    public init(taps: Int, outputs: Int, inputs: Int, in buffer: AlignedBuffer<Float>, precision: Precision = .float32)
+    {
         precondition(buffer.count >= taps * outputs * inputs, "the weights do not fit their buffer")
         self.taps = taps
         self.outputs = outputs
@@ -26,8 +28,8 @@ public struct PackedWeights {
         pitch = 0
     }
 
-    /// Weights of shape [inputs][outputs], without taps, as they lie in memory that the caller keeps: those that carry a 1×1
-    /// convolution's gradient back need no packing.
+    /// Weights of shape [inputs][outputs], without taps, as they lie in memory that the caller keeps: those that carry
+    /// a 1×1 convolution's gradient back need no packing.
     public init(unpacked weights: UnsafeMutablePointer<Float>, outputs: Int, inputs: Int) {
         taps = 1
         self.outputs = outputs
@@ -62,8 +64,8 @@ public struct PackedWeights {
         ck_pack_weights(weights, inputs, inputs * taps, 1, taps, outputs, inputs, 0, pointer)
     }
 
-    /// Packs weights of shape [inputs][outputs][taps] (the forward's outputs are the inputs here) for the product that carries the
-    /// gradient back: transposed, with the taps in reverse.
+    /// Packs weights of shape [inputs][outputs][taps] (the forward's outputs are the inputs here) for the product that
+    /// carries the gradient back: transposed, with the taps in reverse.
     public func packBackward(_ weights: UnsafePointer<Float>) {
         ck_pack_weights(weights, 1, taps, outputs * taps, taps, outputs, inputs, 1, pointer)
         pairInputs()
@@ -76,7 +78,8 @@ public struct PackedWeights {
     /// output[o][lane] = Σ over taps t and inputs i of weight[o][i][t] · input[i·stride + offset(t) + lane].
     ///
     /// - Parameters:
-    ///   - input: shape [inputs][stride], in bfloat16 [inputs / 2][stride] pairs of channels, readable at each of `tapOffsets`.
+    ///   - input: shape [inputs][stride], in bfloat16 [inputs / 2][stride] pairs of channels, readable at each of
+    ///     `tapOffsets`.
     ///   - output: shape [outputs][outputStride]; must not overlap the input.
     ///   - only: the taps that meet more than zeros; nil for all.
     ///   - lanes: a multiple of 16.
@@ -84,25 +87,29 @@ public struct PackedWeights {
     @inline(__always)
     public func convolve(
         _ input: UnsafePointer<Float>, stride: Int, tapOffsets: UnsafePointer<Int>, only: Range<Int>? = nil, lanes: Int,
-        into output: UnsafeMutablePointer<Float>, outputStride: Int, next: UnsafePointer<Float>? = nil, nextCount: Int = 0
+        into output: UnsafeMutablePointer<Float>, outputStride: Int, next: UnsafePointer<Float>? = nil,
+        nextCount: Int = 0
     ) {
-        let some = only ?? 0..<taps, offsets = tapOffsets + some.lowerBound
+        let some = only ?? 0..<taps
+        let offsets = tapOffsets + some.lowerBound
         switch precision {
         case .float32:
             ck_convolve(
-                input, stride, offsets, some.lowerBound, some.count, pointer, taps, pitch, inputs, outputs, lanes, output, outputStride,
-                next, nextCount)
+                input, stride, offsets, some.lowerBound, some.count, pointer, taps, pitch, inputs, outputs, lanes,
+                output, outputStride, next, nextCount)
         case .bfloat16:
             ck_convolve_pairs(
-                input, stride, offsets, some.lowerBound, some.count, pointer, taps, pitch, precision.elements(inputs), outputs, lanes,
-                output, outputStride, next, nextCount)
+                input, stride, offsets, some.lowerBound, some.count, pointer, taps, pitch, precision.elements(inputs),
+                outputs, lanes, output, outputStride, next, nextCount)
         }
     }
 }
 
-/// A group of images with `interleave` zero lanes on each side and a row of zeros above and below: what a 3×3 convolution reads.
+/// A group of images with `interleave` zero lanes on each side and a row of zeros above and below: what a 3×3
+/// convolution reads.
 ///
-/// Shape [height + 2][channels][lanes + 2·interleave]. The tap (y, x) of an output row is a shift by y rows and x·interleave lanes.
+/// Shape [height + 2][channels][lanes + 2·interleave]. The tap (y, x) of an output row is a shift by y rows and
+/// x·interleave lanes.
 public struct PaddedGroup {
     public struct Shape: Equatable, Sendable {
         /// Channels, or pairs of them.
@@ -155,8 +162,8 @@ public struct PaddedGroup {
     }
 }
 
-/// transposed[lane][c] = panel[c][lane] for a panel of `channels` rows, `stride` apart; channels up to the next multiple of 16 are zero.
-/// In bfloat16 transposed[lane / 2][c] = (panel[c][lane], panel[c][lane + 1]).
+/// transposed[lane][c] = panel[c][lane] for a panel of `channels` rows, `stride` apart; channels up to the next
+/// multiple of 16 are zero. In bfloat16 transposed[lane / 2][c] = (panel[c][lane], panel[c][lane + 1]).
 @inline(__always)
 public func transposePanel(
     _ panel: UnsafePointer<Float>, stride: Int, channels: Int, lanes: Int, into transposed: UnsafeMutablePointer<Float>,
@@ -169,9 +176,11 @@ public func transposePanel(
     }
 }
 
-/// to[column][row] = from[row][column] for a matrix of `rows` × `columns` numbers, rows `fromStride` and `toStride` apart.
+/// to[column][row] = from[row][column] for a matrix of `rows` × `columns` numbers, rows `fromStride` and `toStride`
+/// apart.
 public func transposeMatrix(
-    _ from: UnsafePointer<Float>, rows: Int, columns: Int, fromStride: Int, to: UnsafeMutablePointer<Float>, toStride: Int
+    _ from: UnsafePointer<Float>, rows: Int, columns: Int, fromStride: Int, to: UnsafeMutablePointer<Float>,
+    toStride: Int
 ) {
     ck_transpose_matrix(from, rows, columns, fromStride, to, toStride)
 }
@@ -185,12 +194,15 @@ public func transposeMatrix(
 ///   - next: memory that is written after this call, prefetched meanwhile; `nextCount` floats.
 @inline(__always)
 public func addWeightGradient(
-    transposed: UnsafePointer<Float>, width: Int, transposedRow: Int, other: UnsafePointer<Float>, otherStride: Int, otherRow: Int,
-    others: Int, lanes: Int, rows: Int, to gradient: UnsafeMutablePointer<Float>, next: UnsafePointer<Float>? = nil, nextCount: Int = 0
+    transposed: UnsafePointer<Float>, width: Int, transposedRow: Int, other: UnsafePointer<Float>, otherStride: Int,
+    otherRow: Int, others: Int, lanes: Int, rows: Int, to gradient: UnsafeMutablePointer<Float>,
+    next: UnsafePointer<Float>? = nil, nextCount: Int = 0
 ) {
     ck_weight_gradient(
         transposed, width, transposedRow, other, otherStride, otherRow, others, lanes, rows, gradient, next, nextCount)
 }
 
 /// Adds `count` numbers to others.
-public func add(_ values: UnsafePointer<Float>, to sums: UnsafeMutablePointer<Float>, count: Int) { ck_add(values, sums, count) }
+public func add(_ values: UnsafePointer<Float>, to sums: UnsafeMutablePointer<Float>, count: Int) {
+    ck_add(values, sums, count)
+}

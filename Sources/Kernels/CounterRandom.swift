@@ -1,14 +1,16 @@
 import Glibc
 
-/// Random numbers that are a pure function of a key and a counter, so that every rank draws the same ones for the same sample.
+/// Random numbers that are a pure function of a key and a counter, so that every rank draws the same ones for the same
+/// sample.
 ///
-/// The key is hashed from a purpose and up to four coordinates (seed, epoch, sample, stage); the i-th number is a hash of key and i
-/// (SplitMix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014). Nothing is shared or stored:
-/// the order in which generators are made and used does not matter.
+/// The key is hashed from a purpose and up to four coordinates (seed, epoch, sample, stage); the i-th number is a hash
+/// of key and i (SplitMix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
+/// Nothing is shared or stored: the order in which generators are made and used does not matter.
 public struct CounterRandom: RandomNumberGenerator, Sendable {
     /// What the numbers are for; two purposes never share a stream.
     public enum Purpose: UInt64, Sendable {
-        case weights = 1, shuffle, augmentation, dropout, synthetic
+        case weights = 1
+        case shuffle, augmentation, dropout, synthetic
     }
 
     private var state: UInt64

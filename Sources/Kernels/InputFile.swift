@@ -2,8 +2,8 @@ import Glibc
 
 /// A regular file open for reading, closed with its owner; all threads may read it.
 ///
-/// Files are read by `pread`, never mapped: one that shrinks meanwhile, or whose disk fails, is an error in words and not a signal
-/// that ends the process. The ranks of a host share the system's cache all the same.
+/// Files are read by `pread`, never mapped: one that shrinks meanwhile, or whose disk fails, is an error in words and
+/// not a signal that ends the process. The ranks of a host share the system's cache all the same.
 public final class InputFile: Sendable {
     public let path: String
     /// Bytes, when it was opened.
@@ -29,21 +29,26 @@ public final class InputFile: Sendable {
 
     /// Fills `destination` from byte `offset` on.
     ///
-    /// - Throws: `Failure(.data)` when the file has shrunk since it was opened, `Failure(.noInput)` when the system refuses.
+    /// - Throws: `Failure(.data)` when the file has shrunk since it was opened, `Failure(.noInput)` when the system
+    ///   refuses.
     public func read(into destination: UnsafeMutableRawBufferPointer, at offset: Int) throws(Failure) {
         var done = 0
         while done < destination.count {
-            let count = pread(descriptor, destination.baseAddress! + done, destination.count - done, off_t(offset + done))
+            let count = pread(
+                descriptor, destination.baseAddress! + done, destination.count - done, off_t(offset + done))
             if count < 0 && errno == EINTR { continue }
             guard count >= 0 else { throw Failure.unreadable(path) }
-            guard count > 0 else { throw Failure(.data, "\(path): has become shorter than its \(size) bytes while it was read") }
+            guard count > 0 else {
+                throw Failure(.data, "\(path): has become shorter than its \(size) bytes while it was read")
+            }
             done += count
         }
     }
 
     /// All of a small file.
     ///
-    /// - Throws: `Failure(.data)` when it has more bytes than `limit`, before memory is taken for them; else as `init` and `read`.
+    /// - Throws: `Failure(.data)` when it has more bytes than `limit`, before memory is taken for them; else as
+    ///   `init` and `read`.
     public static func contents(of path: String, atMost limit: Int) throws -> [UInt8] {
         let file = try InputFile(path: path)
         guard file.size <= limit else {

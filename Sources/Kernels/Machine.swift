@@ -12,12 +12,16 @@ import Glibc
 public func demandMemory(
     _ bytes: Double, addressSpace: Int? = 0, ranks: Int = 1, who: String, advice: String
 ) throws(Failure) {
-    let needed = bytes + Double(ProcessMemory.now.held), limit = hostLimit()
+    let needed = bytes + Double(ProcessMemory.now.held)
+    let limit = hostLimit()
     guard needed * Double(ranks) <= Double(limit.bytes) else {
         let each = "\(who) \(mebibytes(needed)) MiB"
-        let all = ranks == 1 ? each + " of memory"
+        let all =
+            ranks == 1
+            ? each + " of memory"
             : "\(ranks) ranks on this host need \(mebibytes(needed * Double(ranks))) MiB of memory (\(each))"
-        throw Failure(.unavailable, "\(all), \(limit.words); \(advice)\(ranks == 1 ? "" : ", or fewer ranks on a host")")
+        throw Failure(
+            .unavailable, "\(all), \(limit.words); \(advice)\(ranks == 1 ? "" : ", or fewer ranks on a host")")
     }
     guard let addressSpace else { return }
     try demandAddressSpace(Int(bytes) + addressSpace, who: who, advice: "\(advice), or raise the limit")
@@ -35,7 +39,8 @@ public func demandAddressSpace(_ bytes: Int, who: String, advice: String) throws
         return
     }
     throw Failure(
-        .unavailable, "\(who) \(needed >> 20) MiB of address space, \(addressSpaceLimit() ?? "the system refuses them"); \(advice)")
+        .unavailable,
+        "\(who) \(needed >> 20) MiB of address space, \(addressSpaceLimit() ?? "the system refuses them"); \(advice)")
 }
 
 /// Refuses a limit of open files with which MPI's start ends by a signal, or not at all.
@@ -44,17 +49,21 @@ public func demandAddressSpace(_ bytes: Int, who: String, advice: String) throws
 public func demandOpenFiles(_ count: Int) throws(Failure) {
     var limit = rlimit()
     guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < count else { return }
-    throw Failure(.unavailable, "MPI and this program need \(count) open files, ulimit -n allows \(limit.rlim_cur); raise the limit")
+    throw Failure(
+        .unavailable,
+        "MPI and this program need \(count) open files, ulimit -n allows \(limit.rlim_cur); raise the limit")
 }
 
 /// Makes do with less address space where it is limited. To be called first of all; may start the program anew.
 ///
-/// OpenBLAS starts a thread a core when it is loaded, each with a buffer of 128 MiB, and one that gets no buffer tries for ever; they are
-/// not needed here. The C library reserves a heap of 64 MiB for each thread. Only the environment that a program is started with can forbid
-/// both.
+/// OpenBLAS starts a thread a core when it is loaded, each with a buffer of 128 MiB, and one that gets no buffer tries
+/// for ever; they are not needed here. The C library reserves a heap of 64 MiB for each thread. Only the environment
+/// that a program is started with can forbid both.
 public func saveAddressSpace() {
     let settings = ["OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX"]
-    guard addressSpaceLimit() != nil, settings.contains(where: { getenv($0).map { strcmp($0, "1") } != 0 }) else { return }
+    guard addressSpaceLimit() != nil, settings.contains(where: { getenv($0).map { strcmp($0, "1") } != 0 }) else {
+        return
+    }
     for name in settings { setenv(name, "1", 1) }
     guard let program = realpath("/proc/self/exe", nil) else { return }
     execv(program, CommandLine.unsafeArgv)
@@ -63,7 +72,8 @@ public func saveAddressSpace() {
 
 /// Bytes of address space that a thread's stack takes.
 public var threadStackBytes: Int {
-    var attributes = pthread_attr_t(), size = 0
+    var attributes = pthread_attr_t()
+    var size = 0
     pthread_attr_init(&attributes)
     pthread_attr_getstacksize(&attributes, &size)
     pthread_attr_destroy(&attributes)
@@ -94,7 +104,8 @@ private func addressSpaceLimit() -> String? {
     let limits = [("ulimit -v", RLIMIT_AS, memory.mapped), ("ulimit -d", RLIMIT_DATA, memory.writable)]
     let left = limits.compactMap { name, resource, used -> (name: String, limit: Int, left: Int)? in
         var limit = rlimit()
-        guard getrlimit(__rlimit_resource_t(resource.rawValue), &limit) == 0, let bytes = Int(exactly: limit.rlim_cur) else { return nil }
+        guard getrlimit(__rlimit_resource_t(resource.rawValue), &limit) == 0, let bytes = Int(exactly: limit.rlim_cur)
+        else { return nil }
         return (name, bytes, max(bytes - used, 0))
     }
     return left.min { $0.left < $1.left }.map { "\($0.name) \($0.limit >> 10) leaves \($0.left >> 20) MiB" }

@@ -2,7 +2,8 @@ import Glibc
 
 /// The control group that a process's memory belongs to, in cgroups of version 1 or 2.
 struct MemoryGroup {
-    /// The group's folder and those above it, from the bottom up. Some may not be there: a container sees its own as the top.
+    /// The group's folder and those above it, from the bottom up. Some may not be there: a container sees its own as
+    /// the top.
     private let folders: [String]
     private let isUnified: Bool
 
@@ -11,7 +12,9 @@ struct MemoryGroup {
     /// - Parameter root: what stands before `/proc` and `/sys`.
     init?(of process: pid_t = getpid(), root: String = "") {
         let lines = (systemFile("\(root)/proc/\(process)/cgroup") ?? "").split(separator: "\n")
-        let entries = lines.map { $0.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false) }.filter { $0.count == 3 }
+        let entries = lines.map { $0.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false) }.filter {
+            $0.count == 3
+        }
         // Where version 1 has the memory, version 2 does not.
         let old = entries.first { $0[1].split(separator: ",").contains("memory") }
         guard let path = (old ?? entries.first { $0[0] == "0" })?[2] else { return nil }
@@ -19,7 +22,9 @@ struct MemoryGroup {
         let mounts = isUnified ? ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] : ["/sys/fs/cgroup/memory"]
         let names = path.split(separator: "/")
         folders = mounts.flatMap { mount in
-            (0...names.count).reversed().map { count in ([root + mount] + names[..<count].map(String.init)).joined(separator: "/") }
+            (0...names.count).reversed().map { count in
+                ([root + mount] + names[..<count].map(String.init)).joined(separator: "/")
+            }
         }
     }
 
@@ -62,7 +67,9 @@ public struct MemoryKills: Sendable {
         return now > before
     }
 
-    private static func count(_ group: MemoryGroup?) -> Int? { group?.kills ?? systemFile("/proc/vmstat").flatMap(killCount) }
+    private static func count(_ group: MemoryGroup?) -> Int? {
+        group?.kills ?? systemFile("/proc/vmstat").flatMap(killCount)
+    }
 }
 
 /// The number behind the word `oom_kill` on a line of its own.

@@ -1,10 +1,11 @@
 import CKernels
 
-/// Sums over the pixels of a resolution, two of them a channel, because all that need one need two: values and squares, or gradients and
-/// their products with the values.
+/// Sums over the pixels of a resolution, two of them a channel, because all that need one need two: values and squares,
+/// or gradients and their products with the values.
 ///
-/// Each task of a pass adds up its own, and the tasks' sums are added in their order, so that the number of threads does not show. The
-/// memory of the tasks is a `SumSpace`, shared by all sums of a rank, which are never gathered two at a time.
+/// Each task of a pass adds up its own, and the tasks' sums are added in their order, so that the number of threads
+/// does not show. The memory of the tasks is a `SumSpace`, shared by all sums of a rank, which are never gathered two
+/// at a time.
 public final class ChannelSums {
     public let channels: Int
     private let space: SumSpace
@@ -18,7 +19,9 @@ public final class ChannelSums {
     }
 
     /// The empty sums of a task.
-    public func begin(chunk: Int, worker: Int) -> PartialSums { PartialSums(channels: channels, in: space, chunk: chunk, worker: worker) }
+    public func begin(chunk: Int, worker: Int) -> PartialSums {
+        PartialSums(channels: channels, in: space, chunk: chunk, worker: worker)
+    }
 
     /// Adds up the sums of all tasks, in their order.
     public func finish(chunks: Int) {
@@ -62,8 +65,8 @@ public final class SumSpace {
     func totals(_ chunk: Int) -> UnsafeMutablePointer<Double> { chunks[chunk].pointer }
 }
 
-/// The sums of one task: a vector of partial sums a channel, and float64 totals to which they go once a group, so that float32 adds up
-/// few numbers.
+/// The sums of one task: a vector of partial sums a channel, and float64 totals to which they go once a group, so that
+/// float32 adds up few numbers.
 public struct PartialSums {
     public let channels: Int
     /// Gradients and products, shape [channels][16] each.
@@ -105,24 +108,26 @@ public final class ChannelAffine {
         shift = AlignedBuffer(count: channels)
     }
 
-    /// output[c][lane] = max(0, scale[c]·input[c][lane] + shift[c]) for a panel of shape [channels][lanes]; dead lanes beyond `live`
-    /// become zero. Rows of the output are `outputStride` apart. In bfloat16 a row is of pairs of channels.
+    /// output[c][lane] = max(0, scale[c]·input[c][lane] + shift[c]) for a panel of shape [channels][lanes]; dead lanes
+    /// beyond `live` become zero. Rows of the output are `outputStride` apart. In bfloat16 a row is of pairs of
+    /// channels.
     @inline(__always)
     public func reluPanel(
-        _ input: UnsafePointer<Float>, lanes: Int, live: Int, into output: UnsafeMutablePointer<Float>, outputStride: Int,
-        precision: Precision = .float32
+        _ input: UnsafePointer<Float>, lanes: Int, live: Int, into output: UnsafeMutablePointer<Float>,
+        outputStride: Int, precision: Precision = .float32
     ) {
         switch precision {
         case .float32: ck_affine_relu(input, channels, lanes, live, scale.pointer, shift.pointer, output, outputStride)
-        case .bfloat16: ck_affine_relu_pairs(input, channels, lanes, live, scale.pointer, shift.pointer, output, outputStride)
+        case .bfloat16:
+            ck_affine_relu_pairs(input, channels, lanes, live, scale.pointer, shift.pointer, output, outputStride)
         }
     }
 }
 
 /// How batch norm's backward makes a value's gradient: `gradientFactor·g + valueFactor·x + constant`, a channel each.
 ///
-/// With x̂ = x·inverse + offset, of mean zero and variance one over N values: dx = weight·inverse·(g − Σg/N − x̂·Σ(g·x̂)/N).
-/// Ioffe and Szegedy, arXiv 1502.03167, section 3.
+/// With x̂ = x·inverse + offset, of mean zero and variance one over N values: dx = weight·inverse·(g − Σg/N −
+/// x̂·Σ(g·x̂)/N). Ioffe and Szegedy, arXiv 1502.03167, section 3.
 public final class NormBackward {
     public let channels: Int
     private let gradientFactor: AlignedBuffer<Float>
@@ -138,28 +143,33 @@ public final class NormBackward {
 
     /// Sets a channel from means over all ranks; `weight` is 1 where the gradient is already that of x̂.
     ///
-    /// The constant goes with the factor as float32 has it: rounding then scales deviations from the mean, never the mean itself.
-    public func set(_ channel: Int, weight: Double, mean: Double, inverse: Double, meanGradient: Double, meanProduct: Double) {
+    /// The constant goes with the factor as float32 has it: rounding then scales deviations from the mean, never the
+    /// mean itself.
+    public func set(
+        _ channel: Int, weight: Double, mean: Double, inverse: Double, meanGradient: Double, meanProduct: Double
+    ) {
         let factor = weight * inverse
         gradientFactor.pointer[channel] = Float(factor)
         valueFactor.pointer[channel] = Float(-factor * inverse * meanProduct)
         constant.pointer[channel] = Float(-factor * meanGradient - Double(valueFactor.pointer[channel]) * mean)
     }
 
-    /// Writes the gradient of a panel of values, shape [channels][lanes], with rows `outputStride` apart; masked lanes become zero.
+    /// Writes the gradient of a panel of values, shape [channels][lanes], with rows `outputStride` apart; masked lanes
+    /// become zero.
     @inline(__always)
     public func apply(
         gradient: UnsafePointer<Float>, values: UnsafePointer<Float>, lanes: Int, mask: UnsafePointer<Float>?,
         into output: UnsafeMutablePointer<Float>, outputStride: Int
     ) {
         ck_combine(
-            gradient, values, channels, lanes, mask, gradientFactor.pointer, valueFactor.pointer, constant.pointer, output,
-            outputStride)
+            gradient, values, channels, lanes, mask, gradientFactor.pointer, valueFactor.pointer, constant.pointer,
+            output, outputStride)
     }
 }
 
-/// Backward of a norm's ReLU, a panel of shape [channels][lanes] at a time: masks the gradient in place where the ReLU was shut (and in
-/// dead lanes) and adds to `sums` the masked gradient and its products with x̂ = x·inverse + offset: dβ and dγ.
+/// Backward of a norm's ReLU, a panel of shape [channels][lanes] at a time: masks the gradient in place where the ReLU
+/// was shut (and in dead lanes) and adds to `sums` the masked gradient and its products with x̂ = x·inverse + offset:
+/// dβ and dγ.
 @inline(__always)
 public func reluBackward(
     _ gradient: UnsafeMutablePointer<Float>, values: UnsafePointer<Float>, affine: ChannelAffine, lanes: Int,
@@ -170,20 +180,22 @@ public func reluBackward(
         sums.gradients, sums.products)
 }
 
-/// The same with the gradient left as it is: weight[c] times the masked gradient is added to `into` (`accumulate`) or put there.
+/// The same with the gradient left as it is: weight[c] times the masked gradient is added to `into` (`accumulate`) or
+/// put there.
 @inline(__always)
 public func reluBackward(
-    _ gradient: UnsafePointer<Float>, values: UnsafePointer<Float>, affine: ChannelAffine, lanes: Int, mask: UnsafePointer<Float>?,
-    inverse: UnsafePointer<Float>, offset: UnsafePointer<Float>, weight: UnsafePointer<Float>, accumulate: Bool,
-    into: UnsafeMutablePointer<Float>, sums: PartialSums
+    _ gradient: UnsafePointer<Float>, values: UnsafePointer<Float>, affine: ChannelAffine, lanes: Int,
+    mask: UnsafePointer<Float>?, inverse: UnsafePointer<Float>, offset: UnsafePointer<Float>,
+    weight: UnsafePointer<Float>, accumulate: Bool, into: UnsafeMutablePointer<Float>, sums: PartialSums
 ) {
     ck_relu_backward_into(
-        gradient, values, affine.channels, lanes, mask, affine.scale.pointer, affine.shift.pointer, inverse, offset, weight,
-        accumulate ? 1 : 0, into, sums.gradients, sums.products)
+        gradient, values, affine.channels, lanes, mask, affine.scale.pointer, affine.shift.pointer, inverse, offset,
+        weight, accumulate ? 1 : 0, into, sums.gradients, sums.products)
 }
 
 /// Masks dead lanes of a panel of new values and adds up each channel's values and squares.
 @inline(__always)
-public func addSums(_ panel: UnsafeMutablePointer<Float>, lanes: Int, mask: UnsafePointer<Float>?, to sums: PartialSums) {
+public func addSums(_ panel: UnsafeMutablePointer<Float>, lanes: Int, mask: UnsafePointer<Float>?, to sums: PartialSums)
+{
     ck_sums(panel, sums.channels, lanes, mask, sums.values, sums.squares)
 }

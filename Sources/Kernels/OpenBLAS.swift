@@ -10,10 +10,12 @@ public enum OpenBLAS {
         // OpenBLAS cannot see that other ranks have the other cores.
         openblas_set_num_threads(1)
         // Some CPUs have kernels without a buffer for smaller products.
-        let size = 128, factors = AlignedBuffer<Float>(count: size * size), product = AlignedBuffer<Float>(count: size * size)
+        let size = 128
+        let factors = AlignedBuffer<Float>(count: size * size)
+        let product = AlignedBuffer<Float>(count: size * size)
         let length = Int32(size)
         cblas_sgemm(
-            CblasRowMajor, CblasNoTrans, CblasNoTrans, length, length, length, 1, factors.pointer, length, factors.pointer, length, 0,
-            product.pointer, length)
+            CblasRowMajor, CblasNoTrans, CblasNoTrans, length, length, length, 1, factors.pointer, length,
+            factors.pointer, length, 0, product.pointer, length)
     }
 }

@@ -5,10 +5,14 @@ import CKernels
 /// With d = gradientScale·gradient + decay·weight: m = momentum·m + d; weight −= rate·(nesterov ? d + momentum·m : m).
 public func descend(
     weights: UnsafeMutableBufferPointer<Float>, gradients: UnsafeMutableBufferPointer<Float>,
-    momenta: UnsafeMutableBufferPointer<Float>, rate: Float, gradientScale: Float, momentum: Float, decay: Float, nesterov: Bool
+    momenta: UnsafeMutableBufferPointer<Float>, rate: Float, gradientScale: Float, momentum: Float, decay: Float,
+    nesterov: Bool
 ) {
-    precondition(gradients.count == weights.count && momenta.count == weights.count, "weights, gradients and momenta differ in number")
+    precondition(
+        gradients.count == weights.count && momenta.count == weights.count,
+        "weights, gradients and momenta differ in number")
     guard let first = weights.baseAddress else { return }
     ck_sgd(
-        first, gradients.baseAddress, momenta.baseAddress, weights.count, rate, gradientScale, momentum, decay, nesterov ? 1 : 0)
+        first, gradients.baseAddress, momenta.baseAddress, weights.count, rate, gradientScale, momentum, decay,
+        nesterov ? 1 : 0)
 }

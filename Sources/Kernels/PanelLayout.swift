@@ -1,15 +1,15 @@
 /// Where the pixels of a resolution lie: rows of several images side by side, so that they fill the vector lanes.
 ///
-/// A *panel* is one row `y` of a *group* of `interleave` images. It holds, channel after channel, `lanes` floats;
-/// lane = column · interleave + image in group. `lanes` is a multiple of 16: lanes beyond `width · interleave`, and those of images
-/// that a last group does not have, are *dead*: they never reach statistics or gradients.
+/// A *panel* is one row `y` of a *group* of `interleave` images. It holds, channel after channel, `lanes` floats; lane
+/// = column · interleave + image in group. `lanes` is a multiple of 16: lanes beyond `width · interleave`, and those of
+/// images that a last group does not have, are *dead*: they never reach statistics or gradients.
 ///
 ///     group 0                                   group 1 …
 ///     row 0: [channel 0: lanes][channel 1: lanes]…
 ///     row 1: [channel 0: lanes][channel 1: lanes]…
 ///
-/// The first C channels of a panel are one contiguous run, whatever comes after them: that is DenseNet's concatenation. Moving by
-/// one column is moving by `interleave` lanes: that is a tap of its convolutions.
+/// The first C channels of a panel are one contiguous run, whatever comes after them: that is DenseNet's concatenation.
+/// Moving by one column is moving by `interleave` lanes: that is a tap of its convolutions.
 public struct PanelLayout: Sendable, Equatable {
     public let height: Int
     public let width: Int
@@ -20,8 +20,9 @@ public struct PanelLayout: Sendable, Equatable {
     /// Lanes of a channel that memory delivers well, and that outweigh what is to be done for a channel.
     private static let longRow = 64
 
-    /// The layout with the fewest lanes for up to `images` images of `height` × `width` pixels; among equals one of long rows, if there
-    /// are groups for all chunks, then one that fills the 32 lanes of a register tile, then the one with the fewest images in a panel.
+    /// The layout with the fewest lanes for up to `images` images of `height` × `width` pixels; among equals one of
+    /// long rows, if there are groups for all chunks, then one that fills the 32 lanes of a register tile, then the one
+    /// with the fewest images in a panel.
     public init(height: Int, width: Int, images: Int) {
         precondition(height > 0 && width > 0, "an image of \(height)×\(width) pixels has no panels")
         func lanes(_ interleave: Int) -> Int { (width * interleave + 15) / 16 * 16 }
@@ -74,7 +75,8 @@ public final class Panels: Sendable {
     }
 }
 
-/// A resolution of the network for the images of the current step: which groups there are and which of their lanes are live.
+/// A resolution of the network for the images of the current step: which groups there are and which of their lanes are
+/// live.
 public final class Stage {
     public let layout: PanelLayout
     public private(set) var images = 0

@@ -20,7 +20,8 @@ public enum Phase: Int, CaseIterable, Sendable {
     }
 }
 
-/// Adds up the time that one thread spends in each phase, forward and backward, and notes spans for a trace. Off, it costs a branch.
+/// Adds up the time that one thread spends in each phase, forward and backward, and notes spans for a trace. Off, it
+/// costs a branch.
 public final class PhaseClock {
     /// A stretch of time with a name, for a trace; seconds of `monotonicSeconds()`.
     public struct Span: Sendable {
@@ -69,7 +70,8 @@ public final class PhaseClock {
     private func change(to next: Phase, _ backward: Bool) {
         let now = monotonicSeconds()
         seconds[index(phase, isBackward)] += now - since
-        if spans != nil, phase == .statisticsSync || phase == .gradientWait || phase == .dataWait || phase == .optimizer {
+        if spans != nil, phase == .statisticsSync || phase == .gradientWait || phase == .dataWait || phase == .optimizer
+        {
             spans?.append(Span(name: phase.name, from: since, to: now))
         }
         phase = next
@@ -97,14 +99,18 @@ public final class PhaseClock {
     }
 
     public static func decode(_ bytes: [UInt8]) -> [Span] {
-        var spans: [Span] = [], place = 0
+        var spans: [Span] = []
+        var place = 0
         while place + 16 < bytes.count, let end = bytes[(place + 16)...].firstIndex(of: 0) {
             let times = bytes.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: place, as: SIMD2<Double>.self) }
-            spans.append(Span(name: String(decoding: bytes[place + 16..<end], as: UTF8.self), from: times.x, to: times.y))
+            spans.append(
+                Span(name: String(decoding: bytes[place + 16..<end], as: UTF8.self), from: times.x, to: times.y))
             place = end + 1
         }
         return spans
     }
 
-    private func index(_ phase: Phase, _ backward: Bool) -> Int { phase.rawValue + (backward ? Phase.allCases.count : 0) }
+    private func index(_ phase: Phase, _ backward: Bool) -> Int {
+        phase.rawValue + (backward ? Phase.allCases.count : 0)
+    }
 }

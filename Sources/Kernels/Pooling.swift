@@ -1,6 +1,7 @@
 import CKernels
 
-/// Where the images of a group of one resolution have their place in the panels of another, which may put more of them side by side.
+/// Where the images of a group of one resolution have their place in the panels of another, which may put more of them
+/// side by side.
 public struct GroupPlaces {
     private let source: Stage
     private let target: PanelLayout
@@ -12,7 +13,9 @@ public struct GroupPlaces {
 
     /// Hands `body` each image's first lane in row `y` of the target's panels, and how many images the group has.
     @inline(__always)
-    private func withPlaces(_ group: Int, _ y: Int, in panels: Panels, _ body: (UnsafePointer<UnsafeMutablePointer<Float>?>?, Int) -> Void) {
+    private func withPlaces(
+        _ group: Int, _ y: Int, in panels: Panels, _ body: (UnsafePointer<UnsafeMutablePointer<Float>?>?, Int) -> Void
+    ) {
         let count = source.images(in: group)
         withUnsafeTemporaryAllocation(of: UnsafeMutablePointer<Float>?.self, capacity: count) { places in
             for n in 0..<count {
@@ -23,28 +26,32 @@ public struct GroupPlaces {
         }
     }
 
-    /// Row `y` of the 2×2 average pool of max(0, affine(values)), for a group's images; an odd last row or column is left out.
+    /// Row `y` of the 2×2 average pool of max(0, affine(values)), for a group's images; an odd last row or column is
+    /// left out.
     ///
     /// - Parameter scratch: a row of the source's lanes.
     public func averagePool(
-        _ values: Panels, _ affine: ChannelAffine, group: Int, y: Int, into pooled: Panels, scratch: UnsafeMutablePointer<Float>
+        _ values: Panels, _ affine: ChannelAffine, group: Int, y: Int, into pooled: Panels,
+        scratch: UnsafeMutablePointer<Float>
     ) {
         withPlaces(group, y, in: pooled) { places, count in
             ck_average_pool(
-                values.panel(group, 2 * y), values.panel(group, 2 * y + 1), affine.channels, source.layout.lanes, affine.scale.pointer,
-                affine.shift.pointer, target.width, source.layout.interleave, count, places, target.lanes, target.interleave, scratch)
+                values.panel(group, 2 * y), values.panel(group, 2 * y + 1), affine.channels, source.layout.lanes,
+                affine.scale.pointer, affine.shift.pointer, target.width, source.layout.interleave, count, places,
+                target.lanes, target.interleave, scratch)
         }
     }
 
-    /// The gradient of rows 2y and 2y + 1 of the pool's input, shape [channels][lanes of the source]; zero where the pool leaves out.
+    /// The gradient of rows 2y and 2y + 1 of the pool's input, shape [channels][lanes of the source]; zero where the
+    /// pool leaves out.
     public func averagePoolBackward(_ gradient: Panels, group: Int, y: Int, into output: UnsafeMutablePointer<Float>) {
         guard y < target.height else {
             return output.update(repeating: 0, count: gradient.channels * source.layout.lanes)
         }
         withPlaces(group, y, in: gradient) { places, count in
             ck_average_pool_backward(
-                places, target.lanes, target.interleave, gradient.channels, source.layout.lanes, target.width, source.layout.interleave,
-                count, output)
+                places, target.lanes, target.interleave, gradient.channels, source.layout.lanes, target.width,
+                source.layout.interleave, count, output)
         }
     }
 }
@@ -66,16 +73,19 @@ public struct MaxPool {
             for n in 0..<source.images(in: group) {
                 let image = group * source.layout.interleave + n
                 ck_max_pool(
-                    rows.baseAddress, affine.channels, source.layout.lanes, source.layout.width, source.layout.interleave, n,
-                    affine.scale.pointer, affine.shift.pointer, target.width,
-                    pooled.panel(image / target.interleave, y) + image % target.interleave, target.lanes, target.interleave)
+                    rows.baseAddress, affine.channels, source.layout.lanes, source.layout.width,
+                    source.layout.interleave, n, affine.scale.pointer, affine.shift.pointer, target.width,
+                    pooled.panel(image / target.interleave, y) + image % target.interleave, target.lanes,
+                    target.interleave)
             }
         }
     }
 
-    /// Adds row `y` of one target group's pooled gradient, a panel of shape [channels][lanes], to the values that were the largest.
+    /// Adds row `y` of one target group's pooled gradient, a panel of shape [channels][lanes], to the values that were
+    /// the largest.
     public func backward(
-        _ gradient: UnsafePointer<Float>, targetGroup: Int, y: Int, _ values: Panels, _ affine: ChannelAffine, into gradients: Panels
+        _ gradient: UnsafePointer<Float>, targetGroup: Int, y: Int, _ values: Panels, _ affine: ChannelAffine,
+        into gradients: Panels
     ) {
         withUnsafeTemporaryAllocation(of: UnsafePointer<Float>?.self, capacity: 3) { rows in
             withUnsafeTemporaryAllocation(of: UnsafeMutablePointer<Float>?.self, capacity: 3) { gradientRows in
@@ -87,9 +97,10 @@ public struct MaxPool {
                         gradientRows[r] = row(2 * y + r - 1).map { gradients.panel(group, $0) }
                     }
                     ck_max_pool_backward(
-                        rows.baseAddress, gradientRows.baseAddress, affine.channels, source.layout.lanes, source.layout.width,
-                        source.layout.interleave, image % source.layout.interleave, affine.scale.pointer, affine.shift.pointer,
-                        target.width, gradient + (image - first), target.lanes, target.interleave)
+                        rows.baseAddress, gradientRows.baseAddress, affine.channels, source.layout.lanes,
+                        source.layout.width, source.layout.interleave, image % source.layout.interleave,
+                        affine.scale.pointer, affine.shift.pointer, target.width, gradient + (image - first),
+                        target.lanes, target.interleave)
                 }
             }
         }
@@ -104,15 +115,17 @@ public struct MaxPool {
 ///   - images: the group's images, shape [count][channels][size][size].
 ///   - patches: shape [channels·kernel·kernel][lanes], ordered as a weight [channels][kernel][kernel] is.
 public func writePatches(
-    of images: UnsafePointer<Float>, count: Int, channels: Int, size: Int, kernel: Int, stride: Int, y: Int, layout: PanelLayout,
-    into patches: UnsafeMutablePointer<Float>
+    of images: UnsafePointer<Float>, count: Int, channels: Int, size: Int, kernel: Int, stride: Int, y: Int,
+    layout: PanelLayout, into patches: UnsafeMutablePointer<Float>
 ) {
     ck_patches(
-        images, channels * size * size, count, channels, size, size, kernel, stride, kernel / 2, y, layout.width, layout.interleave,
-        layout.lanes, patches)
+        images, channels * size * size, count, channels, size, size, kernel, stride, kernel / 2, y, layout.width,
+        layout.interleave, layout.lanes, patches)
 }
 
 /// sums[c][lane] += max(0, affine(panel)): one row of a global average pool.
-public func addActivated(_ panel: UnsafePointer<Float>, _ affine: ChannelAffine, lanes: Int, to sums: UnsafeMutablePointer<Float>) {
+public func addActivated(
+    _ panel: UnsafePointer<Float>, _ affine: ChannelAffine, lanes: Int, to sums: UnsafeMutablePointer<Float>
+) {
     ck_add_affine_relu(panel, affine.channels, lanes, affine.scale.pointer, affine.shift.pointer, sums)
 }

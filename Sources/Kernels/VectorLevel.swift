@@ -3,7 +3,8 @@ import Glibc
 
 /// A set of vector instructions that the kernels are compiled for; a higher one has all of a lower one's.
 ///
-/// `DENSENET_SIMD` names the highest that a process may use; by itself, and where the CPU has less, it uses the CPU's best.
+/// `DENSENET_SIMD` names the highest that a process may use; by itself, and where the CPU has less, it uses the CPU's
+/// best.
 public struct VectorLevel: Sendable, CaseIterable, Comparable, CustomStringConvertible {
     /// The place in the list of levels, from 0.
     public let number: Int
@@ -25,7 +26,9 @@ public struct VectorLevel: Sendable, CaseIterable, Comparable, CustomStringConve
         guard let value = getenv("DENSENET_SIMD").map({ String(cString: $0) }), !value.isEmpty else { return }
         let names = allCases.map(\.description)
         guard !names.contains(value) else { return }
-        throw Failure(.usage, "DENSENET_SIMD is '\(value)', expected the highest vector level to use "
-            + "(\(names.joined(separator: ", "))); without it that is the best of the CPU")
+        throw Failure(
+            .usage,
+            "DENSENET_SIMD is '\(value)', expected the highest vector level to use "
+                + "(\(names.joined(separator: ", "))); without it that is the best of the CPU")
     }
 }

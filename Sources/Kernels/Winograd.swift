@@ -1,6 +1,7 @@
 import CKernels
 
-/// A 3×3 convolution four rows at a time by Winograd's minimal filtering F(4, 3) along the rows: half the multiplications.
+/// A 3×3 convolution four rows at a time by Winograd's minimal filtering F(4, 3) along the rows: half the
+/// multiplications.
 ///
 /// Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.09308, section 4.
 public struct RowWinograd {
@@ -24,7 +25,9 @@ public struct RowWinograd {
     ///   - shape: that of the padded input.
     ///   - buffer: space for the packed weights, which others may share.
     public init(outputs: Int, input shape: PaddedGroup.Shape, in buffer: AlignedBuffer<Float>) {
-        precondition(buffer.count >= Self.weightCount(outputs: outputs, inputs: shape.channels), "the weights do not fit their buffer")
+        precondition(
+            buffer.count >= Self.weightCount(outputs: outputs, inputs: shape.channels),
+            "the weights do not fit their buffer")
         weights = buffer
         self.outputs = outputs
         inputs = shape.channels
@@ -33,7 +36,9 @@ public struct RowWinograd {
 
     /// Packs the weights of the products from the nine taps of the same convolution.
     public func pack(_ taps: PackedWeights) {
-        precondition(taps.taps == 9 && taps.outputs == outputs && taps.inputs == inputs, "these are another convolution's weights")
+        precondition(
+            taps.taps == 9 && taps.outputs == outputs && taps.inputs == inputs,
+            "these are another convolution's weights")
         ck_pack_winograd(taps.pointer, outputs, inputs, weights.pointer)
     }
 
@@ -42,20 +47,24 @@ public struct RowWinograd {
     /// - Parameters:
     ///   - output: row `y`, shape [outputs][lanes]; the next row is `rowPitch` floats on.
     ///   - scratch: `scratchCount` floats of the calling thread.
-    ///   - next: memory that is read after this call, prefetched meanwhile: four runs of `nextCount` floats, `nextPitch` apart.
+    ///   - next: memory that is read after this call, prefetched meanwhile: four runs of `nextCount` floats,
+    ///     `nextPitch` apart.
     public func convolve(
-        _ padded: PaddedGroup, row y: Int, into output: UnsafeMutablePointer<Float>, rowPitch: Int, tapOffsets: UnsafePointer<Int>,
-        scratch: UnsafeMutablePointer<Float>, next: UnsafePointer<Float>?, nextCount: Int, nextPitch: Int
+        _ padded: PaddedGroup, row y: Int, into output: UnsafeMutablePointer<Float>, rowPitch: Int,
+        tapOffsets: UnsafePointer<Int>, scratch: UnsafeMutablePointer<Float>, next: UnsafePointer<Float>?,
+        nextCount: Int, nextPitch: Int
     ) {
-        let lanes = shape.layout.lanes, rowStride = shape.rowStride, count = outputs * lanes
+        let lanes = shape.layout.lanes
+        let rowStride = shape.rowStride
+        let count = outputs * lanes
         let products = scratch + 6 * rowStride
         ck_winograd_input(padded.tap(0, 0, row: y), rowStride, rowStride, scratch)
         for product in 0..<6 {
             // The first three of nine tap offsets are those within a row.
             ck_convolve(
-                scratch + product * rowStride, shape.stride, tapOffsets, 0, 3, weights.pointer + product * 3 * outputs * inputs, 3, 0,
-                inputs, outputs, lanes, products + product * count, lanes, product < 4 ? next.map { $0 + product * nextPitch } : nil,
-                nextCount)
+                scratch + product * rowStride, shape.stride, tapOffsets, 0, 3,
+                weights.pointer + product * 3 * outputs * inputs, 3, 0, inputs, outputs, lanes,
+                products + product * count, lanes, product < 4 ? next.map { $0 + product * nextPitch } : nil, nextCount)
         }
         ck_winograd_output(products, count, output, rowPitch)
     }
@@ -102,8 +111,10 @@ public struct RowWinogradGradient {
         transposed: UnsafePointer<Float>, padded: PaddedGroup, scratch: UnsafeMutablePointer<Float>,
         to gradient: UnsafeMutablePointer<Float>
     ) {
-        let runs = layout.height / RowWinograd.rows, rowStride = outputShape.rowStride
-        let rows = scratch, gradients = scratch + batch * 6 * rowCount
+        let runs = layout.height / RowWinograd.rows
+        let rowStride = outputShape.rowStride
+        let rows = scratch
+        let gradients = scratch + batch * 6 * rowCount
         for start in stride(from: 0, to: runs, by: batch) {
             let count = min(batch, runs - start)
             for run in 0..<count {
@@ -115,9 +126,9 @@ public struct RowWinogradGradient {
                 for x in 0..<3 {
                     addWeightGradient(
                         transposed: rows + product * rowCount, width: width, transposedRow: 6 * rowCount,
-                        other: gradients + product * rowStride + (2 - x) * layout.interleave, otherStride: outputShape.stride,
-                        otherRow: 6 * rowStride, others: outputs, lanes: layout.lanes, rows: count,
-                        to: gradient + (product * 3 + x) * outputs * width)
+                        other: gradients + product * rowStride + (2 - x) * layout.interleave,
+                        otherStride: outputShape.stride, otherRow: 6 * rowStride, others: outputs, lanes: layout.lanes,
+                        rows: count, to: gradient + (product * 3 + x) * outputs * width)
                 }
             }
         }

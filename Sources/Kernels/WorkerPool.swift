@@ -2,8 +2,8 @@ import CKernels
 
 /// The threads of one rank, the calling one among them.
 ///
-/// Work is cut into the same tasks whatever the number of threads, and each task adds up into memory of its own, so that results do not
-/// depend on the number of threads in a single bit.
+/// Work is cut into the same tasks whatever the number of threads, and each task adds up into memory of its own, so
+/// that results do not depend on the number of threads in a single bit.
 public final class WorkerPool {
     /// Threads, with the calling one.
     public let count: Int
@@ -28,16 +28,17 @@ public final class WorkerPool {
 
     /// Calls `body` once for each task below `tasks`, on any worker, and returns when all are done.
     ///
-    /// - Parameter body: may run on several threads at a time, each with a worker's number of its own, below `count`. What tasks write
-    ///   must not overlap; allocates nothing.
+    /// - Parameter body: may run on several threads at a time, each with a worker's number of its own, below `count`.
+    ///   What tasks write must not overlap; allocates nothing.
     @inline(__always)
     public func run(tasks: Int, _ body: (_ task: Int, _ worker: Int) -> Void) {
         ck_pool_run(pool, tasks, body)
     }
 }
 
-/// In pool.c. A closure that does not escape can be passed to C in no other way than its own calling convention without being copied
-/// to the heap, and a training step allocates nothing.
+/// In pool.c. A closure that does not escape can be passed to C in no other way than its own calling convention without
+/// being copied to the heap, and a training step allocates nothing.
+// swift-format-ignore: AlwaysUseLowerCamelCase
 @_silgen_name("ck_pool_run")
 private func ck_pool_run(_ pool: OpaquePointer, _ tasks: Int, _ body: (_ task: Int, _ worker: Int) -> Void)
 

@@ -15,7 +15,8 @@ public final class Benchmark {
         public var precision: Precision
 
         public init(
-            network: DenseNetConfiguration, batchSize: Int, steps: Int, evaluates: Bool, threads: Int?, precision: Precision
+            network: DenseNetConfiguration, batchSize: Int, steps: Int, evaluates: Bool, threads: Int?,
+            precision: Precision
         ) {
             self.network = network
             self.batchSize = batchSize
@@ -56,10 +57,13 @@ public final class Benchmark {
         self.communicator = communicator
         let threads = configuration.threads ?? communicator.defaultThreads
         self.threads = threads
-        let count = max(2 * configuration.batchSize, 64), image = configuration.network.image
+        let count = max(2 * configuration.batchSize, 64)
+        let image = configuration.network.image
         (step, loader) = try communicator.agree {
             guard configuration.batchSize >= communicator.size else {
-                throw Failure(.usage, "--batch-size \(configuration.batchSize) is smaller than the number of ranks, \(communicator.size)")
+                throw Failure(
+                    .usage,
+                    "--batch-size \(configuration.batchSize) is smaller than the number of ranks, \(communicator.size)")
             }
             let network = try DenseNet(
                 configuration.network, capacity: communicator.largestShare(of: configuration.batchSize),
@@ -70,11 +74,15 @@ public final class Benchmark {
                 synthetic: count, imageSize: image, ranks: communicator.localSize, advice: "use a smaller --batch-size")
             let images = ImageSet.synthetic(count: count, seed: 1, split: .train, imageSize: image)
             let sampler = try Sampler(
-                sampleCount: images.count, globalBatch: configuration.batchSize, worldSize: communicator.size, seed: 1, shuffle: true)
+                sampleCount: images.count, globalBatch: configuration.batchSize, worldSize: communicator.size, seed: 1,
+                shuffle: true)
             return (
-                TrainingStep(network, optimizer: OptimizerConfiguration(), labelSmoothing: 0, seed: 1, communicator: communicator),
+                TrainingStep(
+                    network, optimizer: OptimizerConfiguration(), labelSmoothing: 0, seed: 1, communicator: communicator
+                ),
                 try BatchLoader(
-                    images: images, sampler: sampler, rank: communicator.rank, augmentation: Augmentation(parsing: "crop,flip"),
+                    images: images, sampler: sampler, rank: communicator.rank,
+                    augmentation: Augmentation(parsing: "crop,flip"),
                     normalization: try .channel(from: PixelSums(of: images)), seed: 1)
             )
         }
@@ -99,15 +107,20 @@ public final class Benchmark {
         network.clock.stop()
         let steps = Double(configuration.steps)
         let phases = Phase.allCases.map { phase in
-            (phase, network.clock.seconds(phase, backward: false) / steps, network.clock.seconds(phase, backward: true) / steps)
+            (
+                phase, network.clock.seconds(phase, backward: false) / steps,
+                network.clock.seconds(phase, backward: true) / steps
+            )
         }
         let memory = try communicator.largest(Int64(peakResidentBytes()))
         let products = Products(
-            configuration.network, images: communicator.largestShare(of: configuration.batchSize), precision: configuration.precision)
-        let alone = products.measure().filter { !configuration.evaluates || $0.product.kind == .forward }.map(\.total).reduce(0, +)
+            configuration.network, images: communicator.largestShare(of: configuration.batchSize),
+            precision: configuration.precision)
+        let alone = products.measure().filter { !configuration.evaluates || $0.product.kind == .forward }.map(\.total)
+            .reduce(0, +)
         return Result(
-            steps: times, phases: phases, peakMemory: Int(memory), matrixPeak: peak, productSeconds: alone / Double(threads),
-            threads: threads)
+            steps: times, phases: phases, peakMemory: Int(memory), matrixPeak: peak,
+            productSeconds: alone / Double(threads), threads: threads)
     }
 
     /// What rank zero's clock has noted.
@@ -153,10 +166,13 @@ extension Benchmark.Result {
             }
             let images = Double(batchSize) / Double(ranks)
             lines.append(
-                phase.name + String(repeating: " ", count: 20 - phase.name.count) + (forward * 1e3).formatted(places: 2, width: 11)
-                    + cell(work.forwardOperations(phase) * images, forward) + cell(work.forwardBytes(phase) * images, forward)
+                phase.name + String(repeating: " ", count: 20 - phase.name.count)
+                    + (forward * 1e3).formatted(places: 2, width: 11)
+                    + cell(work.forwardOperations(phase) * images, forward)
+                    + cell(work.forwardBytes(phase) * images, forward)
                     + (backward * 1e3).formatted(places: 2, width: 15)
-                    + cell(work.backwardOperations(phase) * images, backward) + cell(work.backwardBytes(phase) * images, backward)
+                    + cell(work.backwardOperations(phase) * images, backward)
+                    + cell(work.backwardBytes(phase) * images, backward)
                     + (100 * (forward + backward) / total).formatted(places: 1, width: 7))
         }
         return lines.joined(separator: "\n")

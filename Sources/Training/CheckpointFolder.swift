@@ -69,7 +69,8 @@ public struct CheckpointFolder: Sendable {
 
     /// Writes a checkpoint atomically, then removes those older than the last `keep` up to this one, but for `best`.
     ///
-    /// Files newer than the one written are left alone: damaged rests from before a resume, which must not push out good ones.
+    /// Files newer than the one written are left alone: damaged rests from before a resume, which must not push out
+    /// good ones.
     ///
     /// A folder that has gone is made again, with a warning.
     ///
@@ -88,18 +89,21 @@ public struct CheckpointFolder: Sendable {
         let complete = metadata
         func write() throws {
             try SafetensorsWriter.write(to: file(checkpoint.position), tensors: checkpoint.tensors, metadata: complete)
-            for old in try positions().filter({ $0 <= checkpoint.position }).dropLast(keep) where old != best { unlink(file(old)) }
+            for old in try positions().filter({ $0 <= checkpoint.position }).dropLast(keep) where old != best {
+                unlink(file(old))
+            }
         }
-        do { try write() } catch where mkdir(path, 0o777) == 0 {
+        do { try write() } catch  where mkdir(path, 0o777) == 0 {
             Console.note("\(path) was gone, and older checkpoints with it; it has been made again")
             try write()
         }
     }
 
-    /// The newest checkpoint that is whole, with a line of warning for each newer one that is not; nil when there is none at all.
+    /// The newest checkpoint that is whole, with a line of warning for each newer one that is not; nil when there is
+    /// none at all.
     ///
-    /// - Throws: `Failure(.noInput)` when the folder cannot be read, `Failure(.data)` when all checkpoints in it are damaged or the
-    ///   newest one that is whole is of a newer program.
+    /// - Throws: `Failure(.noInput)` when the folder cannot be read, `Failure(.data)` when all checkpoints in it are
+    ///   damaged or the newest one that is whole is of a newer program.
     public func newestValid() throws -> (checkpoint: StoredCheckpoint, warnings: [String])? {
         var damages: [Failure] = []
         for position in try positions().reversed() {
@@ -154,7 +158,8 @@ public struct CheckpointFolder: Sendable {
     }
 }
 
-/// CRC-32 (zlib) over a checkpoint: the metadata as sorted lines `key=value`, then each tensor's name, shape and bytes, by name.
+/// CRC-32 (zlib) over a checkpoint: the metadata as sorted lines `key=value`, then each tensor's name, shape and bytes,
+/// by name.
 private struct CheckpointChecksum {
     private var sum: UInt = 0
 

@@ -5,12 +5,14 @@ import ImageData
 import Kernels
 import Synchronization
 
-/// Writes a run's checkpoints, and the results of its epochs, on a thread of its own while training goes on. Rank zero alone has one.
+/// Writes a run's checkpoints, and the results of its epochs, on a thread of its own while training goes on. Rank zero
+/// alone has one.
 ///
-/// `begin` copies weights, running statistics and momenta into memory that is allocated once, so the next steps may move them. One
-/// piece of work is under way at a time; `finish` waits for it and throws what it met.
+/// `begin` copies weights, running statistics and momenta into memory that is allocated once, so the next steps may
+/// move them. One piece of work is under way at a time; `finish` waits for it and throws what it met.
 final class CheckpointWriter {
-    /// Seconds that training has waited: for the copies, and for checkpoints that were not finished when they had to be.
+    /// Seconds that training has waited: for the copies, and for checkpoints that were not finished when they had to
+    /// be.
     private(set) var waitSeconds = 0.0
     /// Checkpoints that are on the disk.
     private(set) var written = 0
@@ -29,8 +31,8 @@ final class CheckpointWriter {
     ///   - bestWeights: the file of the best epoch's weights; with `metadata`, and `best` where it is there already.
     /// - Throws: `Failure(.unavailable)` when the system refuses the thread.
     init(
-        of step: TrainingStep, folder: CheckpointFolder, newest: CheckpointPosition?, metrics: MetricsLog, bestWeights: String,
-        best: BestEpoch?, metadata: [String: String]
+        of step: TrainingStep, folder: CheckpointFolder, newest: CheckpointPosition?, metrics: MetricsLog,
+        bestWeights: String, best: BestEpoch?, metadata: [String: String]
     ) throws {
         self.step = step
         self.newest = newest
@@ -109,12 +111,14 @@ struct BestEpoch {
 
     private static let keys = (epoch: "epoch", step: "step", accuracy: "test_accuracy")
 
-    /// What a run's file of best weights says; nil where there is none that can be read, or it is of an epoch that a resumed run,
-    /// whose last whole epoch is `last`, will go through again.
+    /// What a run's file of best weights says; nil where there is none that can be read, or it is of an epoch that a
+    /// resumed run, whose last whole epoch is `last`, will go through again.
     init?(path: String, last: Int) {
-        guard let metadata = try? SafetensorsFile(path: path).metadata, let epoch = metadata[Self.keys.epoch].flatMap({ Int($0) }),
-              let step = metadata[Self.keys.step].flatMap({ Int($0) }), epoch >= 0, step >= 0, epoch <= last,
-              let accuracy = metadata[Self.keys.accuracy].flatMap({ Double($0) }) else { return nil }
+        guard let metadata = try? SafetensorsFile(path: path).metadata,
+            let epoch = metadata[Self.keys.epoch].flatMap({ Int($0) }),
+            let step = metadata[Self.keys.step].flatMap({ Int($0) }), epoch >= 0, step >= 0, epoch <= last,
+            let accuracy = metadata[Self.keys.accuracy].flatMap({ Double($0) })
+        else { return nil }
         self.init(accuracy: accuracy, position: CheckpointPosition(epoch: epoch, step: step))
     }
 
@@ -149,7 +153,8 @@ private final class CheckpointWork: @unchecked Sendable {
     private let weightsMetadata: [String: String]
 
     init(
-        _ step: TrainingStep, folder: CheckpointFolder, metrics: MetricsLog, bestWeights: String, metadata: [String: String]
+        _ step: TrainingStep, folder: CheckpointFolder, metrics: MetricsLog, bestWeights: String,
+        metadata: [String: String]
     ) throws {
         self.folder = folder
         self.metrics = metrics
@@ -200,6 +205,7 @@ private final class CheckpointWork: @unchecked Sendable {
     private func writeBestWeights(_ best: BestEpoch) throws {
         let metadata = weightsMetadata.merging(best.metadata) { $1 }
         try SafetensorsWriter.write(
-            to: bestWeights, tensors: weights, metadata: metadata.merging(["config": configuration, "format": "pt"]) { $1 })
+            to: bestWeights, tensors: weights,
+            metadata: metadata.merging(["config": configuration, "format": "pt"]) { $1 })
     }
 }

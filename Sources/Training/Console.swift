@@ -7,7 +7,9 @@ public enum Console {
     /// A line of results, on standard output, seen at once even through a pipe.
     public static func say(_ line: String) {
         guard let code = write(printable(line, exceptFor: "\n"), to: STDOUT_FILENO), code != EPIPE else { return }
-        lostOutput.withLock { $0 = $0 ?? Failure(.unavailable, "standard output cannot be written: \(String(cString: strerror(code)))") }
+        lostOutput.withLock {
+            $0 = $0 ?? Failure(.unavailable, "standard output cannot be written: \(String(cString: strerror(code)))")
+        }
     }
 
     /// The first line of results that could not be written; a reader that is gone is no reason to fail.
@@ -41,7 +43,8 @@ public enum Console {
         }
         let text = String(String.UnicodeScalarView(scalars))
         // Of the signs beyond ASCII that the program's own words have.
-        return Terminal.showsUnicode ? text : text.replacing("×", with: "x").replacing("→", with: "->").replacing("…", with: "...")
+        return Terminal.showsUnicode
+            ? text : text.replacing("×", with: "x").replacing("→", with: "->").replacing("…", with: "...")
     }
 
     /// Unbuffered, so that lines of the two streams keep their order.
@@ -74,7 +77,9 @@ extension Double {
     /// With so many digits behind the point, as C's `%.*f`.
     public func formatted(places: Int, width: Int = 0) -> String {
         withUnsafeTemporaryAllocation(of: CChar.self, capacity: 400) { text in
-            _ = withVaList([Int32(width), Int32(places), self]) { vsnprintf(text.baseAddress!, text.count, "%*.*f", $0) }
+            _ = withVaList([Int32(width), Int32(places), self]) {
+                vsnprintf(text.baseAddress!, text.count, "%*.*f", $0)
+            }
             return String(cString: text.baseAddress!)
         }
     }

@@ -41,7 +41,8 @@ public final class Evaluator {
         sampler = try Sampler(
             sampleCount: images.count, globalBatch: batchSize, worldSize: communicator.size, seed: 0, shuffle: false)
         loader = try BatchLoader(
-            images: images, sampler: sampler, rank: communicator.rank, augmentation: .none, normalization: normalization, seed: 0)
+            images: images, sampler: sampler, rank: communicator.rank, augmentation: .none,
+            normalization: normalization, seed: 0)
         tally = [Double](repeating: 0, count: 2 * network.configuration.classes + 1)
     }
 
@@ -59,7 +60,8 @@ public final class Evaluator {
                 throw EvaluationStopped()
             }
             let batch = try loader.next()
-            try network.forward(batch.images, count: batch.count, globalCount: batch.globalCount, training: false, sums: sums)
+            try network.forward(
+                batch.images, count: batch.count, globalCount: batch.globalCount, training: false, sums: sums)
             tally[2 * classes] += network.loss(batch.labels).lossSum
             for image in 0..<batch.count {
                 let label = Int(batch.labels[image])
@@ -68,13 +70,14 @@ public final class Evaluator {
             }
             let done = tally[classes..<2 * classes].reduce(0, +)
             progress?.update(
-                done: step + 1, loss: tally[2 * classes] / max(done, 1), accuracy: tally[..<classes].reduce(0, +) / max(done, 1))
+                done: step + 1, loss: tally[2 * classes] / max(done, 1),
+                accuracy: tally[..<classes].reduce(0, +) / max(done, 1))
         }
         progress?.finish()
         communicator.stages.enter("evaluation's sums")
         try tally.withUnsafeMutableBufferPointer { try communicator.allReduceSum($0) }
         return Evaluation(
-            loss: tally[2 * classes] / tally[classes..<2 * classes].reduce(0, +), correct: tally[..<classes].map { Int($0) },
-            total: tally[classes..<2 * classes].map { Int($0) })
+            loss: tally[2 * classes] / tally[classes..<2 * classes].reduce(0, +),
+            correct: tally[..<classes].map { Int($0) }, total: tally[classes..<2 * classes].map { Int($0) })
     }
 }

@@ -15,7 +15,10 @@ public enum GivenWeights {
     /// - Throws: as `SafetensorsFile.init` and `WeightsFile.load`.
     static func begin(_ network: DenseNet, from path: String) throws -> String? {
         let file = try SafetensorsFile(path: path)
-        guard let classes = try WeightsFile.load(file, into: network, ignoring: momenta(in: file), sparingClassifier: true) else {
+        guard
+            let classes = try WeightsFile.load(
+                file, into: network, ignoring: momenta(in: file), sparingClassifier: true)
+        else {
             return nil
         }
         return "\(path): its classifier is for \(classes) classes, this network has \(network.configuration.classes); "

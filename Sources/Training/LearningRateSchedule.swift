@@ -57,7 +57,9 @@ public struct LearningRateSchedule: Codable, Equatable, Sendable {
         guard learningRate > 0, learningRate.isFinite else {
             throw Failure(.usage, "--learning-rate is \(learningRate), expected a number above 0")
         }
-        guard warmUpEpochs >= 0 else { throw Failure(.usage, "--warm-up is \(warmUpEpochs), expected 0 epochs or more") }
+        guard warmUpEpochs >= 0 else {
+            throw Failure(.usage, "--warm-up is \(warmUpEpochs), expected 0 epochs or more")
+        }
         switch shape {
         case .constant, .cosine: break
         case .step(let milestones, let factor):
@@ -81,7 +83,8 @@ public struct LearningRateSchedule: Codable, Equatable, Sendable {
     private static func validate(_ fractions: [Double], text: String) throws {
         let ascending = zip(fractions, fractions.dropFirst()).allSatisfy { $0 < $1 }
         guard ascending, fractions.allSatisfy({ $0 > 0 && $0 < 1 }) else {
-            throw Failure(.usage, "--milestones is \(text), expected ascending fractions of the run between 0 and 1, as 0.5,0.75")
+            throw Failure(
+                .usage, "--milestones is \(text), expected ascending fractions of the run between 0 and 1, as 0.5,0.75")
         }
     }
 
@@ -92,7 +95,8 @@ public struct LearningRateSchedule: Codable, Equatable, Sendable {
     ///   - stepsPerEpoch: at least 1.
     ///   - epochs: of the whole run, at least 1.
     public func rate(step: Int, stepsPerEpoch: Int, epochs: Int) -> Double {
-        precondition(step >= 0 && stepsPerEpoch >= 1 && epochs >= 1, "no rate for step \(step) of \(epochs) × \(stepsPerEpoch)")
+        precondition(
+            step >= 0 && stepsPerEpoch >= 1 && epochs >= 1, "no rate for step \(step) of \(epochs) × \(stepsPerEpoch)")
         let total = Double(epochs * stepsPerEpoch)
         let warmUp = Double(warmUpEpochs) * Double(stepsPerEpoch)
         let now = Double(step)
@@ -102,7 +106,9 @@ public struct LearningRateSchedule: Codable, Equatable, Sendable {
             return learningRate
         case .step(let milestones, let factor):
             // The small number holds products such as 0.29 · 100 = 28.999… to what was meant.
-            let passed = milestones.count { Double(step / stepsPerEpoch) >= ($0 * Double(epochs) + 1e-9).rounded(.down) }
+            let passed = milestones.count {
+                Double(step / stepsPerEpoch) >= ($0 * Double(epochs) + 1e-9).rounded(.down)
+            }
             return learningRate * pow(factor, Double(passed))
         case .cosine:
             return Self.cosine(from: learningRate, to: 0, (min(now, total) - warmUp) / max(total - warmUp, 1))

@@ -21,14 +21,21 @@ public struct EpochMetrics: Codable, Sendable {
 
     enum CodingKeys: String, CodingKey {
         case epoch
-        case trainLoss = "train_loss", trainAccuracy = "train_accuracy", testLoss = "test_loss", testAccuracy = "test_accuracy"
-        case imagesPerSecond = "images_per_second", learningRate = "learning_rate", dataWaitSeconds = "data_wait_seconds"
-        case checkpointWaitSeconds = "checkpoint_wait_seconds", epochSeconds = "epoch_seconds"
+        case trainLoss = "train_loss"
+        case trainAccuracy = "train_accuracy"
+        case testLoss = "test_loss"
+        case testAccuracy = "test_accuracy"
+        case imagesPerSecond = "images_per_second"
+        case learningRate = "learning_rate"
+        case dataWaitSeconds = "data_wait_seconds"
+        case checkpointWaitSeconds = "checkpoint_wait_seconds"
+        case epochSeconds = "epoch_seconds"
     }
 
     public init(
-        epoch: Int, trainLoss: Double, trainAccuracy: Double, testLoss: Double, testAccuracy: Double, imagesPerSecond: Double,
-        learningRate: Double, dataWaitSeconds: Double, checkpointWaitSeconds: Double, epochSeconds: Double
+        epoch: Int, trainLoss: Double, trainAccuracy: Double, testLoss: Double, testAccuracy: Double,
+        imagesPerSecond: Double, learningRate: Double, dataWaitSeconds: Double, checkpointWaitSeconds: Double,
+        epochSeconds: Double
     ) {
         self.epoch = epoch
         self.trainLoss = trainLoss
@@ -43,7 +50,8 @@ public struct EpochMetrics: Codable, Sendable {
     }
 
     private static let numbers: [(CodingKeys, WritableKeyPath<EpochMetrics, Double> & Sendable)] = [
-        (.trainLoss, \.trainLoss), (.trainAccuracy, \.trainAccuracy), (.testLoss, \.testLoss), (.testAccuracy, \.testAccuracy),
+        (.trainLoss, \.trainLoss), (.trainAccuracy, \.trainAccuracy), (.testLoss, \.testLoss),
+        (.testAccuracy, \.testAccuracy),
         (.imagesPerSecond, \.imagesPerSecond), (.learningRate, \.learningRate), (.dataWaitSeconds, \.dataWaitSeconds),
         (.checkpointWaitSeconds, \.checkpointWaitSeconds), (.epochSeconds, \.epochSeconds),
     ]
@@ -53,11 +61,14 @@ public struct EpochMetrics: Codable, Sendable {
         let nan = Double.nan
         self.init(
             epoch: try container.decode(Int.self, forKey: .epoch), trainLoss: nan, trainAccuracy: nan, testLoss: nan,
-            testAccuracy: nan, imagesPerSecond: nan, learningRate: nan, dataWaitSeconds: nan, checkpointWaitSeconds: nan, epochSeconds: nan)
+            testAccuracy: nan, imagesPerSecond: nan, learningRate: nan, dataWaitSeconds: nan,
+            checkpointWaitSeconds: nan, epochSeconds: nan)
         for (key, field) in Self.numbers {
             // Logs of older programs lack the key.
-            self[keyPath: field] = field == \.checkpointWaitSeconds
-                ? try container.decodeIfPresent(Double.self, forKey: key) ?? nan : try container.decode(Double?.self, forKey: key) ?? nan
+            self[keyPath: field] =
+                field == \.checkpointWaitSeconds
+                ? try container.decodeIfPresent(Double.self, forKey: key) ?? nan
+                : try container.decode(Double?.self, forKey: key) ?? nan
         }
     }
 
@@ -103,12 +114,13 @@ public struct MetricsLog: Sendable {
     /// - Throws: as `truncate`.
     public func lastEpoch() throws -> Int? { try epochs(in: contents()).map(\.epoch).max() }
 
-    /// Drops what a resumed run will write again: the lines of later epochs, and a last line that the end of the process cut.
+    /// Drops what a resumed run will write again: the lines of later epochs, and a last line that the end of the
+    /// process cut.
     ///
     /// A log that does not exist is left so.
     ///
-    /// - Throws: `Failure(.noInput)` when the log cannot be read, `Failure(.data)` for a line within it that is no epoch's,
-    ///   `Failure(.unavailable)` when the system refuses the new one; the log is as before then.
+    /// - Throws: `Failure(.noInput)` when the log cannot be read, `Failure(.data)` for a line within it that is no
+    ///   epoch's, `Failure(.unavailable)` when the system refuses the new one; the log is as before then.
     public func truncate(keepingEpochsUpTo last: Int) throws {
         let text = try contents()
         let kept = try epochs(in: text).filter { $0.epoch <= last }.flatMap { $0.line + [UInt8(ascii: "\n")] }

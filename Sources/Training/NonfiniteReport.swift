@@ -17,7 +17,8 @@ struct NonfiniteReport {
         isStored = try communicator.broadcast(Int32(place?.isStored == true ? 1 : 0), from: root) == 1
         let name = try communicator.broadcast(bytes: Array((place?.name ?? "a number").utf8), from: root)
         let list = ranks.map(String.init).joined(separator: ", ")
-        text = "\(String(decoding: name, as: UTF8.self)) is not finite on "
+        text =
+            "\(String(decoding: name, as: UTF8.self)) is not finite on "
             + (ranks.count == communicator.size ? "all ranks" : ranks.count == 1 ? "rank \(list)" : "ranks \(list)")
     }
 }

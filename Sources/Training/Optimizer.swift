@@ -46,9 +46,9 @@ final class Optimizer {
         for (range, decay) in runs {
             descend(
                 weights: UnsafeMutableBufferPointer(rebasing: network.parameters[range]),
-                gradients: UnsafeMutableBufferPointer(rebasing: network.gradients[range]), momenta: momenta[range], rate: Float(rate),
-                gradientScale: Float(1 / Double(globalCount)), momentum: Float(configuration.momentum), decay: decay,
-                nesterov: configuration.nesterov)
+                gradients: UnsafeMutableBufferPointer(rebasing: network.gradients[range]), momenta: momenta[range],
+                rate: Float(rate), gradientScale: Float(1 / Double(globalCount)),
+                momentum: Float(configuration.momentum), decay: decay, nesterov: configuration.nesterov)
         }
     }
 }

@@ -2,8 +2,8 @@ import DenseNetModel
 import Glibc
 import Kernels
 
-/// What the phases of a step do for one image: operations of the matrix products, and the bytes that must pass memory at least once when
-/// nothing stays in cache between one pass over a stage and the next.
+/// What the phases of a step do for one image: operations of the matrix products, and the bytes that must pass memory
+/// at least once when nothing stays in cache between one pass over a stage and the next.
 struct PhaseWork {
     private var forwardOperations = [Phase: Double]()
     private var forwardBytes = [Phase: Double]()
@@ -27,9 +27,10 @@ struct PhaseWork {
                     forwardBytes[.norm, default: 0] += channels(inputs + reduced)
                     forwardBytes[.pointwise, default: 0] += channels(reduced)
                     forwardBytes[.spatial, default: 0] += channels(k)
-                    // G and x of the new channels; the bottleneck's output and gradient for the mask, for the transposed activation, for the
-                    // norm's backward; the input, and G read and written.
-                    backwardBytes[.norm, default: 0] += channels(2 * k + 2 * reduced + reduced + 2 * reduced + 3 * inputs)
+                    // G and x of the new channels; the bottleneck's output and gradient for the mask, for the
+                    // transposed activation, for the norm's backward; the input, and G read and written.
+                    backwardBytes[.norm, default: 0] += channels(
+                        2 * k + 2 * reduced + reduced + 2 * reduced + 3 * inputs)
                     backwardBytes[.spatial, default: 0] += channels(reduced)
                 } else {
                     forwardOperations[.spatial, default: 0] += operations(layer.conv1, size: size)
@@ -39,7 +40,8 @@ struct PhaseWork {
                 }
             }
             if b < table.transitions.count {
-                forwardOperations[.pointwise, default: 0] += operations(table.transitions[b].conv, size: network.blockSizes[b + 1])
+                forwardOperations[.pointwise, default: 0] += operations(
+                    table.transitions[b].conv, size: network.blockSizes[b + 1])
                 forwardBytes[.pool, default: 0] += channels(network.blockChannels[b]) * 1.25
                 backwardBytes[.norm, default: 0] += channels(network.blockChannels[b]) * 2
                 backwardBytes[.pool, default: 0] += channels(network.blockChannels[b]) * 0.25

@@ -2,13 +2,15 @@ import COpenBLAS
 import DenseNetModel
 import Kernels
 
-/// The matrix products of a network's convolutions, each alone on memory that stays in cache: what a step could not be faster than
-/// with these kernels.
+/// The matrix products of a network's convolutions, each alone on memory that stays in cache: what a step could not be
+/// faster than with these kernels.
 public struct Products {
     /// One product: what it is part of, how often a step has it, and its work.
     public struct Product: Sendable {
         public enum Kind: String, Sendable {
-            case forward, dataGradient = "data gradient", weightGradient = "weight gradient"
+            case forward
+            case dataGradient = "data gradient"
+            case weightGradient = "weight gradient"
         }
 
         public let kind: Kind
@@ -23,7 +25,9 @@ public struct Products {
         /// Operations of one panel.
         public var operations: Double { 2 * Double(taps * inputs * outputs * lanes) }
 
-        public var name: String { "\(taps == 1 ? "1×1" : taps == 9 ? "3×3" : "stem") \(inputs)→\(outputs) \(kind.rawValue)" }
+        public var name: String {
+            "\(taps == 1 ? "1×1" : taps == 9 ? "3×3" : "stem") \(inputs)→\(outputs) \(kind.rawValue)"
+        }
     }
 
     /// A product with what was measured.
@@ -45,11 +49,15 @@ public struct Products {
         var products: [Product] = []
         func add(_ weight: Parameter, size: Int, precision: Precision, isStem: Bool = false) {
             let layout = PanelLayout(height: size, width: size, images: images)
-            let count = layout.groups(images) * size, outputs = weight.shape[0]
-            let taps = isStem ? 1 : weight.shape[2] * weight.shape[3], inputs = weight.count / outputs / taps
+            let count = layout.groups(images) * size
+            let outputs = weight.shape[0]
+            let taps = isStem ? 1 : weight.shape[2] * weight.shape[3]
+            let inputs = weight.count / outputs / taps
             func product(_ kind: Product.Kind, _ inputs: Int, _ outputs: Int) {
-                products.append(Product(
-                    kind: kind, taps: taps, inputs: inputs, outputs: outputs, lanes: layout.lanes, precision: precision, count: count))
+                products.append(
+                    Product(
+                        kind: kind, taps: taps, inputs: inputs, outputs: outputs, lanes: layout.lanes,
+                        precision: precision, count: count))
             }
             product(.forward, inputs, outputs)
             if !isStem { product(.dataGradient, outputs, inputs) }
@@ -61,16 +69,19 @@ public struct Products {
                 add(layer.conv1, size: size, precision: precision)
                 if let conv2 = layer.conv2 { add(conv2, size: size, precision: precision) }
             }
-            if b < table.transitions.count { add(table.transitions[b].conv, size: configuration.blockSizes[b + 1], precision: .float32) }
+            if b < table.transitions.count {
+                add(table.transitions[b].conv, size: configuration.blockSizes[b + 1], precision: .float32)
+            }
         }
         self.products = products
     }
 
     /// Measures every product for a few milliseconds.
     public func measure() -> [Measurement] {
-        let most = products.map { product in
-            max(product.taps, 4) * (product.inputs + 16) * max(product.outputs + 16, product.lanes + 256)
-        }.max() ?? 0
+        let most =
+            products.map { product in
+                max(product.taps, 4) * (product.inputs + 16) * max(product.outputs + 16, product.lanes + 256)
+            }.max() ?? 0
         let buffers = (0..<4).map { _ in AlignedBuffer<Float>(count: most) }
         for buffer in buffers { buffer.elements.update(repeating: 0.01) }
         return products.map { Measurement(product: $0, seconds: Self.measure($0, buffers)) }
@@ -82,13 +93,14 @@ public struct Products {
         for tap in 0..<9 { offsets.pointer[tap] = tap / 3 * stride * product.inputs + tap % 3 }
         let width = (product.inputs + 15) / 16 * 16
         let packed = PackedWeights(
-            taps: product.taps, outputs: product.outputs, inputs: product.inputs, in: buffers[1], precision: product.precision)
+            taps: product.taps, outputs: product.outputs, inputs: product.inputs, in: buffers[1],
+            precision: product.precision)
         return bestTime(of: product.operations < 4e6 ? 16 : 4) {
             switch product.kind {
             case .forward, .dataGradient:
                 packed.convolve(
-                    buffers[0].pointer, stride: stride, tapOffsets: offsets.pointer, lanes: product.lanes, into: buffers[2].pointer,
-                    outputStride: product.lanes)
+                    buffers[0].pointer, stride: stride, tapOffsets: offsets.pointer, lanes: product.lanes,
+                    into: buffers[2].pointer, outputStride: product.lanes)
             case .weightGradient:
                 for tap in 0..<product.taps {
                     switch product.precision {
@@ -99,9 +111,9 @@ public struct Products {
                             to: buffers[3].pointer + tap)
                     case .bfloat16:
                         addWeightGradient(
-                            transposed: buffers[0].pointer, width: width, transposedRow: 0, other: halves(in: buffers[2]),
-                            otherStride: stride, otherRow: 0, others: product.outputs, lanes: product.lanes, rows: 1,
-                            to: buffers[3].pointer + tap)
+                            transposed: buffers[0].pointer, width: width, transposedRow: 0,
+                            other: halves(in: buffers[2]), otherStride: stride, otherRow: 0, others: product.outputs,
+                            lanes: product.lanes, rows: 1, to: buffers[3].pointer + tap)
                     }
                 }
             }
@@ -117,8 +129,8 @@ public struct Products {
         openblas_set_num_threads(1)
         let seconds = bestTime(of: 1) {
             cblas_sgemm(
-                CblasRowMajor, CblasNoTrans, CblasNoTrans, size, size, size, 1, buffers[0].pointer, size, buffers[1].pointer, size, 0,
-                buffers[2].pointer, size)
+                CblasRowMajor, CblasNoTrans, CblasNoTrans, size, size, size, 1, buffers[0].pointer, size,
+                buffers[1].pointer, size, 0, buffers[2].pointer, size)
         }
         return 2 * Double(n * n * n) / seconds * 1e-9
     }

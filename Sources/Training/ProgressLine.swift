@@ -1,8 +1,9 @@
 import Glibc
 import Kernels
 
-/// Shows how far an epoch is: on a terminal a line that is redrawn, in the form of Python's tqdm and cut to the width; elsewhere a
-/// line of its own for each tenth of the epoch, but none before ten seconds have passed since the last, and one at least each minute.
+/// Shows how far an epoch is: on a terminal a line that is redrawn, in the form of Python's tqdm and cut to the width;
+/// elsewhere a line of its own for each tenth of the epoch, but none before ten seconds have passed since the last, and
+/// one at least each minute.
 ///
 ///     [Training] loss: 1.5326, accuracy: 0.4452: 100%|██████████| 782/782 [00:56<00:00, 13.84it/s]
 ///     [Training] epoch 3:  40% 313/782, loss: 1.5326, accuracy: 0.4452 [05:04<07:36]
@@ -66,8 +67,8 @@ public struct ProgressLine {
         // A line that wraps cannot be redrawn in place.
         let columns = terminal.columns
         let text = Self.text(
-            phase: phase, loss: latest.loss, accuracy: latest.accuracy, done: latest.done, total: total, seconds: drawn - start,
-            columns: columns, ascii: !Terminal.showsUnicode)
+            phase: phase, loss: latest.loss, accuracy: latest.accuracy, done: latest.done, total: total,
+            seconds: drawn - start, columns: columns, ascii: !Terminal.showsUnicode)
         write("\r" + text + String(repeating: " ", count: max(0, min(width, columns) - text.count)) + end)
         width = text.count
     }
@@ -78,8 +79,8 @@ public struct ProgressLine {
         tenths = latest.done * 10 / max(total, 1)
         write(
             Self.plainText(
-                phase: phase, epoch: epoch, loss: latest.loss, accuracy: latest.accuracy, done: latest.done, total: total,
-                seconds: drawn - start) + "\n")
+                phase: phase, epoch: epoch, loss: latest.loss, accuracy: latest.accuracy, done: latest.done,
+                total: total, seconds: drawn - start) + "\n")
     }
 
     /// A terminal that is gone is no reason to stop a run.
@@ -90,8 +91,8 @@ public struct ProgressLine {
 
     // MARK: - Text
 
-    /// The line as tqdm 4 formats it (`tqdm.format_meter` with the mean rate), the bar ten characters wide; what does not fit loses
-    /// speed, bar and words, in this order, and is cut in the end.
+    /// The line as tqdm 4 formats it (`tqdm.format_meter` with the mean rate), the bar ten characters wide; what does
+    /// not fit loses speed, bar and words, in this order, and is cut in the end.
     ///
     /// - Parameter seconds: since the first step began.
     static func text(
@@ -100,15 +101,17 @@ public struct ProgressLine {
     ) -> String {
         let fraction = fraction(done, total)
         let rate = seconds > 0 ? Double(done) / seconds : 0
-        let speed = switch rate {
-        case 0: "?it/s"
-        case ..<1: (1 / rate).formatted(places: 2, width: 5) + "s/it"
-        default: rate.formatted(places: 2, width: 5) + "it/s"
-        }
+        let speed =
+            switch rate {
+            case 0: "?it/s"
+            case ..<1: (1 / rate).formatted(places: 2, width: 5) + "s/it"
+            default: rate.formatted(places: 2, width: 5) + "it/s"
+            }
         let (loss, accuracy) = (loss.formatted(places: 4), accuracy.formatted(places: 4))
         let percent = (fraction * 100).formatted(places: 0, width: 3) + "%"
         let bar = bar(fraction, ascii: ascii)
-        let left = remaining(done, total, seconds), times = "\(interval(seconds))<\(left)"
+        let left = remaining(done, total, seconds)
+        let times = "\(interval(seconds))<\(left)"
         let forms = [
             "[\(phase)] loss: \(loss), accuracy: \(accuracy): \(percent)|\(bar)| \(done)/\(total) [\(times), \(speed)]",
             "[\(phase)] loss \(loss), acc \(accuracy): \(percent)|\(bar)| \(done)/\(total) [\(times)]",
@@ -122,11 +125,14 @@ public struct ProgressLine {
         phase: String, epoch: Int?, loss: Double, accuracy: Double, done: Int, total: Int, seconds: Double
     ) -> String {
         let percent = (fraction(done, total) * 100).formatted(places: 0, width: 3)
-        return "[\(phase)] \(epoch.map { "epoch \($0): " } ?? "")\(percent)% \(done)/\(total), loss: \(loss.formatted(places: 4)), "
+        return
+            "[\(phase)] \(epoch.map { "epoch \($0): " } ?? "")\(percent)% \(done)/\(total), loss: \(loss.formatted(places: 4)), "
             + "accuracy: \(accuracy.formatted(places: 4)) [\(interval(seconds))<\(remaining(done, total, seconds))]"
     }
 
-    private static func fraction(_ done: Int, _ total: Int) -> Double { total > 0 ? Double(min(done, total)) / Double(total) : 1 }
+    private static func fraction(_ done: Int, _ total: Int) -> Double {
+        total > 0 ? Double(min(done, total)) / Double(total) : 1
+    }
 
     private static func remaining(_ done: Int, _ total: Int, _ seconds: Double) -> String {
         seconds > 0 && done > 0 ? interval(Double(total - done) * seconds / Double(done)) : "?"
@@ -134,7 +140,8 @@ public struct ProgressLine {
 
     /// Ten characters, filled to an eighth, or in ASCII to a tenth, of a character.
     private static func bar(_ fraction: Double, ascii: Bool) -> String {
-        let parts = ascii ? ["", "1", "2", "3", "4", "5", "6", "7", "8", "9"] : ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"]
+        let parts =
+            ascii ? ["", "1", "2", "3", "4", "5", "6", "7", "8", "9"] : ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"]
         let filled = Int(fraction * 10 * Double(parts.count))
         let bar = String(repeating: ascii ? "#" : "█", count: filled / parts.count) + parts[filled % parts.count]
         return bar + String(repeating: " ", count: 10 - bar.count)

@@ -23,8 +23,9 @@ struct SharedValue: Codable {
 
 /// Ranks that were started differently would train something that nobody asked for, or wait for each other for ever.
 extension Communicator {
-    /// Collective, and the first collective call of every command: refuses ranks that run another program, another command or other
-    /// options than rank zero. Paths of data may differ, as its content is compared later; so may `--threads`.
+    /// Collective, and the first collective call of every command: refuses ranks that run another program, another
+    /// command or other options than rank zero. Paths of data may differ, as its content is compared later; so may
+    /// `--threads`.
     ///
     /// - Throws: on all ranks `Failure(.usage)` naming the option, or `Failure(.internal)` for another build.
     public func demandSameStart() throws {
@@ -32,10 +33,12 @@ extension Communicator {
         let program = try agree { try programFile() }
         try demandSame([program], .internal, advice: "install the same build on all nodes")
         try demandSame(
-            startOptions(Array(CommandLine.arguments.dropFirst())), .usage, advice: "start all ranks with the same options")
+            startOptions(Array(CommandLine.arguments.dropFirst())), .usage,
+            advice: "start all ranks with the same options")
     }
 
-    /// Collective: refuses ranks whose kernels use other vector instructions, for their weights would drift apart in the last bits.
+    /// Collective: refuses ranks whose kernels use other vector instructions, for their weights would drift apart in
+    /// the last bits.
     ///
     /// - Throws: on all ranks `Failure(.unavailable)`.
     func demandSameVectorLevel() throws {
@@ -43,10 +46,12 @@ extension Communicator {
         let lowest = try allGather(UInt64(own.number)).map { VectorLevel.allCases[Int($0)] }.min() ?? own
         try demandSame(
             [SharedValue("the vector level of their CPUs", "\(own)")], .unavailable,
-            advice: "use CPUs of one kind, or set DENSENET_SIMD=\(lowest) on all ranks (mpirun -x DENSENET_SIMD=\(lowest))")
+            advice:
+                "use CPUs of one kind, or set DENSENET_SIMD=\(lowest) on all ranks (mpirun -x DENSENET_SIMD=\(lowest))")
     }
 
-    /// Collective: refuses ranks whose copies of the images differ in a byte, and images that are not those a run began with.
+    /// Collective: refuses ranks whose copies of the images differ in a byte, and images that are not those a run began
+    /// with.
     ///
     /// - Parameter expected: what the files held then; nil where nobody knows.
     /// - Returns: what the files hold.
@@ -62,17 +67,22 @@ extension Communicator {
             }
             return (files, sums.map(\.path))
         }
-        func shown(_ file: RunConfiguration.DataFile) -> String { "(\(file.bytes) bytes used, CRC-32 \(file.checksum))" }
+        func shown(_ file: RunConfiguration.DataFile) -> String {
+            "(\(file.bytes) bytes used, CRC-32 \(file.checksum))"
+        }
         let values = zip(files, paths).map { file, path in
             SharedValue(file.name, "\(file.bytes) \(file.checksum)", shown: "\(path) \(shown(file))")
         }
         try demandSame(values, .data, advice: "give all nodes the same files")
         for (file, path) in zip(files, paths) {
-            guard let expected, let before = expected.first(where: { $0.name == file.name }), before != file else { continue }
-            throw agreed(Failure(
-                .data,
-                "\(path): holds other images \(shown(file)) than when the run began \(shown(before)); bring them back, or begin "
-                    + "another run with --init and the weights of this one"))
+            guard let expected, let before = expected.first(where: { $0.name == file.name }), before != file else {
+                continue
+            }
+            throw agreed(
+                Failure(
+                    .data,
+                    "\(path): holds other images \(shown(file)) than when the run began \(shown(before)); bring them back, or begin "
+                        + "another run with --init and the weights of this one"))
         }
         return files
     }
@@ -83,10 +93,12 @@ extension Communicator {
     public func demandSameWeights(_ path: String, _ buffers: [UnsafeMutableBufferPointer<Float>]) throws {
         let sum = hexadecimal(buffers.reduce(0) { checksum(UnsafeRawBufferPointer($1), continuing: $0) })
         try demandSame(
-            [SharedValue("the weights", sum, shown: "\(path) (CRC-32 \(sum))")], .data, advice: "give all nodes the same file")
+            [SharedValue("the weights", sum, shown: "\(path) (CRC-32 \(sum))")], .data,
+            advice: "give all nodes the same file")
     }
 
-    /// Collective: throws on all ranks when the values of any rank are not those of rank zero, naming the first that differs.
+    /// Collective: throws on all ranks when the values of any rank are not those of rank zero, naming the first that
+    /// differs.
     func demandSame(_ own: [SharedValue], _ kind: Failure.Kind, advice: String) throws {
         let hash = textChecksum(own.map { "\($0.name)\n\($0.value)\n" }.joined())
         guard let other = try ranksDiffering(from: hash).first else { return }
@@ -104,13 +116,16 @@ extension Communicator {
         }
         let hashes = try allGather(textChecksum(find(name, in: own).value))
         let ranks = hashes.indices.filter { hashes[$0] == hashes[other] }
-        throw agreed(Failure(
-            kind, "ranks disagree on \(name): \(find(name, in: first).shown) on rank 0, \(find(name, in: second).shown) on "
-                + "rank\(ranks.count > 1 ? "s" : "") \(ranks.map(String.init).joined(separator: ", ")); \(advice)"))
+        throw agreed(
+            Failure(
+                kind,
+                "ranks disagree on \(name): \(find(name, in: first).shown) on rank 0, \(find(name, in: second).shown) on "
+                    + "rank\(ranks.count > 1 ? "s" : "") \(ranks.map(String.init).joined(separator: ", ")); \(advice)"))
     }
 }
 
-/// The options of a command line by name, whatever their order, behind the command; an option that stands twice has both values.
+/// The options of a command line by name, whatever their order, behind the command; an option that stands twice has
+/// both values.
 func startOptions(_ arguments: [String]) -> [SharedValue] {
     var values: [String: String] = ["--data": "synthetic"]
     var positionals: [String] = []
@@ -140,7 +155,8 @@ func startOptions(_ arguments: [String]) -> [SharedValue] {
 /// The file that this process runs, by its content.
 private func programFile() throws -> SharedValue {
     let path = "/proc/self/exe"
-    let file = try InputFile(path: path), chunk = AlignedBuffer<UInt8>(count: 1 << 20)
+    let file = try InputFile(path: path)
+    let chunk = AlignedBuffer<UInt8>(count: 1 << 20)
     var sum: UInt = 0
     for start in stride(from: 0, to: file.size, by: chunk.count) {
         let part = UnsafeMutableRawBufferPointer(chunk[0..<min(chunk.count, file.size - start)])
@@ -150,7 +166,8 @@ private func programFile() throws -> SharedValue {
     let name = realpath(path, nil)
     defer { free(name) }
     return SharedValue(
-        "the program", hexadecimal(sum), shown: "\(name.map { String(cString: $0) } ?? path) (CRC-32 \(hexadecimal(sum)))")
+        "the program", hexadecimal(sum),
+        shown: "\(name.map { String(cString: $0) } ?? path) (CRC-32 \(hexadecimal(sum)))")
 }
 
 private func checksum(_ bytes: UnsafeRawBufferPointer, continuing sum: UInt = 0) -> UInt {

@@ -73,9 +73,10 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
     public var safety: SafetyOptions?
 
     public init(
-        model: String, network: DenseNetConfiguration, data: DataSource, epochs: Int, steps: Int?, batchSize: Int, seed: UInt64,
-        shuffle: Bool, schedule: LearningRateSchedule, optimizer: OptimizerConfiguration, labelSmoothing: Double, augment: String,
-        normalization: NormalizationChoice, precision: Precision?, initialWeights: String?, safety: SafetyOptions?
+        model: String, network: DenseNetConfiguration, data: DataSource, epochs: Int, steps: Int?, batchSize: Int,
+        seed: UInt64, shuffle: Bool, schedule: LearningRateSchedule, optimizer: OptimizerConfiguration,
+        labelSmoothing: Double, augment: String, normalization: NormalizationChoice, precision: Precision?,
+        initialWeights: String?, safety: SafetyOptions?
     ) {
         self.model = model
         self.network = network
@@ -113,7 +114,9 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
     /// - Throws: `Failure(.usage)` for a run that ends after a number of steps, perhaps within an epoch.
     mutating func change(epochs: Int) throws {
         if let steps, epochs != self.epochs {
-            throw Failure(.usage, "--epochs cannot make a run longer that ends after \(steps) steps (its --steps); begin a new one")
+            throw Failure(
+                .usage,
+                "--epochs cannot make a run longer that ends after \(steps) steps (its --steps); begin a new one")
         }
         self.epochs = epochs
     }
@@ -123,14 +126,18 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
     /// - Throws: `Failure(.usage)` naming the option and what it has to be.
     public func validate(worldSize: Int) throws {
         try network.validate()
-        guard (1...1_000_000).contains(epochs) else { throw Failure(.usage, "--epochs is \(epochs), expected 1 to 1,000,000") }
+        guard (1...1_000_000).contains(epochs) else {
+            throw Failure(.usage, "--epochs is \(epochs), expected 1 to 1,000,000")
+        }
         if let steps, steps < 1 { throw Failure(.usage, "--steps is \(steps), expected 1 or more") }
         guard (1...1_000_000).contains(batchSize) else {
             throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000 images over all ranks")
         }
         guard batchSize >= worldSize else {
             throw Failure(
-                .usage, "--batch-size \(batchSize) is smaller than the number of ranks, \(worldSize); each rank needs an image of every step")
+                .usage,
+                "--batch-size \(batchSize) is smaller than the number of ranks, \(worldSize); each rank needs an image of every step"
+            )
         }
         guard labelSmoothing >= 0, labelSmoothing < 1 else {
             throw Failure(.usage, "--label-smoothing is \(labelSmoothing), expected 0 or above and below 1")
@@ -147,7 +154,8 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
         try schedule.validate()
         guard schedule.warmUpEpochs == 0 || schedule.warmUpEpochs < epochs else {
             throw Failure(
-                .usage, "--warm-up is \(schedule.warmUpEpochs), expected less than --epochs, which is \(epochs); the learning rate "
+                .usage,
+                "--warm-up is \(schedule.warmUpEpochs), expected less than --epochs, which is \(epochs); the learning rate "
                     + "would never be at its height")
         }
         for (option, limit) in [("--limit-train", data.limitTrain), ("--limit-test", data.limitTest)] {

@@ -12,26 +12,33 @@ public struct RunData {
     /// Lines for the user; the same on all ranks.
     public let warnings: [String]
 
-    /// Opens the sets, checks their labels (each rank a share) and takes the normalisation's sums (likewise). Collective.
+    /// Opens the sets, checks their labels (each rank a share) and takes the normalisation's sums (likewise).
+    /// Collective.
     ///
     /// - Parameters:
     ///   - source: where the images are, and what they have to be where that is known.
     ///   - imageSize: what the network reads; the synthetic set is drawn in that size.
-    ///   - normalization: taken from the training set where it depends on it; given ready for weights that bring theirs.
+    ///   - normalization: taken from the training set where it depends on it; given ready for weights that bring
+    ///     theirs.
     /// - Throws: on all ranks the failure of the first rank that has one.
     public init(
         _ source: RunConfiguration.DataSource, seed: UInt64, imageSize: Int, classes: Int,
-        normalization choice: RunConfiguration.NormalizationChoice, ready: Normalization? = nil, communicator: Communicator
+        normalization choice: RunConfiguration.NormalizationChoice, ready: Normalization? = nil,
+        communicator: Communicator
     ) throws {
         communicator.stages.enter("opening the data")
         let (train, test, warnings) = try communicator.agree {
             let sets = try Self.open(source, seed: seed, imageSize: imageSize, ranks: communicator.localSize)
             guard sets.train.height == imageSize else {
                 throw Failure(
-                    .usage, "the images are \(sets.train.height)×\(sets.train.width) pixels, --image asks for \(imageSize); leave it out")
+                    .usage,
+                    "the images are \(sets.train.height)×\(sets.train.width) pixels, --image asks for \(imageSize); leave it out"
+                )
             }
             guard sets.train.classes <= classes else {
-                throw Failure(.usage, "the data has \(sets.train.classes) classes, the network only \(classes); leave out --classes")
+                throw Failure(
+                    .usage,
+                    "the data has \(sets.train.classes) classes, the network only \(classes); leave out --classes")
             }
             try sets.train.validateLabels(part: communicator.rank, of: communicator.size)
             try sets.test.validateLabels(part: communicator.rank, of: communicator.size)
@@ -52,14 +59,19 @@ public struct RunData {
     private static func open(
         _ source: RunConfiguration.DataSource, seed: UInt64, imageSize: Int, ranks: Int
     ) throws -> (train: ImageSet, test: ImageSet, warnings: [String]) {
-        if let path = source.path { return try CIFAR.open(path, limitTrain: source.limitTrain, limitTest: source.limitTest) }
-        guard imageSize >= 8 else { throw Failure(.usage, "--image is \(imageSize), the synthetic images have 8 pixels or more") }
+        if let path = source.path {
+            return try CIFAR.open(path, limitTrain: source.limitTrain, limitTest: source.limitTest)
+        }
+        guard imageSize >= 8 else {
+            throw Failure(.usage, "--image is \(imageSize), the synthetic images have 8 pixels or more")
+        }
         let counts = [
             source.limitTrain ?? RunConfiguration.DataSource.syntheticTrain,
             source.limitTest ?? RunConfiguration.DataSource.syntheticTest,
         ]
         try ImageSet.demandMemory(
-            synthetic: counts.reduce(0, +), imageSize: imageSize, ranks: ranks, advice: "use smaller --limit-train and --limit-test")
+            synthetic: counts.reduce(0, +), imageSize: imageSize, ranks: ranks,
+            advice: "use smaller --limit-train and --limit-test")
         func set(_ split: SyntheticImages.Split, _ count: Int) -> ImageSet {
             ImageSet.synthetic(count: count, seed: seed, split: split, imageSize: imageSize)
         }
@@ -73,7 +85,9 @@ public struct RunData {
         _ choice: RunConfiguration.NormalizationChoice, of train: ImageSet, _ communicator: Communicator
     ) throws -> Normalization {
         func sums() throws -> PixelSums {
-            var sums = try communicator.agree { try PixelSums(of: train, part: communicator.rank, of: communicator.size) }
+            var sums = try communicator.agree {
+                try PixelSums(of: train, part: communicator.rank, of: communicator.size)
+            }
             try sums.values.withUnsafeMutableBufferPointer { try communicator.allReduceSum($0) }
             return sums
         }

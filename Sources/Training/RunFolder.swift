@@ -26,17 +26,20 @@ public final class RunFolder: Sendable {
     /// Makes the folder (and its parents) for a new run, or opens that of a run to be resumed, and locks it.
     ///
     /// - Throws: `Failure(.unavailable)` when the folder cannot be made or written, or another process works in it;
-    ///   `Failure(.usage)` when a new run is wanted where one is already; `Failure(.noInput)` when there is none to resume.
+    ///   `Failure(.usage)` when a new run is wanted where one is already; `Failure(.noInput)` when there is none to
+    ///   resume.
     public init(path: String, resuming: Bool) throws {
         let configuration = path + "/config.json"
         guard !resuming || access(configuration, F_OK) == 0 else {
-            throw Failure(.noInput, "\(path) holds no run to resume: \(configuration): \(String(cString: strerror(errno)))")
+            throw Failure(
+                .noInput, "\(path) holds no run to resume: \(configuration): \(String(cString: strerror(errno)))")
         }
         try Self.makeFolder(path)
         let lock = try Self.lockFolder(path)
         do {
             guard resuming || access(configuration, F_OK) != 0 else {
-                throw Failure(.usage, "\(path) already holds a run; use --resume \(path) to go on with it or another --out")
+                throw Failure(
+                    .usage, "\(path) already holds a run; use --resume \(path) to go on with it or another --out")
             }
             try Self.makeFolder(path + "/checkpoints")
             LastWords.clear(Self.ranks(of: path))
@@ -50,13 +53,14 @@ public final class RunFolder: Sendable {
         self.lock = lock
     }
 
-    /// Makes a folder for a new run below another, by a name that is nobody's: of several runs that want the same one the others get
-    /// `NAME-2`, `NAME-3`, ….
+    /// Makes a folder for a new run below another, by a name that is nobody's: of several runs that want the same one
+    /// the others get `NAME-2`, `NAME-3`, ….
     ///
     /// - Throws: as `init(path:resuming:)`.
     public convenience init(newBelow parent: String, name: String) throws {
         try Self.makeFolder(parent)
-        var path = "\(parent)/\(name)", count = 1
+        var path = "\(parent)/\(name)"
+        var count = 1
         while mkdir(path, 0o777) != 0 {
             guard errno == EEXIST else { throw Failure.system("cannot make the folder", path) }
             count += 1
@@ -94,13 +98,14 @@ public final class RunFolder: Sendable {
     }
 
     private static func oneLine(_ error: DecodingError) -> String {
-        let (keys, problem): ([any CodingKey], String) = switch error {
-        case .typeMismatch(let type, let context): (context.codingPath, "is not of type \(type)")
-        case .valueNotFound(let type, let context): (context.codingPath, "is null, expected \(type)")
-        case .keyNotFound(let key, let context): (context.codingPath + [key], "is missing")
-        case .dataCorrupted(let context): (context.codingPath, "is no valid JSON or has an unknown value")
-        @unknown default: ([], "cannot be understood")
-        }
+        let (keys, problem): ([any CodingKey], String) =
+            switch error {
+            case .typeMismatch(let type, let context): (context.codingPath, "is not of type \(type)")
+            case .valueNotFound(let type, let context): (context.codingPath, "is null, expected \(type)")
+            case .keyNotFound(let key, let context): (context.codingPath + [key], "is missing")
+            case .dataCorrupted(let context): (context.codingPath, "is no valid JSON or has an unknown value")
+            @unknown default: ([], "cannot be understood")
+            }
         let place = keys.map(\.stringValue).joined(separator: ".")
         return place.isEmpty ? "the content \(problem)" : "key \(place) \(problem)"
     }
@@ -112,15 +117,19 @@ public final class RunFolder: Sendable {
         var prefix = path.hasPrefix("/") ? "/" : ""
         for part in path.split(separator: "/") {
             prefix += part + "/"
-            guard mkdir(prefix, 0o777) == 0 || errno == EEXIST else { throw Failure.system("cannot make the folder", path) }
+            guard mkdir(prefix, 0o777) == 0 || errno == EEXIST else {
+                throw Failure.system("cannot make the folder", path)
+            }
         }
         var status = stat()
         guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
-            throw Failure(.unavailable, "cannot make the folder \(path): there is a file of that name; choose another path")
+            throw Failure(
+                .unavailable, "cannot make the folder \(path): there is a file of that name; choose another path")
         }
     }
 
-    /// Takes the lock that the system drops when the process ends, however it ends, and writes into the file whose it is.
+    /// Takes the lock that the system drops when the process ends, however it ends, and writes into the file whose it
+    /// is.
     private static func lockFolder(_ path: String) throws -> Int32 {
         let file = path + "/.lock"
         // A link in a folder from elsewhere must not lead the writing to another file.
@@ -130,7 +139,8 @@ public final class RunFolder: Sendable {
             guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
                 guard errno == EWOULDBLOCK else { throw Failure.system("cannot lock", file) }
                 let holder = holder(lock)
-                throw Failure(.unavailable, "run folder \(path) is in use by \(holder); wait for its end or use another --out")
+                throw Failure(
+                    .unavailable, "run folder \(path) is in use by \(holder); wait for its end or use another --out")
             }
             let text = "process \(getpid()) on \(ProcessInfo.processInfo.hostName)"
             guard ftruncate(lock, 0) == 0, pwrite(lock, text, text.utf8.count, 0) == text.utf8.count else {

@@ -2,7 +2,8 @@ import DenseNetModel
 import Glibc
 import Kernels
 
-/// Where a run begins or goes on, on rank zero: its folder, and a network, optimizer and state that are as they have to be.
+/// Where a run begins or goes on, on rank zero: its folder, and a network, optimizer and state that are as they have to
+/// be.
 struct RunStart {
     let folder: RunFolder
     let state: RunState
@@ -18,7 +19,8 @@ struct RunStart {
         if let weights = configuration.initialWeights, let note = try GivenWeights.begin(step.network, from: weights) {
             Console.note(note)
         }
-        folder = try path.map { try RunFolder(path: $0, resuming: false) }
+        folder =
+            try path.map { try RunFolder(path: $0, resuming: false) }
             ?? RunFolder(newBelow: "runs", name: "\(Self.timestamp())-\(configuration.model)")
         try folder.writeConfiguration(configuration)
         (state, newest) = (RunState(), nil)
@@ -28,8 +30,8 @@ struct RunStart {
     ///
     /// - Parameters:
     ///   - configuration: as it is now, and `before`: as config.json has it.
-    /// - Throws: `Failure(.noInput)` where there is no checkpoint but there are results, which starting anew would overwrite;
-    ///   `Failure(.usage)` when the run is past the epochs it is to have; what reading a checkpoint throws.
+    /// - Throws: `Failure(.noInput)` where there is no checkpoint but there are results, which starting anew would
+    ///   overwrite; `Failure(.usage)` when the run is past the epochs it is to have; what reading a checkpoint throws.
     init(
         resuming folder: RunFolder, _ configuration: RunConfiguration, before: RunConfiguration, step: TrainingStep,
         stepsPerEpoch: Int
@@ -41,7 +43,9 @@ struct RunStart {
         if let found {
             state = try step.read(found.checkpoint, stepsPerEpoch: stepsPerEpoch)
             // A checkpoint is from before the evaluation of its epoch; the result is in the log.
-            if state.isTrained(stepsPerEpoch: stepsPerEpoch, steps: configuration.steps), try log.lastEpoch() ?? 0 >= state.epoch {
+            if state.isTrained(stepsPerEpoch: stepsPerEpoch, steps: configuration.steps),
+                try log.lastEpoch() ?? 0 >= state.epoch
+            {
                 state.beginEpoch()
             }
         } else {
@@ -59,7 +63,9 @@ struct RunStart {
         newest = found?.checkpoint.position
         self.folder = folder
         guard configuration.epochs >= state.epoch - 1 else {
-            throw Failure(.usage, "--epochs is \(configuration.epochs), but the run has finished epoch \(state.epoch - 1) already")
+            throw Failure(
+                .usage, "--epochs is \(configuration.epochs), but the run has finished epoch \(state.epoch - 1) already"
+            )
         }
         try log.truncate(keepingEpochsUpTo: state.epoch - 1)
         try keep(configuration, over: before, stepsPerEpoch: stepsPerEpoch)
@@ -67,7 +73,8 @@ struct RunStart {
 
     /// Local time, as 2026-01-31-235959.
     private static func timestamp() -> String {
-        var now = time(nil), parts = tm()
+        var now = time(nil)
+        var parts = tm()
         localtime_r(&now, &parts)
         return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 32) { text in
             strftime(text.baseAddress!, text.count, "%Y-%m-%d-%H%M%S", &parts)
@@ -85,7 +92,8 @@ struct RunStart {
             .noInput,
             "\(folder.checkpoints): there is no checkpoint to go on from, and starting anew would overwrite \(names); bring the "
                 + "checkpoints back, or begin another run "
-                + (weights.map { "from these weights: train --init \($0) --out FOLDER" } ?? "(remove \(first) to begin this one anew)"))
+                + (weights.map { "from these weights: train --init \($0) --out FOLDER" }
+                    ?? "(remove \(first) to begin this one anew)"))
     }
 
     /// Writes what has changed for good into config.json, and says what it means.

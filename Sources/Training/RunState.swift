@@ -4,7 +4,8 @@ import DenseNetModel
 import Glibc
 import Kernels
 
-/// Where a run stands, beside its weights and momenta: the same on all ranks, and all that a checkpoint's metadata has of it.
+/// Where a run stands, beside its weights and momenta: the same on all ranks, and all that a checkpoint's metadata has
+/// of it.
 struct RunState: Equatable {
     /// The epoch in progress, counted from 1.
     var epoch = 1
@@ -45,7 +46,8 @@ struct RunState: Equatable {
     init(_ metadata: [String: String], path: String) throws {
         let numbers = try Self.keys.map { key in
             guard let text = metadata[key], let number = Double(text), number.isFinite, number >= 0 else {
-                throw Failure(.data, "\(path): the metadata key '\(key)' is \(metadata[key] ?? "missing"), expected a number")
+                throw Failure(
+                    .data, "\(path): the metadata key '\(key)' is \(metadata[key] ?? "missing"), expected a number")
             }
             return number
         }
@@ -73,7 +75,8 @@ extension TrainingStep {
     static func momentumTensors(_ table: ParameterTable, _ momenta: AlignedBuffer<Float>) -> [NamedTensor] {
         table.learnt.map { parameter in
             NamedTensor(
-                name: momentumPrefix + parameter.name, shape: parameter.shape, values: UnsafeBufferPointer(momenta[parameter.range]))
+                name: momentumPrefix + parameter.name, shape: parameter.shape,
+                values: UnsafeBufferPointer(momenta[parameter.range]))
         }
     }
 
@@ -83,17 +86,23 @@ extension TrainingStep {
     func read(_ checkpoint: StoredCheckpoint, stepsPerEpoch: Int) throws -> RunState {
         let file = checkpoint.file
         guard try WeightsFile.configuration(in: file) == network.configuration else {
-            throw Failure(.data, "\(file.path): is a checkpoint of another network than the run's config.json says; remove it or mend that")
+            throw Failure(
+                .data,
+                "\(file.path): is a checkpoint of another network than the run's config.json says; remove it or mend that"
+            )
         }
         try WeightsFile.read(from: file, prefix: "", into: network)
         for parameter in network.table.learnt {
             try file.floats(
-                named: Self.momentumPrefix + parameter.name, shape: parameter.shape, into: optimizer.momenta[parameter.range])
+                named: Self.momentumPrefix + parameter.name, shape: parameter.shape,
+                into: optimizer.momenta[parameter.range])
         }
         let state = try RunState(file.metadata, path: file.path)
         guard state.stepInEpoch <= stepsPerEpoch else {
             throw Failure(
-                .data, "\(file.path): stands at step \(state.stepInEpoch) of an epoch that has \(stepsPerEpoch); the data has changed")
+                .data,
+                "\(file.path): stands at step \(state.stepInEpoch) of an epoch that has \(stepsPerEpoch); the data has changed"
+            )
         }
         return state
     }

@@ -1,7 +1,7 @@
 import Kernels
 
-/// How a run guards its checkpoints and its numbers. None of it changes what is learnt while all goes well, so a resumed run may be
-/// given other values, for that start only. What is nil has its default.
+/// How a run guards its checkpoints and its numbers. None of it changes what is learnt while all goes well, so a
+/// resumed run may be given other values, for that start only. What is nil has its default.
 public struct SafetyOptions: Codable, Sendable, Equatable {
     /// What a checkpoint that cannot be written does to the run.
     public enum CheckpointError: String, Codable, Sendable {
@@ -33,7 +33,8 @@ public struct SafetyOptions: Codable, Sendable, Equatable {
     func over(_ others: SafetyOptions?) -> SafetyOptions {
         SafetyOptions(
             keep: keep ?? others?.keep, checkpointSteps: checkpointSteps ?? others?.checkpointSteps,
-            onCheckpointError: onCheckpointError ?? others?.onCheckpointError, onNonfinite: onNonfinite ?? others?.onNonfinite)
+            onCheckpointError: onCheckpointError ?? others?.onCheckpointError,
+            onNonfinite: onNonfinite ?? others?.onNonfinite)
     }
 
     /// - Throws: `Failure(.usage)` naming the option and what it has to be.

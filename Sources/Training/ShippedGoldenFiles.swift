@@ -4,13 +4,16 @@ import GoldenFiles
 import Kernels
 
 extension GoldenVerification {
-    /// The golden files that the build has put beside the program, sorted by name. Collective: all ranks have the same ones.
+    /// The golden files that the build has put beside the program, sorted by name. Collective: all ranks have the same
+    /// ones.
     ///
-    /// - Throws: on all ranks `Failure(.noInput)` where there are none, `Failure(.internal)` where the ranks' builds have others.
+    /// - Throws: on all ranks `Failure(.noInput)` where there are none, `Failure(.internal)` where the ranks' builds
+    ///   have others.
     public static func shippedFiles(_ communicator: Communicator) throws -> [String] {
         let (folder, names) = try communicator.agree {
             guard let program = realpath("/proc/self/exe", nil) else {
-                throw Failure(.noInput, "cannot find the program's file: \(String(cString: strerror(errno))); name golden files")
+                throw Failure(
+                    .noInput, "cannot find the program's file: \(String(cString: strerror(errno))); name golden files")
             }
             defer { free(program) }
             let place = String(cString: program).split(separator: "/").dropLast().map { "/" + $0 }.joined()
@@ -18,7 +21,8 @@ extension GoldenVerification {
             let names = ((try? Kernels.names(inFolder: path)) ?? []).filter { $0.hasSuffix(".safetensors") }.sorted()
             guard !names.isEmpty else {
                 throw Failure(
-                    .noInput, "\(path) has no golden files, as it has where densenet was built; name some: densenet verify FILE")
+                    .noInput,
+                    "\(path) has no golden files, as it has where densenet was built; name some: densenet verify FILE")
             }
             return (path, names)
         }

@@ -7,15 +7,16 @@ import Synchronization
 private let requests = Atomic<Int>(0)
 /// Seconds that training has to take note of the first request.
 private let patience = Atomic<UInt32>(0)
-/// Seconds after that in which this rank speaks. Ranks that are asked together speak once: rank zero, whose end mpirun makes that of all.
+/// Seconds after that in which this rank speaks. Ranks that are asked together speak once: rank zero, whose end mpirun
+/// makes that of all.
 private let turn = Atomic<UInt32>(1)
 private let isOverdue = Atomic<Bool>(false)
 
-/// Whether this process has been asked to stop: SIGTERM, SIGINT, or SIGUSR1, which SLURM sends before it takes the machine away; SIGUSR2
-/// and SIGALRM alike.
+/// Whether this process has been asked to stop: SIGTERM, SIGINT, or SIGUSR1, which SLURM sends before it takes the
+/// machine away; SIGUSR2 and SIGALRM alike.
 ///
-/// The request is only noted; training looks at it after each step. A second SIGINT ends the process at once, and so does the clock where
-/// no step ends.
+/// The request is only noted; training looks at it after each step. A second SIGINT ends the process at once, and so
+/// does the clock where no step ends.
 public enum StopSignal {
     static var isRaised: Bool { count > 0 }
 

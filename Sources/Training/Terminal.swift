@@ -1,7 +1,7 @@
 import Glibc
 
-/// The terminal that a line is redrawn on: what this process writes to, or what launch.sh writes to for it, since mpirun gives its
-/// processes pipes.
+/// The terminal that a line is redrawn on: what this process writes to, or what launch.sh writes to for it, since
+/// mpirun gives its processes pipes.
 struct Terminal: Sendable {
     /// Where to ask for the width, at each line: it may change.
     private let descriptor: Int32
@@ -37,7 +37,9 @@ struct Terminal: Sendable {
 
     /// Whether letters beyond ASCII can be shown: as the locale says, and not on a dumb terminal.
     static let showsUnicode: Bool = {
-        func value(_ name: String) -> String? { getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 } }
+        func value(_ name: String) -> String? {
+            getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
+        }
         let locale = (value("LC_ALL") ?? value("LC_CTYPE") ?? value("LANG") ?? "").lowercased()
         return (locale.contains("utf-8") || locale.contains("utf8")) && value("TERM") != "dumb"
     }()

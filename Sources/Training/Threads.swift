@@ -3,7 +3,8 @@ import DataParallel
 import Glibc
 
 extension Communicator {
-    /// Threads for this rank where the user names no number: the cores that it may run on, shared with the other ranks of its host.
+    /// Threads for this rank where the user names no number: the cores that it may run on, shared with the other ranks
+    /// of its host.
     public var defaultThreads: Int {
         let allowed = Int(ck_allowed_cores())
         // Ranks bound to cores of their own have these; ranks that may run anywhere share what there is.

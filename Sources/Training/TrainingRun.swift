@@ -7,8 +7,8 @@ import Kernels
 
 /// A whole training run on all ranks: epochs of steps, evaluation, checkpoints, metrics.
 ///
-/// Every rank makes the same collective calls in the same order, which follows from the configuration and the sizes of the data alone.
-/// Rank zero decides the learning rate and when to stop, holds the run folder and speaks to the user.
+/// Every rank makes the same collective calls in the same order, which follows from the configuration and the sizes of
+/// the data alone. Rank zero decides the learning rate and when to stop, holds the run folder and speaks to the user.
 public final class TrainingRun {
     let configuration: RunConfiguration
     private let safety: SafetyOptions
@@ -44,13 +44,16 @@ public final class TrainingRun {
             configuration, path: path, threads: threads, watchdog: watchdog, resumed: nil, communicator: communicator)
     }
 
-    /// Goes on with the run in a folder, from its newest valid checkpoint, or from the start where no step was ever kept. Collective.
+    /// Goes on with the run in a folder, from its newest valid checkpoint, or from the start where no step was ever
+    /// kept. Collective.
     ///
     /// - Parameters:
-    ///   - epochs: makes the run longer or shorter, for good; the learning rate's schedule is that of so many epochs from here on.
+    ///   - epochs: makes the run longer or shorter, for good; the learning rate's schedule is that of so many epochs
+    ///     from here on.
     ///   - safety: what it has goes before the run's own.
     public convenience init(
-        resuming path: String, epochs: Int?, safety: SafetyOptions, threads: Int?, watchdog: Watchdog, communicator: Communicator
+        resuming path: String, epochs: Int?, safety: SafetyOptions, threads: Int?, watchdog: Watchdog,
+        communicator: Communicator
     ) throws {
         let folder = try communicator.agree { communicator.rank == 0 ? try RunFolder(path: path, resuming: true) : nil }
         let bytes = try communicator.agree {
@@ -75,7 +78,9 @@ public final class TrainingRun {
         _ configuration: RunConfiguration, path: String?, threads: Int?, watchdog: Watchdog,
         resumed: (folder: RunFolder, before: RunConfiguration)?, communicator: Communicator
     ) throws {
-        safety = configuration.safety ?? SafetyOptions(keep: nil, checkpointSteps: nil, onCheckpointError: nil, onNonfinite: nil)
+        safety =
+            configuration.safety
+            ?? SafetyOptions(keep: nil, checkpointSteps: nil, onCheckpointError: nil, onNonfinite: nil)
         self.communicator = communicator
         try communicator.demandSameVectorLevel()
         let network = try communicator.agree {
@@ -88,7 +93,8 @@ public final class TrainingRun {
         }
         data = try RunData(
             configuration.data, seed: configuration.seed, imageSize: configuration.network.image,
-            classes: configuration.network.classes, normalization: configuration.normalization, communicator: communicator)
+            classes: configuration.network.classes, normalization: configuration.normalization,
+            communicator: communicator)
         var configuration = configuration
         configuration.data.files = data.files
         self.configuration = configuration
@@ -104,24 +110,29 @@ public final class TrainingRun {
             )
         }
         step = TrainingStep(
-            network, optimizer: configuration.optimizer, labelSmoothing: configuration.labelSmoothing, seed: configuration.seed,
-            communicator: communicator)
+            network, optimizer: configuration.optimizer, labelSmoothing: configuration.labelSmoothing,
+            seed: configuration.seed, communicator: communicator)
         let (step, stepsPerEpoch, keep) = (step, sampler.stepsPerEpoch, safety.keep ?? SafetyOptions.defaultKeep)
         communicator.stages.enter("opening the run folder")
         let (start, checkpoints) = try communicator.agree { () -> (RunStart?, CheckpointWriter?) in
             guard communicator.rank == 0 else { return (nil, nil) }
-            let start = try resumed.map {
-                try RunStart(resuming: $0.folder, configuration, before: $0.before, step: step, stepsPerEpoch: stepsPerEpoch)
-            } ?? RunStart(newAt: path, configuration, step: step)
+            let start =
+                try resumed.map {
+                    try RunStart(
+                        resuming: $0.folder, configuration, before: $0.before, step: step, stepsPerEpoch: stepsPerEpoch)
+                } ?? RunStart(newAt: path, configuration, step: step)
             let writer = try CheckpointWriter(
                 of: step, folder: CheckpointFolder(path: start.folder.checkpoints, keep: keep), newest: start.newest,
                 metrics: MetricsLog(path: start.folder.metrics), bestWeights: start.folder.best,
-                best: BestEpoch(path: start.folder.best, last: start.state.epoch - 1), metadata: normalizationMetadata(normalization))
+                best: BestEpoch(path: start.folder.best, last: start.state.epoch - 1),
+                metadata: normalizationMetadata(normalization))
             return (start, writer)
         }
         self.checkpoints = checkpoints
         folder = start?.folder
-        let path = String(decoding: try communicator.broadcast(bytes: start.map { Array($0.folder.path.utf8) }, from: 0), as: UTF8.self)
+        let path = String(
+            decoding: try communicator.broadcast(bytes: start.map { Array($0.folder.path.utf8) }, from: 0),
+            as: UTF8.self)
         self.path = path
         watchdog.keepRecords(in: RunFolder.ranks(of: path), advice: "go on with: train --resume \(path)")
         communicator.stages.enter("first weights")
@@ -133,13 +144,15 @@ public final class TrainingRun {
 
     /// Trains to the end. Collective.
     ///
-    /// - Throws: on all ranks `Failure(.stopped)` after a signal, once a checkpoint is written; other failures as they come.
+    /// - Throws: on all ranks `Failure(.stopped)` after a signal, once a checkpoint is written; other failures as
+    ///   they come.
     public func run() throws {
         if isRankZero { announce() }
         let loader = try communicator.agree {
             try BatchLoader(
-                images: data.train, sampler: sampler, rank: communicator.rank, augmentation: Augmentation(parsing: configuration.augment),
-                normalization: data.normalization, seed: configuration.seed, startEpoch: state.epoch, startStep: state.stepInEpoch)
+                images: data.train, sampler: sampler, rank: communicator.rank,
+                augmentation: Augmentation(parsing: configuration.augment), normalization: data.normalization,
+                seed: configuration.seed, startEpoch: state.epoch, startStep: state.stepInEpoch)
         }
         while !isFinished {
             let waitBefore = loader.waitSeconds
@@ -152,14 +165,16 @@ public final class TrainingRun {
         try communicator.agree {
             guard let folder else { return }
             reportCheckpoints()
-            try WeightsFile.write(step.network, to: folder.weights, metadata: try normalizationMetadata(data.normalization))
+            try WeightsFile.write(
+                step.network, to: folder.weights, metadata: try normalizationMetadata(data.normalization))
             Console.say("weights: \(folder.weights)")
         }
     }
 
     /// Whether all epochs, or all steps that the configuration allows, are done and evaluated.
     private var isFinished: Bool {
-        state.epoch > configuration.epochs || state.stepInEpoch == 0 && state.step(stepsPerEpoch) >= configuration.steps ?? .max
+        state.epoch > configuration.epochs
+            || state.stepInEpoch == 0 && state.step(stepsPerEpoch) >= configuration.steps ?? .max
     }
 
     /// Whether the epoch in progress lacks no step, only its evaluation.
@@ -184,7 +199,8 @@ public final class TrainingRun {
                 try stop()
             }
             if isCheckpointDue { try writeCheckpoint() }
-            progress?.update(done: state.stepInEpoch, loss: state.lossSum / state.images, accuracy: state.correct / state.images)
+            progress?.update(
+                done: state.stepInEpoch, loss: state.lossSum / state.images, accuracy: state.correct / state.images)
         }
         progress?.finish()
     }
@@ -208,7 +224,8 @@ public final class TrainingRun {
     /// - Returns: whether any rank has been asked to stop.
     private func add(_ result: BatchResult, of batch: Batch) throws -> Bool {
         var sums = (
-            result.lossSum, Double(result.correct), StopSignal.isRaised ? 1.0 : 0.0, checkpoints?.hasFailed == true ? 1.0 : 0.0
+            result.lossSum, Double(result.correct), StopSignal.isRaised ? 1.0 : 0.0,
+            checkpoints?.hasFailed == true ? 1.0 : 0.0
         )
         communicator.stages.enter("loss")
         try withUnsafeMutableBytes(of: &sums) { try communicator.allReduceSum($0.assumingMemoryBound(to: Double.self)) }
@@ -242,7 +259,9 @@ public final class TrainingRun {
         try communicator.agree {
             guard isRankZero else { return }
             let newest = checkpoints?.newest.map { "\(path)/checkpoints/\($0.fileName)" }
-            let advice = report.isStored ? newest.map { "the newest checkpoint is \($0);" } ?? "there is no checkpoint yet;"
+            let advice =
+                report.isStored
+                ? newest.map { "the newest checkpoint is \($0);" } ?? "there is no checkpoint yet;"
                 : "no weight was moved; to go on from \(newest ?? "the start") without such steps: train --resume \(path) "
                     + "--on-nonfinite skip; or"
             throw Failure(.data, "\(place(of: report)); \(advice) start anew with a lower --learning-rate or --warm-up")
@@ -253,8 +272,10 @@ public final class TrainingRun {
     private func stop() throws {
         StopSignal.takeNote()
         try finishCheckpoint()
-        throw communicator.agreed(Failure(
-            .stopped, "stopped on request after step \(state.step(stepsPerEpoch)); go on with: train --resume \(path)"))
+        throw communicator.agreed(
+            Failure(
+                .stopped,
+                "stopped on request after step \(state.step(stepsPerEpoch)); go on with: train --resume \(path)"))
     }
 
     /// Holds the ranks' weights against each other, writes a checkpoint, evaluates and reports. Collective.
@@ -262,10 +283,12 @@ public final class TrainingRun {
         communicator.stages.enter("weights hash")
         let differing = try communicator.ranksDiffering(from: step.hash)
         guard differing.isEmpty else {
-            throw communicator.agreed(Failure(
-                .internal, "after epoch \(state.epoch) the weights of rank\(differing.count > 1 ? "s" : "") "
-                    + "\(differing.map(String.init).joined(separator: ", ")) differ from rank 0's; do all nodes run the same program "
-                    + "on the same kind of CPU?"))
+            throw communicator.agreed(
+                Failure(
+                    .internal,
+                    "after epoch \(state.epoch) the weights of rank\(differing.count > 1 ? "s" : "") "
+                        + "\(differing.map(String.init).joined(separator: ", ")) differ from rank 0's; do all nodes run the same program "
+                        + "on the same kind of CPU?"))
         }
         // An evaluation may take long: by then the epoch's work is safe, and a stop does not wait for the result.
         try writeCheckpoint()
@@ -273,7 +296,9 @@ public final class TrainingRun {
         let test: Evaluation
         do { test = try evaluator.run(progress: &progress) } catch is EvaluationStopped { return try stop() }
         var largest = (dataWait, StopSignal.isRaised ? 1.0 : 0.0)
-        try withUnsafeMutableBytes(of: &largest) { try communicator.allReduceMax($0.assumingMemoryBound(to: Double.self)) }
+        try withUnsafeMutableBytes(of: &largest) {
+            try communicator.allReduceMax($0.assumingMemoryBound(to: Double.self))
+        }
         let epoch = EpochMetrics(
             epoch: state.epoch, trainLoss: state.lossSum / state.images, trainAccuracy: state.correct / state.images,
             testLoss: test.loss, testAccuracy: test.accuracy, imagesPerSecond: state.images / state.seconds,
@@ -303,12 +328,14 @@ public final class TrainingRun {
         checkpoints?.begin(state, at: position)
     }
 
-    /// Where the run stands, for the name of a checkpoint: the last epoch whose steps are all done, evaluated or not, and the step.
+    /// Where the run stands, for the name of a checkpoint: the last epoch whose steps are all done, evaluated or not,
+    /// and the step.
     private var position: CheckpointPosition {
         CheckpointPosition(epoch: state.epoch - (epochIsTrained ? 0 : 1), step: state.step(stepsPerEpoch))
     }
 
-    /// Waits until the checkpoint, or the result, under way is on the disk; a failure ends all ranks or is a warning. Collective.
+    /// Waits until the checkpoint, or the result, under way is on the disk; a failure ends all ranks or is a warning.
+    /// Collective.
     private func finishCheckpoint() throws {
         communicator.stages.enter("checkpoint", mayTakeLong: true)
         try communicator.agree {

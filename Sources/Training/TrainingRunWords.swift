@@ -15,14 +15,18 @@ extension TrainingRun {
                 + "\(configuration.epochs) epoch\(configuration.epochs == 1 ? "" : "s")")
         Console.say("run folder: \(path)")
         guard state != RunState() else { return }
-        let place = epochIsTrained ? "the evaluation of epoch \(state.epoch)" : "epoch \(state.epoch), step \(state.stepInEpoch + 1)"
+        let place =
+            epochIsTrained
+            ? "the evaluation of epoch \(state.epoch)" : "epoch \(state.epoch), step \(state.stepInEpoch + 1)"
         Console.say("resuming at \(place)")
     }
 
     func report(_ epoch: EpochMetrics) {
         func number(_ value: Double) -> String { value.formatted(places: 4) }
         let name = String(repeating: "0", count: max(0, 3 - String(epoch.epoch).count)) + String(epoch.epoch)
-        Console.say("epoch \(name), Training loss: \(number(epoch.trainLoss)), Training accuracy: \(number(epoch.trainAccuracy))")
+        Console.say(
+            "epoch \(name), Training loss: \(number(epoch.trainLoss)), Training accuracy: \(number(epoch.trainAccuracy))"
+        )
         Console.say(
             "Test loss: \(number(epoch.testLoss)), Test accuracy: \(number(epoch.testAccuracy))  "
                 + "(\(epoch.imagesPerSecond.formatted(places: 1)) images/s, waited "

@@ -13,19 +13,21 @@ final class TrainingStep {
     let optimizer: Optimizer
     let sums: SynchronizedSums
     let allReduce: GradientAllReduce
-    /// Whether the last step's gradient and running statistics had nothing but finite numbers. Both are made of sums over ranks,
-    /// with the same bits on all of them, so all ranks know.
+    /// Whether the last step's gradient and running statistics had nothing but finite numbers. Both are made of sums
+    /// over ranks, with the same bits on all of them, so all ranks know.
     private(set) var isFinite = true
     /// The running statistics before the step.
     private let statisticsBefore: AlignedBuffer<Float>
     private let labelSmoothing: Double
     private let seed: UInt64
 
-    /// Elements of a gradient bucket: 256 KiB, so that the first buckets of a small network are on their way early in backward.
+    /// Elements of a gradient bucket: 256 KiB, so that the first buckets of a small network are on their way early in
+    /// backward.
     private static let bucketElements = 65_536
 
     init(
-        _ network: DenseNet, optimizer: OptimizerConfiguration, labelSmoothing: Double, seed: UInt64, communicator: Communicator
+        _ network: DenseNet, optimizer: OptimizerConfiguration, labelSmoothing: Double, seed: UInt64,
+        communicator: Communicator
     ) {
         self.network = network
         self.optimizer = Optimizer(optimizer, of: network)
@@ -39,8 +41,8 @@ final class TrainingStep {
 
     /// Trains on this rank's part of a global batch. Collective.
     ///
-    /// Where gradient or running statistics are not finite, weights, momenta and running statistics stay as they were. (Where the loss is
-    /// not finite the gradient is not either.)
+    /// Where gradient or running statistics are not finite, weights, momenta and running statistics stay as they were.
+    /// (Where the loss is not finite the gradient is not either.)
     ///
     /// - Returns: this rank's loss and hits, before the weights moved.
     func callAsFunction(_ batch: Batch, rate: Double) throws -> BatchResult {
@@ -57,7 +59,8 @@ final class TrainingStep {
         return result
     }
 
-    /// Leaves in the network the gradient of the summed loss of the whole global batch, the same on all ranks. Collective.
+    /// Leaves in the network the gradient of the summed loss of the whole global batch, the same on all ranks.
+    /// Collective.
     func gradients(of batch: Batch) throws -> BatchResult {
         sums.beginPass("forward statistics")
         try network.forward(

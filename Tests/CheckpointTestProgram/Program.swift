@@ -3,8 +3,8 @@ import Kernels
 import SlowCalls
 import Training
 
-/// Goes on from a folder's newest checkpoint and writes one after the other, all of whose numbers are its step, until it is killed;
-/// says after each that it is written.
+/// Goes on from a folder's newest checkpoint and writes one after the other, all of whose numbers are its step, until
+/// it is killed; says after each that it is written.
 @main
 struct Program {
     static func main() throws {
@@ -17,9 +17,11 @@ struct Program {
             step += 1
             values.elements.update(repeating: Float(step))
             let tensors = (0..<4).map {
-                NamedTensor(name: "\($0)", shape: [5000], values: UnsafeBufferPointer(values[5000 * $0..<5000 * ($0 + 1)]))
+                NamedTensor(
+                    name: "\($0)", shape: [5000], values: UnsafeBufferPointer(values[5000 * $0..<5000 * ($0 + 1)]))
             }
-            try folder.write(Checkpoint(position: CheckpointPosition(epoch: 1, step: step), tensors: tensors, metadata: [:]))
+            try folder.write(
+                Checkpoint(position: CheckpointPosition(epoch: 1, step: step), tensors: tensors, metadata: [:]))
             Console.say("\(step)")
         }
     }

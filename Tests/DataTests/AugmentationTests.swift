@@ -19,12 +19,12 @@ import Testing
     }
 
     @Test func `a shift moves the image in place and fills with black`() {
-        for rows in -8 ... 8 {
+        for rows in -8...8 {
             for columns in [-8, -4, -1, 0, 1, 3, 8] {
                 let image = TestImage(height: 8, width: 8) { ramp[$0, $1, $2] }
                 image.planes.shift(rows: rows, columns: columns)
                 let expected = TestImage(height: 8, width: 8) { channel, y, x in
-                    let inside = (0 ..< 8).contains(y + rows) && (0 ..< 8).contains(x + columns)
+                    let inside = (0..<8).contains(y + rows) && (0..<8).contains(x + columns)
                     return inside ? ramp[channel, y + rows, x + columns] : 0
                 }
                 #expect(image.values == expected.values)
@@ -71,14 +71,16 @@ import Testing
     }
 
     @Test func `a third of a turn makes red green, green blue and blue red; greys stay`() {
-        let image = TestImage(colours: [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.3, 0.3, 0.3], [0, 0, 0], [0.6, 0.2, 0.2]])
+        let image = TestImage(colours: [
+            [1, 0, 0], [0, 1, 0], [0, 0, 1], [0.3, 0.3, 0.3], [0, 0, 0], [0.6, 0.2, 0.2],
+        ])
         image.planes.adjustHue(1 / 3)
         let turned: [[Float]] = [[0, 1, 0], [0, 0, 1], [1, 0, 0], [0.3, 0.3, 0.3], [0, 0, 0], [0.2, 0.6, 0.2]]
         for (column, colour) in turned.enumerated() { expectClose(image.colour(column), colour) }
     }
 
     @Test func `hue shifts agree with the definition by HSV in float64`() {
-        let colours = (0 ..< 216).map { i in [i % 6, i / 6 % 6, i / 36].map { Float($0) / 5 } }
+        let colours = (0..<216).map { i in [i % 6, i / 6 % 6, i / 36].map { Float($0) / 5 } }
         for amount in [-0.5, -0.1, -0.03, 0, 0.07, 0.25, 0.5] as [Float] {
             let image = TestImage(colours: colours)
             image.planes.adjustHue(amount)
@@ -88,14 +90,16 @@ import Testing
         }
     }
 
-    /// Smith's HSV in its closed form: channel n of hue h is `v − v·s·max(0, min(k, 4 − k, 1))` with `k = (n + 6h) mod 6`.
+    /// Smith's HSV in its closed form: channel n of hue h is `v − v·s·max(0, min(k, 4 − k, 1))` with `k = (n + 6h) mod
+    /// 6`.
     private func hueShifted(_ colour: [Float], by amount: Double) -> [Float] {
         let rgb = colour.map(Double.init)
         let (value, low) = (rgb.max()!, rgb.min()!)
         guard value > low else { return colour }
         let range = value - low
         let sixths =
-            value == rgb[0] ? (rgb[1] - rgb[2]) / range
+            value == rgb[0]
+            ? (rgb[1] - rgb[2]) / range
             : value == rgb[1] ? 2 + (rgb[2] - rgb[0]) / range : 4 + (rgb[0] - rgb[1]) / range
         return [5.0, 3, 1].map { n in
             let k = (n + sixths + 6 * amount + 12).truncatingRemainder(dividingBy: 6)
@@ -116,7 +120,7 @@ import Testing
         let (crop, flip) = (try Augmentation(parsing: "crop"), try Augmentation(parsing: "flip"))
         var places: Set<[Float]> = []
         var flips = 0
-        for sample in 0 ..< 1000 {
+        for sample in 0..<1000 {
             let cropped = TestImage(height: 8, width: 8) { ramp[$0, $1, $2] }
             crop.applyBeforeNormalization(to: cropped.planes, seed: 1, epoch: 1, sample: sample)
             places.insert([cropped[0, 3, 3], cropped[0, 4, 4], cropped[0, 3, 4], cropped[0, 4, 3]])
@@ -125,20 +129,20 @@ import Testing
             if flipped[0, 0, 0] == 1 { flips += 1 }
         }
         #expect(places.count == 81)
-        #expect((420 ... 580).contains(flips))
+        #expect((420...580).contains(flips))
     }
 
     @Test func `jitter stays within its strengths and keeps colours in 0 to 1`() throws {
         let jitter = try Augmentation(parsing: "jitter")
         var greys: [Float] = []
-        for sample in 0 ..< 500 {
+        for sample in 0..<500 {
             // On a plain grey image contrast, saturation and hue do next to nothing: brightness is left.
             let image = TestImage(colours: [[0.5, 0.5, 0.5]])
             jitter.applyBeforeNormalization(to: image.planes, seed: 1, epoch: 2, sample: sample)
             greys.append(image.values[0])
             let vivid = TestImage(colours: [[1, 0, 0.4], [0, 0.9, 1]])
             jitter.applyBeforeNormalization(to: vivid.planes, seed: 1, epoch: 2, sample: sample)
-            #expect(vivid.values.allSatisfy { (0 ... 1).contains($0) })
+            #expect(vivid.values.allSatisfy { (0...1).contains($0) })
             #expect(vivid.values != [1, 0, 0.4, 0, 0.9, 1])
         }
         #expect(greys.min()! > 0.3998 && greys.min()! < 0.405 && greys.max()! < 0.6002 && greys.max()! > 0.595)

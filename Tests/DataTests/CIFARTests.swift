@@ -16,7 +16,7 @@ import Testing
             #expect(train.count == 15 && test.count == 3)
             #expect(train.classes == 10 && train.channels == 3 && train.height == 32 && train.width == 32)
             #expect(train.classNames == nil)
-            for i in 0 ..< 15 {
+            for i in 0..<15 {
                 #expect(try train.label(of: i) == i % 10)
                 #expect(try train.pixels(of: i).enumerated().allSatisfy { Int($1) == (i + $0) % 251 })
             }
@@ -30,14 +30,14 @@ import Testing
     @Test func `a set is told to be smaller than the official one unless its classes are its own`() throws {
         writeSmallCIFAR10(to: folder)
         func warnings(_ first: String) throws -> Int {
-            let names = [first, "automobile"] + (2 ..< 10).map { "class\($0)" }
+            let names = [first, "automobile"] + (2..<10).map { "class\($0)" }
             folder.write(Array(names.joined(separator: "\n").utf8), to: "batches.meta.txt")
             return try CIFAR.open(folder.path).warnings.count
         }
         #expect(try warnings("airplane") == 1)
         #expect(try warnings("kite") == 0)
         unlink("\(folder.path)/batches.meta.txt")
-        for number in 1 ... 5 { truncate("\(folder.path)/data_batch_\(number).bin", 3073 * 10_000) }
+        for number in 1...5 { truncate("\(folder.path)/data_batch_\(number).bin", 3073 * 10_000) }
         #expect(try CIFAR.open(folder.path).warnings.count == 1)
         truncate("\(folder.path)/test_batch.bin", 3073 * 10_000)
         #expect(try CIFAR.open(folder.path).warnings == [])
@@ -45,13 +45,15 @@ import Testing
 
     @Test func `files of training images beyond the five are said not to be read`() throws {
         writeSmallCIFAR10(to: folder)
-        folder.write(Array((0 ..< 10).map { "class\($0)\n" }.joined().utf8), to: "batches.meta.txt")
+        folder.write(Array((0..<10).map { "class\($0)\n" }.joined().utf8), to: "batches.meta.txt")
         folder.write([0], to: "data_batch_6.bin")
         folder.write([0], to: "notes.bin")
         let words = "not read; the training images are in data_batch_1.bin to 5 alone"
         #expect(try CIFAR.open(folder.path).warnings == ["\(folder.path): data_batch_6.bin is \(words)"])
         folder.write([0], to: "data_batch_10.bin")
-        #expect(try CIFAR.open(folder.path).warnings == ["\(folder.path): data_batch_10.bin, data_batch_6.bin are \(words)"])
+        #expect(
+            try CIFAR.open(folder.path).warnings == ["\(folder.path): data_batch_10.bin, data_batch_6.bin are \(words)"]
+        )
     }
 
     @Test(arguments: ["data_batch_2.bin", "batches.meta.txt", ""])
@@ -59,7 +61,9 @@ import Testing
         writeSmallCIFAR10(to: folder)
         let links = TemporaryFolder()
         let path = name.isEmpty ? "\(links.path)/images" : "\(folder.path)/\(name)"
-        for (target, words) in [("nowhere", "a link to something that is not there"), (path, "Too many levels of symbolic links")] {
+        for (target, words) in [
+            ("nowhere", "a link to something that is not there"), (path, "Too many levels of symbolic links"),
+        ] {
             unlink(path)
             symlink(target, path)
             let images = name.isEmpty ? path : folder.path
@@ -71,7 +75,7 @@ import Testing
         let record: (UInt8, UInt8) -> [UInt8] = { [$0, $1] + [UInt8](repeating: $1, count: pixelBytes) }
         folder.write(record(3, 99) + record(4, 0), to: "train.bin")
         folder.write(record(19, 42), to: "test.bin")
-        folder.write(Array((0 ..< 100).map { "name\($0)\r\n" }.joined().utf8), to: "fine_label_names.txt")
+        folder.write(Array((0..<100).map { "name\($0)\r\n" }.joined().utf8), to: "fine_label_names.txt")
         let (train, test, _) = try CIFAR.open(folder.path)
         #expect(train.classes == 100 && train.count == 2)
         #expect(try [train.label(of: 0), train.label(of: 1), test.label(of: 0)] == [99, 0, 42])
@@ -123,8 +127,10 @@ import Testing
         writeSmallCIFAR10(to: folder)
         let path = "\(folder.path)/data_batch_3.bin"
         truncate(path, 3073 * 3 - 1)
-        #expect(refusal().contains(
-            "data_batch_3.bin: 9218 bytes are 2 images of 3073 bytes, as CIFAR-10 has them, and 3072 bytes more; it is cut or"))
+        #expect(
+            refusal().contains(
+                "data_batch_3.bin: 9218 bytes are 2 images of 3073 bytes, as CIFAR-10 has them, and 3072 bytes more; it is cut or"
+            ))
         truncate(path, 3073 * 10_001)
         #expect(refusal().contains("data_batch_3.bin: 10001 records, expected at most 10000"))
         truncate(path, 0)
@@ -179,7 +185,7 @@ import Testing
         bytes[3073] = 10
         folder.write(bytes, to: "data_batch_2.bin")
         let train = try CIFAR.open(folder.path).train
-        for part in 0 ..< 4 where part != 1 { try train.validateLabels(part: part, of: 4) }
+        for part in 0..<4 where part != 1 { try train.validateLabels(part: part, of: 4) }
         // Record 4 of 15 is in the second share, 4 ..< 8.
         let error = #expect(throws: Failure.self) { try train.validateLabels(part: 1, of: 4) }
         #expect(error?.kind == .data)

@@ -12,7 +12,7 @@ import Testing
         #expect(whole.values.count == 7 + 192 && whole.values[0] == 60)
         for parts in [2, 3, 7, 61] {
             var total = try PixelSums(of: images, part: 0, of: parts)
-            for part in 1 ..< parts {
+            for part in 1..<parts {
                 let sums = try PixelSums(of: images, part: part, of: parts)
                 for i in total.values.indices { total.values[i] += sums.values[i] }
             }
@@ -22,11 +22,11 @@ import Testing
 
     @Test func `channel normalisation gives mean 0 and deviation 1`() throws {
         let normalization = try Normalization.channel(from: PixelSums(of: images))
-        for channel in 0 ..< 3 {
+        for channel in 0..<3 {
             var (sum, squares) = (0.0, 0.0)
-            for index in 0 ..< images.count {
+            for index in 0..<images.count {
                 let image = try normalized(index, normalization)
-                for value in image[channel * 64 ..< (channel + 1) * 64] {
+                for value in image[channel * 64..<(channel + 1) * 64] {
                     sum += Double(value)
                     squares += Double(value) * Double(value)
                 }
@@ -39,9 +39,9 @@ import Testing
     @Test func `the pixel mean of the normalised images is zero, and they are not scaled`() throws {
         let normalization = try Normalization.pixelMean(from: PixelSums(of: images))
         var total = [Float](repeating: 0, count: 192)
-        for index in 0 ..< images.count {
+        for index in 0..<images.count {
             let image = try normalized(index, normalization)
-            for i in 0 ..< 192 { total[i] += image[i] }
+            for i in 0..<192 { total[i] += image[i] }
         }
         #expect(total.allSatisfy { abs($0) < 1e-4 })
         let difference = try normalized(0, normalization)[5] - normalized(1, normalization)[5]
@@ -51,7 +51,7 @@ import Testing
     @Test func `a constant channel becomes zero and not infinite`() throws {
         let folder = TemporaryFolder()
         for name in CIFAR.batchFiles + [CIFAR.testBatchFile] {
-            folder.write([1] + (0 ..< pixelBytes).map { $0 < 1024 ? 77 : UInt8($0 % 256) }, to: name)
+            folder.write([1] + (0..<pixelBytes).map { $0 < 1024 ? 77 : UInt8($0 % 256) }, to: name)
         }
         let train = try CIFAR.open(folder.path).train
         let normalization = try Normalization.channel(from: PixelSums(of: train))

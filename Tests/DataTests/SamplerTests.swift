@@ -4,13 +4,14 @@ import Testing
 @testable import ImageData
 
 @Suite struct SamplerTests {
-    @Test(arguments: 1 ... 5) func `every sample is used once an epoch`(worldSize: Int) throws {
+    @Test(arguments: 1...5) func `every sample is used once an epoch`(worldSize: Int) throws {
         for (samples, batch) in [(103, 16), (96, 16), (17, 16), (5, 16), (10, 3)] {
-            let sampler = try Sampler(sampleCount: samples, globalBatch: batch, worldSize: worldSize, seed: 7, shuffle: true)
+            let sampler = try Sampler(
+                sampleCount: samples, globalBatch: batch, worldSize: worldSize, seed: 7, shuffle: true)
             let order = sampler.order(epoch: 3)
             var used: [Int32] = []
-            for step in 0 ..< sampler.stepsPerEpoch {
-                let parts = (0 ..< worldSize).map { sampler.localRange(step: step, rank: $0) }
+            for step in 0..<sampler.stepsPerEpoch {
+                let parts = (0..<worldSize).map { sampler.localRange(step: step, rank: $0) }
                 #expect(parts.reduce(0) { $0 + $1.count } == sampler.globalCount(step: step))
                 for (rank, part) in parts.enumerated() {
                     #expect(part.count <= sampler.maximumLocalBatch(rank: rank))
@@ -19,16 +20,16 @@ import Testing
             }
             // Not only as a set: one rank after the other, the ranks go through the epoch's order.
             #expect(used == order)
-            #expect(used.sorted() == [Int32](0 ..< Int32(samples)))
+            #expect(used.sorted() == [Int32](0..<Int32(samples)))
         }
     }
 
     @Test func `8 samples over 3 ranks are 3, 3 and 2`() throws {
         let sampler = try Sampler(sampleCount: 18, globalBatch: 8, worldSize: 3, seed: 1, shuffle: true)
-        #expect((0 ..< 3).map { sampler.localRange(step: 0, rank: $0) } == [0 ..< 3, 3 ..< 6, 6 ..< 8])
-        #expect((0 ..< 3).map(sampler.maximumLocalBatch(rank:)) == [3, 3, 2])
+        #expect((0..<3).map { sampler.localRange(step: 0, rank: $0) } == [0..<3, 3..<6, 6..<8])
+        #expect((0..<3).map(sampler.maximumLocalBatch(rank:)) == [3, 3, 2])
         #expect(sampler.stepsPerEpoch == 3 && sampler.globalCount(step: 2) == 2)
-        #expect((0 ..< 3).map { sampler.localRange(step: 2, rank: $0) } == [16 ..< 17, 17 ..< 18, 18 ..< 18])
+        #expect((0..<3).map { sampler.localRange(step: 2, rank: $0) } == [16..<17, 17..<18, 18..<18])
     }
 
     @Test func `the order is new in each epoch and for each seed, and the same when asked again`() throws {
@@ -43,7 +44,7 @@ import Testing
     @Test func `all orders of three samples are equally likely`() throws {
         let sampler = try Sampler(sampleCount: 3, globalBatch: 1, worldSize: 1, seed: 5, shuffle: true)
         var counts: [[Int32]: Int] = [:]
-        for epoch in 1 ... 6000 { counts[sampler.order(epoch: epoch), default: 0] += 1 }
+        for epoch in 1...6000 { counts[sampler.order(epoch: epoch), default: 0] += 1 }
         // Six bins of 1000: a deviation of 150 is five standard deviations.
         #expect(counts.count == 6 && counts.values.allSatisfy { abs($0 - 1000) < 150 })
     }

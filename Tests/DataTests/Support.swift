@@ -40,7 +40,8 @@ final class TemporaryFolder {
         defer { closedir(folder) }
         var names: Set<String> = []
         while let entry = readdir(folder) {
-            names.insert(withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) })
+            names.insert(
+                withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) })
         }
         return names.subtracting([".", ".."])
     }
@@ -63,11 +64,11 @@ extension ImageSet {
 
 /// CIFAR-10 files with records that tell their number: label `i mod 10`, pixel p `i + p mod 251`.
 func writeSmallCIFAR10(to folder: TemporaryFolder, recordsPerFile: Int = 3) {
-    for file in 0 ..< 6 {
+    for file in 0..<6 {
         var bytes: [UInt8] = []
-        for i in file * recordsPerFile ..< (file + 1) * recordsPerFile {
+        for i in file * recordsPerFile..<(file + 1) * recordsPerFile {
             bytes.append(UInt8(i % 10))
-            bytes += (0 ..< pixelBytes).map { UInt8((i + $0) % 251) }
+            bytes += (0..<pixelBytes).map { UInt8((i + $0) % 251) }
         }
         folder.write(bytes, to: file < 5 ? "data_batch_\(file + 1).bin" : "test_batch.bin")
     }
@@ -79,9 +80,9 @@ final class TestImage {
 
     init(height: Int, width: Int, _ value: (_ channel: Int, _ row: Int, _ column: Int) -> Float) {
         planes = ImagePlanes(.allocate(capacity: 3 * height * width), height: height, width: width)
-        for channel in 0 ..< 3 {
-            for row in 0 ..< height {
-                for column in 0 ..< width {
+        for channel in 0..<3 {
+            for row in 0..<height {
+                for column in 0..<width {
                     planes.pointer[(channel * height + row) * width + column] = value(channel, row, column)
                 }
             }
@@ -95,16 +96,18 @@ final class TestImage {
 
     deinit { planes.pointer.deallocate() }
 
-    var values: [Float] { (0 ..< planes.count).map { planes.pointer[$0] } }
+    var values: [Float] { (0..<planes.count).map { planes.pointer[$0] } }
 
-    func colour(_ column: Int) -> [Float] { (0 ..< 3).map { planes.pointer[$0 * planes.planeCount + column] } }
+    func colour(_ column: Int) -> [Float] { (0..<3).map { planes.pointer[$0 * planes.planeCount + column] } }
 
     subscript(channel: Int, row: Int, column: Int) -> Float {
         planes.pointer[(channel * planes.height + row) * planes.width + column]
     }
 }
 
-func expectClose(_ a: [Float], _ b: [Float], within tolerance: Float = 1e-6, _ location: SourceLocation = #_sourceLocation) {
+func expectClose(
+    _ a: [Float], _ b: [Float], within tolerance: Float = 1e-6, _ location: SourceLocation = #_sourceLocation
+) {
     let isClose = a.count == b.count && zip(a, b).allSatisfy { abs($0 - $1) <= tolerance }
     #expect(isClose, "\(a) is not \(b)", sourceLocation: location)
 }

@@ -7,7 +7,9 @@ import Testing
 @Suite struct SyntheticTests {
     let folder = TemporaryFolder()
 
-    private func drawn(_ sample: Int, seed: UInt64 = 1, split: SyntheticImages.Split = .train, size: Int = 16) -> [UInt8] {
+    private func drawn(_ sample: Int, seed: UInt64 = 1, split: SyntheticImages.Split = .train, size: Int = 16)
+        -> [UInt8]
+    {
         [UInt8](unsafeUninitializedCapacity: 3 * size * size) {
             SyntheticImages.draw(sample: sample, seed: seed, split: split, imageSize: size, into: $0.baseAddress!)
             $1 = 3 * size * size
@@ -18,16 +20,18 @@ import Testing
         #expect(drawn(3) == drawn(3))
         #expect(Set([drawn(3), drawn(4), drawn(3, seed: 2), drawn(3, split: .test)]).count == 4)
         // A longer set begins with the same pictures.
-        let (short, long) = (ImageSet.synthetic(count: 3, seed: 9, split: .test, imageSize: 11),
-                             ImageSet.synthetic(count: 6, seed: 9, split: .test, imageSize: 11))
-        for i in 0 ..< 3 { #expect(try memcmp(short.pixels(of: i), long.pixels(of: i), 363) == 0) }
+        let (short, long) = (
+            ImageSet.synthetic(count: 3, seed: 9, split: .test, imageSize: 11),
+            ImageSet.synthetic(count: 6, seed: 9, split: .test, imageSize: 11)
+        )
+        for i in 0..<3 { #expect(try memcmp(short.pixels(of: i), long.pixels(of: i), 363) == 0) }
     }
 
     @Test(arguments: [8, 9, 24, 40]) func `pictures of any size are drawn, of all classes`(size: Int) throws {
         let images = ImageSet.synthetic(count: 20, seed: 4, split: .train, imageSize: size)
         #expect(images.height == size && images.width == size && images.classes == 10)
         try images.validateLabels(part: 0, of: 1)
-        for i in 0 ..< 20 {
+        for i in 0..<20 {
             let plane = try images.pixels(of: i).prefix(size * size)
             #expect(Int(plane.max()!) - Int(plane.min()!) > 60, "picture \(i) shows nothing")
         }
@@ -35,9 +39,9 @@ import Testing
 
     @Test func `classes are balanced in every ten samples, and their order is random`() {
         var orders: Set<[Int]> = []
-        for ten in 0 ..< 50 {
-            let labels = (0 ..< 10).map { SyntheticImages.label(sample: 10 * ten + $0, seed: 1, split: .train) }
-            #expect(labels.sorted() == Array(0 ..< 10))
+        for ten in 0..<50 {
+            let labels = (0..<10).map { SyntheticImages.label(sample: 10 * ten + $0, seed: 1, split: .train) }
+            #expect(labels.sorted() == Array(0..<10))
             orders.insert(labels)
         }
         #expect(orders.count == 50)
@@ -51,7 +55,7 @@ import Testing
         #expect(train.classNames == SyntheticImages.classNames)
         for (images, split) in [(train, SyntheticImages.Split.train), (test, .test)] {
             let expected = ImageSet.synthetic(count: images.count, seed: 6, split: split)
-            for i in 0 ..< images.count {
+            for i in 0..<images.count {
                 #expect(try images.label(of: i) == expected.label(of: i))
                 #expect(try memcmp(images.pixels(of: i), expected.pixels(of: i), pixelBytes) == 0)
             }
@@ -61,7 +65,9 @@ import Testing
 
     @Test func `files that are there already are left alone`() throws {
         folder.write([1, 2, 3], to: "test_batch.bin")
-        let error = #expect(throws: Failure.self) { try SyntheticImages.write(to: folder.path, train: 5, test: 1, seed: 1) }
+        let error = #expect(throws: Failure.self) {
+            try SyntheticImages.write(to: folder.path, train: 5, test: 1, seed: 1)
+        }
         #expect(error?.kind == .unavailable && error?.message.contains("test_batch.bin") == true)
         #expect(folder.read("test_batch.bin") == [1, 2, 3] && folder.names == ["test_batch.bin"])
     }
@@ -88,14 +94,15 @@ import Testing
         let accuracy = linearAccuracy { image, _ in image }
         #expect(accuracy > 0.08 && accuracy < 0.45, "accuracy \(accuracy)")
         // The classifier does learn where there is something to learn: here the class is written into ten pixels.
-        #expect(linearAccuracy { image, label in image.enumerated().map { $0 < 10 ? ($0 == label ? 2 : -2) : $1 } } > 0.9)
+        #expect(
+            linearAccuracy { image, label in image.enumerated().map { $0 < 10 ? ($0 == label ? 2 : -2) : $1 } } > 0.9)
     }
 
     /// Test accuracy of softmax regression, trained by plain gradient descent, on pixels in −1…1 changed by `change`.
     private func linearAccuracy(_ change: ([Float], Int) -> [Float]) -> Double {
         let inputs = 3 * 16 * 16
         func load(_ count: Int, _ split: SyntheticImages.Split) -> [(pixels: [Float], label: Int)] {
-            (0 ..< count).map { sample in
+            (0..<count).map { sample in
                 let label = SyntheticImages.label(sample: sample, seed: 1, split: split)
                 return (change(drawn(sample, split: split).map { Float($0) / 127.5 - 1 }, label), label)
             }
@@ -104,23 +111,23 @@ import Testing
         weights.initialize(repeating: 0, count: 10 * inputs)
         defer { weights.deallocate() }
         func logits(_ pixels: UnsafePointer<Float>) -> [Float] {
-            (0 ..< 10).map { label in
+            (0..<10).map { label in
                 let row = weights + label * inputs
                 var sum: Float = 0
-                for i in 0 ..< inputs { sum += row[i] * pixels[i] }
+                for i in 0..<inputs { sum += row[i] * pixels[i] }
                 return sum
             }
         }
         let train = load(600, .train)
-        for _ in 0 ..< 4 {
+        for _ in 0..<4 {
             for (pixels, label) in train {
                 let logits = logits(pixels)
                 let powers = logits.map { exp($0 - logits.max()!) }
                 let total = powers.reduce(0, +)
-                for output in 0 ..< 10 {
+                for output in 0..<10 {
                     let slope = 0.002 * (powers[output] / total - (output == label ? 1 : 0))
                     let row = weights + output * inputs
-                    pixels.withUnsafeBufferPointer { for i in 0 ..< inputs { row[i] -= slope * $0[i] } }
+                    pixels.withUnsafeBufferPointer { for i in 0..<inputs { row[i] -= slope * $0[i] } }
                 }
             }
         }

@@ -1,8 +1,8 @@
 import DenseNetModel
 import Glibc
 import Kernels
-import Testing
 import TestSupport
+import Testing
 
 @Suite struct AtomicFileTests {
     let folder = ScratchFolder()
@@ -35,7 +35,9 @@ import TestSupport
     @Test func `a folder that is missing or a file is named with the reason`() throws {
         try write("", to: folder("f"))
         let missing = folder("no/f")
-        #expect(throws: Failure(.unavailable, "cannot write \(missing): No such file or directory; its folder must exist")) {
+        #expect(
+            throws: Failure(.unavailable, "cannot write \(missing): No such file or directory; its folder must exist")
+        ) {
             try write("x", to: missing)
         }
         let below = folder("f/g")
@@ -57,11 +59,15 @@ import TestSupport
             let values = [Float](repeating: 1, count: 50_000)
             let failure = #expect(throws: Failure.self) {
                 try values.withUnsafeBufferPointer {
-                    try SafetensorsWriter.write(to: path, tensors: [NamedTensor(name: "w", shape: [50_000], values: $0)])
+                    try SafetensorsWriter.write(
+                        to: path, tensors: [NamedTensor(name: "w", shape: [50_000], values: $0)])
                 }
             }
-            #expect(failure == Failure(
-                .unavailable, "cannot write \(path): File too large; raise the limit of file sizes (ulimit -f)"))
+            #expect(
+                failure
+                    == Failure(
+                        .unavailable, "cannot write \(path): File too large; raise the limit of file sizes (ulimit -f)")
+            )
         }
         #expect(folder.names == ["weights.safetensors"])
         #expect(try folder.read("weights.safetensors") == Array("old".utf8))
@@ -70,11 +76,14 @@ import TestSupport
     @Test func `a full disk is named and nothing is left on it`() throws {
         let disk = folder("disk")
         mkdir(disk, 0o700)
-        guard mount("tmpfs", disk, "tmpfs", 0, "size=64k") == 0 else { try Test.cancel("only root can mount a small disk") }
+        guard mount("tmpfs", disk, "tmpfs", 0, "size=64k") == 0 else {
+            try Test.cancel("only root can mount a small disk")
+        }
         defer { umount(disk) }
         let path = disk + "/f"
-        #expect(throws: Failure(
-            .unavailable, "cannot write \(path): No space left on device; free some space or choose another folder")
+        #expect(
+            throws: Failure(
+                .unavailable, "cannot write \(path): No space left on device; free some space or choose another folder")
         ) {
             try write(String(repeating: "x", count: 80_000), to: path)
         }

@@ -13,17 +13,23 @@ private func message(_ body: () throws -> Void) -> String {
 @Suite struct ConfigurationTests {
     @Test func `names mean what the papers mean`() throws {
         let plain = try DenseNetConfiguration(model: "densenet-40-12")
-        #expect(plain == DenseNetConfiguration(
-            stem: .cifar, blocks: [12, 12, 12], growthRate: 12, stemChannels: 16, bottleneck: false, compression: 1, classes: 10,
-            image: 32))
+        #expect(
+            plain
+                == DenseNetConfiguration(
+                    stem: .cifar, blocks: [12, 12, 12], growthRate: 12, stemChannels: 16, bottleneck: false,
+                    compression: 1, classes: 10, image: 32))
         let compressed = try DenseNetConfiguration(model: "DenseNet-BC-190-40", classes: 100)
-        #expect(compressed == DenseNetConfiguration(
-            stem: .cifar, blocks: [31, 31, 31], growthRate: 40, stemChannels: 80, bottleneck: true, compression: 0.5, classes: 100,
-            image: 32))
+        #expect(
+            compressed
+                == DenseNetConfiguration(
+                    stem: .cifar, blocks: [31, 31, 31], growthRate: 40, stemChannels: 80, bottleneck: true,
+                    compression: 0.5, classes: 100, image: 32))
         let large = try DenseNetConfiguration(model: "densenet161", image: 64)
-        #expect(large == DenseNetConfiguration(
-            stem: .imagenet, blocks: [6, 12, 36, 24], growthRate: 48, stemChannels: 96, bottleneck: true, compression: 0.5,
-            classes: 1000, image: 64))
+        #expect(
+            large
+                == DenseNetConfiguration(
+                    stem: .imagenet, blocks: [6, 12, 36, 24], growthRate: 48, stemChannels: 96, bottleneck: true,
+                    compression: 0.5, classes: 1000, image: 64))
         #expect(try DenseNetConfiguration(model: "densenet264").blocks == [6, 12, 64, 48])
         #expect(try DenseNetConfiguration(model: "densenet-7-1").blocks == [1, 1, 1])
     }
@@ -97,7 +103,8 @@ private func message(_ body: () throws -> Void) -> String {
     @Test(arguments: [
         "", "-", "densenet", "densenet-", "densenet-40", "densenet-40-12-3", "densenet-bc-100", "densenet-c-100-12",
         "densenet-bc-100-12-1",
-        "densenet122", "densenet-121", "resnet-40-12", "densenet-forty-12", "densenet--40-12", "densenet-40-99999999999999999999",
+        "densenet122", "densenet-121", "resnet-40-12", "densenet-forty-12", "densenet--40-12",
+        "densenet-40-99999999999999999999",
         "densenet121-32", "densenet 40 12", "bc-100-12",
     ])
     func `other names are refused with the grammar`(_ model: String) {
@@ -106,9 +113,13 @@ private func message(_ body: () throws -> Void) -> String {
     }
 
     @Test(arguments: [("densenet-40-12", 4), ("densenet-bc-100-12", 4), ("densenet121", 29), ("densenet264", 29)])
-    func `an image that is too small is refused, and the smallest that is named works`(_ model: String, _ smallest: Int) throws {
+    func `an image that is too small is refused, and the smallest that is named works`(_ model: String, _ smallest: Int)
+        throws
+    {
         let message = message { _ = try DenseNetConfiguration(model: model, image: smallest - 1) }
-        #expect(message.contains("image size \(smallest - 1) is too small") && message.contains("need \(smallest) pixels or more"))
+        #expect(
+            message.contains("image size \(smallest - 1) is too small")
+                && message.contains("need \(smallest) pixels or more"))
         #expect(try DenseNetConfiguration(model: model, image: smallest).blockSizes.last == 1)
         #expect(throws: Failure.self) { try DenseNetConfiguration(model: model, image: 1025) }
         #expect(throws: Failure.self) { try DenseNetConfiguration(model: model, image: 0) }
@@ -120,8 +131,8 @@ private func message(_ body: () throws -> Void) -> String {
             for blocks in 1...5 {
                 func configuration(_ image: Int) -> DenseNetConfiguration {
                     DenseNetConfiguration(
-                        stem: stem, blocks: Array(repeating: 1, count: blocks), growthRate: 2, stemChannels: 3, bottleneck: false,
-                        compression: 1, classes: 2, image: image)
+                        stem: stem, blocks: Array(repeating: 1, count: blocks), growthRate: 2, stemChannels: 3,
+                        bottleneck: false, compression: 1, classes: 2, image: image)
                 }
                 let smallest = try #require((1...200).first { (try? configuration($0).validate()) != nil })
                 if smallest > 1 {
@@ -143,13 +154,15 @@ private func message(_ body: () throws -> Void) -> String {
     @Test func `every value out of its range is refused by its name`() throws {
         let good = try DenseNetConfiguration(model: "densenet-bc-40-12")
         let changes: [(String, (inout DenseNetConfiguration) -> Void)] = [
-            ("blocks []", { $0.blocks = [] }), ("blocks [1, 0]", { $0.blocks = [1, 0] }), ("blocks [-1]", { $0.blocks = [-1] }),
+            ("blocks []", { $0.blocks = [] }), ("blocks [1, 0]", { $0.blocks = [1, 0] }),
+            ("blocks [-1]", { $0.blocks = [-1] }),
             ("blocks", { $0.blocks = [20_001] }), ("blocks", { $0.blocks = Array(repeating: 1, count: 9) }),
             ("growth rate -1", { $0.growthRate = -1 }), ("stem channels 0", { $0.stemChannels = 0 }),
             ("compression 0.0", { $0.compression = 0 }), ("compression 1.1", { $0.compression = 1.1 }),
             ("compression nan", { $0.compression = .nan }),
             ("compression 0.001 leaves no channel", { $0.compression = 0.001 }),
-            ("dropout 1.0", { $0.dropout = 1 }), ("dropout -0.1", { $0.dropout = -0.1 }), ("dropout nan", { $0.dropout = .nan }),
+            ("dropout 1.0", { $0.dropout = 1 }), ("dropout -0.1", { $0.dropout = -0.1 }),
+            ("dropout nan", { $0.dropout = .nan }),
             ("classes 0", { $0.classes = 0 }), ("image size 0", { $0.image = 0 }),
         ]
         for (words, change) in changes {
@@ -174,10 +187,12 @@ private func message(_ body: () throws -> Void) -> String {
         let network = try DenseNet(DenseNetConfiguration(model: model, image: 32), capacity: 1, training: false)
         network.initialize(seed: 5)
         for parameter in network.table.learnt {
-            let values = network.parameters[parameter.range].prefix(30_000).map(Double.init), count = Double(values.count)
+            let values = network.parameters[parameter.range].prefix(30_000).map(Double.init)
+            let count = Double(values.count)
             if parameter.shape.count == 4 {
                 let deviation = (2 / Double(parameter.shape[2] * parameter.shape[3] * parameter.shape[0])).squareRoot()
-                let mean = values.reduce(0, +) / count, square = values.reduce(0) { $0 + $1 * $1 } / count
+                let mean = values.reduce(0, +) / count
+                let square = values.reduce(0) { $0 + $1 * $1 } / count
                 // Five standard errors: of the mean σ/√n, of the mean square σ²·√(2/n).
                 #expect(abs(mean) < 5 * deviation / count.squareRoot(), "\(parameter.name)")
                 #expect(abs(square / (deviation * deviation) - 1) < 5 * (2 / count).squareRoot(), "\(parameter.name)")
@@ -198,13 +213,18 @@ private func message(_ body: () throws -> Void) -> String {
     @Test func `what no memory holds is refused before it is asked for, however much that is`() throws {
         func network(layers: Int, growthRate: Int) -> DenseNetConfiguration {
             DenseNetConfiguration(
-                stem: .cifar, blocks: [layers], growthRate: growthRate, stemChannels: 16, bottleneck: true, compression: 0.5,
-                classes: 10, image: 1024)
+                stem: .cifar, blocks: [layers], growthRate: growthRate, stemChannels: 16, bottleneck: true,
+                compression: 0.5, classes: 10, image: 1024)
         }
-        #expect(throws: Failure(.usage, "the network would have 1941920539752 parameters, expected 10,000,000,000 at most")) {
+        #expect(
+            throws: Failure(.usage, "the network would have 1941920539752 parameters, expected 10,000,000,000 at most")
+        ) {
             try network(layers: 19_999, growthRate: 49).validate()
         }
-        #expect(throws: Failure(.usage, "blocks [9223372036854775807, 1]: expected at most 8 blocks of 20,000 layers in all")) {
+        #expect(
+            throws: Failure(
+                .usage, "blocks [9223372036854775807, 1]: expected at most 8 blocks of 20,000 layers in all")
+        ) {
             var sum = network(layers: .max, growthRate: 1)
             sum.blocks.append(1)
             try sum.validate()

@@ -20,23 +20,33 @@ extension DenseNet {
     func `each norm uses its own running statistics, though they disagree`(_ tiny: TinyNetwork) throws {
         let network = try tiny.network()
         network.setForeignStatistics()
-        let reference = ReferenceNetwork(network), logits = reference.forward(tiny.images, count: tiny.count, training: false)
+        let reference = ReferenceNetwork(network)
+        let logits = reference.forward(tiny.images, count: tiny.count, training: false)
         let found = try network.run(tiny, training: false)
         #expect(relativeDifference(found.logits, logits.map(Float.init)) < 1e-5)
-        #expect(found.statistics.elementsEqual(network.statistics) && reference.statistics == found.statistics.map(Double.init))
+        #expect(
+            found.statistics.elementsEqual(network.statistics)
+                && reference.statistics == found.statistics.map(Double.init))
     }
 
-    @Test(arguments: tinies) func `a network built to evaluate gives the logits of one that trains`(_ tiny: TinyNetwork) throws {
-        let training = try tiny.network(), evaluating = try tiny.network(training: false)
+    @Test(arguments: tinies) func `a network built to evaluate gives the logits of one that trains`(_ tiny: TinyNetwork)
+        throws
+    {
+        let training = try tiny.network()
+        let evaluating = try tiny.network(training: false)
         training.setForeignStatistics()
         evaluating.setForeignStatistics()
-        let first = try training.run(tiny, training: false), second = try evaluating.run(tiny, training: false)
+        let first = try training.run(tiny, training: false)
+        let second = try evaluating.run(tiny, training: false)
         #expect(first.logits == second.logits && first.result == second.result)
         #expect(evaluating.gradients.isEmpty)
     }
 
-    @Test(arguments: tinies) func `an image's logits in evaluation do not hang on its company`(_ tiny: TinyNetwork) throws {
-        let network = try tiny.network(), whole = try network.run(tiny, training: false)
+    @Test(arguments: tinies) func `an image's logits in evaluation do not hang on its company`(_ tiny: TinyNetwork)
+        throws
+    {
+        let network = try tiny.network()
+        let whole = try network.run(tiny, training: false)
         for n in 0..<tiny.count {
             let alone = try network.run(tiny, range: n..<n + 1, training: false)
             let classes = tiny.configuration.classes
@@ -45,8 +55,10 @@ extension DenseNet {
     }
 
     @Test(arguments: tinies) func `a pass is a function of its input, to the bit`(_ tiny: TinyNetwork) throws {
-        let network = try tiny.network(), statistics = Array(network.statistics)
-        var first = try network.run(tiny), second = try network.run(tiny)
+        let network = try tiny.network()
+        let statistics = Array(network.statistics)
+        var first = try network.run(tiny)
+        var second = try network.run(tiny)
         // The statistics move each time and are not read in training.
         #expect(first.statistics != second.statistics)
         (first.statistics, second.statistics) = ([], [])
@@ -59,7 +71,9 @@ extension DenseNet {
     }
 
     @Test(arguments: tinies)
-    func `images are as good after others, and fewer of them after more, as in a fresh network`(_ tiny: TinyNetwork) throws {
+    func `images are as good after others, and fewer of them after more, as in a fresh network`(_ tiny: TinyNetwork)
+        throws
+    {
         let used = try tiny.network()
         // What one leaves behind must not reach the next; not-a-number would.
         for pixel in [1, Float.nan] {
@@ -68,24 +82,29 @@ extension DenseNet {
             for count in Set([1, tiny.count / 2, tiny.count - 1]) where count > 0 {
                 let fresh = try tiny.network()
                 _ = used.statistics.update(from: fresh.statistics)
-                #expect(try used.run(tiny, range: 0..<count) == fresh.run(tiny, range: 0..<count), "\(count) after \(pixel)")
+                #expect(
+                    try used.run(tiny, range: 0..<count) == fresh.run(tiny, range: 0..<count), "\(count) after \(pixel)"
+                )
                 let evaluated = try fresh.run(tiny, range: 0..<count, training: false)
                 #expect(try used.run(tiny, range: 0..<count, training: false) == evaluated)
             }
         }
     }
 
-    @Test(arguments: tinies) func `a batch beside a larger capacity gives the same results`(_ tiny: TinyNetwork) throws {
+    @Test(arguments: tinies) func `a batch beside a larger capacity gives the same results`(_ tiny: TinyNetwork) throws
+    {
         // Another capacity may put more images side by side, and sums then come in another order.
         for capacity in [tiny.count, tiny.count + 1, 3 * tiny.count, 40] {
-            let exact = try tiny.network().run(tiny), roomy = try tiny.network(capacity: capacity).run(tiny)
+            let exact = try tiny.network().run(tiny)
+            let roomy = try tiny.network(capacity: capacity).run(tiny)
             #expect(relativeDifference(exact.logits, roomy.logits) < 1e-5)
             #expect(relativeDifference(exact.gradients, roomy.gradients) < 1e-5)
         }
     }
 
     @Test func `a prediction is the first of the largest logits and none where one is not a number`() throws {
-        let tiny = TinyNetwork.plain, network = try tiny.network()
+        let tiny = TinyNetwork.plain
+        let network = try tiny.network()
         for i in network.table.classifierWeight.range { network.parameters[i] = 0 }
         let bias = network.table.classifierBias.offset
         for (c, value) in [Float(1), 3, 2, 3].enumerated() { network.parameters[bias + c] = value }
@@ -100,7 +119,9 @@ extension DenseNet {
 @Suite struct DropoutTests {
     @Test(arguments: TinyNetwork.dropout) func `it is drawn from seed, epoch and sample`(_ tiny: TinyNetwork) throws {
         let network = try tiny.network()
-        func logits(seed: UInt64, epoch: Int) throws -> [Float] { try network.run(tiny, seed: seed, epoch: epoch).logits }
+        func logits(seed: UInt64, epoch: Int) throws -> [Float] {
+            try network.run(tiny, seed: seed, epoch: epoch).logits
+        }
         let first = try logits(seed: 1, epoch: 1)
         #expect(try logits(seed: 1, epoch: 1) == first)
         #expect(try logits(seed: 2, epoch: 1) != first)
@@ -110,7 +131,8 @@ extension DenseNet {
     @Test(arguments: TinyNetwork.dropout) func `it is off in evaluation`(_ tiny: TinyNetwork) throws {
         var without = tiny.configuration
         without.dropout = 0
-        let dry = try DenseNet(without, capacity: tiny.count, training: true), network = try tiny.network()
+        let dry = try DenseNet(without, capacity: tiny.count, training: true)
+        let network = try tiny.network()
         _ = dry.parameters.update(from: network.parameters)
         #expect(try network.run(tiny, training: false).logits == dry.run(tiny, training: false).logits)
         #expect(try network.run(tiny).logits != dry.run(tiny).logits)
@@ -121,9 +143,11 @@ extension DenseNet {
         let tiny = TinyNetwork("one layer", [1], growth: 16, channels: 4, dropout: 0.3, image: 16, count: 16)
         var without = tiny.configuration
         without.dropout = 0
-        let dry = try DenseNet(without, capacity: tiny.count, training: true), network = try tiny.network()
+        let dry = try DenseNet(without, capacity: tiny.count, training: true)
+        let network = try tiny.network()
         _ = dry.parameters.update(from: network.parameters)
-        let parameter = network.table.finalNorm.runningMean, new = parameter.offset + 4..<parameter.range.upperBound
+        let parameter = network.table.finalNorm.runningMean
+        let new = parameter.offset + 4..<parameter.range.upperBound
         let dropped = try network.run(tiny).statistics[new].map(Double.init)
         let kept = try dry.run(tiny).statistics[new].map(Double.init)
         let firstVariance = network.table.finalNorm.runningVariance.offset + 4

@@ -5,7 +5,8 @@ import Testing
 @Suite struct GradientTests {
     @Test(arguments: TinyNetwork.all)
     func `forward in training is the paper's network, batch statistics and all`(_ tiny: TinyNetwork) throws {
-        let network = try tiny.network(), reference = ReferenceNetwork(network)
+        let network = try tiny.network()
+        let reference = ReferenceNetwork(network)
         let found = try network.run(tiny, backward: false)
         let logits = reference.forward(tiny.images, count: tiny.count, training: true)
         #expect(relativeDifference(found.logits, logits.map(Float.init)) < 1e-5)
@@ -20,15 +21,20 @@ import Testing
         #expect(found.result.correct == correct)
     }
 
-    /// Central differences of the reference are exact to nine digits, so the allowance is for the network's float32 alone.
+    /// Central differences of the reference are exact to nine digits, so the allowance is for the network's float32
+    /// alone.
     @Test(arguments: TinyNetwork.all)
     func `each tensor's gradient is the slope of the float64 reference`(_ tiny: TinyNetwork) throws {
-        let network = try tiny.network(), reference = ReferenceNetwork(network)
+        let network = try tiny.network()
+        let reference = ReferenceNetwork(network)
         let gradients = try network.run(tiny).gradients.map(Double.init)
         var random = CounterRandom(.synthetic, 63)
-        let parameters = reference.parameters, images = tiny.images, labels = tiny.labels
+        let parameters = reference.parameters
+        let images = tiny.images
+        let labels = tiny.labels
         for parameter in network.table.learnt {
-            let gradient = gradients[parameter.range], direction = parameter.range.map { _ in random.normal() }
+            let gradient = gradients[parameter.range]
+            let direction = parameter.range.map { _ in random.normal() }
             func loss(_ step: Double) -> Double {
                 for (i, d) in zip(parameter.range, direction) { reference.parameters[i] = parameters[i] + step * d }
                 let logits = reference.forward(images, count: tiny.count, training: true)
@@ -41,11 +47,12 @@ import Testing
         }
     }
 
-    /// The network against itself, with all it does, dropout too. Its forward pass is float32, so the step is coarse, and ReLUs and
-    /// pools change over within it.
+    /// The network against itself, with all it does, dropout too. Its forward pass is float32, so the step is coarse,
+    /// and ReLUs and pools change over within it.
     @Test(arguments: TinyNetwork.all + TinyNetwork.dropout)
     func `the gradient is the slope of the network's own loss`(_ tiny: TinyNetwork) throws {
-        let network = try tiny.network(), gradients = try network.run(tiny).gradients.map(Double.init)
+        let network = try tiny.network()
+        let gradients = try network.run(tiny).gradients.map(Double.init)
         let parameters = Array(network.parameters)
         var random = CounterRandom(.synthetic, 64)
         func slope(_ direction: [(place: Int, Double)], _ step: Double) throws -> Double {
@@ -77,14 +84,17 @@ import Testing
             announced += network.gradients[places[places.count - 1]..<place]
             places.append(place)
         }
-        #expect(places == places.sorted() && Set(places).count == places.count && places.last == network.table.learntCount)
+        #expect(
+            places == places.sorted() && Set(places).count == places.count && places.last == network.table.learntCount)
         #expect(announced == final.gradients && announced.allSatisfy(\.isFinite))
         let layers = tiny.configuration.blocks.reduce(0, +)
-        #expect(places.count - 1 == layers + tiny.configuration.blocks.count + 1, "each layer is announced when it is done")
+        #expect(
+            places.count - 1 == layers + tiny.configuration.blocks.count + 1, "each layer is announced when it is done")
     }
 
     @Test func `an error in the middle of backward comes out`() throws {
-        let tiny = TinyNetwork.plain, network = try tiny.network()
+        let tiny = TinyNetwork.plain
+        let network = try tiny.network()
         #expect(throws: Failure(.unavailable, "gone")) {
             try network.run(tiny) { if $0 > 500 { throw Failure(.unavailable, "gone") } }
         }

@@ -1,8 +1,11 @@
-@testable import DenseNetModel
 import Kernels
 import Testing
 
-private func describe(_ model: String, classes: Int? = nil, image: Int? = nil, batchSize: Int = 32) throws -> NetworkDescription {
+@testable import DenseNetModel
+
+private func describe(_ model: String, classes: Int? = nil, image: Int? = nil, batchSize: Int = 32) throws
+    -> NetworkDescription
+{
     try NetworkDescription(DenseNetConfiguration(model: model, classes: classes, image: image), batchSize: batchSize)
 }
 
@@ -32,7 +35,9 @@ private func variety() throws -> [DenseNetConfiguration] {
     ("densenet201", 1000, 20_013_928), ("densenet161", 1000, 28_681_000), ("densenet-bc-100-12", 10, 769_162),
     ("densenet-40-12", 10, 1_019_722), ("densenet-bc-250-24", 10, 15_324_406), ("densenet-bc-190-40", 10, 25_624_430),
 ])
-func `a network has the parameters of the papers and of torchvision`(model: String, classes: Int, parameters: Int) throws {
+func `a network has the parameters of the papers and of torchvision`(model: String, classes: Int, parameters: Int)
+    throws
+{
     let description = try describe(model, classes: classes)
     #expect(description.parameters == parameters)
     #expect(description.layers.reduce(0) { $0 + $1.parameters } == parameters)
@@ -87,7 +92,8 @@ func `multiply-accumulates are torchvision's`(model: String, giga: Double) throw
         let layers = try NetworkDescription(configuration, batchSize: 1).layers
         var channels = 3
         for layer in layers {
-            // A norm, a ReLU or a pool keeps its input's channels; a concatenation follows a convolution to the growth rate.
+            // A norm, a ReLU or a pool keeps its input's channels; a concatenation follows a convolution to the growth
+            // rate.
             switch layer.operation.prefix(4) {
             case "norm": #expect(layer.parameters == 2 * layer.shape[0])
             case "conc": #expect(layer.shape[0] > channels && channels == configuration.growthRate)
@@ -96,8 +102,12 @@ func `multiply-accumulates are torchvision's`(model: String, giga: Double) throw
             }
             channels = layer.shape[0]
         }
-        let ends = layers.indices.filter { layers[$0].operation == "concat" && !layers[$0 + 1].name.contains("denselayer") }
-        #expect(ends.map { layers[$0].shape } == zip(configuration.blockChannels, configuration.blockSizes).map { [$0, $1, $1] })
+        let ends = layers.indices.filter {
+            layers[$0].operation == "concat" && !layers[$0 + 1].name.contains("denselayer")
+        }
+        #expect(
+            ends.map { layers[$0].shape }
+                == zip(configuration.blockChannels, configuration.blockSizes).map { [$0, $1, $1] })
         #expect(layers.last?.shape == [configuration.classes])
     }
 }
@@ -142,7 +152,10 @@ private func allocatedBytes(_ root: Any) -> (total: Int, workspace: Int) {
         if type(of: value) is AnyClass {
             let object = value as AnyObject
             guard seen.insert(ObjectIdentifier(object)).inserted else { return }
-            if let bytes = bytes(object) { sum.total += bytes; return }
+            if let bytes = bytes(object) {
+                sum.total += bytes
+                return
+            }
             if let workspace = object as? Workspace { sum.workspace += workspace.needs.bytes(threads: 1) }
             if object is SumSpace, let channels = Mirror(reflecting: object).descendant("channels") as? Int {
                 sum.workspace += SumSpace.bytes(channels: channels, workers: 1)
@@ -154,7 +167,9 @@ private func allocatedBytes(_ root: Any) -> (total: Int, workspace: Int) {
     return sum
 }
 
-@Test(arguments: [("densenet-bc-40-24", 32, 10), ("densenet-22-24", 33, 7), ("densenet121", 56, 5), ("densenet121", 97, 1)])
+@Test(arguments: [
+    ("densenet-bc-40-24", 32, 10), ("densenet-22-24", 33, 7), ("densenet121", 56, 5), ("densenet121", 97, 1),
+])
 func `the described memory is what a network allocates`(model: String, image: Int, batchSize: Int) throws {
     let description = try describe(model, image: image, batchSize: batchSize)
     let network = try DenseNet(description.configuration, capacity: batchSize, training: true)
@@ -169,7 +184,8 @@ func `the described memory is what a network allocates`(model: String, image: In
     let large = try describe("densenet-bc-100-12", batchSize: 64).memory
     let ratio = Double(large.activations) / Double(small.activations)
     #expect((3.5...4.5).contains(ratio))
-    #expect(large.parameters == small.parameters && small.parameters == small.gradients && small.gradients == small.momenta)
+    #expect(
+        large.parameters == small.parameters && small.parameters == small.gradients && small.gradients == small.momenta)
 }
 
 @Test func `impossible batches and configurations are refused`() throws {
@@ -195,7 +211,8 @@ func `the printed table is aligned and fits 100 columns`(model: String) throws {
     #expect(rows.count == description.layers.count)
     for (row, layer) in zip(rows, description.layers) {
         let characters = Array(row)
-        #expect(row.hasPrefix(layer.name) && gaps.allSatisfy { $0 >= characters.count || characters[$0] == " " }, "\(row)")
+        #expect(
+            row.hasPrefix(layer.name) && gaps.allSatisfy { $0 >= characters.count || characters[$0] == " " }, "\(row)")
         #expect(layer.multiplyAccumulates == 0 || characters.count == lines[rule].count, "\(row)")
     }
 }
@@ -209,5 +226,6 @@ func `the printed table is aligned and fits 100 columns`(model: String) throws {
     for part in parts {
         #expect(text.contains(part), "\(part) is missing")
     }
-    #expect(try describe("densenet-bc-100-12").description.contains("DenseNet-BC-100: dense blocks of 16, 16, 16 layers"))
+    #expect(
+        try describe("densenet-bc-100-12").description.contains("DenseNet-BC-100: dense blocks of 16, 16, 16 layers"))
 }

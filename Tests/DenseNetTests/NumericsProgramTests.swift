@@ -1,13 +1,13 @@
 import Kernels
-import Testing
 import TestSupport
+import Testing
 
 /// Whether this build, and with it the test program, is optimised.
 private var isOptimized: Bool {
     #if DEBUG
-    false
+        false
     #else
-    true
+        true
     #endif
 }
 
@@ -19,7 +19,9 @@ private var isOptimized: Bool {
         return result.output.split(separator: "\n").map { $0.split(separator: " ") }
     }
 
-    @Test(arguments: VectorLevel.allCases) func `a lower vector level gives the same numbers`(_ level: VectorLevel) throws {
+    @Test(arguments: VectorLevel.allCases) func `a lower vector level gives the same numbers`(_ level: VectorLevel)
+        throws
+    {
         guard level < .best else { try Test.cancel("\(saying("this CPU has no level above \(level)"))") }
         let best = try output(["numbers"], environment: ["DENSENET_SIMD": nil])
         let lower = try output(["numbers"], environment: ["DENSENET_SIMD": "\(level)"])
@@ -27,9 +29,12 @@ private var isOptimized: Bool {
         #expect(best.count == lower.count && best.count > 40)
         for (first, second) in zip(best, lower).dropFirst() {
             #expect(first[..<3] == second[..<3])
-            let numbers = first[3...].map { Float($0) ?? .nan }, others = second[3...].map { Float($0) ?? .nan }
+            let numbers = first[3...].map { Float($0) ?? .nan }
+            let others = second[3...].map { Float($0) ?? .nan }
             // In bfloat16 a factor on the border between two numbers may fall to either side.
-            #expect(!numbers.isEmpty && relativeDifference(numbers, others) < (first[0] == "bf16" ? 0.1 : 1e-5), "\(first[..<3])")
+            #expect(
+                !numbers.isEmpty && relativeDifference(numbers, others) < (first[0] == "bf16" ? 0.1 : 1e-5),
+                "\(first[..<3])")
         }
     }
 
@@ -40,7 +45,8 @@ private var isOptimized: Bool {
         #expect(counts.count == 5)
         for line in counts {
             let steps = try #require(line.last.flatMap { Int($0) })
-            // Without optimisation the standard library's loops over arrays take memory, a few times a layer; but not once a panel.
+            // Without optimisation the standard library's loops over arrays take memory, a few times a layer; but not
+            // once a panel.
             #expect(steps <= (isOptimized ? 0 : 300), "\(line.joined(separator: " ")) in ten steps")
         }
     }

@@ -10,8 +10,10 @@ private func distance(_ first: [Float], _ second: [Float]) -> Double {
 @Suite struct PrecisionTests {
     @Test(arguments: TinyNetwork.all + TinyNetwork.dropout)
     func `a step in bfloat16 is float32's but for rounding`(_ tiny: TinyNetwork) throws {
-        let exact = try tiny.network().run(tiny), rounded = try tiny.network(precision: .bfloat16).run(tiny)
-        let logits = distance(rounded.logits, exact.logits), gradients = distance(rounded.gradients, exact.gradients)
+        let exact = try tiny.network().run(tiny)
+        let rounded = try tiny.network(precision: .bfloat16).run(tiny)
+        let logits = distance(rounded.logits, exact.logits)
+        let gradients = distance(rounded.gradients, exact.gradients)
         // A factor keeps 8 bits: its error is up to 1/512. Gradients change more where a ReLU falls to the other side.
         #expect(logits > 1e-5 && logits < 0.02, "\(logits)")
         #expect(gradients > 1e-5 && gradients < 0.2, "\(gradients)")

@@ -9,7 +9,8 @@ private func networks(_ count: Int) -> [TinyNetwork] {
     [
         TinyNetwork("plain", [2, 1], growth: 5, channels: 7, image: 9, count: count),
         TinyNetwork(
-            "BC", [2, 2], growth: 3, channels: 6, bottleneck: true, compression: 0.5, image: 8, count: count, labelSmoothing: 0.1),
+            "BC", [2, 2], growth: 3, channels: 6, bottleneck: true, compression: 0.5, image: 8, count: count,
+            labelSmoothing: 0.1),
         TinyNetwork(
             "ImageNet", stem: .imagenet, [1, 1], growth: 4, channels: 8, bottleneck: true, compression: 0.7, image: 21,
             count: count),
@@ -33,14 +34,16 @@ private func run(_ tiny: TinyNetwork, split: [Int]) throws -> [PassResult] {
 @Suite struct RankTests {
     @Test(arguments: splits) func `ranks compute what one would, an empty rank too`(_ split: [Int]) throws {
         for tiny in networks(split.reduce(0, +)) {
-            let whole = try tiny.network().run(tiny), parts = try run(tiny, split: split)
+            let whole = try tiny.network().run(tiny)
+            let parts = try run(tiny, split: split)
             #expect(relativeDifference(parts.flatMap(\.logits), whole.logits) < 1e-5, "\(tiny)")
             #expect(parts.reduce(0) { $0 + $1.result.correct } == whole.result.correct)
             #expect(abs(parts.reduce(0) { $0 + $1.result.lossSum } / whole.result.lossSum - 1) < 1e-5)
             let gradients = whole.gradients.indices.map { i in parts.reduce(0) { $0 + $1.gradients[i] } }
             let table = ParameterTable(tiny.configuration)
             #expect(relativeDifference(gradients, whole.gradients) < 1e-5, "\(tiny)")
-            // A small tensor may be a difference of large numbers, such as γ in front of a norm, which takes its scale away again.
+            // A small tensor may be a difference of large numbers, such as γ in front of a norm, which takes its scale
+            // away again.
             for parameter in table.learnt {
                 let difference = relativeDifference(gradients[parameter.range], whole.gradients[parameter.range])
                 #expect(difference < 1e-3, "\(tiny) \(parameter.name)")
@@ -63,9 +66,12 @@ private func run(_ tiny: TinyNetwork, split: [Int]) throws -> [PassResult] {
     }
 
     @Test func `five steps on three ranks leave the weights of one`() throws {
-        let tiny = TinyNetwork.bottleneck, split = [2, 0, 3], exchange = ThreadSums(ranks: 3)
+        let tiny = TinyNetwork.bottleneck
+        let split = [2, 0, 3]
+        let exchange = ThreadSums(ranks: 3)
         @Sendable func train(_ rank: Int, of split: [Int], _ sums: any GlobalSums) throws -> [Float] {
-            let network = try tiny.network(capacity: split[rank]), first = split[..<rank].reduce(0, +)
+            let network = try tiny.network(capacity: split[rank])
+            let first = split[..<rank].reduce(0, +)
             let momenta = AlignedBuffer<Float>(count: network.parameters.count)
             let doubles = AlignedBuffer<Double>(count: network.parameters.count)
             for _ in 0..<5 {

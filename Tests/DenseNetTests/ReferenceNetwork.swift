@@ -15,8 +15,9 @@ private final class Volume {
     func plane(_ n: Int, _ c: Int) -> UnsafeMutablePointer<Double> { buffer.pointer + (n * channels + c) * size * size }
 }
 
-/// A DenseNet's forward pass and loss by the book, in float64, one operation after the other as the paper draws it: each norm has its
-/// own statistics, channels are concatenated, a transition convolves before it pools. Without dropout.
+/// A DenseNet's forward pass and loss by the book, in float64, one operation after the other as the paper draws it:
+/// each norm has its own statistics, channels are concatenated, a transition convolves before it pools. Without
+/// dropout.
 final class ReferenceNetwork {
     let configuration: DenseNetConfiguration
     let table: ParameterTable
@@ -59,7 +60,8 @@ final class ReferenceNetwork {
         let classes = configuration.classes
         var sum = 0.0
         for (n, label) in labels.enumerated() {
-            let row = logits[n * classes..<(n + 1) * classes], largest = row.max() ?? 0
+            let row = logits[n * classes..<(n + 1) * classes]
+            let largest = row.max() ?? 0
             let logTotal = largest + log(row.reduce(0) { $0 + exp($1 - largest) })
             for (c, logit) in row.enumerated() {
                 let target = labelSmoothing / Double(classes) + (c == Int(label) ? 1 - labelSmoothing : 0)
@@ -70,22 +72,30 @@ final class ReferenceNetwork {
     }
 
     private func convolution(_ input: Volume, _ weight: Parameter, stride: Int = 1) -> Volume {
-        let kernel = weight.shape[2], padding = kernel / 2, inputs = weight.shape[1], size = input.size
+        let kernel = weight.shape[2]
+        let padding = kernel / 2
+        let inputs = weight.shape[1]
+        let size = input.size
         let output = Volume(input.images, weight.shape[0], (size - 1) / stride + 1)
         parameters.withUnsafeBufferPointer { parameters in
             var w = parameters.baseAddress! + weight.offset
             for o in 0..<output.channels {
                 for i in 0..<inputs {
                     for tap in 0..<kernel * kernel {
-                        let dy = tap / kernel - padding, dx = tap % kernel - padding, factor = w[0]
+                        let dy = tap / kernel - padding
+                        let dx = tap % kernel - padding
+                        let factor = w[0]
                         w += 1
-                        var first = 0, end = output.size
+                        var first = 0
+                        var end = output.size
                         while first * stride + dx < 0 { first += 1 }
                         while end > 0 && (end - 1) * stride + dx >= size { end -= 1 }
                         for n in 0..<input.images {
-                            let from = input.plane(n, i), to = output.plane(n, o)
+                            let from = input.plane(n, i)
+                            let to = output.plane(n, o)
                             for y in 0..<output.size where y * stride + dy >= 0 && y * stride + dy < size {
-                                let row = from + (y * stride + dy) * size + dx, out = to + y * output.size
+                                let row = from + (y * stride + dy) * size + dx
+                                let out = to + y * output.size
                                 var x = first
                                 while x < end {
                                     out[x] += factor * row[x * stride]
@@ -101,9 +111,11 @@ final class ReferenceNetwork {
     }
 
     private func normRelu(_ input: Volume, _ norm: NormParameters) -> Volume {
-        let output = Volume(input.images, norm.channels, input.size), pixels = input.size * input.size
+        let output = Volume(input.images, norm.channels, input.size)
+        let pixels = input.size * input.size
         for c in 0..<norm.channels {
-            var mean = statistics[norm.runningMean.offset + c], variance = statistics[norm.runningVariance.offset + c]
+            var mean = statistics[norm.runningMean.offset + c]
+            var variance = statistics[norm.runningVariance.offset + c]
             if isTraining {
                 let count = Double(input.images * pixels)
                 mean = 0
@@ -119,9 +131,11 @@ final class ReferenceNetwork {
                 statistics[norm.runningVariance.offset + c] =
                     0.9 * statistics[norm.runningVariance.offset + c] + 0.1 * variance * count / (count - 1)
             }
-            let scale = parameters[norm.weight.offset + c] / sqrt(variance + 1e-5), shift = parameters[norm.bias.offset + c]
+            let scale = parameters[norm.weight.offset + c] / sqrt(variance + 1e-5)
+            let shift = parameters[norm.bias.offset + c]
             for n in 0..<input.images {
-                let from = input.plane(n, c), to = output.plane(n, c)
+                let from = input.plane(n, c)
+                let to = output.plane(n, c)
                 for i in 0..<pixels { to[i] = max(0, (from[i] - mean) * scale + shift) }
             }
         }
@@ -129,7 +143,8 @@ final class ReferenceNetwork {
     }
 
     private func concatenation(_ first: Volume, _ second: Volume) -> Volume {
-        let output = Volume(first.images, first.channels + second.channels, first.size), pixels = first.size * first.size
+        let output = Volume(first.images, first.channels + second.channels, first.size)
+        let pixels = first.size * first.size
         for n in 0..<first.images {
             output.plane(n, 0).update(from: first.plane(n, 0), count: first.channels * pixels)
             output.plane(n, first.channels).update(from: second.plane(n, 0), count: second.channels * pixels)
@@ -140,29 +155,37 @@ final class ReferenceNetwork {
     private func averagePool(_ input: Volume) -> Volume {
         let output = Volume(input.images, input.channels, input.size / 2)
         pool(input, into: output) { from, y, x in
-            let upper = from + 2 * y * input.size + 2 * x, lower = upper + input.size
+            let upper = from + 2 * y * input.size + 2 * x
+            let lower = upper + input.size
             return (upper[0] + upper[1] + lower[0] + lower[1]) / 4
         }
         return output
     }
 
     private func maxPool(_ input: Volume) -> Volume {
-        let output = Volume(input.images, input.channels, (input.size - 1) / 2 + 1), last = input.size - 1
+        let output = Volume(input.images, input.channels, (input.size - 1) / 2 + 1)
+        let last = input.size - 1
         pool(input, into: output) { from, y, x in
             var most = -Double.infinity
             for row in max(2 * y - 1, 0)...min(2 * y + 1, last) {
-                for column in max(2 * x - 1, 0)...min(2 * x + 1, last) { most = max(most, from[row * input.size + column]) }
+                for column in max(2 * x - 1, 0)...min(2 * x + 1, last) {
+                    most = max(most, from[row * input.size + column])
+                }
             }
             return most
         }
         return output
     }
 
-    private func pool(_ input: Volume, into output: Volume, _ pixel: (UnsafePointer<Double>, _ y: Int, _ x: Int) -> Double) {
+    private func pool(
+        _ input: Volume, into output: Volume, _ pixel: (UnsafePointer<Double>, _ y: Int, _ x: Int) -> Double
+    ) {
         for n in 0..<input.images {
             for c in 0..<input.channels {
                 for y in 0..<output.size {
-                    for x in 0..<output.size { output.plane(n, c)[y * output.size + x] = pixel(input.plane(n, c), y, x) }
+                    for x in 0..<output.size {
+                        output.plane(n, c)[y * output.size + x] = pixel(input.plane(n, c), y, x)
+                    }
                 }
             }
         }
@@ -172,12 +195,15 @@ final class ReferenceNetwork {
         let pixels = input.size * input.size
         var logits: [Double] = []
         for n in 0..<input.images {
-            let features = (0..<input.channels).map { c in (0..<pixels).reduce(0) { $0 + input.plane(n, c)[$1] } / Double(pixels) }
+            let features = (0..<input.channels).map { c in
+                (0..<pixels).reduce(0) { $0 + input.plane(n, c)[$1] } / Double(pixels)
+            }
             for o in 0..<configuration.classes {
                 let weight = table.classifierWeight.offset + o * input.channels
-                logits.append(features.enumerated().reduce(parameters[table.classifierBias.offset + o]) {
-                    $0 + $1.element * parameters[weight + $1.offset]
-                })
+                logits.append(
+                    features.enumerated().reduce(parameters[table.classifierBias.offset + o]) {
+                        $0 + $1.element * parameters[weight + $1.offset]
+                    })
             }
         }
         return logits

@@ -2,13 +2,14 @@ import DenseNetModel
 import FoundationEssentials
 import Glibc
 import Kernels
-import Testing
 import TestSupport
+import Testing
 
 /// The bytes of a safetensors file with any header and so many bytes of data.
 func safetensors(_ header: String, data count: Int = 0) -> [UInt8] {
     let header = Array(header.utf8)
-    return withUnsafeBytes(of: UInt64(header.count).littleEndian, Array.init) + header + (0..<count).map { UInt8($0 % 251) }
+    return withUnsafeBytes(of: UInt64(header.count).littleEndian, Array.init) + header
+        + (0..<count).map { UInt8($0 % 251) }
 }
 
 /// The failure that opening a file of these bytes ends in; nil when it opens.
@@ -62,9 +63,11 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
     }
 
     @Test func `integers and doubles are read`() throws {
-        let header = #"{"n":{"dtype":"I64","shape":[2],"data_offsets":[0,16]},"#
+        let header =
+            #"{"n":{"dtype":"I64","shape":[2],"data_offsets":[0,16]},"#
             + #""d":{"data_offsets":[16,24],"shape":[],"dtype":"F64"}}"#
-        let data = withUnsafeBytes(of: (Int64(-5).littleEndian, Int64.max.littleEndian, 0.1.bitPattern.littleEndian), Array.init)
+        let data = withUnsafeBytes(
+            of: (Int64(-5).littleEndian, Int64.max.littleEndian, 0.1.bitPattern.littleEndian), Array.init)
         let file = try SafetensorsFile(path: folder.write(safetensors(header) + data, to: "f"))
         #expect(try file.integers(named: "n", shape: [2]) == [-5, .max])
         #expect(try file.doubles(named: "d", shape: []) == [0.1])
@@ -85,7 +88,8 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
 
     @Test func `weights of half the digits are read to the bit`() throws {
         // All there are, but for those that are no numbers, whose bits are nobody's business.
-        let all = (UInt16.min ... .max), halves = all.map { Float16(bitPattern: $0) }.filter { !$0.isNaN }
+        let all = (UInt16.min ... .max)
+        let halves = all.map { Float16(bitPattern: $0) }.filter { !$0.isNaN }
         // A piece is as many as there are 16-bit numbers: twice as many, and some more, take three.
         let many = halves + halves + halves.prefix(5)
         #expect(try weights(in: file(of: many, "F16"), count: many.count) == many.map { Float($0).bitPattern })
@@ -106,15 +110,21 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
         #expect(failure?.message.contains("has become shorter") == true)
     }
 
-    @Test(arguments: [
-        // As torch.save begins: since version 1.6, before, and Python's own archives and pickles.
-        ([0x50, 0x4B, 3, 4, 0, 0, 8, 8, 0, 0], "zip archive"), ([0x50, 0x4B, 3, 4, 0, 0, 0, 0, 0, 0], "zip archive"),
-        ([0x80, 2, 0x8A, 10, 0x6C, 0xFC, 0x9C, 0x46, 0xF9, 0x20], "pickle"), ([0x80, 4, 0x95, 20, 0, 0, 0, 0, 0, 0], "pickle"),
-    ] as [([UInt8], String)])
-    func `what PyTorch has saved is refused with the line of Python that turns it into safetensors`(start: [UInt8], kind: String) throws {
+    @Test(
+        arguments: [
+            // As torch.save begins: since version 1.6, before, and Python's own archives and pickles.
+            ([0x50, 0x4B, 3, 4, 0, 0, 8, 8, 0, 0], "zip archive"),
+            ([0x50, 0x4B, 3, 4, 0, 0, 0, 0, 0, 0], "zip archive"),
+            ([0x80, 2, 0x8A, 10, 0x6C, 0xFC, 0x9C, 0x46, 0xF9, 0x20], "pickle"),
+            ([0x80, 4, 0x95, 20, 0, 0, 0, 0, 0, 0], "pickle"),
+        ] as [([UInt8], String)])
+    func `what PyTorch has saved is refused with the line of Python that turns it into safetensors`(
+        start: [UInt8], kind: String
+    ) throws {
         let path = try folder.write(start + [UInt8](repeating: 0, count: 100), to: "it's.pth")
         let failure = try #require(throws: Failure.self) { try SafetensorsFile(path: path) }
-        #expect(failure.kind == .data && failure.message.hasPrefix("\(path): is a \(kind), as PyTorch's .pth files are"))
+        #expect(
+            failure.kind == .data && failure.message.hasPrefix("\(path): is a \(kind), as PyTorch's .pth files are"))
         // The shell has to hand over the very paths.
         let command = failure.message[try #require(failure.message.firstRange(of: "python3 -c")).lowerBound...]
         _ = try folder.write(Array("#!/bin/sh\nprintf '%s\\n' \"$@\" > '\(folder("words"))'\n".utf8), to: "python3")
@@ -128,11 +138,13 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
     @Test func `a header as long as a pickle's first bytes say is a header`() throws {
         let header = #"{"__metadata__":{"a":""# + String(repeating: "x", count: 0x280 - 25) + #""}}"#
         try #require(header.utf8.count == 0x280)
-        #expect(try SafetensorsFile(path: folder.write(safetensors(header), to: "f")).metadata["a"]?.count == 0x280 - 25)
+        #expect(
+            try SafetensorsFile(path: folder.write(safetensors(header), to: "f")).metadata["a"]?.count == 0x280 - 25)
     }
 
     @Test func `escapes in names are understood`() throws {
-        let header = #"{"__metadata__" : { "\u0041\n\/\"\\" : "\ud83d\ude00\t\u00e9" } , "#
+        let header =
+            #"{"__metadata__" : { "\u0041\n\/\"\\" : "\ud83d\ude00\t\u00e9" } , "#
             + #""x":{"dtype":"U8","shape":[1,0], "data_offsets":[0,0]}}  "#
         let file = try SafetensorsFile(path: folder.write(safetensors(header), to: "f"))
         #expect(file.metadata == ["A\n/\"\\": "😀\té"])
@@ -147,7 +159,9 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
             try file.floats(named: "v")
         }
         #expect(throws: Failure(.data, "\(path): tensor 'w' is F32, expected I64")) { try file.integers(named: "w") }
-        #expect(throws: Failure(.data, "\(path): tensor 'w' has shape [2, 1], expected [1, 2]; it is of another network")) {
+        #expect(
+            throws: Failure(.data, "\(path): tensor 'w' has shape [2, 1], expected [1, 2]; it is of another network")
+        ) {
             try file.floats(named: "w", shape: [1, 2])
         }
     }
@@ -191,17 +205,24 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
         (#"{"__metadata__":{"a":"1","a":"2"}}"#, 0, "__metadata__ has 'a' twice"),
         (#"{"__metadata__":{},"__metadata__":{}}"#, 0, "the header has '__metadata__' twice"),
         (#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},}"#, 4, "has '}', expected '\"'"),
-        (#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, 4,
-         "the header has 'w' twice"),
+        (
+            #"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
+            4,
+            "the header has 'w' twice"
+        ),
         (#"{"w":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, 4, "tensor 'w' has 'dtype' twice"),
-        (#"{"w":{"dtype":"F31","shape":[1],"data_offsets":[0,4]}}"#, 4,
-         "tensor 'w' has the unknown dtype 'F31', expected one like F32"),
+        (
+            #"{"w":{"dtype":"F31","shape":[1],"data_offsets":[0,4]}}"#, 4,
+            "tensor 'w' has the unknown dtype 'F31', expected one like F32"
+        ),
         (#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"x":1}}"#, 4, "unknown key 'x' in tensor 'w'"),
         (#"{"w":{"dtype":"F32","shape":[1]}}"#, 4, "tensor 'w' has no data_offsets"),
         (#"{"w":{"dtype":"F32","data_offsets":[0,4]}}"#, 4, "tensor 'w' has no shape"),
         (#"{"w":{"shape":[1],"data_offsets":[0,4]}}"#, 4, "tensor 'w' has no dtype"),
-        (#"{"w":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#, 4,
-         "tensor 'w' has a shape with '-1', expected whole numbers from 0"),
+        (
+            #"{"w":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#, 4,
+            "tensor 'w' has a shape with '-1', expected whole numbers from 0"
+        ),
         (#"{"w":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}}"#, 4, "tensor 'w' has a shape with '1.0'"),
         (#"{"w":{"dtype":"F32","shape":[01],"data_offsets":[0,4]}}"#, 4, "tensor 'w' has a shape with '01'"),
         (#"{"w":{"dtype":"F32","shape":[9223372036854775808],"data_offsets":[0,4]}}"#, 4, "with '9223372036854775808'"),
@@ -209,16 +230,32 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
         (#"{"w":{"dtype":"F32","shape":[1,],"data_offsets":[0,4]}}"#, 4, "tensor 'w' has a shape with ''"),
         (#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,-4]}}"#, 4, "tensor 'w' has data_offsets with '-4'"),
         (#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0]}}"#, 4, "tensor 'w' has 1 data_offsets, expected 2"),
-        (#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#, 4, "tensor 'w' has data_offsets [4, 0], expected 4 bytes"),
-        (#"{"w":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,4]}}"#, 4, "more than any memory holds"),
-        (#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#, 4,
-         "has data_offsets [0, 4], expected 8 bytes for F32 of shape [2]"),
-        (#"{"w":{"dtype":"F64","shape":[1],"data_offsets":[0,8]}}"#, 4,
-         "tensor 'w' has data_offsets [0, 8], but the file has only 4"),
-        (#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"v":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#, 12,
-         "tensor 'v' has data_offsets [4, 12], which overlaps 'w'"),
-        (#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"v":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}}"#, 12,
-         "tensor 'v' has data_offsets [8, 12], which leaves 4 bytes unused after 'w'"),
+        (
+            #"{"w":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#, 4,
+            "tensor 'w' has data_offsets [4, 0], expected 4 bytes"
+        ),
+        (
+            #"{"w":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,4]}}"#, 4,
+            "more than any memory holds"
+        ),
+        (
+            #"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#, 4,
+            "has data_offsets [0, 4], expected 8 bytes for F32 of shape [2]"
+        ),
+        (
+            #"{"w":{"dtype":"F64","shape":[1],"data_offsets":[0,8]}}"#, 4,
+            "tensor 'w' has data_offsets [0, 8], but the file has only 4"
+        ),
+        (
+            #"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"v":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#,
+            12,
+            "tensor 'v' has data_offsets [4, 12], which overlaps 'w'"
+        ),
+        (
+            #"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"v":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}}"#,
+            12,
+            "tensor 'v' has data_offsets [8, 12], which leaves 4 bytes unused after 'w'"
+        ),
         (#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, 8, "which leaves 4 bytes unused after the header"),
         (#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, 5, "has 5 bytes of data, but its tensors take 4"),
         ("{}", 1, "has 1 bytes of data, but its tensors take 0"),
@@ -234,10 +271,13 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
     @Test func `a header that lies about its length is refused before memory is taken for it`() throws {
         #expect(try refusal([], in: folder)?.message.contains("has 0 bytes") == true)
         #expect(try refusal([1, 0, 0, 0, 0, 0, 0], in: folder)?.message.contains("has 7 bytes") == true)
-        #expect(try refusal([3, 0, 0, 0, 0, 0, 0, 0, 0x7B, 0x7D], in: folder)?.message.contains("only 2 follow") == true)
+        #expect(
+            try refusal([3, 0, 0, 0, 0, 0, 0, 0, 0x7B, 0x7D], in: folder)?.message.contains("only 2 follow") == true)
         for length in [UInt64.max, 1 << 63, UInt64(Int.max), 100_000_001] {
             let bytes = withUnsafeBytes(of: length.littleEndian, Array.init) + Array("{}".utf8)
-            #expect(try refusal(bytes, in: folder)?.message.contains("a header of \(length) bytes, at most 100000000") == true)
+            #expect(
+                try refusal(bytes, in: folder)?.message.contains("a header of \(length) bytes, at most 100000000")
+                    == true)
         }
     }
 
@@ -260,11 +300,14 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
     }
 
     @Test func `thousands of mutated files open or are refused but never trap`() throws {
-        let header = #"{"__metadata__":{"k":"v\n"},"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"#
+        let header =
+            #"{"__metadata__":{"k":"v\n"},"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"#
             + #""b":{"dtype":"I64","shape":[1],"data_offsets":[24,32]}}"#
         let original = safetensors(header, data: 32)
-        let pieces = ["-1", "9223372036854775807", "99999999999999999999", "{", "}", "[", "]", ",", ":", "\"", "\\u", "\\ud800",
-                      "null", "1e9", "__metadata__", "\"a\":", "0", "F64", "\u{0}"].map { Array($0.utf8) }
+        let pieces = [
+            "-1", "9223372036854775807", "99999999999999999999", "{", "}", "[", "]", ",", ":", "\"", "\\u", "\\ud800",
+            "null", "1e9", "__metadata__", "\"a\":", "0", "F64", "\u{0}",
+        ].map { Array($0.utf8) }
         var random = CounterRandom(.synthetic, 20_250)
         var opened = 0
         for _ in 0..<4000 {

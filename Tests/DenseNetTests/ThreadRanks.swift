@@ -53,8 +53,11 @@ private final class Barrier: @unchecked Sendable {
     func wait() { pthread_barrier_wait(barrier) }
 }
 
-/// Runs `body` on as many threads of their own as there are ranks, as they wait for one another; the results in the ranks' order.
-func onRanks<Result: Sendable>(_ count: Int, _ body: @escaping @Sendable (_ rank: Int) throws -> Result) throws -> [Result] {
+/// Runs `body` on as many threads of their own as there are ranks, as they wait for one another; the results in the
+/// ranks' order.
+func onRanks<Result: Sendable>(_ count: Int, _ body: @escaping @Sendable (_ rank: Int) throws -> Result) throws
+    -> [Result]
+{
     let results = Mutex<[Int: Swift.Result<Result, any Error>]>([:])
     let work = Work { rank in
         let result = Swift.Result { try body(rank) }
@@ -63,11 +66,13 @@ func onRanks<Result: Sendable>(_ count: Int, _ body: @escaping @Sendable (_ rank
     var threads = [pthread_t](repeating: 0, count: count)
     for rank in 0..<count {
         let argument = Unmanaged.passRetained(Start(rank: rank, work: work)).toOpaque()
-        let code = pthread_create(&threads[rank], nil, { raw in
-            let start = Unmanaged<Start>.fromOpaque(raw!).takeRetainedValue()
-            start.work.body(start.rank)
-            return nil
-        }, argument)
+        let code = pthread_create(
+            &threads[rank], nil,
+            { raw in
+                let start = Unmanaged<Start>.fromOpaque(raw!).takeRetainedValue()
+                start.work.body(start.rank)
+                return nil
+            }, argument)
         precondition(code == 0, "no thread for rank \(rank)")
     }
     for thread in threads { pthread_join(thread, nil) }

@@ -13,8 +13,8 @@ struct TinyNetwork: Sendable, CustomStringConvertible {
 
     init(
         _ name: String, stem: DenseNetConfiguration.Stem = .cifar, _ blocks: [Int], growth: Int, channels: Int,
-        bottleneck: Bool = false, compression: Double = 1, dropout: Double = 0, classes: Int = 4, image: Int, count: Int,
-        labelSmoothing: Double = 0
+        bottleneck: Bool = false, compression: Double = 1, dropout: Double = 0, classes: Int = 4, image: Int,
+        count: Int, labelSmoothing: Double = 0
     ) {
         self.name = name
         self.count = count
@@ -57,31 +57,41 @@ struct TinyNetwork: Sendable, CustomStringConvertible {
 
     static let plain = TinyNetwork("plain", [2, 1, 2], growth: 5, channels: 7, image: 9, count: 3)
     static let bottleneck = TinyNetwork(
-        "BC", [2, 2], growth: 3, channels: 6, bottleneck: true, compression: 0.5, image: 8, count: 5, labelSmoothing: 0.1)
+        "BC", [2, 2], growth: 3, channels: 6, bottleneck: true, compression: 0.5, image: 8, count: 5,
+        labelSmoothing: 0.1)
     static let imageNet = TinyNetwork(
-        "ImageNet", stem: .imagenet, [1, 2], growth: 4, channels: 8, bottleneck: true, compression: 0.7, image: 35, count: 3)
+        "ImageNet", stem: .imagenet, [1, 2], growth: 4, channels: 8, bottleneck: true, compression: 0.7, image: 35,
+        count: 3)
 
     /// Without dropout: what the reference can follow.
     static let all = [
         plain, bottleneck, imageNet,
         TinyNetwork("plain, one image", [3], growth: 2, channels: 3, image: 9, count: 1, labelSmoothing: 0.2),
-        TinyNetwork("plain, compression 0.7", [1, 1], growth: 13, channels: 17, compression: 0.7, classes: 3, image: 6, count: 5),
-        TinyNetwork("BC, one image", [2, 1], growth: 2, channels: 5, bottleneck: true, compression: 0.7, image: 9, count: 1),
         TinyNetwork(
-            "bottleneck alone", [1, 1, 1], growth: 4, channels: 4, bottleneck: true, image: 11, count: 3, labelSmoothing: 0.3),
-        TinyNetwork("BC-12", [1, 1], growth: 12, channels: 24, bottleneck: true, compression: 0.5, classes: 10, image: 4, count: 8),
+            "plain, compression 0.7", [1, 1], growth: 13, channels: 17, compression: 0.7, classes: 3, image: 6, count: 5
+        ),
+        TinyNetwork(
+            "BC, one image", [2, 1], growth: 2, channels: 5, bottleneck: true, compression: 0.7, image: 9, count: 1),
+        TinyNetwork(
+            "bottleneck alone", [1, 1, 1], growth: 4, channels: 4, bottleneck: true, image: 11, count: 3,
+            labelSmoothing: 0.3),
+        TinyNetwork(
+            "BC-12", [1, 1], growth: 12, channels: 24, bottleneck: true, compression: 0.5, classes: 10, image: 4,
+            count: 8),
         TinyNetwork("ImageNet plain, one image", stem: .imagenet, [2], growth: 3, channels: 5, image: 9, count: 1),
         TinyNetwork(
-            "ImageNet, 35", stem: .imagenet, [1, 1, 1], growth: 2, channels: 3, bottleneck: true, compression: 0.7, image: 35,
-            count: 5),
+            "ImageNet, 35", stem: .imagenet, [1, 1, 1], growth: 2, channels: 3, bottleneck: true, compression: 0.7,
+            image: 35, count: 5),
         TinyNetwork("wide rows", [1, 1], growth: 2, channels: 2, image: 33, count: 2),
     ]
 
     static let dropout = [
         TinyNetwork("plain, dropout", [2, 1], growth: 5, channels: 7, dropout: 0.2, image: 9, count: 4),
         TinyNetwork(
-            "BC, dropout", [2, 2], growth: 3, channels: 6, bottleneck: true, compression: 0.5, dropout: 0.3, image: 8, count: 5),
-        TinyNetwork("ImageNet, dropout", stem: .imagenet, [1, 1], growth: 4, channels: 8, dropout: 0.2, image: 20, count: 3),
+            "BC, dropout", [2, 2], growth: 3, channels: 6, bottleneck: true, compression: 0.5, dropout: 0.3, image: 8,
+            count: 5),
+        TinyNetwork(
+            "ImageNet, dropout", stem: .imagenet, [1, 1], growth: 4, channels: 8, dropout: 0.2, image: 20, count: 3),
     ]
 }
 
@@ -97,17 +107,19 @@ struct PassResult: Sendable, Equatable {
 extension DenseNet {
     /// Forward, loss and, in training, backward over the images `range` of the global batch.
     func run(
-        _ tiny: TinyNetwork, images: [Float]? = nil, range: Range<Int>? = nil, globalCount: Int? = nil, training: Bool = true,
-        backward: Bool = true, seed: UInt64 = 1, epoch: Int = 1, sums: any GlobalSums = LocalSums(),
-        ready: (Int) throws -> Void = { _ in }
+        _ tiny: TinyNetwork, images: [Float]? = nil, range: Range<Int>? = nil, globalCount: Int? = nil,
+        training: Bool = true, backward: Bool = true, seed: UInt64 = 1, epoch: Int = 1,
+        sums: any GlobalSums = LocalSums(), ready: (Int) throws -> Void = { _ in }
     ) throws -> PassResult {
         let range = range ?? 0..<tiny.count
         let part = Array((images ?? tiny.images)[range.lowerBound * tiny.pixels..<range.upperBound * tiny.pixels])
-        let samples = Array(tiny.samples[range]), labels = Array(tiny.labels[range])
+        let samples = Array(tiny.samples[range])
+        let labels = Array(tiny.labels[range])
         return try part.withUnsafeBufferPointer { images in
             try samples.withUnsafeBufferPointer { samples in
                 // An empty array may have no address.
-                let nowhere = AlignedBuffer<Float>(count: 1), nobody = AlignedBuffer<Int32>(count: 1)
+                let nowhere = AlignedBuffer<Float>(count: 1)
+                let nobody = AlignedBuffer<Int32>(count: 1)
                 let pixels = images.baseAddress ?? UnsafePointer(nowhere.pointer)
                 try forward(
                     pixels, count: range.count, globalCount: globalCount ?? range.count, training: training,
@@ -129,10 +141,12 @@ extension DenseNet {
 /// The length of a vector.
 func norm(_ values: some Sequence<Double>) -> Double { values.reduce(0) { $0 + $1 * $1 }.squareRoot() }
 
-/// The largest difference of two runs of numbers, relative to the largest number; infinite if their counts differ or one is none.
+/// The largest difference of two runs of numbers, relative to the largest number; infinite if their counts differ or
+/// one is none.
 func relativeDifference(_ first: some Collection<Float>, _ second: some Collection<Float>) -> Double {
     guard first.count == second.count else { return .infinity }
-    var largest = 0.0, difference = 0.0
+    var largest = 0.0
+    var difference = 0.0
     for (a, b) in zip(first, second) {
         guard a.isFinite && b.isFinite else { return .infinity }
         largest = max(largest, abs(Double(a)), abs(Double(b)))

@@ -1,8 +1,8 @@
 import DenseNetModel
 import FoundationEssentials
 import Kernels
-import Testing
 import TestSupport
+import Testing
 
 /// A tensor of a file that another program may have written.
 private struct StoredTensor {
@@ -35,8 +35,9 @@ private struct StoredTensor {
         var entries: [String] = []
         var data: [UInt8] = []
         for tensor in tensors {
-            entries.append(#""\#(tensor.name)":{"dtype":"\#(tensor.dtype)","shape":\#(tensor.shape),"#
-                + #""data_offsets":[\#(data.count),\#(data.count + tensor.bytes.count)]}"#)
+            entries.append(
+                #""\#(tensor.name)":{"dtype":"\#(tensor.dtype)","shape":\#(tensor.shape),"#
+                    + #""data_offsets":[\#(data.count),\#(data.count + tensor.bytes.count)]}"#)
             data += tensor.bytes
         }
         return try folder.write(safetensors("{\(entries.joined(separator: ","))}") + data, to: "foreign.safetensors")
@@ -46,11 +47,13 @@ private struct StoredTensor {
     private func loads(_ tensors: [StoredTensor], as expected: DenseNet) throws -> Bool {
         let loaded = try network(seed: 9)
         try WeightsFile.load(SafetensorsFile(path: write(tensors)), into: loaded)
-        return loaded.parameters.elementsEqual(expected.parameters) && loaded.statistics.elementsEqual(expected.statistics)
+        return loaded.parameters.elementsEqual(expected.parameters)
+            && loaded.statistics.elementsEqual(expected.statistics)
     }
 
     private func refusal(_ tensors: [StoredTensor]) throws -> String {
-        let loaded = try network(), path = try write(tensors)
+        let loaded = try network()
+        let path = try write(tensors)
         do { try WeightsFile.load(SafetensorsFile(path: path), into: loaded) } catch let failure as Failure {
             #expect(failure.kind == .data && failure.message.hasPrefix(path + ": ") && !failure.message.contains("\n"))
             return String(failure.message.dropFirst(path.count + 2))
@@ -60,7 +63,9 @@ private struct StoredTensor {
 
     @Test func `a network is read back to the bit, with its configuration`() throws {
         for tiny in [TinyNetwork.plain, .bottleneck, .imageNet] + TinyNetwork.dropout {
-            let network = try tiny.network(), loaded = try tiny.network(training: false), path = folder("w.safetensors")
+            let network = try tiny.network()
+            let loaded = try tiny.network(training: false)
+            let path = folder("w.safetensors")
             network.parameters[0] = -0.0
             network.parameters[1] = .leastNonzeroMagnitude
             network.statistics[0] = 1e30
@@ -77,17 +82,20 @@ private struct StoredTensor {
     }
 
     @Test func `tensors lie in the file as PyTorch has them`() throws {
-        let network = try network(), path = folder("w.safetensors")
+        let network = try network()
+        let path = folder("w.safetensors")
         try WeightsFile.write(network, to: path)
         let file = try SafetensorsFile(path: path)
         #expect(Set(file.tensors.keys) == Set((network.table.learnt + network.table.statistics).map(\.name)))
         let weight = network.table.blocks[0][0].conv1
-        #expect(try file.floats(named: "features.denseblock1.denselayer1.conv1.weight", shape: [8, 3, 1, 1])
-            == Array(network.parameters[weight.range]))
+        #expect(
+            try file.floats(named: "features.denseblock1.denselayer1.conv1.weight", shape: [8, 3, 1, 1])
+                == Array(network.parameters[weight.range]))
     }
 
     @Test func `older names, a prefix of a wrapper and counters of batches are understood`() throws {
-        let network = try network(), tensors = stored(network)
+        let network = try network()
+        let tensors = stored(network)
         func renamed(_ change: (String) -> String) -> [StoredTensor] {
             tensors.map { StoredTensor(name: change($0.name), shape: $0.shape, bytes: $0.bytes) }
         }
@@ -104,8 +112,8 @@ private struct StoredTensor {
         #expect(try loads(renamed { "module.\(legacy($0))" }.reversed(), as: network))
         let counters = tensors.filter { $0.name.hasSuffix("running_mean") }.map {
             StoredTensor(
-                name: $0.name.replacing("running_mean", with: "num_batches_tracked"), shape: [], bytes: [17, 0, 0, 0, 0, 0, 0, 0],
-                dtype: "I64")
+                name: $0.name.replacing("running_mean", with: "num_batches_tracked"), shape: [],
+                bytes: [17, 0, 0, 0, 0, 0, 0, 0], dtype: "I64")
         }
         #expect(counters.count == 6)
         #expect(try loads(counters + tensors, as: network))
@@ -119,24 +127,30 @@ private struct StoredTensor {
             fewer.remove(at: i)
             #expect(try refusal(fewer) == "has no tensor '\(tensor.name)'; it is of another network or another kind")
         }
-        let extra = StoredTensor(name: "features.denseblock1.denselayer2.norm1.weight", shape: [1], bytes: [0, 0, 0, 0])
+        let extra = StoredTensor(
+            name: "features.denseblock1.denselayer2.norm1.weight", shape: [1], bytes: [0, 0, 0, 0])
         #expect(try refusal(tensors + [extra]).hasPrefix("has the tensor '\(extra.name)', which this network has not"))
         var misshapen = tensors
         misshapen[0].shape = [3, 3, 9]
-        #expect(try refusal(misshapen).hasPrefix("tensor 'features.conv0.weight' has shape [3, 3, 9], expected [3, 3, 3, 3]"))
+        #expect(
+            try refusal(misshapen).hasPrefix(
+                "tensor 'features.conv0.weight' has shape [3, 3, 9], expected [3, 3, 3, 3]"))
         var whole = tensors
         whole[0].dtype = "I32"
         #expect(try refusal(whole).hasPrefix("tensor 'features.conv0.weight' is I32, expected F32, F16, BF16, F64"))
         let twice = StoredTensor(name: "module.features.conv0.weight", shape: tensors[0].shape, bytes: tensors[0].bytes)
-        #expect(try refusal(tensors + [twice])
-            == "'features.conv0.weight' and 'module.features.conv0.weight' are the same tensor by two names; remove one")
+        #expect(
+            try refusal(tensors + [twice])
+                == "'features.conv0.weight' and 'module.features.conv0.weight' are the same tensor by two names; remove one"
+        )
         #expect(try refusal(tensors) == "loaded")
     }
 
     @Test func `a classifier for other classes is spared on request, and nothing else that misfits`() throws {
         var configuration = tiny.configuration
         configuration.classes = 5
-        let other = try DenseNet(configuration, capacity: 2, training: false), own = try network(seed: 9)
+        let other = try DenseNet(configuration, capacity: 2, training: false)
+        let own = try network(seed: 9)
         other.initialize(seed: 4)
         let path = folder("w.safetensors")
         try WeightsFile.write(other, to: path)
@@ -147,7 +161,8 @@ private struct StoredTensor {
         let (loaded, classes) = try load(path)
         #expect(classes == 5)
         for (mine, theirs) in zip(own.table.learnt, other.table.learnt) {
-            let expected = mine.name.hasPrefix("classifier.") ? own.parameters[mine.range] : other.parameters[theirs.range]
+            let expected =
+                mine.name.hasPrefix("classifier.") ? own.parameters[mine.range] : other.parameters[theirs.range]
             #expect(loaded.parameters[mine.range].elementsEqual(expected), "\(mine.name)")
         }
         #expect(loaded.statistics.elementsEqual(other.statistics))
@@ -170,18 +185,24 @@ private struct StoredTensor {
     }
 
     @Test func `another network's file is refused`() throws {
-        let path = folder("w.safetensors"), other = try TinyNetwork.bottleneck.network()
+        let path = folder("w.safetensors")
+        let other = try TinyNetwork.bottleneck.network()
         try WeightsFile.write(other, to: path)
-        let failure = try #require(throws: Failure.self) { try WeightsFile.load(SafetensorsFile(path: path), into: network()) }
+        let failure = try #require(throws: Failure.self) {
+            try WeightsFile.load(SafetensorsFile(path: path), into: network())
+        }
         #expect(failure.kind == .data && failure.message.contains("it is of another network"))
     }
 
     @Test func `tensors under a prefix are read beside others`() throws {
-        let network = try network(), loaded = try self.network(seed: 9), path = folder("checkpoint.safetensors")
+        let network = try network()
+        let loaded = try self.network(seed: 9)
+        let path = folder("checkpoint.safetensors")
         let tensors = WeightsFile.tensors(of: network, prefix: "a.") + WeightsFile.tensors(of: loaded, prefix: "b.")
         try SafetensorsWriter.write(to: path, tensors: tensors)
         try WeightsFile.read(from: SafetensorsFile(path: path), prefix: "a.", into: loaded)
-        #expect(loaded.parameters.elementsEqual(network.parameters) && loaded.statistics.elementsEqual(network.statistics))
+        #expect(
+            loaded.parameters.elementsEqual(network.parameters) && loaded.statistics.elementsEqual(network.statistics))
     }
 
     @Test func `metadata that is no configuration is an error, and none is none`() throws {
@@ -190,7 +211,9 @@ private struct StoredTensor {
         #expect(try WeightsFile.configuration(in: SafetensorsFile(path: path)) == nil)
         for text in ["", "{}", "{\"stem\":\"moon\"}", "[1]"] {
             try SafetensorsWriter.write(to: path, tensors: [], metadata: ["config": text])
-            let failure = try #require(throws: Failure.self) { try WeightsFile.configuration(in: SafetensorsFile(path: path)) }
+            let failure = try #require(throws: Failure.self) {
+                try WeightsFile.configuration(in: SafetensorsFile(path: path))
+            }
             #expect(failure.kind == .data && failure.message.contains("'config' is not a network's configuration"))
         }
     }

@@ -2,17 +2,20 @@ import DataParallel
 import Glibc
 import Kernels
 
-/// Bucketed sums are those of one plain all-reduce, whatever the bucket size and whatever each rank's backward reports when.
+/// Bucketed sums are those of one plain all-reduce, whatever the bucket size and whatever each rank's backward reports
+/// when.
 func buckets(_ world: Communicator) throws {
     for count in [1, 300, 1024] {
         for bucketElements in [1, 7, 64, 299, 300, 301, 5000] where count / bucketElements <= 300 {
             let buffer = AlignedBuffer<Float>(count: count)
             let plain = AlignedBuffer<Float>(count: count)
-            let reduce = GradientAllReduce(communicator: world, gradients: buffer.elements, of: buffer, bucketElements: bucketElements)
-            for step in 0 ..< 3 {
+            let reduce = GradientAllReduce(
+                communicator: world, gradients: buffer.elements, of: buffer, bucketElements: bucketElements)
+            for step in 0..<3 {
                 // Integers, so that sums in any order are exact.
-                var random = CounterRandom(.synthetic, UInt64(world.rank), UInt64(count), UInt64(bucketElements), UInt64(step))
-                for i in 0 ..< count { plain.pointer[i] = Float(random.below(2001) - 1000) }
+                var random = CounterRandom(
+                    .synthetic, UInt64(world.rank), UInt64(count), UInt64(bucketElements), UInt64(step))
+                for i in 0..<count { plain.pointer[i] = Float(random.below(2001) - 1000) }
                 buffer.pointer.update(from: plain.pointer, count: count)
                 try world.allReduceSum(plain.elements)
                 var offset = 0
@@ -21,22 +24,24 @@ func buckets(_ world: Communicator) throws {
                     try reduce.ready(upTo: offset)
                 }
                 try reduce.finish()
-                try require(buffer.elements.elementsEqual(plain.elements),
-                            "\(count) gradients in buckets of \(bucketElements), step \(step)")
+                try require(
+                    buffer.elements.elementsEqual(plain.elements),
+                    "\(count) gradients in buckets of \(bucketElements), step \(step)")
             }
             try require((reduce.waitSeconds > 0) == (world.size > 1), "waited \(reduce.waitSeconds) s")
         }
     }
 }
 
-/// Random gradients of real size: all ranks have the same bits, near the plain sum. Prints a hash for a comparison of two runs.
+/// Random gradients of real size: all ranks have the same bits, near the plain sum. Prints a hash for a comparison of
+/// two runs.
 func randomGradients(_ world: Communicator) throws {
     let count = 200_000
     let buffer = AlignedBuffer<Float>(count: count)
     let exact = AlignedBuffer<Double>(count: count)
     let reduce = GradientAllReduce(communicator: world, gradients: buffer.elements, of: buffer, bucketElements: 65_536)
     var random = CounterRandom(.synthetic, UInt64(world.rank))
-    for i in 0 ..< count {
+    for i in 0..<count {
         buffer.pointer[i] = random.uniform(-1, 1)
         exact.pointer[i] = Double(buffer.pointer[i])
     }
@@ -52,7 +57,8 @@ func randomGradients(_ world: Communicator) throws {
     if world.rank == 0 { print("gradients \(hash)") }
 }
 
-/// Between a bucket's start and `finish` an error lets go of everything; what MPI works on stays, and nothing else does.
+/// Between a bucket's start and `finish` an error lets go of everything; what MPI works on stays, and nothing else
+/// does.
 func abandonedGradients(_ world: Communicator) throws {
     weak var finished: AlignedBuffer<Float>?
     weak var underWay: AlignedBuffer<Float>?
@@ -60,7 +66,9 @@ func abandonedGradients(_ world: Communicator) throws {
     func step(_ body: (GradientAllReduce, AlignedBuffer<Float>) throws -> Void) throws {
         let buffer = AlignedBuffer<Float>(count: 200_000)
         buffer.elements.update(repeating: 1)
-        try body(GradientAllReduce(communicator: world, gradients: buffer.elements, of: buffer, bucketElements: 50_000), buffer)
+        try body(
+            GradientAllReduce(communicator: world, gradients: buffer.elements, of: buffer, bucketElements: 50_000),
+            buffer)
     }
     try step { reduce, buffer in
         finished = buffer
@@ -76,7 +84,7 @@ func abandonedGradients(_ world: Communicator) throws {
     // Open MPI works on the buckets while it is called.
     var missing = [Float(1)]
     while missing[0] > 0 {
-        missing[0] = left![0 ..< 100_000].allSatisfy { $0 == Float(world.size) } ? 0 : 1
+        missing[0] = left![0..<100_000].allSatisfy { $0 == Float(world.size) } ? 0 : 1
         try missing.withUnsafeMutableBufferPointer { try world.allReduceMax($0) }
     }
     try require(left![100_000...].allSatisfy { $0 == 1 }, "a bucket was summed that was not started")

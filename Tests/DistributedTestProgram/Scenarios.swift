@@ -14,26 +14,28 @@ let scenarios: [String: Scenario] = [
 
 /// Each rank knows its place, on this host and in the world, and the launcher agrees.
 private func place(_ world: Communicator) throws {
-    try require(MPIEnvironment.launchedRank ?? 0 == world.rank, "the launcher says rank \(MPIEnvironment.launchedRank ?? 0)")
-    try require((0 ..< world.size).contains(world.rank), "rank \(world.rank) of \(world.size)")
-    try require(world.localSize == world.size && world.localRank == world.rank,
-                "local rank \(world.localRank) of \(world.localSize), though all ranks are on one host")
+    try require(
+        MPIEnvironment.launchedRank ?? 0 == world.rank, "the launcher says rank \(MPIEnvironment.launchedRank ?? 0)")
+    try require((0..<world.size).contains(world.rank), "rank \(world.rank) of \(world.size)")
+    try require(
+        world.localSize == world.size && world.localRank == world.rank,
+        "local rank \(world.localRank) of \(world.localSize), though all ranks are on one host")
     try require(!world.hostName.isEmpty, "the host has no name")
     let ranks = try world.allGather(UInt64(world.rank))
-    try require(ranks == (0 ..< UInt64(world.size)).map { $0 }, "the ranks are \(ranks)")
+    try require(ranks == (0..<UInt64(world.size)).map { $0 }, "the ranks are \(ranks)")
     try world.barrier()
 }
 
 private func sum(_ world: Communicator) throws {
     func check<T: MPIElement & Numeric & Comparable>(_ type: T.Type) throws {
         // Rank r holds r·2 + i mod 7; all sums are exact, also in UInt8.
-        var values = (0 ..< 1001).map { T(exactly: world.rank * 2 + $0 % 7)! }
+        var values = (0..<1001).map { T(exactly: world.rank * 2 + $0 % 7)! }
         var maxima = values
         try values.withUnsafeMutableBufferPointer { try world.allReduceSum($0) }
         try maxima.withUnsafeMutableBufferPointer { try world.allReduceMax($0) }
         let size = world.size
-        try require(values == (0 ..< 1001).map { T(exactly: size * (size - 1) + size * ($0 % 7))! }, "sums of \(type)")
-        try require(maxima == (0 ..< 1001).map { T(exactly: (size - 1) * 2 + $0 % 7)! }, "maxima of \(type)")
+        try require(values == (0..<1001).map { T(exactly: size * (size - 1) + size * ($0 % 7))! }, "sums of \(type)")
+        try require(maxima == (0..<1001).map { T(exactly: (size - 1) * 2 + $0 % 7)! }, "maxima of \(type)")
     }
     try check(Float.self)
     try check(Double.self)
@@ -45,10 +47,10 @@ private func sum(_ world: Communicator) throws {
 }
 
 private func broadcast(_ world: Communicator) throws {
-    for root in 0 ..< world.size {
-        var values = (0 ..< 5000).map { Float($0 + world.rank * 10_000) }
+    for root in 0..<world.size {
+        var values = (0..<5000).map { Float($0 + world.rank * 10_000) }
         try values.withUnsafeMutableBufferPointer { try world.broadcast($0, from: root) }
-        try require(values == (0 ..< 5000).map { Float($0 + root * 10_000) }, "a buffer from rank \(root)")
+        try require(values == (0..<5000).map { Float($0 + root * 10_000) }, "a buffer from rank \(root)")
 
         let value = try world.broadcast(UInt64.max - UInt64(world.rank), from: root)
         try require(value == UInt64.max - UInt64(root), "a value from rank \(root)")
@@ -62,10 +64,10 @@ private func broadcast(_ world: Communicator) throws {
 
 private func gather(_ world: Communicator) throws {
     let values = try world.allGather(UInt64.max - UInt64(world.rank))
-    try require(values == (0 ..< UInt64(world.size)).map { UInt64.max - $0 }, "gathered \(values)")
+    try require(values == (0..<UInt64(world.size)).map { UInt64.max - $0 }, "gathered \(values)")
     try require(try world.ranksDiffering(from: 17).isEmpty, "equal values differ")
     let odd = try world.ranksDiffering(from: UInt64(world.rank % 2))
-    try require(odd == (0 ..< world.size).filter { $0 % 2 == 1 }, "ranks \(odd) differ")
+    try require(odd == (0..<world.size).filter { $0 % 2 == 1 }, "ranks \(odd) differ")
 }
 
 private struct ForeignError: Error {}
@@ -74,12 +76,15 @@ private func agree(_ world: Communicator) throws {
     try require(try world.agree { world.rank * 2 } == world.rank * 2, "a body's value is its own rank's")
     let begin = ContinuousClock.now
     // Every set of failing ranks, by bits.
-    for failing in 1 ..< 1 << world.size {
+    for failing in 1..<1 << world.size {
         let lowest = failing.trailingZeroBitCount
-        let expected = Failure(.noInput, (lowest == 0 ? "" : "rank \(lowest): ") + "no file of rank \(lowest), \u{1F4C4}")
+        let expected = Failure(
+            .noInput, (lowest == 0 ? "" : "rank \(lowest): ") + "no file of rank \(lowest), \u{1F4C4}")
         let thrown = catching(Failure.self) {
             try world.agree {
-                if failing >> world.rank & 1 == 1 { throw Failure(.noInput, "no file of rank \(world.rank), \u{1F4C4}") }
+                if failing >> world.rank & 1 == 1 {
+                    throw Failure(.noInput, "no file of rank \(world.rank), \u{1F4C4}")
+                }
             }
         }
         try require(thrown == expected, "ranks \(String(failing, radix: 2)): \(String(describing: thrown))")
@@ -93,17 +98,19 @@ private func agree(_ world: Communicator) throws {
 private func funnel(_ world: Communicator) throws {
     guard world.size > 1 else { return }
     let failure = catching(Failure.self) { _ = try world.broadcast(Int64(1), from: world.size) }
-    try require(failure == Failure(.unavailable, "MPI_Bcast failed on rank \(world.rank): MPI_ERR_ROOT: invalid root"),
-                "a broadcast from nowhere: \(String(describing: failure))")
+    try require(
+        failure == Failure(.unavailable, "MPI_Bcast failed on rank \(world.rank): MPI_ERR_ROOT: invalid root"),
+        "a broadcast from nowhere: \(String(describing: failure))")
     try world.barrier()
 }
 
 private func statistics(_ world: Communicator) throws {
     let sums = SynchronizedSums(communicator: world)
     var values = [1.0, 0x1p-40 * Double(world.rank), -3.5]
-    for _ in 0 ..< 2 { try values.withUnsafeMutableBufferPointer { try sums.sum($0) } }
+    for _ in 0..<2 { try values.withUnsafeMutableBufferPointer { try sums.sum($0) } }
     let size = Double(world.size)
-    try require(values == [size * size, 0x1p-40 * size * size * (size - 1) / 2, -3.5 * size * size], "sums are \(values)")
+    try require(
+        values == [size * size, 0x1p-40 * size * size * (size - 1) / 2, -3.5 * size * size], "sums are \(values)")
     try require(sums.calls == 2 && (sums.seconds > 0) == (world.size > 1), "\(sums.calls) calls in \(sums.seconds) s")
 }
 

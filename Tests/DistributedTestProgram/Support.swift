@@ -3,7 +3,9 @@ import Kernels
 /// States what must hold.
 ///
 /// - Throws: `.internal`, which ends the job, if it does not.
-func require(_ condition: @autoclosure () throws -> Bool, _ message: @autoclosure () -> String, line: Int = #line) throws {
+func require(_ condition: @autoclosure () throws -> Bool, _ message: @autoclosure () -> String, line: Int = #line)
+    throws
+{
     guard try condition() else { throw Failure(.internal, "line \(line): \(message())") }
 }
 

@@ -39,7 +39,8 @@ func missing(_ world: Communicator) throws {
 /// Rank zero never comes, and the file system hangs: opening a pipe that nobody reads.
 func stuckFolder(_ world: Communicator) throws {
     _ = try startWatchdog(world)
-    let file = String(cString: getenv("FOLDER")) + "/rank-\(world.rank)", pipe = file + ".pipe"
+    let file = String(cString: getenv("FOLDER")) + "/rank-\(world.rank)"
+    let pipe = file + ".pipe"
     try require(mkfifo(pipe, 0o600) == 0 && rename(pipe, file) == 0, "no pipe in place of \(file)")
     while world.rank == 0 { pause() }
     try world.barrier()

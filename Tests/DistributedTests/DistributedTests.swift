@@ -1,7 +1,8 @@
 import Glibc
 import Kernels
-import Testing
 import TestSupport
+import Testing
+
 @testable import DataParallel
 
 private let program = "DistributedTestProgram"
@@ -9,10 +10,11 @@ private let program = "DistributedTestProgram"
 /// Each test starts real jobs of `DistributedTestProgram`, whose scenarios state what must hold on every rank.
 @Suite(.serialized) struct DistributedTests {
     static let scenarios = [
-        "place", "sum", "broadcast", "gather", "agree", "funnel", "buckets", "random-gradients", "abandoned-gradients", "statistics",
+        "place", "sum", "broadcast", "gather", "agree", "funnel", "buckets", "random-gradients", "abandoned-gradients",
+        "statistics",
     ]
 
-    @Test(arguments: 1 ... 4)
+    @Test(arguments: 1...4)
     func `collective calls do what they say on any number of ranks`(ranks: Int) throws {
         let job = try mpirun(ranks: ranks, program: program, arguments: Self.scenarios)
         #expect(job.status == 0, "\(job.output)\(job.errors)")
@@ -24,7 +26,7 @@ private let program = "DistributedTestProgram"
     }
 
     @Test func `two identical runs sum to the same bits`() throws {
-        let runs = try (0 ..< 2).map { _ in try mpirun(ranks: 3, program: program, arguments: ["random-gradients"]) }
+        let runs = try (0..<2).map { _ in try mpirun(ranks: 3, program: program, arguments: ["random-gradients"]) }
         #expect(runs[0].output.hasPrefix("gradients "))
         #expect(runs[0].output == runs[1].output)
     }
@@ -33,12 +35,14 @@ private let program = "DistributedTestProgram"
         let job = try mpirun(ranks: 3, program: program, arguments: ["agreed-end"], timeout: 5)
         #expect(job.status == Failure.Kind.data.rawValue)
         let lines = job.errors.split(separator: "\n")
-        #expect(lines.filter { $0.contains("data_batch_1.bin") } == ["rank 2: data_batch_1.bin is short"], "\(job.errors)")
+        #expect(
+            lines.filter { $0.contains("data_batch_1.bin") } == ["rank 2: data_batch_1.bin is short"], "\(job.errors)")
         #expect(!job.errors.contains("MPI_ABORT"), "\(job.errors)")
     }
 
     @Test(arguments: ["lonely-end", "crossed-end"])
-    func `an error that only one rank knows of ends the waiting ranks too, with its exit code`(scenario: String) throws {
+    func `an error that only one rank knows of ends the waiting ranks too, with its exit code`(scenario: String) throws
+    {
         let job = try mpirun(ranks: 3, program: program, arguments: [scenario], timeout: 5)
         #expect(job.status == Failure.Kind.noInput.rawValue)
         #expect(job.errors.contains("rank 2: the disk has gone\n"), "\(job.errors)")
@@ -47,7 +51,9 @@ private let program = "DistributedTestProgram"
     @Test func `a launcher that MPI does not know of is refused`() throws {
         let job = try run(builtExecutable(named: program), ["place"], environment: ["PMI_RANK": "3"], timeout: 10)
         #expect(job.status == Failure.Kind.unavailable.rawValue)
-        #expect(job.errors.contains("rank 3: the launcher started this process as rank 3, but MPI sees rank 0"), "\(job.errors)")
+        #expect(
+            job.errors.contains("rank 3: the launcher started this process as rank 3, but MPI sees rank 0"),
+            "\(job.errors)")
     }
 
     @Test func `gradients that become unready are a trap`() throws {
@@ -56,8 +62,8 @@ private let program = "DistributedTestProgram"
     }
 
     @Test func `a buffer beyond 32-bit counts goes in pieces that cover it once`() {
-        #expect(Array(chunks(of: 10, limit: 4)) == [0 ..< 4, 4 ..< 8, 8 ..< 10])
-        #expect(Array(chunks(of: 8, limit: 4)) == [0 ..< 4, 4 ..< 8])
+        #expect(Array(chunks(of: 10, limit: 4)) == [0..<4, 4..<8, 8..<10])
+        #expect(Array(chunks(of: 8, limit: 4)) == [0..<4, 4..<8])
         #expect(Array(chunks(of: 0)).isEmpty)
         let large = Array(chunks(of: 5_000_000_000))
         #expect(large.allSatisfy { $0.count <= Int(Int32.max) } && large.map(\.count).reduce(0, +) == 5_000_000_000)
@@ -75,8 +81,9 @@ private let program = "DistributedTestProgram"
     }
 
     @Test func `output larger than a pipe and a grandchild that lives on do not hold a run`() throws {
-        let result = try run("sh", ["-c", "sleep 20 & head -c 300000 /dev/zero | tr '\\0' x; echo $WORD >&2; exit 7"],
-                             environment: ["WORD": "said"], timeout: 5)
+        let result = try run(
+            "sh", ["-c", "sleep 20 & head -c 300000 /dev/zero | tr '\\0' x; echo $WORD >&2; exit 7"],
+            environment: ["WORD": "said"], timeout: 5)
         #expect(result.status == 7)
         #expect(result.output.utf8.count == 300_000)
         #expect(result.errors == "said\n")

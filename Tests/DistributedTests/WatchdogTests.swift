@@ -1,7 +1,8 @@
 import Glibc
 import Kernels
-import Testing
 import TestSupport
+import Testing
+
 @testable import DataParallel
 
 private let program = "DistributedTestProgram"
@@ -12,7 +13,8 @@ private let program = "DistributedTestProgram"
 
     private func job(_ scenario: String, records: Bool = true) throws -> (result: ProgramResult, lines: [Substring]) {
         let result = try mpirun(
-            ranks: 3, program: program, arguments: [scenario], environment: ["FOLDER": records ? scratch("ranks") : nil])
+            ranks: 3, program: program, arguments: [scenario], environment: ["FOLDER": records ? scratch("ranks") : nil]
+        )
         return (result, result.errors.split(separator: "\n").filter { $0.hasPrefix("rank ") })
     }
 
@@ -26,23 +28,30 @@ private let program = "DistributedTestProgram"
         let job = try job("slow")
         #expect(job.result.status == 69 && job.lines.count == 1, "\(job.result.errors)")
         let line = job.lines.first ?? ""
-        #expect(line.contains(" has waited 1 s at step 7 (thinking 2 of 3); arrived: 1-2; missing: rank 0 on "), "\(line)")
+        #expect(
+            line.contains(" has waited 1 s at step 7 (thinking 2 of 3); arrived: 1-2; missing: rank 0 on "), "\(line)")
         #expect(line.contains(" (last seen at step 7 (thinking 2 of 3)); do something, "), "\(line)")
-        #expect(!job.result.errors.contains("MPI_ABORT"), "no thread but the main one may call MPI: \(job.result.errors)")
+        #expect(
+            !job.result.errors.contains("MPI_ABORT"), "no thread but the main one may call MPI: \(job.result.errors)")
     }
 
     @Test func `ranks that no launcher ends do so by themselves once one of them has told why`() throws {
         let folder = scratch("ranks")
-        try withMPIJob(ranks: 3, program: program, arguments: ["slow"], environment: ["FOLDER": folder], quiet: true) { job in
-            try job.wait(for: "records") { (0 ..< 3).allSatisfy { access("\(folder)/rank-\($0)", F_OK) == 0 } }
+        try withMPIJob(ranks: 3, program: program, arguments: ["slow"], environment: ["FOLDER": folder], quiet: true) {
+            job in
+            try job.wait(for: "records") { (0..<3).allSatisfy { access("\(folder)/rank-\($0)", F_OK) == 0 } }
             kill(job.process, SIGSTOP)
             let began = monotonicSeconds()
-            while !processes(naming: "slow", program: program).isEmpty, monotonicSeconds() < began + 15 { usleep(20_000) }
+            while !processes(naming: "slow", program: program).isEmpty, monotonicSeconds() < began + 15 {
+                usleep(20_000)
+            }
             let seconds = monotonicSeconds() - began
             kill(job.process, SIGCONT)
             let result = try job.wait(timeout: 30)
             #expect(seconds < 15 && result.status == 69, "ended after \(seconds) s with \(result.status)")
-            #expect(result.errors.split(separator: "\n").count { $0.contains("; missing: rank 0 on ") } == 1, "\(result.errors)")
+            #expect(
+                result.errors.split(separator: "\n").count { $0.contains("; missing: rank 0 on ") } == 1,
+                "\(result.errors)")
             print("mpirun stopped: the ranks ended after \(seconds) s")
         }
     }
@@ -62,13 +71,16 @@ private let program = "DistributedTestProgram"
 
 @Suite struct RankRecordTests {
     let scratch = ScratchFolder()
-    private let stage = Stage(begun: 40, finished: 39, step: 12, name: "gradient bucket", index: 2, count: 3, mayTakeLong: true)
+    private let stage = Stage(
+        begun: 40, finished: 39, step: 12, name: "gradient bucket", index: 2, count: 3, mayTakeLong: true)
 
     @Test func `a record comes back from its line, and nothing else does`() {
         let record = RankRecord(host: "node7", process: 4711, beat: 9, signals: 1, stage: stage)
         #expect(RankRecord(line: record.line) == record)
         #expect(record.stage.words == "step 12 (gradient bucket 2 of 3)")
-        for line in ["", "\n", "1 2 3\n", String(record.line.dropLast(350)), "x" + record.line, "99999999999" + record.line] {
+        for line in [
+            "", "\n", "1 2 3\n", String(record.line.dropLast(350)), "x" + record.line, "99999999999" + record.line,
+        ] {
             #expect(RankRecord(line: line) == nil, "\(line)")
         }
     }
@@ -77,8 +89,10 @@ private let program = "DistributedTestProgram"
         let folder = scratch("ranks")
         mkdir(folder, 0o777)
         let records = RankRecords(folder: folder)
-        for rank in 0 ..< 3 {
-            records.write(RankRecord(host: "node\(rank)", process: 1, beat: 1, signals: rank == 1 ? 0 : 1, stage: stage), of: rank)
+        for rank in 0..<3 {
+            records.write(
+                RankRecord(host: "node\(rank)", process: 1, beat: 1, signals: rank == 1 ? 0 : 1, stage: stage), of: rank
+            )
         }
         let death = "rank 1 on node1 died, last seen at step 12 (gradient bucket 2 of 3); do something"
         #expect(lastWords(false) == [], "no rank was ended by a signal")
@@ -88,7 +102,8 @@ private let program = "DistributedTestProgram"
     }
 
     @Test func `a report is never without its words until somebody has told them`() throws {
-        let folder = scratch("ranks"), records = RankRecords(folder: folder)
+        let folder = scratch("ranks")
+        let records = RankRecords(folder: folder)
         #expect(records.claimReport("rank 1 died", by: 0) == nil, "there is no folder")
         mkdir(folder, 0o777)
         #expect(records.reported == nil)

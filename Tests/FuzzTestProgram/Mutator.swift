@@ -12,13 +12,16 @@ struct Mutator {
     }
 
     /// What text formats trip over.
-    private static let pieces: [[UInt8]] = [
-        "-1", "0", "1", "2", "1000000", "2147483647", "2147483648", "9223372036854775807", "9223372036854775808",
-        "-9223372036854775808", "18446744073709551615", "99999999999999999999", "4611686018427387904", "1e18", "1.5", "1e-300", "1e308", "1e400", "-1e400",
-        "NaN", "Infinity", "{", "}", "[", "]", "[[", ",", ":", "\"", "\\",
-        "\\u", "\\ud800", "\\u0000", "null", "true", "[]", "{}", "\"\"", "\u{0}", "\u{7F}", "\u{FEFF}", "__metadata__", "F64",
-        "\"config\":", "\n", "../", "/etc/passwd", ".tmp-1",
-    ].map { Array($0.utf8) } + [[0xFF], [0xC0, 0x80], [0xED, 0xA0, 0x80], [0xF4, 0x90, 0x80, 0x80]]
+    private static let pieces: [[UInt8]] =
+        [
+            "-1", "0", "1", "2", "1000000", "2147483647", "2147483648", "9223372036854775807", "9223372036854775808",
+            "-9223372036854775808", "18446744073709551615", "99999999999999999999", "4611686018427387904", "1e18",
+            "1.5", "1e-300", "1e308", "1e400", "-1e400",
+            "NaN", "Infinity", "{", "}", "[", "]", "[[", ",", ":", "\"", "\\",
+            "\\u", "\\ud800", "\\u0000", "null", "true", "[]", "{}", "\"\"", "\u{0}", "\u{7F}", "\u{FEFF}",
+            "__metadata__", "F64",
+            "\"config\":", "\n", "../", "/etc/passwd", ".tmp-1",
+        ].map { Array($0.utf8) } + [[0xFF], [0xC0, 0x80], [0xED, 0xA0, 0x80], [0xF4, 0x90, 0x80, 0x80]]
 
     /// How many pieces from the first on are numbers in JSON.
     private static let numbers = 19
@@ -26,8 +29,8 @@ struct Mutator {
     /// A number from 0 to `bound` − 1.
     mutating func below(_ bound: Int) -> Int { random.below(bound) }
 
-    /// The first cases cut the bytes at each place. Then one to four changes: bits, bytes, pieces, cuts, repeats; or numbers alone,
-    /// so that the syntax stays right.
+    /// The first cases cut the bytes at each place. Then one to four changes: bits, bytes, pieces, cuts, repeats; or
+    /// numbers alone, so that the syntax stays right.
     mutating func damage(_ bytes: inout [UInt8]) {
         guard number > bytes.count else { return bytes.removeSubrange((number - 1)...) }
         guard below(2) == 0 else {
@@ -42,7 +45,8 @@ struct Mutator {
             case 2: bytes.insert(contentsOf: piece(), at: place)
             case 3: bytes.replaceSubrange(place..<min(bytes.count, place + 1 + below(4)), with: piece())
             case 4: bytes.removeSubrange(place..<min(bytes.count, place + 1 + below(12)))
-            case 5: bytes.insert(contentsOf: bytes[place..<min(bytes.count, place + 1 + below(40))], at: below(bytes.count))
+            case 5:
+                bytes.insert(contentsOf: bytes[place..<min(bytes.count, place + 1 + below(40))], at: below(bytes.count))
             case 6: replaceNumber(in: &bytes, from: place)
             default: bytes.removeLast(below(bytes.count))
             }

@@ -3,8 +3,9 @@ import Kernels
 
 /// Feeds thousands of damaged files to one of the program's readers: `FuzzTestProgram TARGET FOLDER FIRST COUNT`.
 ///
-/// Case n of a target is always the same, whatever was run before it. Each has to end in success or in a `Failure` of a kind that
-/// says whose fault the file is; the number of the case at work stands in FOLDER/case, for when the process does not live to tell.
+/// Case n of a target is always the same, whatever was run before it. Each has to end in success or in a `Failure` of a
+/// kind that says whose fault the file is; the number of the case at work stands in FOLDER/case, for when the process
+/// does not live to tell.
 @main
 struct Program {
     static func main() {
@@ -20,7 +21,8 @@ struct Program {
             throw Failure(.usage, "expected TARGET FOLDER FIRST COUNT")
         }
         let target = try makeTarget(words[1], folder: words[2])
-        var accepted = 0, refused = 0
+        var accepted = 0
+        var refused = 0
         // Case 0 is no damage at all.
         try target.run(Mutator(case: 0))
         let before = peakResidentKibibytes()

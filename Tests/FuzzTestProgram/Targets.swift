@@ -48,7 +48,8 @@ struct WeightsTarget: Target {
         var mutator = mutator
         let original = originals[mutator.number % originals.count]
         let length = Int(original[0]) + Int(original[1]) << 8
-        var header = Array(original[8..<8 + length]), rest = Array(original[(8 + length)...])
+        var header = Array(original[8..<8 + length])
+        var rest = Array(original[(8 + length)...])
         // Mostly the length is right, so that the JSON is what is wrong.
         var claimed: [UInt8]?
         if mutator.number > original.count {
@@ -92,7 +93,8 @@ struct ImagesTarget: Target {
 
     func run(_ mutator: Mutator) throws {
         var mutator = mutator
-        let index = mutator.below(names.count), path = "\(folder)/\(names[index])"
+        let index = mutator.below(names.count)
+        let path = "\(folder)/\(names[index])"
         defer { restore(index, path) }
         if mutator.number > 0 { damage(originals[index], path, &mutator) }
         let (train, test, _) = try CIFAR.open(folder, limitTrain: mutator.below(3) == 0 ? mutator.below(12) : nil)
@@ -108,14 +110,24 @@ struct ImagesTarget: Target {
         switch mutator.below(8) {
         case 0: bytes[0] = UInt8(mutator.below(256))
         case 1: bytes = Array(bytes.prefix(mutator.below(bytes.count + 1)))
-        case 2: return _ = truncate(path, off_t(original.count) * off_t(1 + mutator.below(20_000)))
-        case 3: return _ = truncate(path, off_t(1) << off_t(mutator.below(41)))
+        case 2:
+            _ = truncate(path, off_t(original.count) * off_t(1 + mutator.below(20_000)))
+            return
+        case 3:
+            _ = truncate(path, off_t(1) << off_t(mutator.below(41)))
+            return
         case 4:
             unlink(path)
             switch mutator.below(4) {
-            case 0: return _ = mkfifo(path, 0o600)
-            case 1: return _ = mkdir(path, 0o700)
-            case 2: return _ = symlink("/dev/zero", path)
+            case 0:
+                _ = mkfifo(path, 0o600)
+                return
+            case 1:
+                _ = mkdir(path, 0o700)
+                return
+            case 2:
+                _ = symlink("/dev/zero", path)
+                return
             default: return
             }
         default: mutator.damage(&bytes)
@@ -137,24 +149,29 @@ struct ConfigurationTarget: Target {
 
     init(_ folder: String) throws {
         self.folder = try RunFolder(path: folder + "/run", resuming: false)
-        try self.folder.writeConfiguration(RunConfiguration(
-            model: "custom", network: smallNetwork, data: .init(path: "/images", limitTrain: 10, limitTest: 5), epochs: 3, steps: 7,
-            batchSize: 4, seed: 1, shuffle: true,
-            schedule: LearningRateSchedule(shape: .step(milestones: [0.5, 0.75], factor: 0.1), learningRate: 0.1, warmUpEpochs: 1),
-            optimizer: OptimizerConfiguration(), labelSmoothing: 0.1, augment: "crop,flip",
-            normalization: .explicit(mean: "0.5,0.5,0.5", std: "1,1,1"), precision: .bfloat16, initialWeights: "/weights",
-            safety: SafetyOptions(keep: 2, checkpointSteps: 5, onCheckpointError: .continue, onNonfinite: .skip)))
+        try self.folder.writeConfiguration(
+            RunConfiguration(
+                model: "custom", network: smallNetwork, data: .init(path: "/images", limitTrain: 10, limitTest: 5),
+                epochs: 3, steps: 7, batchSize: 4, seed: 1, shuffle: true,
+                schedule: LearningRateSchedule(
+                    shape: .step(milestones: [0.5, 0.75], factor: 0.1), learningRate: 0.1, warmUpEpochs: 1),
+                optimizer: OptimizerConfiguration(), labelSmoothing: 0.1, augment: "crop,flip",
+                normalization: .explicit(mean: "0.5,0.5,0.5", std: "1,1,1"), precision: .bfloat16,
+                initialWeights: "/weights",
+                safety: SafetyOptions(keep: 2, checkpointSteps: 5, onCheckpointError: .continue, onNonfinite: .skip)))
         original = try contents(of: self.folder.configuration)
     }
 
     func run(_ mutator: Mutator) throws {
-        var mutator = mutator, bytes = original
+        var mutator = mutator
+        var bytes = original
         if mutator.number > 0 { mutator.damage(&bytes) }
         write(bytes, to: folder.configuration)
         let configuration = try RunConfiguration(from: folder)
         // What is accepted has to be usable: a rate for every step that the run can be at.
         for step in [0, 1, 1000, Int(Int32.max)] {
-            guard configuration.schedule.rate(step: step, stepsPerEpoch: 1000, epochs: configuration.epochs).isFinite else {
+            guard configuration.schedule.rate(step: step, stepsPerEpoch: 1000, epochs: configuration.epochs).isFinite
+            else {
                 throw Failure(.internal, "a learning rate that is not finite at step \(step)")
             }
         }
@@ -175,16 +192,19 @@ struct CheckpointsTarget: Target {
         mkdir(folder.path, 0o700)
         newest = folder.path + "/checkpoint-00002-00000010.safetensors"
         for epoch in 1...2 {
-            try folder.write(Checkpoint(
-                position: CheckpointPosition(epoch: epoch, step: 5 * epoch), tensors: WeightsFile.tensors(of: network),
-                metadata: ["config": try WeightsFile.configurationText(smallNetwork), "epoch_in_progress": "2.0"]))
+            try folder.write(
+                Checkpoint(
+                    position: CheckpointPosition(epoch: epoch, step: 5 * epoch),
+                    tensors: WeightsFile.tensors(of: network),
+                    metadata: ["config": try WeightsFile.configurationText(smallNetwork), "epoch_in_progress": "2.0"]))
         }
         original = try contents(of: newest)
         content = try Content(SafetensorsFile(path: newest))
     }
 
     func run(_ mutator: Mutator) throws {
-        var mutator = mutator, bytes = original
+        var mutator = mutator
+        var bytes = original
         if mutator.number > 0 { mutator.damage(&bytes) }
         write(bytes, to: newest)
         guard let found = try folder.newestValid() else { throw Failure(.internal, "no checkpoint found") }
@@ -218,15 +238,18 @@ struct MetricsTarget: Target {
     init(_ folder: String) throws {
         log = MetricsLog(path: folder + "/metrics.jsonl")
         for epoch in 1...2 {
-            try log.append(EpochMetrics(
-                epoch: epoch, trainLoss: 1.5, trainAccuracy: .nan, testLoss: 2, testAccuracy: 0.5, imagesPerSecond: 100,
-                learningRate: 0.1, dataWaitSeconds: 0, checkpointWaitSeconds: 0, epochSeconds: 1))
+            try log.append(
+                EpochMetrics(
+                    epoch: epoch, trainLoss: 1.5, trainAccuracy: .nan, testLoss: 2, testAccuracy: 0.5,
+                    imagesPerSecond: 100, learningRate: 0.1, dataWaitSeconds: 0, checkpointWaitSeconds: 0,
+                    epochSeconds: 1))
         }
         original = try contents(of: log.path)
     }
 
     func run(_ mutator: Mutator) throws {
-        var mutator = mutator, bytes = original
+        var mutator = mutator
+        var bytes = original
         if mutator.number > 0 { mutator.damage(&bytes) }
         write(bytes, to: log.path)
         try log.truncate(keepingEpochsUpTo: mutator.below(4))

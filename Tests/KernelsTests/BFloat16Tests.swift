@@ -18,21 +18,25 @@ private func rounded(_ weights: AlignedBuffer<Float>) -> AlignedBuffer<Float> {
 private func convolve3x3(
     _ input: Planes, _ outputs: Int, _ layout: PanelLayout, into output: Panels, pack: (PackedWeights) -> Void
 ) {
-    let precision = Precision.bfloat16, panels = Panels(layout: layout, channels: input.channels, images: input.images)
+    let precision = Precision.bfloat16
+    let panels = Panels(layout: layout, channels: input.channels, images: input.images)
     panels.place(input, dead: 0)
     let packed = PackedWeights(
-        taps: 9, outputs: outputs, inputs: input.channels, in: AlignedBuffer(count: 9 * outputs * input.channels), precision: precision)
+        taps: 9, outputs: outputs, inputs: input.channels, in: AlignedBuffer(count: 9 * outputs * input.channels),
+        precision: precision)
     pack(packed)
     let shape = PaddedGroup.Shape(channels: precision.elements(input.channels), layout: layout)
-    let space = AlignedBuffer<Float>(count: shape.count), padded = PaddedGroup(shape, in: space), offsets = AlignedBuffer<Int>(count: 9)
+    let space = AlignedBuffer<Float>(count: shape.count)
+    let padded = PaddedGroup(shape, in: space)
+    let offsets = AlignedBuffer<Int>(count: 9)
     defer { withExtendedLifetime(space) {} }
     shape.writeTapOffsets(to: offsets.pointer)
     for group in 0..<layout.groups(input.images) {
         padded.clear()
         for y in 0..<layout.height {
             writeChannelPairs(
-                panels.panel(group, y), stride: layout.lanes, channels: input.channels, lanes: layout.lanes, into: padded.interior(y),
-                pairsStride: padded.stride)
+                panels.panel(group, y), stride: layout.lanes, channels: input.channels, lanes: layout.lanes,
+                into: padded.interior(y), pairsStride: padded.stride)
         }
         for y in 0..<layout.height {
             packed.convolve(
@@ -45,14 +49,17 @@ private func convolve3x3(
 @Suite struct BFloat16Tests {
     @Test func `rounding is to the nearest number and to the even one of two, and not-a-number stays one`() {
         let values: [Float] = [
-            0, -0.0, 1, -1, 1.00390625, 1.01171875, 1.0039063, 3.3895314e38, .greatestFiniteMagnitude, .infinity, -.infinity, .nan,
+            0, -0.0, 1, -1, 1.00390625, 1.01171875, 1.0039063, 3.3895314e38, .greatestFiniteMagnitude, .infinity,
+            -.infinity, .nan,
             Float(bitPattern: 0xFFFF_FFFF), -1e30, 1e-30, 0.1,
         ]
-        let panel = AlignedBuffer<Float>(count: 16), pairs = AlignedBuffer<Float>(count: 16)
+        let panel = AlignedBuffer<Float>(count: 16)
+        let pairs = AlignedBuffer<Float>(count: 16)
         for (i, value) in values.enumerated() { panel.pointer[i] = value }
         writeChannelPairs(panel.pointer, stride: 16, channels: 1, lanes: 16, into: pairs.pointer, pairsStride: 16)
         for (i, value) in values.enumerated() {
-            let bits = pairs.pointer[i].bitPattern, found = Float(bitPattern: bits << 16)
+            let bits = pairs.pointer[i].bitPattern
+            let found = Float(bitPattern: bits << 16)
             #expect(bits >> 16 == 0, "there is no second channel")
             #expect(value.isNaN ? found.isNaN : Double(found) == rounded(Double(value)), "\(value): \(found)")
         }
@@ -60,21 +67,24 @@ private func convolve3x3(
 
     @Test(arguments: Shape.all) func `1×1 is the convolution of rounded factors`(_ shape: Shape) {
         var random = shape.random
-        let layout = shape.layout, input = Planes(random: &random, shape.images, shape.inputs, shape.height, shape.width)
+        let layout = shape.layout
+        let input = Planes(random: &random, shape.images, shape.inputs, shape.height, shape.width)
         let weights = AlignedBuffer<Float>(random: &random, count: shape.inputs * shape.outputs)
         let panels = Panels(layout: layout, channels: shape.inputs, images: shape.capacity)
         let output = Panels(layout: layout, channels: shape.outputs, images: shape.capacity)
         panels.place(input)
         let packed = PackedWeights(
-            taps: 1, outputs: shape.outputs, inputs: shape.inputs, in: AlignedBuffer(count: weights.count), precision: .bfloat16)
+            taps: 1, outputs: shape.outputs, inputs: shape.inputs, in: AlignedBuffer(count: weights.count),
+            precision: .bfloat16)
         packed.packForward(weights.pointer)
         // Weights [inputs][outputs], as those of the gradient lie.
         let transposed = AlignedBuffer<Float>(count: weights.count)
         transposeMatrix(
-            weights.pointer, rows: shape.outputs, columns: shape.inputs, fromStride: shape.inputs, to: transposed.pointer,
-            toStride: shape.outputs)
+            weights.pointer, rows: shape.outputs, columns: shape.inputs, fromStride: shape.inputs,
+            to: transposed.pointer, toStride: shape.outputs)
         let pairs = PackedWeights(
-            pairsOf: transposed.pointer, outputs: shape.outputs, inputs: shape.inputs, in: AlignedBuffer(count: weights.count + shape.outputs))
+            pairsOf: transposed.pointer, outputs: shape.outputs, inputs: shape.inputs,
+            in: AlignedBuffer(count: weights.count + shape.outputs))
         let second = Panels(layout: layout, channels: shape.outputs, images: shape.capacity)
         var offset = 0
         for group in 0..<layout.groups(shape.images) {
@@ -82,11 +92,12 @@ private func convolve3x3(
                 // In place, as the step does it.
                 let panel = panels.panel(group, y)
                 writeChannelPairs(
-                    panel, stride: layout.lanes, channels: shape.inputs, lanes: layout.lanes, into: panel, pairsStride: layout.lanes)
+                    panel, stride: layout.lanes, channels: shape.inputs, lanes: layout.lanes, into: panel,
+                    pairsStride: layout.lanes)
                 for (packed, output) in [(packed, output), (pairs, second)] {
                     packed.convolve(
-                        panel, stride: layout.lanes, tapOffsets: &offset, lanes: layout.lanes, into: output.panel(group, y),
-                        outputStride: layout.lanes)
+                        panel, stride: layout.lanes, tapOffsets: &offset, lanes: layout.lanes,
+                        into: output.panel(group, y), outputStride: layout.lanes)
                 }
             }
         }
@@ -100,14 +111,18 @@ private func convolve3x3(
 
     @Test(arguments: Shape.all) func `3×3 forward and backward are those of rounded factors`(_ shape: Shape) {
         var random = shape.random
-        let layout = shape.layout, input = Planes(random: &random, shape.images, shape.inputs, shape.height, shape.width)
+        let layout = shape.layout
+        let input = Planes(random: &random, shape.images, shape.inputs, shape.height, shape.width)
         let gradient = Planes(random: &random, shape.images, shape.outputs, shape.height, shape.width)
         let weights = AlignedBuffer<Float>(random: &random, count: 9 * shape.inputs * shape.outputs)
         let output = Panels(layout: layout, channels: shape.outputs, images: shape.capacity)
         convolve3x3(input, shape.outputs, layout, into: output) { $0.packForward(weights.pointer) }
         let factors = rounded(weights)
         let forward = convolution(input.mapped(rounded), factors.pointer, outputs: shape.outputs, kernel: 3)
-        #expect(largestError(output.planes(images: shape.images, channels: shape.outputs), forward.value, magnitude: forward.magnitude) < 1)
+        #expect(
+            largestError(
+                output.planes(images: shape.images, channels: shape.outputs), forward.value,
+                magnitude: forward.magnitude) < 1)
         let carried = Panels(layout: layout, channels: shape.inputs, images: shape.capacity)
         convolve3x3(gradient, shape.inputs, layout, into: carried) { $0.packBackward(weights.pointer) }
         let backward = convolutionBackward(gradient.mapped(rounded), factors.pointer, inputs: shape.inputs, kernel: 3)
@@ -117,7 +132,10 @@ private func convolve3x3(
 
     @Test(arguments: Shape.all) func `the weight gradient of 3×3 is that of rounded factors`(_ shape: Shape) {
         var random = shape.random
-        let layout = shape.layout, lanes = layout.lanes, width = (shape.inputs + 15) / 16 * 16, rowCount = lanes / 2 * width
+        let layout = shape.layout
+        let lanes = layout.lanes
+        let width = (shape.inputs + 15) / 16 * 16
+        let rowCount = lanes / 2 * width
         let input = Planes(random: &random, shape.images, shape.inputs, shape.height, shape.width)
         let gradient = Planes(random: &random, shape.images, shape.outputs, shape.height, shape.width)
         let panels = Panels(layout: layout, channels: shape.inputs, images: shape.capacity)
@@ -125,7 +143,8 @@ private func convolve3x3(
         panels.place(input, dead: 0)
         gradients.place(gradient, dead: 0)
         let paddedShape = PaddedGroup.Shape(channels: shape.outputs, layout: layout)
-        let space = AlignedBuffer<Float>(count: (paddedShape.count + 1) / 2), padded = PaddedHalves(paddedShape, in: space)
+        let space = AlignedBuffer<Float>(count: (paddedShape.count + 1) / 2)
+        let padded = PaddedHalves(paddedShape, in: space)
         defer { withExtendedLifetime(space) {} }
         let transposed = AlignedBuffer<Float>(count: layout.height * rowCount)
         let sums = AlignedBuffer<Float>(count: 9 * shape.outputs * width)
@@ -140,8 +159,9 @@ private func convolve3x3(
             for tap in 0..<9 {
                 addWeightGradient(
                     transposed: transposed.pointer, width: width, transposedRow: rowCount,
-                    other: padded.tap(2 - tap / 3, 2 - tap % 3, row: 0), otherStride: padded.stride, otherRow: padded.rowStride,
-                    others: shape.outputs, lanes: lanes, rows: layout.height, to: sums.pointer + tap * shape.outputs * width)
+                    other: padded.tap(2 - tap / 3, 2 - tap % 3, row: 0), otherStride: padded.stride,
+                    otherRow: padded.rowStride, others: shape.outputs, lanes: lanes, rows: layout.height,
+                    to: sums.pointer + tap * shape.outputs * width)
             }
         }
         let expected = convolutionWeightGradient(input.mapped(rounded), gradient.mapped(rounded), kernel: 3)
@@ -158,21 +178,32 @@ private func convolve3x3(
 
     @Test(arguments: Shape.all) func `an activation in bfloat16 is float32's, rounded`(_ shape: Shape) {
         var random = shape.random
-        let layout = shape.layout, lanes = layout.lanes, channels = shape.inputs, affine = ChannelAffine(channels: channels)
-        for c in 0..<channels { (affine.scale.pointer[c], affine.shift.pointer[c]) = (random.uniform(-2, 2), random.uniform(-1, 1)) }
-        let panel = AlignedBuffer<Float>(random: &random, count: channels * lanes), activation = AlignedBuffer<Float>(count: channels * lanes)
-        let pairs = AlignedBuffer<Float>(count: channels * lanes), expected = AlignedBuffer<Float>(count: channels * lanes)
-        affine.reluPanel(panel.pointer, lanes: lanes, live: layout.liveLanes, into: activation.pointer, outputStride: lanes)
+        let layout = shape.layout
+        let lanes = layout.lanes
+        let channels = shape.inputs
+        let affine = ChannelAffine(channels: channels)
+        for c in 0..<channels {
+            (affine.scale.pointer[c], affine.shift.pointer[c]) = (random.uniform(-2, 2), random.uniform(-1, 1))
+        }
+        let panel = AlignedBuffer<Float>(random: &random, count: channels * lanes)
+        let activation = AlignedBuffer<Float>(count: channels * lanes)
+        let pairs = AlignedBuffer<Float>(count: channels * lanes)
+        let expected = AlignedBuffer<Float>(count: channels * lanes)
         affine.reluPanel(
-            panel.pointer, lanes: lanes, live: layout.liveLanes, into: pairs.pointer, outputStride: lanes, precision: .bfloat16)
+            panel.pointer, lanes: lanes, live: layout.liveLanes, into: activation.pointer, outputStride: lanes)
+        affine.reluPanel(
+            panel.pointer, lanes: lanes, live: layout.liveLanes, into: pairs.pointer, outputStride: lanes,
+            precision: .bfloat16)
         writeChannelPairs(
-            activation.pointer, stride: lanes, channels: channels, lanes: lanes, into: expected.pointer, pairsStride: lanes)
+            activation.pointer, stride: lanes, channels: channels, lanes: lanes, into: expected.pointer,
+            pairsStride: lanes)
         #expect(pairs.elements.map(\.bitPattern) == expected.elements.map(\.bitPattern))
         affine.reluPanel(panel.pointer, lanes: lanes, live: lanes, into: activation.pointer, outputStride: lanes)
         let halves = halves(in: pairs)
         affine.reluPanel(panel.pointer, lanes: lanes, into: halves)
-        #expect((0..<channels * lanes).allSatisfy {
-            Double(Float(bitPattern: UInt32(halves[$0]) << 16)) == rounded(Double(activation.pointer[$0]))
-        })
+        #expect(
+            (0..<channels * lanes).allSatisfy {
+                Double(Float(bitPattern: UInt32(halves[$0]) << 16)) == rounded(Double(activation.pointer[$0]))
+            })
     }
 }

@@ -18,13 +18,15 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
 @Suite struct ConvolutionTests {
     @Test(arguments: Shape.all) func `1×1 forward is the convolution`(_ shape: Shape) {
         var random = shape.random
-        let layout = shape.layout, input = Planes(random: &random, shape.images, shape.inputs, shape.height, shape.width)
+        let layout = shape.layout
+        let input = Planes(random: &random, shape.images, shape.inputs, shape.height, shape.width)
         let weights = AlignedBuffer<Float>(random: &random, count: shape.inputs * shape.outputs)
         // The panel has more channels than the product reads and writes, as a block's has.
         let panels = Panels(layout: layout, channels: shape.inputs + 3, images: shape.capacity)
         let output = Panels(layout: layout, channels: shape.outputs + 2, images: shape.capacity)
         panels.place(input)
-        let packed = PackedWeights(taps: 1, outputs: shape.outputs, inputs: shape.inputs, in: AlignedBuffer(count: weights.count))
+        let packed = PackedWeights(
+            taps: 1, outputs: shape.outputs, inputs: shape.inputs, in: AlignedBuffer(count: weights.count))
         packed.packForward(weights.pointer)
         var offset = 0
         for group in 0..<layout.groups(shape.images) {
@@ -49,12 +51,14 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
 
     @Test(arguments: Shape.all) func `1×1 backward is the adjoint`(_ shape: Shape) {
         var random = shape.random
-        let layout = shape.layout, gradient = Planes(random: &random, shape.images, shape.outputs, shape.height, shape.width)
+        let layout = shape.layout
+        let gradient = Planes(random: &random, shape.images, shape.outputs, shape.height, shape.width)
         let weights = AlignedBuffer<Float>(random: &random, count: shape.inputs * shape.outputs)
         let panels = Panels(layout: layout, channels: shape.outputs, images: shape.capacity)
         let output = Panels(layout: layout, channels: shape.inputs, images: shape.capacity)
         panels.place(gradient)
-        let packed = PackedWeights(taps: 1, outputs: shape.inputs, inputs: shape.outputs, in: AlignedBuffer(count: weights.count))
+        let packed = PackedWeights(
+            taps: 1, outputs: shape.inputs, inputs: shape.outputs, in: AlignedBuffer(count: weights.count))
         packed.packBackward(weights.pointer)
         var offset = 0
         for group in 0..<layout.groups(shape.images) {
@@ -71,7 +75,8 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
 
     @Test(arguments: Shape.all) func `3×3 forward over a padded group is the convolution`(_ shape: Shape) {
         var random = shape.random
-        let layout = shape.layout, input = Planes(random: &random, shape.images, shape.inputs, shape.height, shape.width)
+        let layout = shape.layout
+        let input = Planes(random: &random, shape.images, shape.inputs, shape.height, shape.width)
         let weights = AlignedBuffer<Float>(random: &random, count: 9 * shape.inputs * shape.outputs)
         let output = Panels(layout: layout, channels: shape.outputs, images: shape.capacity)
         convolve3x3(input, shape.outputs, layout, into: output) { $0.packForward(weights.pointer) }
@@ -82,7 +87,8 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
 
     @Test(arguments: Shape.all) func `3×3 backward over a padded group is the adjoint`(_ shape: Shape) {
         var random = shape.random
-        let layout = shape.layout, gradient = Planes(random: &random, shape.images, shape.outputs, shape.height, shape.width)
+        let layout = shape.layout
+        let gradient = Planes(random: &random, shape.images, shape.outputs, shape.height, shape.width)
         let weights = AlignedBuffer<Float>(random: &random, count: 9 * shape.inputs * shape.outputs)
         let output = Panels(layout: layout, channels: shape.inputs, images: shape.capacity)
         convolve3x3(gradient, shape.inputs, layout, into: output) { $0.packBackward(weights.pointer) }
@@ -98,7 +104,8 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
             taps: 9, outputs: outputs, inputs: input.channels, in: AlignedBuffer(count: 9 * outputs * input.channels))
         pack(packed)
         let paddedShape = PaddedGroup.Shape(channels: input.channels, layout: layout)
-        let space = AlignedBuffer<Float>(count: paddedShape.count), padded = PaddedGroup(paddedShape, in: space)
+        let space = AlignedBuffer<Float>(count: paddedShape.count)
+        let padded = PaddedGroup(paddedShape, in: space)
         let offsets = AlignedBuffer<Int>(count: 9)
         paddedShape.writeTapOffsets(to: offsets.pointer)
         for group in 0..<layout.groups(input.images) {
@@ -114,9 +121,13 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
         }
     }
 
-    @Test(arguments: Shape.all) func `the transpose has each lane's channels and zeros up to a whole vector`(_ shape: Shape) {
+    @Test(arguments: Shape.all) func `the transpose has each lane's channels and zeros up to a whole vector`(
+        _ shape: Shape
+    ) {
         var random = shape.random
-        let lanes = shape.layout.lanes, stride = lanes + shape.layout.interleave, channels = shape.inputs
+        let lanes = shape.layout.lanes
+        let stride = lanes + shape.layout.interleave
+        let channels = shape.inputs
         let panel = AlignedBuffer<Float>(random: &random, count: channels * stride)
         let width = (channels + 15) / 16 * 16
         let transposed = AlignedBuffer<Float>(random: &random, count: lanes * width + 16)
@@ -125,7 +136,9 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
         var isRight = true
         for lane in 0..<lanes {
             for c in 0..<width {
-                isRight = isRight && transposed.pointer[lane * width + c] == (c < channels ? panel.pointer[c * stride + lane] : 0)
+                isRight =
+                    isRight
+                    && transposed.pointer[lane * width + c] == (c < channels ? panel.pointer[c * stride + lane] : 0)
             }
         }
         #expect(isRight)
@@ -136,15 +149,18 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
         var random = CounterRandom(.synthetic, 84)
         for rows in [1, 3, 9, 15, 16, 17, 33] {
             for columns in [1, 5, 15, 16, 17, 31, 48, 50] {
-                let fromStride = columns + random.below(3), toStride = rows + random.below(3)
+                let fromStride = columns + random.below(3)
+                let toStride = rows + random.below(3)
                 let from = AlignedBuffer<Float>(random: &random, count: rows * fromStride)
                 let to = AlignedBuffer<Float>(count: columns * toStride + 16)
                 to.elements.update(repeating: garbage)
                 transposeMatrix(
-                    from.pointer, rows: rows, columns: columns, fromStride: fromStride, to: to.pointer, toStride: toStride)
+                    from.pointer, rows: rows, columns: columns, fromStride: fromStride, to: to.pointer,
+                    toStride: toStride)
                 var isRight = to.elements.suffix(16).allSatisfy { $0 == garbage }
                 for i in 0..<columns * toStride {
-                    let row = i % toStride, expected = row < rows ? from.pointer[row * fromStride + i / toStride] : garbage
+                    let row = i % toStride
+                    let expected = row < rows ? from.pointer[row * fromStride + i / toStride] : garbage
                     isRight = isRight && to.pointer[i] == expected
                 }
                 #expect(isRight, "\(rows)×\(columns)")
@@ -154,13 +170,16 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
 
     @Test(arguments: Shape.all) func `the weight gradient of 3×3 is the convolution's`(_ shape: Shape) {
         var random = shape.random
-        let layout = shape.layout, lanes = layout.lanes, width = (shape.inputs + 15) / 16 * 16
+        let layout = shape.layout
+        let lanes = layout.lanes
+        let width = (shape.inputs + 15) / 16 * 16
         let input = Planes(random: &random, shape.images, shape.inputs, shape.height, shape.width)
         let gradient = Planes(random: &random, shape.images, shape.outputs, shape.height, shape.width)
         let panels = Panels(layout: layout, channels: shape.inputs, images: shape.capacity)
         panels.place(input)
         let paddedShape = PaddedGroup.Shape(channels: shape.outputs, layout: layout)
-        let space = AlignedBuffer<Float>(count: paddedShape.count), padded = PaddedGroup(paddedShape, in: space)
+        let space = AlignedBuffer<Float>(count: paddedShape.count)
+        let padded = PaddedGroup(paddedShape, in: space)
         let transposed = AlignedBuffer<Float>(count: layout.height * lanes * width)
         let sums = AlignedBuffer<Float>(random: &random, count: 9 * shape.outputs * width)
         let before = Array(sums.elements)
@@ -170,24 +189,28 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
                 transposePanel(
                     panels.panel(group, y), stride: lanes, channels: shape.inputs, lanes: lanes,
                     into: transposed.pointer + y * lanes * width)
-                // Lanes of missing images meet zeros of the gradient, but those of the tail meet the last column's gradient.
+                // Lanes of missing images meet zeros of the gradient, but those of the tail meet the last column's
+                // gradient.
                 let tail = transposed.pointer + (y * lanes + layout.liveLanes) * width
                 tail.update(repeating: 0, count: (lanes - layout.liveLanes) * width)
             }
             for tap in 0..<9 {
                 addWeightGradient(
                     transposed: transposed.pointer, width: width, transposedRow: lanes * width,
-                    other: padded.tap(2 - tap / 3, 2 - tap % 3, row: 0), otherStride: padded.stride, otherRow: padded.rowStride,
-                    others: shape.outputs, lanes: lanes, rows: layout.height, to: sums.pointer + tap * shape.outputs * width)
+                    other: padded.tap(2 - tap / 3, 2 - tap % 3, row: 0), otherStride: padded.stride,
+                    otherRow: padded.rowStride, others: shape.outputs, lanes: lanes, rows: layout.height,
+                    to: sums.pointer + tap * shape.outputs * width)
             }
         }
         let expected = convolutionWeightGradient(input, gradient, kernel: 3)
-        let actual = Planes(shape.outputs, shape.inputs, 3, 3), magnitude = expected.magnitude.mapped { $0 + 1 }
+        let actual = Planes(shape.outputs, shape.inputs, 3, 3)
+        let magnitude = expected.magnitude.mapped { $0 + 1 }
         var paddingIsUntouched = true
         for tap in 0..<9 {
             for o in 0..<shape.outputs {
                 for m in 0..<width {
-                    let at = (tap * shape.outputs + o) * width + m, sum = sums.pointer[at]
+                    let at = (tap * shape.outputs + o) * width + m
+                    let sum = sums.pointer[at]
                     if m < shape.inputs {
                         // It was added to what was there.
                         actual[o, m, tap / 3, tap % 3] = Double(sum) - Double(before[at])
@@ -205,20 +228,24 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
         var random = CounterRandom(.synthetic, 79)
         for vectors in 1...5 {
             for others in 1...27 {
-                let width = 16 * vectors, lanes = 16, rows = 2
+                let width = 16 * vectors
+                let lanes = 16
+                let rows = 2
                 let transposed = AlignedBuffer<Float>(random: &random, count: rows * lanes * width)
                 let other = AlignedBuffer<Float>(random: &random, count: rows * others * lanes)
                 let gradient = AlignedBuffer<Float>(count: others * width + 16)
                 addWeightGradient(
                     transposed: transposed.pointer, width: width, transposedRow: lanes * width, other: other.pointer,
-                    otherStride: lanes, otherRow: others * lanes, others: others, lanes: lanes, rows: rows, to: gradient.pointer)
+                    otherStride: lanes, otherRow: others * lanes, others: others, lanes: lanes, rows: rows,
+                    to: gradient.pointer)
                 var worst = 0.0
                 for o in 0..<others {
                     for m in stride(from: random.below(5), to: width, by: 5) {
                         var sum = 0.0
                         for row in 0..<rows {
                             for lane in 0..<lanes {
-                                sum += Double(transposed.pointer[(row * lanes + lane) * width + m])
+                                sum +=
+                                    Double(transposed.pointer[(row * lanes + lane) * width + m])
                                     * Double(other.pointer[(row * others + o) * lanes + lane])
                             }
                         }
@@ -234,12 +261,14 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
     @Test func `a not-a-number reaches the outputs that read it and no others`() {
         var random = CounterRandom(.synthetic, 80)
         let weights = AlignedBuffer<Float>(random: &random, count: 20 * 30)
-        let input = AlignedBuffer<Float>(random: &random, count: 20 * 48), output = AlignedBuffer<Float>(count: 30 * 48)
+        let input = AlignedBuffer<Float>(random: &random, count: 20 * 48)
+        let output = AlignedBuffer<Float>(count: 30 * 48)
         input.pointer[7 * 48 + 33] = .nan
         let packed = PackedWeights(taps: 1, outputs: 30, inputs: 20, in: AlignedBuffer(count: weights.count))
         packed.packForward(weights.pointer)
         var offset = 0
-        packed.convolve(input.pointer, stride: 48, tapOffsets: &offset, lanes: 48, into: output.pointer, outputStride: 48)
+        packed.convolve(
+            input.pointer, stride: 48, tapOffsets: &offset, lanes: 48, into: output.pointer, outputStride: 48)
         for i in 0..<output.count { #expect(output.pointer[i].isNaN == (i % 48 == 33)) }
     }
 }
@@ -248,19 +277,23 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
     @Test(arguments: [(3, 1, 1), (3, 1, 8), (3, 1, 9), (7, 2, 1), (7, 2, 2), (7, 2, 9), (7, 2, 14)])
     func `patches are the pixels under the kernel and zero outside`(_ kernel: Int, _ stride: Int, _ size: Int) {
         var random = CounterRandom(.synthetic, 81, UInt64(size))
-        let images = 5, output = (size - 1) / stride + 1
-        let planes = Planes(random: &random, images, 3, size, size), floats = planes.floats
+        let images = 5
+        let output = (size - 1) / stride + 1
+        let planes = Planes(random: &random, images, 3, size, size)
+        let floats = planes.floats
         let layout = PanelLayout(height: output, width: output, images: 4)
         let patches = AlignedBuffer<Float>(random: &random, count: 3 * kernel * kernel * layout.lanes)
         for group in 0..<layout.groups(images) {
             let first = group * layout.interleave
             for y in 0..<output {
                 writePatches(
-                    of: floats.pointer + first * 3 * size * size, count: min(layout.interleave, images - first), channels: 3,
-                    size: size, kernel: kernel, stride: stride, y: y, layout: layout, into: patches.pointer)
+                    of: floats.pointer + first * 3 * size * size, count: min(layout.interleave, images - first),
+                    channels: 3, size: size, kernel: kernel, stride: stride, y: y, layout: layout,
+                    into: patches.pointer)
                 var isRight = true
                 for row in 0..<3 * kernel * kernel {
-                    let c = row / (kernel * kernel), fromY = y * stride + row / kernel % kernel - kernel / 2
+                    let c = row / (kernel * kernel)
+                    let fromY = y * stride + row / kernel % kernel - kernel / 2
                     for lane in 0..<layout.lanes {
                         var expected = 0.0
                         if let pixel = layout.pixel(group, lane: lane, images: images) {
@@ -278,14 +311,20 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
     }
 
     @Test(arguments: [(3, 1, 9), (7, 2, 13)])
-    func `a product over patches, its rows taken as taps, is the convolution`(_ kernel: Int, _ stride: Int, _ size: Int) {
+    func `a product over patches, its rows taken as taps, is the convolution`(_ kernel: Int, _ stride: Int, _ size: Int)
+    {
         var random = CounterRandom(.synthetic, 82)
-        let images = 3, outputs = 22, output = (size - 1) / stride + 1
-        let planes = Planes(random: &random, images, 3, size, size), floats = planes.floats
+        let images = 3
+        let outputs = 22
+        let output = (size - 1) / stride + 1
+        let planes = Planes(random: &random, images, 3, size, size)
+        let floats = planes.floats
         let weights = AlignedBuffer<Float>(random: &random, count: outputs * 3 * kernel * kernel)
-        let layout = PanelLayout(height: output, width: output, images: images), lanes = layout.lanes
+        let layout = PanelLayout(height: output, width: output, images: images)
+        let lanes = layout.lanes
         let panels = Panels(layout: layout, channels: outputs, images: images)
-        let packed = PackedWeights(taps: 3 * kernel, outputs: outputs, inputs: kernel, in: AlignedBuffer(count: weights.count))
+        let packed = PackedWeights(
+            taps: 3 * kernel, outputs: outputs, inputs: kernel, in: AlignedBuffer(count: weights.count))
         packed.packPatches(weights.pointer)
         let offsets = (0..<3 * kernel).map { $0 * kernel * lanes }
         let patches = AlignedBuffer<Float>(count: 3 * kernel * kernel * lanes)
@@ -293,8 +332,9 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
             let first = group * layout.interleave
             for y in 0..<output {
                 writePatches(
-                    of: floats.pointer + first * 3 * size * size, count: min(layout.interleave, images - first), channels: 3,
-                    size: size, kernel: kernel, stride: stride, y: y, layout: layout, into: patches.pointer)
+                    of: floats.pointer + first * 3 * size * size, count: min(layout.interleave, images - first),
+                    channels: 3, size: size, kernel: kernel, stride: stride, y: y, layout: layout,
+                    into: patches.pointer)
                 packed.convolve(
                     patches.pointer, stride: lanes, tapOffsets: offsets, lanes: lanes, into: panels.panel(group, y),
                     outputStride: lanes)

@@ -5,9 +5,11 @@ import Testing
 @Suite struct DropoutKernelTests {
     /// Ones after dropout: [channels][lanes], zero or the scale.
     private func dropped(
-        _ keys: [UInt32], channels: Int, stride: Int? = nil, first: UInt32 = 0, step: UInt32 = 1, probability: Double, scale: Float
+        _ keys: [UInt32], channels: Int, stride: Int? = nil, first: UInt32 = 0, step: UInt32 = 1, probability: Double,
+        scale: Float
     ) -> AlignedBuffer<Float> {
-        let stride = stride ?? keys.count, panel = AlignedBuffer<Float>(count: channels * stride)
+        let stride = stride ?? keys.count
+        let panel = AlignedBuffer<Float>(count: channels * stride)
         panel.elements.update(repeating: 1)
         ck_dropout(
             panel.pointer, channels, keys.count, stride, keys, first, step, UInt32(probability * 0x1p32), scale)
@@ -20,14 +22,18 @@ import Testing
     }
 
     @Test(arguments: [0.1, 0.2, 0.5, 0.9]) func `the share that is dropped is the probability`(_ probability: Double) {
-        let keys = keys(256), panel = dropped(keys, channels: 400, probability: probability, scale: Float(1 / (1 - probability)))
+        let keys = keys(256)
+        let panel = dropped(keys, channels: 400, probability: probability, scale: Float(1 / (1 - probability)))
         #expect(panel.elements.allSatisfy { $0 == 0 || $0 == Float(1 / (1 - probability)) })
         func deviations(_ zeros: Int, of count: Int) -> Double {
-            abs(Double(zeros) - probability * Double(count)) / (Double(count) * probability * (1 - probability)).squareRoot()
+            abs(Double(zeros) - probability * Double(count))
+                / (Double(count) * probability * (1 - probability)).squareRoot()
         }
         #expect(deviations(panel.elements.count { $0 == 0 }, of: panel.count) < 4)
         // In each lane and each channel too, and two neighbours are dropped independently.
-        for lane in 0..<256 { #expect(deviations((0..<400).count { panel.pointer[$0 * 256 + lane] == 0 }, of: 400) < 5) }
+        for lane in 0..<256 {
+            #expect(deviations((0..<400).count { panel.pointer[$0 * 256 + lane] == 0 }, of: 400) < 5)
+        }
         for c in 0..<400 { #expect(deviations(panel[c * 256..<c * 256 + 256].count { $0 == 0 }, of: 256) < 5) }
         for shift in [1, 256] {
             let both = (0..<panel.count - shift).count { panel.pointer[$0] == 0 && panel.pointer[$0 + shift] == 0 }
@@ -37,11 +43,13 @@ import Testing
     }
 
     @Test func `an element's fate hangs on its key and its number alone`() {
-        let keys = keys(64), whole = dropped(keys, channels: 30, first: 100, step: 7, probability: 0.5, scale: 2)
+        let keys = keys(64)
+        let whole = dropped(keys, channels: 30, first: 100, step: 7, probability: 0.5, scale: 2)
         let again = dropped(keys, channels: 30, first: 100, step: 7, probability: 0.5, scale: 2)
         #expect(again.elements.elementsEqual(whole.elements))
         // The same lanes in another order, another stride, and beginning at a later channel.
-        let mirrored = dropped(keys.reversed(), channels: 10, stride: 70, first: 100 + 20 * 7, step: 7, probability: 0.5, scale: 2)
+        let mirrored = dropped(
+            keys.reversed(), channels: 10, stride: 70, first: 100 + 20 * 7, step: 7, probability: 0.5, scale: 2)
         for c in 0..<10 {
             for lane in 0..<64 { #expect(mirrored.pointer[c * 70 + 63 - lane] == whole.pointer[(20 + c) * 64 + lane]) }
             for gap in 64..<70 { #expect(mirrored.pointer[c * 70 + gap] == 1) }
@@ -55,8 +63,8 @@ import Testing
 @Suite struct DescentTests {
     /// PyTorch's `SGD` by its documentation, in float64.
     private func reference(
-        _ weights: inout [Double], _ momenta: inout [Double], _ gradients: [Double], rate: Double, momentum: Double, decay: Double,
-        nesterov: Bool
+        _ weights: inout [Double], _ momenta: inout [Double], _ gradients: [Double], rate: Double, momentum: Double,
+        decay: Double, nesterov: Bool
     ) {
         for i in weights.indices {
             let gradient = gradients[i] + decay * weights[i]
@@ -65,20 +73,26 @@ import Testing
         }
     }
 
-    @Test(arguments: [(0, 0.1, false), (0.9, 0, false), (0.9, 0.1, false), (0.9, 0, true), (0.9, 0.1, true), (0, 0, false)])
+    @Test(arguments: [
+        (0, 0.1, false), (0.9, 0, false), (0.9, 0.1, false), (0.9, 0, true), (0.9, 0.1, true), (0, 0, false),
+    ])
     func `five steps are PyTorch's`(_ momentum: Double, _ decay: Double, _ nesterov: Bool) {
         for count in [1, 15, 16, 17, 67] {
             var random = CounterRandom(.synthetic, 94, UInt64(count))
-            let weights = AlignedBuffer<Float>(random: &random, count: count), momenta = AlignedBuffer<Float>(count: count)
-            var expected = weights.elements.map(Double.init), expectedMomenta = [Double](repeating: 0, count: count)
+            let weights = AlignedBuffer<Float>(random: &random, count: count)
+            let momenta = AlignedBuffer<Float>(count: count)
+            var expected = weights.elements.map(Double.init)
+            var expectedMomenta = [Double](repeating: 0, count: count)
             for step in 0..<5 {
-                let gradients = AlignedBuffer<Float>(random: &random, count: count, scale: 64), rate = 0.1 / Double(1 + step)
+                let gradients = AlignedBuffer<Float>(random: &random, count: count, scale: 64)
+                let rate = 0.1 / Double(1 + step)
                 descend(
-                    weights: weights.elements, gradients: gradients.elements, momenta: momenta.elements, rate: Float(rate),
-                    gradientScale: 1 / 64, momentum: Float(momentum), decay: Float(decay), nesterov: nesterov)
+                    weights: weights.elements, gradients: gradients.elements, momenta: momenta.elements,
+                    rate: Float(rate), gradientScale: 1 / 64, momentum: Float(momentum), decay: Float(decay),
+                    nesterov: nesterov)
                 reference(
-                    &expected, &expectedMomenta, gradients.elements.map { Double($0) / 64 }, rate: rate, momentum: momentum,
-                    decay: decay, nesterov: nesterov)
+                    &expected, &expectedMomenta, gradients.elements.map { Double($0) / 64 }, rate: rate,
+                    momentum: momentum, decay: decay, nesterov: nesterov)
             }
             for i in 0..<count {
                 #expect(abs(Double(weights.pointer[i]) - expected[i]) < 2e-6)
@@ -90,27 +104,36 @@ import Testing
     @Test func `no weights are no trouble, and neighbours are not touched`() {
         let empty = AlignedBuffer<Float>(count: 0)
         descend(
-            weights: empty.elements, gradients: empty.elements, momenta: empty.elements, rate: 1, gradientScale: 1, momentum: 0,
-            decay: 0, nesterov: false)
-        let weights = AlignedBuffer<Float>(count: 40), momenta = AlignedBuffer<Float>(count: 40)
+            weights: empty.elements, gradients: empty.elements, momenta: empty.elements, rate: 1, gradientScale: 1,
+            momentum: 0, decay: 0, nesterov: false)
+        let weights = AlignedBuffer<Float>(count: 40)
+        let momenta = AlignedBuffer<Float>(count: 40)
         let gradients = AlignedBuffer<Float>(count: 40)
         gradients.elements.update(repeating: 1)
         let range = 3..<22
         descend(
-            weights: weights[range], gradients: gradients[range], momenta: momenta[range], rate: 1, gradientScale: 1, momentum: 0.5,
-            decay: 0, nesterov: false)
-        for i in 0..<40 { #expect(momenta.pointer[i] == (range.contains(i) ? 1 : 0) && weights.pointer[i] == -momenta.pointer[i]) }
+            weights: weights[range], gradients: gradients[range], momenta: momenta[range], rate: 1, gradientScale: 1,
+            momentum: 0.5, decay: 0, nesterov: false)
+        for i in 0..<40 {
+            #expect(momenta.pointer[i] == (range.contains(i) ? 1 : 0) && weights.pointer[i] == -momenta.pointer[i])
+        }
     }
 }
 
 @Suite struct CounterRandomTests {
     @Test func `a stream is a function of its purpose and coordinates, and every one of them counts`() {
-        func first(_ random: CounterRandom) -> UInt64 { var random = random; return random.next() }
+        func first(_ random: CounterRandom) -> UInt64 {
+            var random = random
+            return random.next()
+        }
         #expect(first(CounterRandom(.weights, 1, 2, 3, 4)) == first(CounterRandom(.weights, 1, 2, 3, 4)))
         let streams = [
-            CounterRandom(.weights, 1, 2, 3, 4), CounterRandom(.shuffle, 1, 2, 3, 4), CounterRandom(.weights, 2, 1, 3, 4),
-            CounterRandom(.weights, 1, 3, 2, 4), CounterRandom(.weights, 1, 2, 4, 3), CounterRandom(.weights, 0, 2, 3, 4),
-            CounterRandom(.weights, 1, 2, 3), CounterRandom(.weights, 1, 2), CounterRandom(.weights, 1), CounterRandom(.weights, 0),
+            CounterRandom(.weights, 1, 2, 3, 4), CounterRandom(.shuffle, 1, 2, 3, 4),
+            CounterRandom(.weights, 2, 1, 3, 4),
+            CounterRandom(.weights, 1, 3, 2, 4), CounterRandom(.weights, 1, 2, 4, 3),
+            CounterRandom(.weights, 0, 2, 3, 4),
+            CounterRandom(.weights, 1, 2, 3), CounterRandom(.weights, 1, 2), CounterRandom(.weights, 1),
+            CounterRandom(.weights, 0),
         ]
         #expect(Set(streams.map(first)).count == streams.count)
     }

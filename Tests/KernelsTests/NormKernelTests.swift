@@ -34,14 +34,18 @@ private struct PanelCase {
 
 /// Sums that a single worker gathers.
 private func channelSums(_ channels: Int) -> ChannelSums {
-    let space = SumSpace(workers: 1), sums = ChannelSums(channels: channels, in: space)
+    let space = SumSpace(workers: 1)
+    let sums = ChannelSums(channels: channels, in: space)
     space.allocate()
     return sums
 }
 
 @Suite struct NormKernelTests {
-    @Test(arguments: Shape.all) func `affine and ReLU, with zeros in the dead tail and nothing between rows`(_ shape: Shape) {
-        let panel = PanelCase(shape), stride = panel.lanes + 3
+    @Test(arguments: Shape.all) func `affine and ReLU, with zeros in the dead tail and nothing between rows`(
+        _ shape: Shape
+    ) {
+        let panel = PanelCase(shape)
+        let stride = panel.lanes + 3
         let output = AlignedBuffer<Float>(count: panel.channels * stride)
         output.elements.update(repeating: garbage)
         panel.affine.reluPanel(
@@ -49,7 +53,10 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         for c in 0..<panel.channels {
             for i in 0..<stride {
                 let value = Double(output.pointer[c * stride + i])
-                guard i < panel.lanes else { #expect(value == Double(garbage)); continue }
+                guard i < panel.lanes else {
+                    #expect(value == Double(garbage))
+                    continue
+                }
                 let expected = i < panel.live ? max(0, panel.affine(c, i)) : 0
                 #expect(abs(value - expected) < 1e-6)
             }
@@ -57,16 +64,23 @@ private func channelSums(_ channels: Int) -> ChannelSums {
     }
 
     @Test func `ReLU leaves infinity, zero and not-a-number what they are`() {
-        let input = AlignedBuffer<Float>(count: 32), output = AlignedBuffer<Float>(count: 32)
+        let input = AlignedBuffer<Float>(count: 32)
+        let output = AlignedBuffer<Float>(count: 32)
         let affine = ChannelAffine(channels: 1)
         affine.scale.pointer[0] = 1
-        for (i, value) in [Float.nan, -.nan, .infinity, -.infinity, -0.0, 0, -1, 1].enumerated() { input.pointer[i] = value }
+        for (i, value) in [Float.nan, -.nan, .infinity, -.infinity, -0.0, 0, -1, 1].enumerated() {
+            input.pointer[i] = value
+        }
         affine.reluPanel(input.pointer, lanes: 32, live: 32, into: output.pointer, outputStride: 32)
-        #expect(output.pointer[0].isNaN && output.pointer[1].isNaN && output.pointer[2] == .infinity && output.pointer[3] == 0)
+        #expect(
+            output.pointer[0].isNaN && output.pointer[1].isNaN && output.pointer[2] == .infinity
+                && output.pointer[3] == 0)
         #expect(output.elements[4...].elementsEqual([0, 0, 0, 1] + [Float](repeating: 0, count: 24)))
         output.elements.update(repeating: 2)
         addActivated(input.pointer, affine, lanes: 32, to: output.pointer)
-        #expect(output.pointer[0].isNaN && output.pointer[1].isNaN && output.pointer[2] == .infinity && output.pointer[3] == 2)
+        #expect(
+            output.pointer[0].isNaN && output.pointer[1].isNaN && output.pointer[2] == .infinity
+                && output.pointer[3] == 2)
         #expect(output.elements[4...].elementsEqual([2, 2, 2, 3] + [Float](repeating: 2, count: 24)))
     }
 
@@ -81,12 +95,17 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         }
     }
 
-    @Test(arguments: Shape.all) func `sums keep float64's digits with a mean a thousand deviations away`(_ shape: Shape) {
+    @Test(arguments: Shape.all) func `sums keep float64's digits with a mean a thousand deviations away`(_ shape: Shape)
+    {
         var random = shape.random
-        let channels = shape.inputs, panels = Panels(layout: shape.layout, channels: channels, images: shape.capacity)
-        let values = Planes(random: &random, shape.images, channels, shape.height, shape.width).mapped { Double(Float(1000 + $0)) }
+        let channels = shape.inputs
+        let panels = Panels(layout: shape.layout, channels: channels, images: shape.capacity)
+        let values = Planes(random: &random, shape.images, channels, shape.height, shape.width).mapped {
+            Double(Float(1000 + $0))
+        }
         panels.place(values)
-        let stage = shape.stage, sums = channelSums(channels)
+        let stage = shape.stage
+        let sums = channelSums(channels)
         // Twice, since what a first pass gathered must not show in the second.
         for _ in 0..<2 {
             for chunk in 0..<stage.chunks.count {
@@ -102,7 +121,8 @@ private func channelSums(_ channels: Int) -> ChannelSums {
             sums.finish(chunks: stage.chunks.count)
         }
         for c in 0..<channels {
-            var sum = 0.0, square = 0.0
+            var sum = 0.0
+            var square = 0.0
             for n in 0..<shape.images {
                 for i in 0..<shape.height * shape.width {
                     let value = values.row(n, c, 0)[i]
@@ -116,7 +136,8 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         // The values stay and the dead lanes have become zero.
         for group in 0..<stage.groups {
             for i in 0..<channels * shape.layout.lanes {
-                let lane = i % shape.layout.lanes, pixel = shape.layout.pixel(group, lane: lane, images: shape.images)
+                let lane = i % shape.layout.lanes
+                let pixel = shape.layout.pixel(group, lane: lane, images: shape.images)
                 let expected = pixel.map { values[$0.image, i / shape.layout.lanes, 0, $0.x] } ?? 0
                 #expect(Double(panels.panel(group, 0)[i]) == expected)
             }
@@ -125,7 +146,10 @@ private func channelSums(_ channels: Int) -> ChannelSums {
 
     @Test func `the variance of values far from zero comes out of the sums`() {
         var random = CounterRandom(.synthetic, 90)
-        let lanes = 32, rows = 64, sums = channelSums(1), partial = sums.begin(chunk: 0, worker: 0)
+        let lanes = 32
+        let rows = 64
+        let sums = channelSums(1)
+        let partial = sums.begin(chunk: 0, worker: 0)
         let row = AlignedBuffer<Float>(count: lanes)
         var all: [Double] = []
         for _ in 0..<rows {
@@ -135,7 +159,8 @@ private func channelSums(_ channels: Int) -> ChannelSums {
             partial.flushValues()
         }
         sums.finish(chunks: 1)
-        let count = Double(all.count), mean = all.reduce(0, +) / count
+        let count = Double(all.count)
+        let mean = all.reduce(0, +) / count
         let variance = all.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / count
         let found = sums.second[0] / count - (sums.first[0] / count) * (sums.first[0] / count)
         #expect(abs(found / variance - 1) < 1e-8)
@@ -144,7 +169,8 @@ private func channelSums(_ channels: Int) -> ChannelSums {
     /// Both forms of the ReLU's backward against the definition; `weight` nil is the one in place.
     private func checkReluBackward(_ shape: Shape, into weight: Float?, accumulate: Bool) {
         var panel = PanelCase(shape)
-        let lanes = panel.lanes, channels = panel.channels
+        let lanes = panel.lanes
+        let channels = panel.channels
         let gradient = AlignedBuffer<Float>(random: &panel.random, count: channels * lanes)
         let inverse = AlignedBuffer<Float>(random: &panel.random, count: channels)
         let offset = AlignedBuffer<Float>(random: &panel.random, count: channels)
@@ -153,13 +179,15 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         // Exactly at zero the ReLU is shut.
         panel.affine.shift.pointer[0] = 0
         panel.values.pointer[0] = 0
-        let before = Array(into.elements), given = Array(gradient.elements)
-        let sums = channelSums(channels), partial = sums.begin(chunk: 0, worker: 0)
+        let before = Array(into.elements)
+        let given = Array(gradient.elements)
+        let sums = channelSums(channels)
+        let partial = sums.begin(chunk: 0, worker: 0)
         if weight != nil {
             reluBackward(
-                UnsafePointer(gradient.pointer), values: panel.values.pointer, affine: panel.affine, lanes: lanes, mask: panel.mask,
-                inverse: inverse.pointer, offset: offset.pointer, weight: weights.pointer, accumulate: accumulate,
-                into: into.pointer, sums: partial)
+                UnsafePointer(gradient.pointer), values: panel.values.pointer, affine: panel.affine, lanes: lanes,
+                mask: panel.mask, inverse: inverse.pointer, offset: offset.pointer, weight: weights.pointer,
+                accumulate: accumulate, into: into.pointer, sums: partial)
             #expect(Array(gradient.elements) == given)
         } else {
             reluBackward(
@@ -169,9 +197,11 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         partial.flushGradients()
         sums.finish(chunks: 1)
         for c in 0..<channels {
-            var sum = 0.0, product = 0.0
+            var sum = 0.0
+            var product = 0.0
             for lane in 0..<lanes {
-                let at = c * lanes + lane, isOpen = panel.affine(c, lane) > 0 && panel.isLive(lane)
+                let at = c * lanes + lane
+                let isOpen = panel.affine(c, lane) > 0 && panel.isLive(lane)
                 let masked = isOpen ? Double(given[at]) : 0
                 sum += masked
                 product += masked * (panel.value(c, lane) * Double(inverse.pointer[c]) + Double(offset.pointer[c]))
@@ -196,9 +226,13 @@ private func channelSums(_ channels: Int) -> ChannelSums {
     }
 
     @Test(arguments: Shape.all, [0, 1000] as [Float])
-    func `norm's backward is the formula, with zeros in masked lanes and nothing between rows`(_ shape: Shape, _ mean: Float) {
+    func `norm's backward is the formula, with zeros in masked lanes and nothing between rows`(
+        _ shape: Shape, _ mean: Float
+    ) {
         var panel = PanelCase(shape)
-        let lanes = panel.lanes, channels = panel.channels, stride = lanes + 5
+        let lanes = panel.lanes
+        let channels = panel.channels
+        let stride = lanes + 5
         for i in 0..<panel.values.count { panel.values.pointer[i] += mean }
         let gradient = AlignedBuffer<Float>(random: &panel.random, count: channels * lanes)
         let output = AlignedBuffer<Float>(count: channels * stride)
@@ -207,21 +241,25 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         let numbers = (0..<channels).map { _ in (0..<4).map { _ in Double(panel.random.uniform(-1, 1)) } }
         for c in 0..<channels {
             backward.set(
-                c, weight: numbers[c][0], mean: Double(mean), inverse: 1 + numbers[c][1] / 2, meanGradient: numbers[c][2],
-                meanProduct: numbers[c][3])
+                c, weight: numbers[c][0], mean: Double(mean), inverse: 1 + numbers[c][1] / 2,
+                meanGradient: numbers[c][2], meanProduct: numbers[c][3])
         }
         backward.apply(
-            gradient: gradient.pointer, values: panel.values.pointer, lanes: lanes, mask: panel.mask, into: output.pointer,
-            outputStride: stride)
+            gradient: gradient.pointer, values: panel.values.pointer, lanes: lanes, mask: panel.mask,
+            into: output.pointer, outputStride: stride)
         // A value near 1000 has four digits behind the point.
         let allowance = mean == 0 ? 2e-6 : 4e-4
         for c in 0..<channels {
             let inverse = 1 + numbers[c][1] / 2
             for i in 0..<stride {
                 let value = Double(output.pointer[c * stride + i])
-                guard i < lanes else { #expect(value == Double(garbage)); continue }
+                guard i < lanes else {
+                    #expect(value == Double(garbage))
+                    continue
+                }
                 let normal = (panel.value(c, i) - Double(mean)) * inverse
-                let expected = numbers[c][0] * inverse
+                let expected =
+                    numbers[c][0] * inverse
                     * (Double(gradient.pointer[c * lanes + i]) - numbers[c][2] - normal * numbers[c][3])
                 #expect(panel.isLive(i) ? abs(value - expected) < allowance : value == 0)
             }
@@ -229,10 +267,15 @@ private func channelSums(_ channels: Int) -> ChannelSums {
     }
 
     @Test func `a not-a-number in a dead lane stays there`() {
-        let layout = PanelLayout(height: 1, width: 5, images: 3), stage = Stage(layout: layout)
+        let layout = PanelLayout(height: 1, width: 5, images: 3)
+        let stage = Stage(layout: layout)
         stage.begin(images: 2)
-        guard let mask = stage.mask(0) else { Issue.record("two of three images need a mask"); return }
-        let lanes = layout.lanes, sums = channelSums(1)
+        guard let mask = stage.mask(0) else {
+            Issue.record("two of three images need a mask")
+            return
+        }
+        let lanes = layout.lanes
+        let sums = channelSums(1)
         func poisoned() -> AlignedBuffer<Float> {
             let buffer = AlignedBuffer<Float>(count: lanes)
             for i in 0..<lanes { buffer.pointer[i] = mask[i] == 1 ? 1 : .nan }
@@ -246,16 +289,21 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         #expect(sums.first[0] == 10 && sums.second[0] == 10 && values.elements.reduce(0, +) == 10)
 
         // The values are clean now, the gradients are not.
-        let ones = AlignedBuffer<Float>(count: 1), affine = ChannelAffine(channels: 1), gradient = poisoned(), again = poisoned()
+        let ones = AlignedBuffer<Float>(count: 1)
+        let affine = ChannelAffine(channels: 1)
+        let gradient = poisoned()
+        let again = poisoned()
         (affine.scale.pointer[0], ones.pointer[0]) = (1, 1)
-        let into = AlignedBuffer<Float>(count: lanes), output = AlignedBuffer<Float>(count: lanes)
+        let into = AlignedBuffer<Float>(count: lanes)
+        let output = AlignedBuffer<Float>(count: lanes)
         partial = sums.begin(chunk: 0, worker: 0)
         reluBackward(
             gradient.pointer, values: values.pointer, affine: affine, lanes: lanes, mask: mask, inverse: ones.pointer,
             offset: ones.pointer, sums: partial)
         reluBackward(
-            UnsafePointer(again.pointer), values: values.pointer, affine: affine, lanes: lanes, mask: mask, inverse: ones.pointer,
-            offset: ones.pointer, weight: ones.pointer, accumulate: false, into: into.pointer, sums: partial)
+            UnsafePointer(again.pointer), values: values.pointer, affine: affine, lanes: lanes, mask: mask,
+            inverse: ones.pointer, offset: ones.pointer, weight: ones.pointer, accumulate: false, into: into.pointer,
+            sums: partial)
         partial.flushGradients()
         sums.finish(chunks: 1)
         #expect(sums.first[0] == 20 && sums.second[0] == 40)
@@ -263,7 +311,8 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         let backward = NormBackward(channels: 1)
         backward.set(0, weight: 1, mean: 0, inverse: 1, meanGradient: 0, meanProduct: 0)
         backward.apply(
-            gradient: again.pointer, values: values.pointer, lanes: lanes, mask: mask, into: output.pointer, outputStride: lanes)
+            gradient: again.pointer, values: values.pointer, lanes: lanes, mask: mask, into: output.pointer,
+            outputStride: lanes)
         #expect(output.elements.reduce(0, +) == 10)
     }
 }

@@ -4,7 +4,9 @@ import Testing
 /// All small resolutions, and those of the papers' networks.
 private func everyLayout(_ body: (_ layout: PanelLayout, _ images: Int) -> Void) {
     for width in Array(1...20) + [28, 32, 33, 56, 64, 97, 112, 127, 128, 129, 224] {
-        for images in Array(1...20) + [31, 32, 33, 64] { body(PanelLayout(height: 3, width: width, images: images), images) }
+        for images in Array(1...20) + [31, 32, 33, 64] {
+            body(PanelLayout(height: 3, width: width, images: images), images)
+        }
     }
 }
 
@@ -51,8 +53,11 @@ private func everyLayout(_ body: (_ layout: PanelLayout, _ images: Int) -> Void)
         #expect(Shape.all.contains { $0.images > $0.layout.interleave })
     }
 
-    @Test(arguments: Shape.all) func `masks are 1 where there is a pixel and nil where all lanes have one`(_ shape: Shape) {
-        let layout = shape.layout, stage = Stage(layout: layout)
+    @Test(arguments: Shape.all) func `masks are 1 where there is a pixel and nil where all lanes have one`(
+        _ shape: Shape
+    ) {
+        let layout = shape.layout
+        let stage = Stage(layout: layout)
         // Growing and shrinking, as the last batch of an epoch makes it.
         for images in [shape.images, shape.capacity, 0, shape.images, 1] {
             stage.begin(images: images)
@@ -75,7 +80,8 @@ private func everyLayout(_ body: (_ layout: PanelLayout, _ images: Int) -> Void)
     @Test func `panels follow one another without gap or overlap and begin zero`() {
         let layout = PanelLayout(height: 3, width: 5, images: 7)
         let panels = Panels(layout: layout, channels: 3, images: 7)
-        let size = 3 * layout.lanes, first = panels.panel(0, 0)
+        let size = 3 * layout.lanes
+        let first = panels.panel(0, 0)
         for group in 0..<layout.groups(7) {
             for y in 0..<3 { #expect(panels.panel(group, y) == first + (group * 3 + y) * size) }
         }

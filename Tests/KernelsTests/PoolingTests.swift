@@ -8,7 +8,8 @@ private struct PoolCase: CustomStringConvertible, Sendable {
 
     var source: PanelLayout { PanelLayout(height: height, width: width, images: capacity) }
     var target: PanelLayout {
-        isMax ? PanelLayout(height: (height - 1) / 2 + 1, width: (width - 1) / 2 + 1, images: capacity)
+        isMax
+            ? PanelLayout(height: (height - 1) / 2 + 1, width: (width - 1) / 2 + 1, images: capacity)
             : PanelLayout(height: height / 2, width: width / 2, images: capacity)
     }
     var description: String {
@@ -25,9 +26,11 @@ private struct PoolCase: CustomStringConvertible, Sendable {
         for seed in 4..<24 {
             var random = CounterRandom(.synthetic, isMax ? 91 : 92, UInt64(seed))
             let capacity = 1 + random.below(13)
-            cases.append(PoolCase(
-                height: 2 + random.below(9), width: 2 + random.below(9), capacity: capacity, images: 1 + random.below(capacity),
-                channels: 1 + random.below(9), seed: UInt64(seed), isMax: isMax))
+            cases.append(
+                PoolCase(
+                    height: 2 + random.below(9), width: 2 + random.below(9), capacity: capacity,
+                    images: 1 + random.below(capacity), channels: 1 + random.below(9), seed: UInt64(seed),
+                    isMax: isMax))
         }
         return cases
     }
@@ -66,7 +69,8 @@ private struct PoolCase: CustomStringConvertible, Sendable {
         let panels = Panels(layout: problem.source, channels: problem.channels + 2, images: problem.capacity)
         let pooled = Panels(layout: problem.target, channels: problem.channels, images: problem.capacity)
         panels.place(values)
-        let stage = problem.stage(problem.source), places = GroupPlaces(source: stage, target: problem.target)
+        let stage = problem.stage(problem.source)
+        let places = GroupPlaces(source: stage, target: problem.target)
         let scratch = AlignedBuffer<Float>(count: problem.source.lanes)
         for group in 0..<stage.groups {
             for y in 0..<problem.target.height {
@@ -76,7 +80,8 @@ private struct PoolCase: CustomStringConvertible, Sendable {
         let actual = pooled.planes(images: problem.images, channels: problem.channels)
         for n in 0..<problem.images {
             for c in 0..<problem.channels {
-                let scale = Double(affine.scale.pointer[c]), shift = Double(affine.shift.pointer[c])
+                let scale = Double(affine.scale.pointer[c])
+                let shift = Double(affine.shift.pointer[c])
                 for y in 0..<problem.target.height {
                     for x in 0..<problem.target.width {
                         var sum = 0.0
@@ -95,8 +100,10 @@ private struct PoolCase: CustomStringConvertible, Sendable {
             random: &random, problem.images, problem.channels, problem.target.height, problem.target.width)
         let pooled = Panels(layout: problem.target, channels: problem.channels, images: problem.capacity)
         pooled.place(gradient)
-        let stage = problem.stage(problem.source), places = GroupPlaces(source: stage, target: problem.target)
-        let lanes = problem.source.lanes, output = AlignedBuffer<Float>(count: problem.channels * lanes)
+        let stage = problem.stage(problem.source)
+        let places = GroupPlaces(source: stage, target: problem.target)
+        let lanes = problem.source.lanes
+        let output = AlignedBuffer<Float>(count: problem.channels * lanes)
         for group in 0..<stage.groups {
             for y in 0..<problem.height {
                 output.elements.update(repeating: garbage)
@@ -118,7 +125,8 @@ private struct PoolCase: CustomStringConvertible, Sendable {
 }
 
 @Suite struct MaxPoolTests {
-    /// PyTorch's: of the window's pixels inside of the image, row by row, the first of the largest; not-a-number is the largest.
+    /// PyTorch's: of the window's pixels inside of the image, row by row, the first of the largest; not-a-number is the
+    /// largest.
     private func largest(_ values: Planes, _ n: Int, _ c: Int, _ y: Int, _ x: Int) -> (value: Double, y: Int, x: Int) {
         var best: (value: Double, y: Int, x: Int)?
         for row in max(2 * y - 1, 0)...min(2 * y + 1, values.height - 1) {
@@ -132,7 +140,8 @@ private struct PoolCase: CustomStringConvertible, Sendable {
 
     private func pool(_ problem: PoolCase, _ panels: Panels, _ affine: ChannelAffine) -> Planes {
         let pooled = Panels(layout: problem.target, channels: problem.channels + 1, images: problem.capacity)
-        let stage = problem.stage(problem.source), maxPool = MaxPool(source: stage, target: problem.target)
+        let stage = problem.stage(problem.source)
+        let maxPool = MaxPool(source: stage, target: problem.target)
         for group in 0..<stage.groups {
             for y in 0..<problem.target.height { maxPool.forward(panels, affine, group: group, y: y, into: pooled) }
         }
@@ -164,7 +173,9 @@ private struct PoolCase: CustomStringConvertible, Sendable {
     }
 
     @Test(arguments: PoolCase.all(isMax: true))
-    fileprivate func `the gradient goes to the first of the largest and nowhere where the ReLU is shut`(_ problem: PoolCase) {
+    fileprivate func `the gradient goes to the first of the largest and nowhere where the ReLU is shut`(
+        _ problem: PoolCase
+    ) {
         var random = problem.random
         // Few different values, so that most windows have equals.
         let values = Planes(problem.images, problem.channels, problem.height, problem.width)
@@ -180,19 +191,23 @@ private struct PoolCase: CustomStringConvertible, Sendable {
         panels.place(values)
         pooledGradient.place(gradient)
         result.place(before)
-        let stage = problem.stage(problem.source), maxPool = MaxPool(source: stage, target: problem.target)
+        let stage = problem.stage(problem.source)
+        let maxPool = MaxPool(source: stage, target: problem.target)
         for group in 0..<problem.target.groups(problem.images) {
             for y in 0..<problem.target.height {
                 maxPool.backward(pooledGradient.panel(group, y), targetGroup: group, y: y, panels, affine, into: result)
             }
         }
-        let expected = before.mapped { $0 }, activated = values.mapped { max($0, 0) }
+        let expected = before.mapped { $0 }
+        let activated = values.mapped { max($0, 0) }
         for n in 0..<problem.images {
             for c in 0..<problem.channels {
                 for y in 0..<problem.target.height {
                     for x in 0..<problem.target.width {
                         let place = largest(activated, n, c, y, x)
-                        if values[n, c, place.y, place.x] > 0 { expected[n, c, place.y, place.x] += gradient[n, c, y, x] }
+                        if values[n, c, place.y, place.x] > 0 {
+                            expected[n, c, place.y, place.x] += gradient[n, c, y, x]
+                        }
                     }
                 }
             }
@@ -205,7 +220,8 @@ private struct PoolCase: CustomStringConvertible, Sendable {
         let problem = PoolCase(height: 5, width: 5, capacity: 1, images: 1, channels: 1, seed: 0, isMax: true)
         let values = Planes(1, 1, 5, 5).mapped { _ in 1 }
         values[0, 0, 1, 1] = .nan
-        let panels = Panels(layout: problem.source, channels: 1, images: 1), affine = ChannelAffine(channels: 1)
+        let panels = Panels(layout: problem.source, channels: 1, images: 1)
+        let affine = ChannelAffine(channels: 1)
         affine.scale.pointer[0] = 1
         panels.place(values)
         let actual = pool(problem, panels, affine)

@@ -12,7 +12,9 @@ final class Planes {
     }
 
     /// Random numbers, each exact in float32.
-    convenience init(random: inout CounterRandom, _ images: Int, _ channels: Int, _ height: Int, _ width: Int, scale: Float = 1) {
+    convenience init(
+        random: inout CounterRandom, _ images: Int, _ channels: Int, _ height: Int, _ width: Int, scale: Float = 1
+    ) {
         self.init(images, channels, height, width)
         for i in 0..<buffer.count { buffer.pointer[i] = Double(random.uniform(-scale, scale)) }
     }
@@ -84,7 +86,9 @@ extension Panels {
             for y in 0..<layout.height {
                 let panel = panel(n / layout.interleave, y) + n % layout.interleave
                 for c in 0..<channels {
-                    for x in 0..<layout.width { planes[n, c, y, x] = Double(panel[c * layout.lanes + x * layout.interleave]) }
+                    for x in 0..<layout.width {
+                        planes[n, c, y, x] = Double(panel[c * layout.lanes + x * layout.interleave])
+                    }
                 }
             }
         }
@@ -110,9 +114,12 @@ func largestError(_ actual: Planes, _ expected: Planes, magnitude: Planes, relat
 func convolution(
     _ input: Planes, _ weight: UnsafePointer<Float>, outputs: Int, kernel: Int, stride: Int = 1
 ) -> (value: Planes, magnitude: Planes) {
-    let padding = kernel / 2, inputs = input.channels
-    let height = (input.height + 2 * padding - kernel) / stride + 1, width = (input.width + 2 * padding - kernel) / stride + 1
-    let value = Planes(input.images, outputs, height, width), magnitude = Planes(input.images, outputs, height, width)
+    let padding = kernel / 2
+    let inputs = input.channels
+    let height = (input.height + 2 * padding - kernel) / stride + 1
+    let width = (input.width + 2 * padding - kernel) / stride + 1
+    let value = Planes(input.images, outputs, height, width)
+    let magnitude = Planes(input.images, outputs, height, width)
     for n in 0..<input.images {
         for o in 0..<outputs {
             for i in 0..<inputs {
@@ -121,7 +128,9 @@ func convolution(
                     for y in 0..<height {
                         let from = y * stride + tap / kernel - padding
                         guard from >= 0 && from < input.height else { continue }
-                        let row = input.row(n, i, from), out = value.row(n, o, y), size = magnitude.row(n, o, y)
+                        let row = input.row(n, i, from)
+                        let out = value.row(n, o, y)
+                        let size = magnitude.row(n, o, y)
                         var x = 0
                         while x < width {
                             let column = x * stride + tap % kernel - padding
@@ -143,8 +152,11 @@ func convolution(
 func convolutionBackward(
     _ gradient: Planes, _ weight: UnsafePointer<Float>, inputs: Int, kernel: Int
 ) -> (value: Planes, magnitude: Planes) {
-    let padding = kernel / 2, height = gradient.height, width = gradient.width
-    let value = Planes(gradient.images, inputs, height, width), magnitude = Planes(gradient.images, inputs, height, width)
+    let padding = kernel / 2
+    let height = gradient.height
+    let width = gradient.width
+    let value = Planes(gradient.images, inputs, height, width)
+    let magnitude = Planes(gradient.images, inputs, height, width)
     for n in 0..<gradient.images {
         for o in 0..<gradient.channels {
             for i in 0..<inputs {
@@ -153,7 +165,9 @@ func convolutionBackward(
                     for y in 0..<height {
                         let to = y + tap / kernel - padding
                         guard to >= 0 && to < height else { continue }
-                        let row = gradient.row(n, o, y), out = value.row(n, i, to), size = magnitude.row(n, i, to)
+                        let row = gradient.row(n, o, y)
+                        let out = value.row(n, i, to)
+                        let size = magnitude.row(n, i, to)
                         for x in 0..<width {
                             let column = x + tap % kernel - padding
                             guard column >= 0 && column < width else { continue }
@@ -176,12 +190,14 @@ func convolutionWeightGradient(_ input: Planes, _ gradient: Planes, kernel: Int)
     for o in 0..<gradient.channels {
         for i in 0..<input.channels {
             for tap in 0..<kernel * kernel {
-                var sum = 0.0, size = 0.0
+                var sum = 0.0
+                var size = 0.0
                 for n in 0..<input.images {
                     for y in 0..<gradient.height {
                         let from = y + tap / kernel - padding
                         guard from >= 0 && from < input.height else { continue }
-                        let row = input.row(n, i, from), other = gradient.row(n, o, y)
+                        let row = input.row(n, i, from)
+                        let other = gradient.row(n, o, y)
                         var x = 0
                         while x < gradient.width {
                             let column = x + tap % kernel - padding
@@ -233,9 +249,11 @@ struct Shape: CustomStringConvertible, Sendable {
         for seed in 6..<26 {
             var random = CounterRandom(.synthetic, 78, UInt64(seed))
             let capacity = 1 + random.below(16)
-            shapes.append(Shape(
-                height: 1 + random.below(5), width: 1 + random.below(9), capacity: capacity, images: 1 + random.below(capacity),
-                inputs: 1 + random.below(20), outputs: 1 + random.below(30), seed: UInt64(seed)))
+            shapes.append(
+                Shape(
+                    height: 1 + random.below(5), width: 1 + random.below(9), capacity: capacity,
+                    images: 1 + random.below(capacity), inputs: 1 + random.below(20), outputs: 1 + random.below(30),
+                    seed: UInt64(seed)))
         }
         return shapes
     }()

@@ -4,10 +4,11 @@ import Testing
 
 @Suite struct VectorLevelTests {
     @Test func `the levels ascend from one that every CPU has, each with a name of its own`() {
-        let levels = VectorLevel.allCases, names = levels.map(\.description)
+        let levels = VectorLevel.allCases
+        let names = levels.map(\.description)
         #expect(levels == levels.sorted() && Set(names).count == levels.count && names.first == "default", "\(names)")
         #if arch(x86_64)
-        #expect(names == ["default", "v3", "v4", "v4-bf16"])
+            #expect(names == ["default", "v3", "v4", "v4-bf16"])
         #endif
     }
 

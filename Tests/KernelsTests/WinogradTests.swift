@@ -2,12 +2,14 @@ import Kernels
 import Testing
 
 /// Problems of at least four rows, some with rows left over.
-private let shapes = Shape.all.filter { $0.height >= 4 } + (4...13).map { height in
-    var random = CounterRandom(.synthetic, 83, UInt64(height))
-    return Shape(
-        height: height, width: 1 + random.below(9), capacity: 5, images: 1 + random.below(5), inputs: 1 + random.below(20),
-        outputs: 1 + random.below(20), seed: UInt64(height))
-}
+private let shapes =
+    Shape.all.filter { $0.height >= 4 }
+    + (4...13).map { height in
+        var random = CounterRandom(.synthetic, 83, UInt64(height))
+        return Shape(
+            height: height, width: 1 + random.below(9), capacity: 5, images: 1 + random.below(5),
+            inputs: 1 + random.below(20), outputs: 1 + random.below(20), seed: UInt64(height))
+    }
 
 extension Planes {
     /// As large everywhere as the largest number: an output of Winograd's filtering has its digits from all six rows.
@@ -34,7 +36,8 @@ extension Planes {
         let weights = AlignedBuffer<Float>(random: &random, count: 9 * shape.inputs * shape.outputs)
         let actual = convolve(input, to: shape.outputs, shape) { $0.packForward(weights.pointer) }
         let expected = convolution(input, weights.pointer, outputs: shape.outputs, kernel: 3)
-        #expect(largestError(actual, expected.value.fours, magnitude: expected.magnitude.leveled.fours, relative: 2e-6) < 1)
+        #expect(
+            largestError(actual, expected.value.fours, magnitude: expected.magnitude.leveled.fours, relative: 2e-6) < 1)
     }
 
     @Test(arguments: shapes) func `backward, four rows at a time, is the adjoint`(_ shape: Shape) {
@@ -43,12 +46,15 @@ extension Planes {
         let weights = AlignedBuffer<Float>(random: &random, count: 9 * shape.inputs * shape.outputs)
         let actual = convolve(gradient, to: shape.inputs, shape) { $0.packBackward(weights.pointer) }
         let expected = convolutionBackward(gradient, weights.pointer, inputs: shape.inputs, kernel: 3)
-        #expect(largestError(actual, expected.value.fours, magnitude: expected.magnitude.leveled.fours, relative: 2e-6) < 1)
+        #expect(
+            largestError(actual, expected.value.fours, magnitude: expected.magnitude.leveled.fours, relative: 2e-6) < 1)
     }
 
     private func convolve(_ input: Planes, to outputs: Int, _ shape: Shape, pack: (PackedWeights) -> Void) -> Planes {
-        let layout = shape.layout, paddedShape = PaddedGroup.Shape(channels: input.channels, layout: layout)
-        let space = AlignedBuffer<Float>(count: paddedShape.count), padded = PaddedGroup(paddedShape, in: space)
+        let layout = shape.layout
+        let paddedShape = PaddedGroup.Shape(channels: input.channels, layout: layout)
+        let space = AlignedBuffer<Float>(count: paddedShape.count)
+        let padded = PaddedGroup(paddedShape, in: space)
         let packed = AlignedBuffer<Float>(count: RowWinograd.weightCount(outputs: outputs, inputs: input.channels))
         let winograd = RowWinograd(outputs: outputs, input: paddedShape, in: packed)
         let taps = PackedWeights(
@@ -61,7 +67,8 @@ extension Planes {
         let scratch = AlignedBuffer<Float>(count: scratchCount + 16)
         scratch.elements.update(repeating: garbage)
         // More channels than are written, as a block's panels have.
-        let output = Panels(layout: layout, channels: outputs + 1, images: shape.capacity), pitch = (outputs + 1) * layout.lanes
+        let output = Panels(layout: layout, channels: outputs + 1, images: shape.capacity)
+        let pitch = (outputs + 1) * layout.lanes
         for group in 0..<layout.groups(input.images) {
             fill(padded, input, layout, group: group)
             for y in stride(from: 0, through: layout.height - RowWinograd.rows, by: RowWinograd.rows) {
@@ -82,25 +89,32 @@ extension Planes {
 
     @Test(arguments: shapes) func `the weight gradient, four rows at a time, is the convolution's`(_ shape: Shape) {
         var random = shape.random
-        let layout = shape.layout, lanes = layout.lanes, width = (shape.inputs + 15) / 16 * 16, rowCount = lanes * width
+        let layout = shape.layout
+        let lanes = layout.lanes
+        let width = (shape.inputs + 15) / 16 * 16
+        let rowCount = lanes * width
         let input = Planes(random: &random, shape.images, shape.inputs, shape.height, shape.width)
         let gradient = Planes(random: &random, shape.images, shape.outputs, shape.height, shape.width)
         // Rows that are no fours belong to others, so here they have no gradient.
         for n in 0..<shape.images {
             for c in 0..<shape.outputs {
-                for y in shape.height / 4 * 4..<shape.height { gradient.row(n, c, y).update(repeating: 0, count: shape.width) }
+                for y in shape.height / 4 * 4..<shape.height {
+                    gradient.row(n, c, y).update(repeating: 0, count: shape.width)
+                }
             }
         }
         let panels = Panels(layout: layout, channels: shape.inputs, images: shape.capacity)
         panels.place(input, dead: 0)
         let paddedShape = PaddedGroup.Shape(channels: shape.outputs, layout: layout)
-        let space = AlignedBuffer<Float>(count: paddedShape.count), padded = PaddedGroup(paddedShape, in: space)
+        let space = AlignedBuffer<Float>(count: paddedShape.count)
+        let padded = PaddedGroup(paddedShape, in: space)
         let winograd = RowWinogradGradient(inputs: shape.inputs, output: paddedShape)
         let transposed = AlignedBuffer<Float>(count: (layout.height + 2) * rowCount)
         let scratch = AlignedBuffer<Float>(count: winograd.scratchCount + 16)
         let sums = AlignedBuffer<Float>(count: winograd.gradientCount)
         scratch.elements.update(repeating: garbage)
-        let taps = sums.pointer + winograd.productCount, tapCount = shape.outputs * width
+        let taps = sums.pointer + winograd.productCount
+        let tapCount = shape.outputs * width
         for i in 0..<9 * tapCount { taps[i] = 1 }
         for group in 0..<layout.groups(shape.images) {
             fill(padded, gradient, layout, group: group)
@@ -113,13 +127,16 @@ extension Planes {
         }
         winograd.finish(sums.pointer)
         #expect(scratch.elements.suffix(16).allSatisfy { $0 == garbage }, "more scratch than was promised")
-        let expected = convolutionWeightGradient(input, gradient, kernel: 3), actual = Planes(shape.outputs, shape.inputs, 3, 3)
+        let expected = convolutionWeightGradient(input, gradient, kernel: 3)
+        let actual = Planes(shape.outputs, shape.inputs, 3, 3)
         for o in 0..<shape.outputs {
             for i in 0..<shape.inputs {
                 // It was added to what was there.
                 for tap in 0..<9 { actual[o, i, tap / 3, tap % 3] = Double(taps[tap * tapCount + o * width + i]) - 1 }
             }
         }
-        #expect(largestError(actual, expected.value, magnitude: expected.magnitude.leveled.mapped { $0 + 1 }, relative: 2e-6) < 1)
+        #expect(
+            largestError(
+                actual, expected.value, magnitude: expected.magnitude.leveled.mapped { $0 + 1 }, relative: 2e-6) < 1)
     }
 }

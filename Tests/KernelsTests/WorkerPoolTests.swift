@@ -8,7 +8,8 @@ import Testing
     func `each task is done once, by a worker of the pool, whatever their numbers`(_ threads: Int) throws {
         let pool = try WorkerPool(threads: threads)
         #expect(pool.count == threads)
-        let done = AlignedBuffer<Int>(count: 100), busy = Atomic<UInt64>(0)
+        let done = AlignedBuffer<Int>(count: 100)
+        let busy = Atomic<UInt64>(0)
         for round in 1...300 {
             let tasks = round % 100
             pool.run(tasks: tasks) { task, worker in
@@ -38,7 +39,8 @@ import Testing
 
     @Test func `pools come and go`() throws {
         for threads in 1...40 {
-            let pool = try WorkerPool(threads: 1 + threads % 4), sum = Atomic<Int>(0)
+            let pool = try WorkerPool(threads: 1 + threads % 4)
+            let sum = Atomic<Int>(0)
             if threads % 3 > 0 { pool.run(tasks: 9) { task, _ in sum.add(task, ordering: .relaxed) } }
             #expect(sum.load(ordering: .relaxed) == (threads % 3 > 0 ? 36 : 0))
         }

@@ -2,8 +2,8 @@ import AllocationCounter
 import DenseNetModel
 import Kernels
 
-/// Trains tiny networks and prints what came out (`numbers`), or how often ten steps allocate memory (`allocations THREADS`). With
-/// `lower-levels` it prints the vector levels below the best of this CPU.
+/// Trains tiny networks and prints what came out (`numbers`), or how often ten steps allocate memory (`allocations
+/// THREADS`). With `lower-levels` it prints the vector levels below the best of this CPU.
 @main
 struct Program {
     static func main() throws {
@@ -34,8 +34,8 @@ struct Program {
 
     static func trainings(threads: Int) throws -> [Training] {
         func configuration(
-            _ stem: DenseNetConfiguration.Stem, _ blocks: [Int], _ growth: Int, _ channels: Int, _ bottleneck: Bool, _ image: Int,
-            dropout: Double = 0
+            _ stem: DenseNetConfiguration.Stem, _ blocks: [Int], _ growth: Int, _ channels: Int, _ bottleneck: Bool,
+            _ image: Int, dropout: Double = 0
         ) -> DenseNetConfiguration {
             DenseNetConfiguration(
                 stem: stem, blocks: blocks, growthRate: growth, stemChannels: channels, bottleneck: bottleneck,
@@ -63,7 +63,10 @@ final class Training {
     private let sums = LocalSums()
     private var loss = 0.0
 
-    init(_ name: String, _ configuration: DenseNetConfiguration, images count: Int, _ threads: Int, precision: Precision = .float32) throws {
+    init(
+        _ name: String, _ configuration: DenseNetConfiguration, images count: Int, _ threads: Int,
+        precision: Precision = .float32
+    ) throws {
         self.name = name
         network = try DenseNet(configuration, capacity: count, training: true, threads: threads, precision: precision)
         network.initialize(seed: 1)

@@ -2,26 +2,28 @@ import Glibc
 
 /// The path of an executable that was built together with the tests that run now.
 ///
-/// The test runner is either the test bundle itself, or a helper that gets the bundle's path as an argument; the executables lie
-/// beside the bundle or in a folder above it.
+/// The test runner is either the test bundle itself, or a helper that gets the bundle's path as an argument; the
+/// executables lie beside the bundle or in a folder above it.
 ///
 /// - Throws: `ProgramError` if there is no such file.
 public func builtExecutable(named name: String) throws -> String {
     let starts = [resolved("/proc/self/exe")] + CommandLine.arguments.filter { $0.contains(".xctest") }.map(resolved)
     for start in starts.compactMap({ $0 }) {
         var folder = start[...]
-        for _ in 0 ..< 4 {
+        for _ in 0..<4 {
             guard let slash = folder.lastIndex(of: "/") else { break }
             folder = folder[..<slash]
             let candidate = "\(folder)/\(name)"
             if isProgram(candidate) { return candidate }
         }
     }
-    throw ProgramError(description: "\(name) is not among the built products near \(starts.compactMap { $0 }); "
-        + "run the tests with `swift test`")
+    throw ProgramError(
+        description: "\(name) is not among the built products near \(starts.compactMap { $0 }); "
+            + "run the tests with `swift test`")
 }
 
-/// Prints why a test is cancelled, which the runner does not where it is one of several cases, and gives the reason back.
+/// Prints why a test is cancelled, which the runner does not where it is one of several cases, and gives the reason
+/// back.
 public func saying(_ reason: String) -> String {
     print("skipped: \(reason)")
     return reason

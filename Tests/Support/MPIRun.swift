@@ -58,8 +58,8 @@ public func withLaunchedJob<Result>(
     try withLaunchScript { try body(RunningProgram("bash", [$0] + arguments, environment: environment)) }
 }
 
-/// Gives `body` the path of a launch.sh in a folder with the program that the tests run with, and without sources: there is nothing to
-/// build. No other job runs meanwhile.
+/// Gives `body` the path of a launch.sh in a folder with the program that the tests run with, and without sources:
+/// there is nothing to build. No other job runs meanwhile.
 public func withLaunchScript<Result>(_ body: (String) throws -> Result) throws -> Result {
     let root = ScratchFolder()
     for folder in [".build", ".build/release"] { mkdir(root(folder), 0o777) }

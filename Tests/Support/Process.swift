@@ -27,8 +27,8 @@ public func run(_ executable: String, _ arguments: [String], environment: [Strin
 
 /// A program that runs beside the test, in a process group of its own.
 ///
-/// Its output goes to files without names, so that no pipe can fill up and no grandchild can hold the test. What is left of the
-/// group when the program has ended, or when the object goes, is killed.
+/// Its output goes to files without names, so that no pipe can fill up and no grandchild can hold the test. What is
+/// left of the group when the program has ended, or when the object goes, is killed.
 public final class RunningProgram {
     public let process: pid_t
     private let command: String
@@ -73,15 +73,16 @@ public final class RunningProgram {
         let deadline = seconds() + timeout
         while !holds() {
             guard isRunning, seconds() < deadline else {
-                throw ProgramError(description: "\(command) \(isRunning ? "took too long" : "ended") before \(event)\n"
-                    + contents(of: files.output) + contents(of: files.errors))
+                throw ProgramError(
+                    description: "\(command) \(isRunning ? "took too long" : "ended") before \(event)\n"
+                        + contents(of: files.output) + contents(of: files.errors))
             }
             usleep(5000)
         }
     }
 
-    /// Waits for the end. At the deadline the process group gets SIGTERM (upon which mpirun ends its ranks) and, five seconds
-    /// later, SIGKILL.
+    /// Waits for the end. At the deadline the process group gets SIGTERM (upon which mpirun ends its ranks) and, five
+    /// seconds later, SIGKILL.
     ///
     /// - Parameter timeout: seconds.
     /// - Throws: `ProgramError` if the program did not end in time.
@@ -109,7 +110,8 @@ public final class RunningProgram {
     }
 }
 
-/// The processes that have a text in their command line, this one aside; with `program`, those of an executable of that name only.
+/// The processes that have a text in their command line, this one aside; with `program`, those of an executable of that
+/// name only.
 public func processes(naming text: String, program: String? = nil) -> [pid_t] {
     guard let folder = opendir("/proc") else { return [] }
     defer { closedir(folder) }
@@ -146,7 +148,9 @@ public func killAll(naming text: String) {
     }
 }
 
-private func spawn(_ executable: String, _ arguments: [String], _ changes: [String: String?], output: Int32, errors: Int32)
+private func spawn(
+    _ executable: String, _ arguments: [String], _ changes: [String: String?], output: Int32, errors: Int32
+)
     throws -> pid_t
 {
     var actions = posix_spawn_file_actions_t()
@@ -170,7 +174,9 @@ private func spawn(_ executable: String, _ arguments: [String], _ changes: [Stri
     defer { for text in words + variables { free(text) } }
     var child = pid_t()
     let code = posix_spawnp(&child, executable, &actions, &attributes, &words, &variables)
-    guard code == 0 else { throw ProgramError(description: "\(executable) cannot be started: \(String(cString: strerror(code)))") }
+    guard code == 0 else {
+        throw ProgramError(description: "\(executable) cannot be started: \(String(cString: strerror(code)))")
+    }
     return child
 }
 
@@ -183,7 +189,7 @@ private func environmentStrings(_ changes: [String: String?]) -> [String] {
         if !changes.keys.contains(String(text.prefix { $0 != "=" })) { result.append(text) }
         next += 1
     }
-    for case let (name, value?) in changes { result.append("\(name)=\(value)") }
+    for case (let name, let value?) in changes { result.append("\(name)=\(value)") }
     return result
 }
 

@@ -2,8 +2,8 @@ import DenseNetModel
 import FoundationEssentials
 import Glibc
 import Kernels
-import Testing
 import TestSupport
+import Testing
 import Training
 
 /// Weights and run folders that are not as they should be.
@@ -38,32 +38,53 @@ extension BadInput {
         let (start, end) = (range.lowerBound - first, range.upperBound - first)
         let old = "\"shape\":[10],\"data_offsets\":[\(start),\(end)]"
         try #require(text.contains(old))
-        return text.replacing(old, with: "\"shape\":[\(count)],\"data_offsets\":[\(start + shift),\(start + shift + 4 * count)]")
+        return text.replacing(
+            old, with: "\"shape\":[\(count)],\"data_offsets\":[\(start + shift),\(start + shift + 4 * count)]")
     }
 
     static let weights: [BadInput] = [
-        BadInput("weights that are not there", .noInput, "/nowhere: No such file") { small($0) + ["--init", $0("nowhere")] },
+        BadInput("weights that are not there", .noInput, "/nowhere: No such file") {
+            small($0) + ["--init", $0("nowhere")]
+        },
         BadInput("weights that lack a tensor", .data, "given.safetensors", "no tensor 'classifier.weight'") { scratch in
-            small(scratch) + ["--init", try weights(scratch, tensors: { $0.removeAll { $0.name == "classifier.weight" } })]
+            small(scratch) + [
+                "--init", try weights(scratch, tensors: { $0.removeAll { $0.name == "classifier.weight" } }),
+            ]
         },
         BadInput("weights with a tensor more", .data, "given.safetensors", "'classifier.extra'") { scratch in
-            small(scratch) + ["--init", try weights(scratch, tensors: { tensors in
-                tensors.append(NamedTensor(name: "classifier.extra", shape: tensors[0].shape, values: tensors[0].values))
-            })]
+            small(scratch) + [
+                "--init",
+                try weights(
+                    scratch,
+                    tensors: { tensors in
+                        tensors.append(
+                            NamedTensor(name: "classifier.extra", shape: tensors[0].shape, values: tensors[0].values))
+                    }),
+            ]
         },
-        BadInput("weights with a tensor of another shape", .data, "given.safetensors", "bias' has shape [2, 5]") { scratch in
-            small(scratch) + ["--init", try weights(scratch, tensors: { tensors in
-                let index = tensors.firstIndex { $0.name == "classifier.bias" }!
-                tensors[index] = NamedTensor(name: "classifier.bias", shape: [2, 5], values: tensors[index].values)
-            })]
+        BadInput("weights with a tensor of another shape", .data, "given.safetensors", "bias' has shape [2, 5]") {
+            scratch in
+            small(scratch) + [
+                "--init",
+                try weights(
+                    scratch,
+                    tensors: { tensors in
+                        let index = tensors.firstIndex { $0.name == "classifier.bias" }!
+                        tensors[index] = NamedTensor(
+                            name: "classifier.bias", shape: [2, 5], values: tensors[index].values)
+                    }),
+            ]
         },
-        BadInput("weights whose tensors overlap", .data, "given.safetensors", "'classifier.bias'", "overlaps") { scratch in
+        BadInput("weights whose tensors overlap", .data, "given.safetensors", "'classifier.bias'", "overlaps") {
+            scratch in
             small(scratch) + ["--init", try weights(scratch, header: { try biasEntry($0, $1, start: -4) })]
         },
-        BadInput("weights with more data in the header than in the file", .data, "'classifier.bias'", "it is cut") { scratch in
+        BadInput("weights with more data in the header than in the file", .data, "'classifier.bias'", "it is cut") {
+            scratch in
             small(scratch) + ["--init", try weights(scratch, header: { try biasEntry($0, $1, count: 1 << 40) })]
         },
-        BadInput("weights whose header is said to be longer than the file", .data, "claims a header of 16777215 bytes") { scratch in
+        BadInput("weights whose header is said to be longer than the file", .data, "claims a header of 16777215 bytes")
+        { scratch in
             let path = try weights(scratch)
             var bytes = try scratch.read("given.safetensors")
             bytes.replaceSubrange(0..<4, with: [0xff, 0xff, 0xff, 0])
@@ -76,27 +97,36 @@ extension BadInput {
             return small(scratch) + ["--init", path]
         },
         BadInput("weights that PyTorch has saved", .data, "given.pth", "python3 -c") { scratch in
-            small(scratch) + ["--init", try scratch.write([0x50, 0x4B, 3, 4] + [UInt8](repeating: 0, count: 60), to: "given.pth")]
+            small(scratch) + [
+                "--init", try scratch.write([0x50, 0x4B, 3, 4] + [UInt8](repeating: 0, count: 60), to: "given.pth"),
+            ]
         },
-        BadInput("weights to evaluate with another number of classes", .data, "'classifier.weight' has shape [10, ") { scratch in
+        BadInput("weights to evaluate with another number of classes", .data, "'classifier.weight' has shape [10, ") {
+            scratch in
             ["evaluate", "--weights", try weights(scratch)] + smallNetwork + ["--classes", "12"]
         },
         BadInput("weights to evaluate that name no network", .usage, "given.safetensors", "--model") {
             ["evaluate", "--weights", try weights($0)]
         },
-        BadInput("a golden file that is none", .data, "given.safetensors", "not a golden file") { ["verify", try weights($0)] },
+        BadInput("a golden file that is none", .data, "given.safetensors", "not a golden file") {
+            ["verify", try weights($0)]
+        },
     ]
 
     // MARK: - Run folders
 
     /// A finished run of one rank.
-    private static func finished(_ scratch: ScratchFolder, _ name: String = "run", _ options: [String] = []) throws -> [String] {
+    private static func finished(_ scratch: ScratchFolder, _ name: String = "run", _ options: [String] = []) throws
+        -> [String]
+    {
         try train(smallRun + ["--epochs", "1"] + options, out: scratch(name))
         return ["train", "--resume", scratch("run")]
     }
 
     static let folders: [BadInput] = [
-        BadInput("a run folder where none can be", .unavailable, "/proc/run") { _ in ["train", "--out", "/proc/run"] + smallRun },
+        BadInput("a run folder where none can be", .unavailable, "/proc/run") { _ in
+            ["train", "--out", "/proc/run"] + smallRun
+        },
         BadInput("a run folder below a file", .unavailable, "/file/run: Not a directory") {
             ["train", "--out", try $0.write([], to: "file") + "/run"] + smallRun
         },
@@ -116,20 +146,23 @@ extension BadInput {
             _ = try scratch.write(scratch.read("run/config.json").dropLast(20), to: "run/config.json")
             return arguments
         },
-        BadInput("a configuration with a word for a number", .data, "config.json", "key batchSize is not of type Int") { scratch in
+        BadInput("a configuration with a word for a number", .data, "config.json", "key batchSize is not of type Int") {
+            scratch in
             let arguments = try finished(scratch)
             let text = String(decoding: try scratch.read("run/config.json"), as: UTF8.self)
             let edited = text.replacing("\"batchSize\" : 16", with: "\"batchSize\" : \"16\"")
             _ = try scratch.write(Array(edited.utf8), to: "run/config.json")
             return arguments
         },
-        BadInput("a checkpoint of another network", .data, "checkpoint-00001-00000004.safetensors", "another network") { scratch in
+        BadInput("a checkpoint of another network", .data, "checkpoint-00001-00000004.safetensors", "another network") {
+            scratch in
             let arguments = try finished(scratch)
             _ = try finished(scratch, "other", ["--dropout", "0.1"])
             _ = try scratch.write(scratch.read("other/config.json"), to: "run/config.json")
             return arguments
         },
-        BadInput("checkpoints that are all damaged", .data, "/checkpoints: none of 1 checkpoints can be used") { scratch in
+        BadInput("checkpoints that are all damaged", .data, "/checkpoints: none of 1 checkpoints can be used") {
+            scratch in
             let arguments = try finished(scratch)
             _ = try scratch.write([1, 2, 3], to: "run/checkpoints/checkpoint-00001-00000004.safetensors")
             return arguments

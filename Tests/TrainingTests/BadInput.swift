@@ -3,8 +3,8 @@ import FoundationEssentials
 import Glibc
 import ImageData
 import Kernels
-import Testing
 import TestSupport
+import Testing
 
 /// Something that a user can get wrong, and what the program has to say to it.
 struct BadInput: CustomTestStringConvertible, Sendable {
@@ -16,7 +16,8 @@ struct BadInput: CustomTestStringConvertible, Sendable {
     let arguments: @Sendable (ScratchFolder) throws -> [String]
 
     init(
-        _ name: String, _ kind: Failure.Kind, _ words: String..., arguments: @escaping @Sendable (ScratchFolder) throws -> [String]
+        _ name: String, _ kind: Failure.Kind, _ words: String...,
+        arguments: @escaping @Sendable (ScratchFolder) throws -> [String]
     ) {
         testDescription = name
         self.kind = kind
@@ -36,11 +37,17 @@ struct BadInput: CustomTestStringConvertible, Sendable {
         BadInput("an unknown model", .usage, "densenet-xl", "densenet-bc-DEPTH-GROWTH") {
             ["train", "--out", $0("run"), "--model", "densenet-xl"]
         },
-        BadInput("an impossible depth", .usage, "depth 41") { ["train", "--out", $0("run"), "--model", "densenet-bc-41-12"] },
+        BadInput("an impossible depth", .usage, "depth 41") {
+            ["train", "--out", $0("run"), "--model", "densenet-bc-41-12"]
+        },
         BadInput("an unknown option", .usage, "--modle") { ["train", "--out", $0("run"), "--modle", "densenet121"] },
         BadInput("an option without its value", .usage, "--epochs") { ["train", "--out", $0("run"), "--epochs"] },
-        BadInput("a value that is no number", .usage, "--epochs", "many") { ["train", "--out", $0("run"), "--epochs", "many"] },
-        BadInput("an unknown command", .usage, "'practise' is no command", "train, evaluate,") { _ in ["practise", "--model", "x"] },
+        BadInput("a value that is no number", .usage, "--epochs", "many") {
+            ["train", "--out", $0("run"), "--epochs", "many"]
+        },
+        BadInput("an unknown command", .usage, "'practise' is no command", "train, evaluate,") { _ in
+            ["practise", "--model", "x"]
+        },
         BadInput("a negative number behind a blank", .usage, "--learning-rate", "write --learning-rate=-0.1") { _ in
             ["train", "--learning-rate", "-0.1"]
         },
@@ -51,7 +58,9 @@ struct BadInput: CustomTestStringConvertible, Sendable {
         BadInput("images too small for the network", .usage, "image size 28", "29 pixels") {
             ["train", "--out", $0("run"), "--model", "densenet121", "--image", "28"]
         },
-        BadInput("resuming with other options", .usage, "--resume") { ["train", "--resume", $0("run"), "--momentum", "0.5"] },
+        BadInput("resuming with other options", .usage, "--resume") {
+            ["train", "--resume", $0("run"), "--momentum", "0.5"]
+        },
         BadInput("more classes in the data than in the network", .usage, "10 classes", "--classes") {
             small($0) + ["--classes", "9"]
         },
@@ -68,13 +77,17 @@ struct BadInput: CustomTestStringConvertible, Sendable {
         var bytes = try scratch.read("images/" + file)
         change(&bytes)
         _ = try scratch.write(bytes, to: "images/" + file)
-        return ["train", "--out", scratch("run"), "--data", scratch("images")] + smallNetwork.dropLast(2) + ["--batch-size", "8"]
+        return ["train", "--out", scratch("run"), "--data", scratch("images")] + smallNetwork.dropLast(2) + [
+            "--batch-size", "8",
+        ]
     }
 
     private static let record = 3073
 
     static let images: [BadInput] = [
-        BadInput("a missing data folder", .noInput, "/nowhere: No such file") { small($0) + ["--data", $0("nowhere")] },
+        BadInput("a missing data folder", .noInput, "/nowhere: No such file") {
+            small($0) + ["--data", $0("nowhere")]
+        },
         BadInput("a data folder without data", .noInput, "neither CIFAR-10", "data_batch_1.bin") {
             try FileManager.default.createDirectory(atPath: $0("empty"), withIntermediateDirectories: true)
             return small($0) + ["--data", $0("empty")]
@@ -84,7 +97,8 @@ struct BadInput: CustomTestStringConvertible, Sendable {
             unlink(scratch("images/data_batch_4.bin"))
             return arguments
         },
-        BadInput("a file of images that is a link to itself", .noInput, "data_batch_2.bin: Too many levels of symbolic") { scratch in
+        BadInput("a file of images that is a link to itself", .noInput, "data_batch_2.bin: Too many levels of symbolic")
+        { scratch in
             let arguments = try data(scratch, "data_batch_2.bin") { _ in }
             unlink(scratch("images/data_batch_2.bin"))
             symlink("data_batch_2.bin", scratch("images/data_batch_2.bin"))
@@ -101,11 +115,15 @@ struct BadInput: CustomTestStringConvertible, Sendable {
             truncate(scratch("images/data_batch_2.bin"), 10_001 * record)
             return arguments
         },
-        BadInput("an empty file of images", .data, "data_batch_1.bin: empty") { try data($0, "data_batch_1.bin") { $0 = [] } },
+        BadInput("an empty file of images", .data, "data_batch_1.bin: empty") {
+            try data($0, "data_batch_1.bin") { $0 = [] }
+        },
         BadInput("a label out of range", .data, "data_batch_1.bin: record 2 (byte \(2 * record)) has label 10") {
             try data($0, "data_batch_1.bin") { $0[2 * record] = 10 }
         },
-        BadInput("a label out of range in the other rank's share", .data, "rank 1: ", "test_batch.bin: record 7", "label 255") {
+        BadInput(
+            "a label out of range in the other rank's share", .data, "rank 1: ", "test_batch.bin: record 7", "label 255"
+        ) {
             try data($0, "test_batch.bin") { $0[7 * record] = 255 }
         },
         BadInput("a data folder that only one rank misses", .noInput, "rank 2: ", "/nowhere: No such file") { scratch in

@@ -1,8 +1,8 @@
 import FoundationEssentials
 import Glibc
 import Kernels
-import Testing
 import TestSupport
+import Testing
 import Training
 
 /// Whatever is wrong, two ranks end within seconds with the kind's exit code, and one line says what it is.
@@ -47,7 +47,8 @@ import Training
         try #require(run("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", scratch("disk")]).status == 0)
         defer { _ = try? run("umount", ["-l", scratch("disk")]) }
         let path = scratch("disk/run")
-        try check(.unavailable, [path, "No space left on device"], ["train", "--out", path] + smallRun + ["--epochs", "4"])
+        try check(
+            .unavailable, [path, "No space left on device"], ["train", "--out", path] + smallRun + ["--epochs", "4"])
         try #require(run("mount", ["-o", "remount,size=4m", scratch("disk")]).status == 0)
         let resumed = try resume(path, ranks: 2)
         #expect(resumed.weights == whole.weights && resumed.results == whole.results)

@@ -1,8 +1,8 @@
 import DenseNetModel
 import FoundationEssentials
 import Kernels
-import Testing
 import TestSupport
+import Testing
 
 @testable import Training
 
@@ -14,9 +14,11 @@ import TestSupport
     private func write(_ epoch: Int, _ step: Int, value: Float, sparing best: CheckpointPosition? = nil) throws {
         try [Float](repeating: value, count: 1000).withUnsafeBufferPointer { values in
             let weights = NamedTensor(name: "weights", shape: [10, 100], values: values)
-            let momentum = NamedTensor(name: "momentum", shape: [3], values: UnsafeBufferPointer(rebasing: values[..<3]))
+            let momentum = NamedTensor(
+                name: "momentum", shape: [3], values: UnsafeBufferPointer(rebasing: values[..<3]))
             let position = CheckpointPosition(epoch: epoch, step: step)
-            try folder.write(Checkpoint(position: position, tensors: [weights, momentum], metadata: ["seed": "7"]), sparing: best)
+            try folder.write(
+                Checkpoint(position: position, tensors: [weights, momentum], metadata: ["seed": "7"]), sparing: best)
         }
     }
 
@@ -47,7 +49,9 @@ import TestSupport
     }
 
     @Test func `numbers that outgrow their digits still sort`() throws {
-        let positions = [(1, 2), (99_999, 99_999_999), (100_000, 100_000_000)].map { CheckpointPosition(epoch: $0, step: $1) }
+        let positions = [(1, 2), (99_999, 99_999_999), (100_000, 100_000_000)].map {
+            CheckpointPosition(epoch: $0, step: $1)
+        }
         for position in positions { #expect(CheckpointPosition(fileName: position.fileName) == position) }
         #expect(positions.sorted() == positions)
     }
@@ -70,7 +74,9 @@ import TestSupport
             let (found, warnings) = try #require(try folder.newestValid())
             // White space within the header may become other white space; all else must not change.
             if found.position.epoch == 2 {
-                #expect(found.file.metadata == undamaged.file.metadata && found.file.tensors.keys == undamaged.file.tensors.keys)
+                #expect(
+                    found.file.metadata == undamaged.file.metadata
+                        && found.file.tensors.keys == undamaged.file.tensors.keys)
                 #expect(try found.file.floats(named: "weights") == [Float](repeating: 2, count: 1000))
                 continue
             }
@@ -85,7 +91,8 @@ import TestSupport
         try SafetensorsWriter.write(to: scratch(name(3, 30)), tensors: [])
         let (found, warnings) = try #require(try folder.newestValid())
         #expect(found.position.epoch == 1)
-        #expect(warnings.count == 2 && warnings[0].contains("has no checksum") && warnings[1].contains("has been renamed"))
+        #expect(
+            warnings.count == 2 && warnings[0].contains("has no checksum") && warnings[1].contains("has been renamed"))
     }
 
     @Test func `when all are damaged there is an error`() throws {
@@ -102,4 +109,3 @@ import TestSupport
         #expect(found.position.step == 4 && warnings.count == 4)
     }
 }
-

@@ -1,9 +1,8 @@
 import FoundationEssentials
 import Glibc
 import Kernels
-import Testing
 import TestSupport
-
+import Testing
 import Training
 
 @Suite struct CheckpointKillTests {
@@ -13,7 +12,8 @@ import Training
     /// The program's calls to the file system are slow, so nearly all of its time is spent in a write.
     @Test func `a process killed anywhere in a write leaves the last checkpoint or the one before, whole`() throws {
         var random = CounterRandom(.synthetic, 7)
-        var inWrite = 0, unsaid = 0
+        var inWrite = 0
+        var unsaid = 0
         for kill in 0..<Self.kills {
             let said = try stepSaidBeforeKill(after: UInt32(random.below(16_000)))
             // What is there now, before anything is tidied.
@@ -32,12 +32,14 @@ import Training
                 #expect(try found.checkpoint.file.floats(named: name).allSatisfy { $0 == Float(step) }, "kill \(kill)")
             }
         }
-        print("\(Self.kills) kills: \(inWrite) before the rename, \(unsaid) between the rename and the program's word, "
-            + "\(Self.kills - inWrite - unsaid) elsewhere")
+        print(
+            "\(Self.kills) kills: \(inWrite) before the rename, \(unsaid) between the rename and the program's word, "
+                + "\(Self.kills - inWrite - unsaid) elsewhere")
         #expect(inWrite > Self.kills / 3 && unsaid > 5, "too few kills hit a write: \(inWrite), \(unsaid)")
     }
 
-    /// Starts the program, kills it some microseconds after its first word, and gives back the last step it said was written.
+    /// Starts the program, kills it some microseconds after its first word, and gives back the last step it said was
+    /// written.
     private func stepSaidBeforeKill(after delay: UInt32) throws -> Int {
         let program = try RunningProgram(builtExecutable(named: "CheckpointTestProgram"), [scratch.path])
         try program.wait(for: "its first word") { program.output.contains("\n") }

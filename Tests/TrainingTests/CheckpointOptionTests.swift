@@ -1,8 +1,8 @@
 import DenseNetModel
 import FoundationEssentials
 import Kernels
-import Testing
 import TestSupport
+import Testing
 
 @testable import Training
 
@@ -16,8 +16,8 @@ import TestSupport
     @Test func `the last checkpoints that keep asks for stay, and the best one with its weights`() throws {
         // A rate that does harm in the end, so that the best epoch is not the last.
         let run = try train(
-            smallRun + ["--epochs", "8", "--keep", "2", "--learning-rate", "3", "--schedule", "constant"], out: scratch("run"),
-            ranks: 2)
+            smallRun + ["--epochs", "8", "--keep", "2", "--learning-rate", "3", "--schedule", "constant"],
+            out: scratch("run"), ranks: 2)
         let accuracies = run.epochs.map(\.testAccuracy)
         let best = 1 + accuracies.firstIndex(of: accuracies.max()!)!
         #expect(try checkpoints(run.path).map(\.epoch) == Set([best, 7, 8]).sorted(), "\(accuracies)")
@@ -25,9 +25,13 @@ import TestSupport
         #expect(file.metadata["epoch"] == "\(best)" && file.metadata["test_accuracy"] == "\(accuracies.max()!)")
         let position = try #require(checkpoints(run.path).first { $0.epoch == best })
         let checkpoint = try SafetensorsFile(path: run.path + "/checkpoints/" + position.fileName)
-        for name in file.tensors.keys { #expect(try file.floats(named: name) == checkpoint.floats(named: name), "\(name)") }
+        for name in file.tensors.keys {
+            #expect(try file.floats(named: name) == checkpoint.floats(named: name), "\(name)")
+        }
         let evaluation = try densenet(["evaluate", "--weights", run.path + "/best.safetensors", "--limit-test", "32"])
-        #expect(evaluation.output.contains("Test accuracy: \(accuracies.max()!.formatted(places: 4))"), "\(evaluation.output)")
+        #expect(
+            evaluation.output.contains("Test accuracy: \(accuracies.max()!.formatted(places: 4))"),
+            "\(evaluation.output)")
         print("accuracies \(accuracies), kept \(try checkpoints(run.path).map(\.epoch))")
     }
 
@@ -58,7 +62,8 @@ import TestSupport
             try FileManager.default.removeItem(atPath: run.path + "/checkpoints/" + name)
         }
         let job = try densenet(["train", "--resume", run.path], ranks: 2)
-        #expect(job.status == 0 && job.output.lines.contains("resuming at epoch 2, step 3"), "\(job.output)\(job.errors)")
+        #expect(
+            job.status == 0 && job.output.lines.contains("resuming at epoch 2, step 3"), "\(job.output)\(job.errors)")
         #expect(try FinishedRun(path: run.path).weights == whole.weights)
     }
 
@@ -74,7 +79,8 @@ import TestSupport
         let name = try #require(try checkpoints(whole.path).last).fileName
         let size = try scratch.read("whole/checkpoints/" + name).count
         for (word, status) in [("stop", Failure.Kind.unavailable.rawValue), ("continue", 0)] {
-            let path = scratch(word), disk = path + "/checkpoints"
+            let path = scratch(word)
+            let disk = path + "/checkpoints"
             // Room for one checkpoint, not for two.
             guard try mountSmallDisk(disk, kilobytes: size / 1024 * 3 / 2) else {
                 try Test.cancel("only root can mount a small disk")
@@ -100,7 +106,8 @@ import TestSupport
     @Test func `impossible values are refused`() throws {
         for (option, value) in [("--keep", "0"), ("--checkpoint-steps", "0"), ("--on-checkpoint-error", "ask")] {
             let job = try densenet(["train", "--out", scratch("run"), option, value])
-            #expect(job.status == 64 && job.errors.hasPrefix("densenet: \(option) is \(value), expected "), "\(job.errors)")
+            #expect(
+                job.status == 64 && job.errors.hasPrefix("densenet: \(option) is \(value), expected "), "\(job.errors)")
         }
     }
 }

@@ -1,8 +1,8 @@
 import DenseNetModel
 import FoundationEssentials
 import Kernels
-import Testing
 import TestSupport
+import Testing
 import Training
 
 /// Network and images so small that a job takes a second, most of which is its start.
@@ -13,7 +13,8 @@ let smallRun = smallNetwork + ["--limit-train", "64", "--limit-test", "32", "--b
 func freshSmallNetwork() throws -> DenseNet {
     let network = try DenseNet(
         DenseNetConfiguration(
-            stem: .cifar, blocks: [1, 1], growthRate: 4, stemChannels: 4, bottleneck: true, compression: 0.5, classes: 10, image: 8),
+            stem: .cifar, blocks: [1, 1], growthRate: 4, stemChannels: 4, bottleneck: true, compression: 0.5,
+            classes: 10, image: 8),
         capacity: 1, training: false)
     network.initialize(seed: 1)
     return network
@@ -25,7 +26,8 @@ func densenet(
 ) throws -> ProgramResult {
     ranks == 1
         ? try run(builtExecutable(named: "densenet"), arguments, environment: environment, timeout: timeout)
-        : try mpirun(ranks: ranks, program: "densenet", arguments: arguments, environment: environment, timeout: timeout)
+        : try mpirun(
+            ranks: ranks, program: "densenet", arguments: arguments, environment: environment, timeout: timeout)
 }
 
 /// Trains to the end, which has to go well, and gives back what lies in the run folder.
@@ -60,12 +62,15 @@ struct FinishedRun {
     }
 
     /// All numbers that do not depend on the clock, exactly, a list an epoch.
-    var results: [[Double]] { epochs.map { [Double($0.epoch), $0.learningRate, $0.trainAccuracy, $0.testAccuracy] + $0.losses } }
+    var results: [[Double]] {
+        epochs.map { [Double($0.epoch), $0.learningRate, $0.trainAccuracy, $0.testAccuracy] + $0.losses }
+    }
 
     /// The largest relative difference between the losses of two runs.
     func lossDifference(to other: FinishedRun) -> Double {
         guard epochs.map(\.epoch) == other.epochs.map(\.epoch) else { return .infinity }
-        return zip(epochs.flatMap(\.losses), other.epochs.flatMap(\.losses)).map { abs($0 - $1) / $1 }.max() ?? .infinity
+        return zip(epochs.flatMap(\.losses), other.epochs.flatMap(\.losses)).map { abs($0 - $1) / $1 }.max()
+            ?? .infinity
     }
 }
 

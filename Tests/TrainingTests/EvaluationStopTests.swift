@@ -1,20 +1,24 @@
 import FoundationEssentials
 import Glibc
 import Kernels
-import Testing
 import TestSupport
+import Testing
 
 /// What happens to an epoch whose evaluation does not come to its end.
 @Suite struct EvaluationStopTests {
     let scratch = ScratchFolder()
 
     /// Two steps an epoch, and an evaluation of thousands of batches.
-    private static let options = smallNetwork + [
-        "--limit-train", "8", "--limit-test", "16000", "--batch-size", "4", "--epochs", "2", "--learning-rate", "0.02",
-    ]
+    private static let options =
+        smallNetwork + [
+            "--limit-train", "8", "--limit-test", "16000", "--batch-size", "4", "--epochs", "2", "--learning-rate",
+            "0.02",
+        ]
 
     /// Does something to a run on two ranks once its first epoch is trained, and is in its evaluation.
-    private func disturb(_ path: String, _ action: (RunningProgram) -> Void) throws -> (result: ProgramResult, seconds: Double) {
+    private func disturb(_ path: String, _ action: (RunningProgram) -> Void) throws -> (
+        result: ProgramResult, seconds: Double
+    ) {
         try withMPIJob(ranks: 2, program: "densenet", arguments: ["train", "--out", path] + Self.options) { job in
             let checkpoint = path + "/checkpoints/checkpoint-00001-00000002.safetensors"
             try job.wait(for: "the checkpoint before the evaluation") { access(checkpoint, F_OK) == 0 }
@@ -26,7 +30,8 @@ import TestSupport
     }
 
     @Test func `a stop breaks an evaluation off, and the run goes on with it to the very same end`() throws {
-        let whole = try train(Self.options, out: scratch("whole"), ranks: 2), path = scratch("stopped")
+        let whole = try train(Self.options, out: scratch("whole"), ranks: 2)
+        let path = scratch("stopped")
         let (stopped, seconds) = try disturb(path) { kill($0.process, SIGUSR1) }
         #expect(stopped.status == 75, "\(stopped.output)\(stopped.errors)")
         #expect(stopped.errors.contains("stopped on request after step 2; go on with: train --resume \(path)"))
@@ -36,7 +41,8 @@ import TestSupport
     }
 
     @Test func `a kill within an evaluation costs no step`() throws {
-        let whole = try train(Self.options, out: scratch("whole"), ranks: 2), path = scratch("killed")
+        let whole = try train(Self.options, out: scratch("whole"), ranks: 2)
+        let path = scratch("killed")
         _ = try disturb(path) { _ in killAll(naming: path) }
         #expect(try readMetrics(path).isEmpty, "the evaluation came to its end before the kill did")
         try expectSameEnd(path, whole)
@@ -44,7 +50,9 @@ import TestSupport
 
     private func expectSameEnd(_ path: String, _ whole: FinishedRun) throws {
         let job = try densenet(["train", "--resume", path], ranks: 2)
-        #expect(job.status == 0 && job.output.lines.contains("resuming at the evaluation of epoch 1"), "\(job.output)\(job.errors)")
+        #expect(
+            job.status == 0 && job.output.lines.contains("resuming at the evaluation of epoch 1"),
+            "\(job.output)\(job.errors)")
         let resumed = try FinishedRun(path: path)
         #expect(resumed.weights == whole.weights && resumed.results == whole.results)
         let best = [path, whole.path].map { try? Data(contentsOf: URL(filePath: $0 + "/best.safetensors")) }

@@ -1,8 +1,8 @@
 import FoundationEssentials
 import Glibc
 import Kernels
-import Testing
 import TestSupport
+import Testing
 
 @testable import Training
 
@@ -23,7 +23,8 @@ import TestSupport
             environment: ["ASAN_OPTIONS": "quarantine_size_mb=1:detect_leaks=0"], timeout: 300)
         let number = (try? scratch.read("case")).map { String(decoding: $0, as: UTF8.self) } ?? "0"
         try #require(
-            result.status == 0, "FuzzTestProgram \(target) FOLDER \(number.prefix { $0 != "\n" }) 1: \(result.errors.prefix(2000))")
+            result.status == 0,
+            "FuzzTestProgram \(target) FOLDER \(number.prefix { $0 != "\n" }) 1: \(result.errors.prefix(2000))")
         let words = result.output.split(separator: " ")
         let numbers = words.compactMap { Int($0) }
         try #require(numbers.count == 3, "\(result.output)")
@@ -39,7 +40,10 @@ import TestSupport
         ("\"epochs\" : 3", "\"epochs\" : 1.5", "no valid JSON"),
         ("\"epochs\" : 3", "\"epochs\" : -3", "--epochs is -3, expected 1 to 1,000,000"),
         ("\"epochs\" : 3", "\"epochs\" : 9223372036854775808", "no valid JSON"),
-        ("\"blocks\" : [\n      1\n    ]", "\"blocks\" : [9223372036854775807, 1]", "expected at most 8 blocks of 20,000 layers"),
+        (
+            "\"blocks\" : [\n      1\n    ]", "\"blocks\" : [9223372036854775807, 1]",
+            "expected at most 8 blocks of 20,000 layers"
+        ),
         ("\"blocks\" : [\n      1\n    ]", "\"blocks\" : [19999]", "block 1 would have 1399938 channels"),
         ("\"blocks\" : [\n      1\n    ]", "\"blocks\" : []", "expected at least one"),
         ("\"classes\" : 10", "\"classes\" : 0", "classes 0: expected 1 to 1,000,000"),
@@ -47,7 +51,10 @@ import TestSupport
         ("\"learningRate\" : 0.1", "\"learningRate\" : 1e400", "config.json"),
         ("\"warmUpEpochs\" : 1", "\"warmUpEpochs\" : -9223372036854775808", "--warm-up is -9223372036854775808"),
         ("\"factor\" : 0.1", "\"factor\" : 1e300", "the learning rate's factor is 1e+300"),
-        ("\"limitTrain\" : 10", "\"limitTrain\" : 9223372036854775807", "--limit-train is 9223372036854775807, expected 1 to 21"),
+        (
+            "\"limitTrain\" : 10", "\"limitTrain\" : 9223372036854775807",
+            "--limit-train is 9223372036854775807, expected 1 to 21"
+        ),
         ("\"augment\" : \"none\"", "\"augment\" : \"none\\u0007\\n\"", "augmentation"),
         ("\"model\" : \"custom\"", "\"model\" : \"\\ud800\"", "no valid JSON"),
         ("\"seed\" : 1", "\"seed\" : " + String(repeating: "[", count: 10_000), "config.json"),
@@ -55,17 +62,23 @@ import TestSupport
     ]
 
     @Test(arguments: configurations)
-    func `a configuration that no command line could have made is refused`(_ old: String, _ new: String, _ words: String) throws {
+    func `a configuration that no command line could have made is refused`(
+        _ old: String, _ new: String, _ words: String
+    ) throws {
         let folder = try RunFolder(path: scratch("run"), resuming: false)
-        try folder.writeConfiguration(RunConfiguration(
-            model: "custom",
-            network: .init(
-                stem: .cifar, blocks: [1], growthRate: 70, stemChannels: 8, bottleneck: true, compression: 0.5, classes: 10,
-                image: 8),
-            data: .init(path: nil, limitTrain: 10), epochs: 3, steps: nil, batchSize: 4, seed: 1, shuffle: true,
-            schedule: LearningRateSchedule(shape: .step(milestones: [0.5], factor: 0.1), learningRate: 0.1, warmUpEpochs: 1),
-            optimizer: OptimizerConfiguration(), labelSmoothing: 0, augment: "none", normalization: .channel, precision: nil,
-            initialWeights: nil, safety: nil))
+        try folder.writeConfiguration(
+            RunConfiguration(
+                model: "custom",
+                network: .init(
+                    stem: .cifar, blocks: [1], growthRate: 70, stemChannels: 8, bottleneck: true, compression: 0.5,
+                    classes: 10,
+                    image: 8),
+                data: .init(path: nil, limitTrain: 10), epochs: 3, steps: nil, batchSize: 4, seed: 1, shuffle: true,
+                schedule: LearningRateSchedule(
+                    shape: .step(milestones: [0.5], factor: 0.1), learningRate: 0.1, warmUpEpochs: 1),
+                optimizer: OptimizerConfiguration(), labelSmoothing: 0, augment: "none", normalization: .channel,
+                precision: nil,
+                initialWeights: nil, safety: nil))
         _ = try RunConfiguration(from: folder)
         let text = String(decoding: try scratch.read("run/config.json"), as: UTF8.self)
         try #require(text.contains(old), "\(text)")
@@ -85,8 +98,10 @@ import TestSupport
         unlink(folder.configuration)
         _ = try scratch.write([], to: "run/config.json")
         truncate(folder.configuration, 1 << 40)
-        #expect(throws: Failure(
-            .data, "\(folder.configuration): has 1099511627776 bytes, at most 1048576 are expected; it is something else")
+        #expect(
+            throws: Failure(
+                .data,
+                "\(folder.configuration): has 1099511627776 bytes, at most 1048576 are expected; it is something else")
         ) { try RunConfiguration(from: folder) }
     }
 
@@ -94,7 +109,8 @@ import TestSupport
         let good = RunState([2, 3, 1.5, 10, 16, 0.5]).metadata
         #expect(try RunState(good, path: "f").epoch == 2)
         let values = [
-            "", "-1", "0", "0.5", "1e400", "nan", "inf", "-0.0", "1e308", "2147483648", "9223372036854775807", "0x1p1023", "2 ",
+            "", "-1", "0", "0.5", "1e400", "nan", "inf", "-0.0", "1e308", "2147483648", "9223372036854775807",
+            "0x1p1023", "2 ",
         ]
         for key in good.keys {
             for value in values {

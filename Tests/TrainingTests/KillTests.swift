@@ -1,29 +1,32 @@
 import FoundationEssentials
 import Glibc
 import Kernels
-import Testing
 import TestSupport
+import Testing
 
 @Suite struct KillTests {
     let scratch = ScratchFolder()
     private static let kills = 24
-    private static let options = smallNetwork + [
-        "--limit-train", "128", "--limit-test", "32", "--batch-size", "16", "--epochs", "60", "--learning-rate", "0.02",
-        "--augment", "crop,flip,jitter,cutout",
-    ]
+    private static let options =
+        smallNetwork + [
+            "--limit-train", "128", "--limit-test", "32", "--batch-size", "16", "--epochs", "60", "--learning-rate",
+            "0.02",
+            "--augment", "crop,flip,jitter,cutout",
+        ]
 
     /// Shared memory and session folders of killed jobs stay behind; here they go with the test.
     private var environment: [String: String?] {
         ["TMPDIR": scratch.path, "OMPI_MCA_btl_vader_backing_directory": scratch.path]
     }
 
-    /// Every third kill comes somewhere in a job's start, the others somewhere in the two and a half epochs that follow: in a step,
-    /// in an evaluation, while the log or a checkpoint is written.
+    /// Every third kill comes somewhere in a job's start, the others somewhere in the two and a half epochs that
+    /// follow: in a step, in an evaluation, while the log or a checkpoint is written.
     @Test func `a run killed at random moments and resumed each time ends as one that was left alone`() throws {
         let (whole, startSeconds, epochSeconds) = try wholeRun()
         let path = scratch("killed")
         var random = CounterRandom(.synthetic, 20)
-        var kills = 0, positions: Set<Int> = []
+        var kills = 0
+        var positions: Set<Int> = []
         while kills < Self.kills {
             let isInStart = kills % 3 == 0
             let delay = Double(random.unit()) * (isInStart ? startSeconds : 2.5 * epochSeconds)
@@ -41,7 +44,8 @@ import TestSupport
     /// The run that is left alone, with the seconds from its start to its first step, and those of an epoch.
     private func wholeRun() throws -> (FinishedRun, startSeconds: Double, epochSeconds: Double) {
         let path = scratch("whole")
-        return try withMPIJob(ranks: 2, program: "densenet", arguments: ["train", "--out", path] + Self.options) { job in
+        return try withMPIJob(ranks: 2, program: "densenet", arguments: ["train", "--out", path] + Self.options) {
+            job in
             let began = monotonicSeconds()
             try job.wait(for: "the first step") { job.output.contains("run folder: ") }
             let started = monotonicSeconds()
@@ -52,7 +56,8 @@ import TestSupport
         }
     }
 
-    /// Starts or resumes the run and kills mpirun and all ranks, some seconds after the start or after the first step begins.
+    /// Starts or resumes the run and kills mpirun and all ranks, some seconds after the start or after the first step
+    /// begins.
     ///
     /// - Returns: false if it has ended by itself, which has to be a good end.
     private func kill(_ path: String, after delay: Double, isInStart: Bool) throws -> Bool {

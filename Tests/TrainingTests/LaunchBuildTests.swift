@@ -1,7 +1,7 @@
 import FoundationEssentials
 import Glibc
-import Testing
 import TestSupport
+import Testing
 
 /// When `launch.sh` builds: a package of its own with one small program, built for real.
 @Suite(.serialized) struct LaunchBuildTests {
@@ -27,7 +27,9 @@ import TestSupport
         _ = try scratch.write(Array("print(\"\(word)\")\n".utf8), to: folder + "/Sources/densenet/main.swift")
     }
 
-    private func launch(_ folder: String = "a", _ environment: [String: String?] = [:], timeout: Double = 120) throws -> ProgramResult {
+    private func launch(_ folder: String = "a", _ environment: [String: String?] = [:], timeout: Double = 120) throws
+        -> ProgramResult
+    {
         try run("bash", [scratch(folder + "/launch.sh"), "describe"], environment: environment, timeout: timeout)
     }
 
@@ -42,7 +44,9 @@ import TestSupport
         // The home of a service; a folder for temporary files that SwiftPM cannot name.
         mkdir(scratch("tmp é"), 0o777)
         let first = try launch("a", ["HOME": "/nonexistent", "TMPDIR": scratch("tmp é")])
-        #expect(first.status == 0 && first.output == "one\n" && first.errors.contains("building densenet"), "\(first.errors)")
+        #expect(
+            first.status == 0 && first.output == "one\n" && first.errors.contains("building densenet"),
+            "\(first.errors)")
         let again = try launch("a", withoutSwift)
         #expect(again.status == 0 && again.output == "one\n" && again.errors.isEmpty, "\(again.errors)")
 
@@ -50,7 +54,8 @@ import TestSupport
         // The folders where launch.sh looks for Swift by itself may have one.
         if access("/opt/swift/usr/bin/swift", X_OK) != 0 && access("/usr/local/swift/usr/bin/swift", X_OK) != 0 {
             let stale = try launch("a", withoutSwift)
-            #expect(stale.status == 69 && stale.errors.contains("Swift 6.2 or later is needed to build"), "\(stale.errors)")
+            #expect(
+                stale.status == 69 && stale.errors.contains("Swift 6.2 or later is needed to build"), "\(stale.errors)")
         }
         // What was built elsewhere still runs, and is built anew once it has to be.
         try write("one")
@@ -59,7 +64,9 @@ import TestSupport
         #expect(copy.status == 0 && copy.output == "one\n" && copy.errors.isEmpty, "\(copy.errors)")
         try write("three", in: "b")
         let rebuilt = try launch("b")
-        #expect(rebuilt.status == 0 && rebuilt.output == "three\n" && rebuilt.errors.contains("building anew"), "\(rebuilt.errors)")
+        #expect(
+            rebuilt.status == 0 && rebuilt.output == "three\n" && rebuilt.errors.contains("building anew"),
+            "\(rebuilt.errors)")
     }
 
     @Test func `a folder that cannot be written to is named`() throws {
@@ -82,7 +89,9 @@ import TestSupport
         for process in builder { kill(process, SIGSTOP) }
         let second = try RunningProgram("bash", arguments)
         defer { for process in builder { kill(process, SIGCONT) } }
-        try second.wait(for: "its words") { second.errors.contains("waiting for another build of this folder (process ") }
+        try second.wait(for: "its words") {
+            second.errors.contains("waiting for another build of this folder (process ")
+        }
         for process in builder { kill(process, SIGCONT) }
         for job in [first, second] { #expect(try job.wait(timeout: 120).output == "one\n", "\(job.errors)") }
     }

@@ -1,21 +1,24 @@
 import FoundationEssentials
 import Glibc
 import Kernels
-import Testing
 import TestSupport
+import Testing
 
 /// `launch.sh` around a run: signals, terminals, options.
 @Suite struct LaunchTests {
     let scratch = ScratchFolder()
     private var path: String { scratch("run") }
-    private static let endless = smallNetwork + ["--limit-train", "256", "--limit-test", "32", "--batch-size", "16", "--epochs", "100000"]
+    private static let endless =
+        smallNetwork + ["--limit-train", "256", "--limit-test", "32", "--batch-size", "16", "--epochs", "100000"]
 
     private func train(_ options: [String], _ body: (RunningProgram) throws -> Void) throws {
         try withLaunchedJob(["-n", "2", "train", "--out", path] + options, body)
     }
 
     /// What launch.sh says when it does not even start.
-    private func refusal(_ arguments: [String], environment: [String: String?] = [:]) throws -> (status: Int32, line: String) {
+    private func refusal(_ arguments: [String], environment: [String: String?] = [:]) throws -> (
+        status: Int32, line: String
+    ) {
         try withLaunchedJob(arguments, environment: environment) { job in
             let result = try job.wait(timeout: 20)
             #expect(result.errors.lines.count == 1, "\(result.errors)")
@@ -56,13 +59,18 @@ import TestSupport
     }
 
     @Test func `a reader that is gone does not end a run, nor hide its exit code`() throws {
-        let command = "bash \"$0\" -n 2 train --out '\(path)' \(Self.endless.joined(separator: " ")) 2>&1; echo $? >'\(scratch("code"))'"
+        let command =
+            "bash \"$0\" -n 2 train --out '\(path)' \(Self.endless.joined(separator: " ")) 2>&1; echo $? >'\(scratch("code"))'"
         try withLaunchScript { script in
             let job = try RunningProgram("bash", ["-c", "{ \(command); } | head -n 1", script])
-            try job.wait(for: "training", timeout: 60) { access(path + "/checkpoints/checkpoint-00002-00000032.safetensors", F_OK) == 0 }
-            let launcher = try #require(processes(naming: path).first { process in
-                (try? String(contentsOf: URL(filePath: "/proc/\(process)/cmdline"), encoding: .utf8))?.contains("launch.sh\0-n") == true
-            })
+            try job.wait(for: "training", timeout: 60) {
+                access(path + "/checkpoints/checkpoint-00002-00000032.safetensors", F_OK) == 0
+            }
+            let launcher = try #require(
+                processes(naming: path).first { process in
+                    (try? String(contentsOf: URL(filePath: "/proc/\(process)/cmdline"), encoding: .utf8))?.contains(
+                        "launch.sh\0-n") == true
+                })
             kill(launcher, SIGPIPE)
             kill(launcher, SIGTERM)
             #expect(try job.wait(timeout: 20).status == 0)
@@ -92,22 +100,27 @@ import TestSupport
     // MARK: - The terminal
 
     @Test(arguments: [40, 80]) func `on a terminal of any width the ranks redraw one line`(columns: Int) throws {
-        let options = smallNetwork.joined(separator: " ") + " --limit-train 6000 --limit-test 32 --batch-size 16 --epochs 1"
+        let options =
+            smallNetwork.joined(separator: " ") + " --limit-train 6000 --limit-test 32 --batch-size 16 --epochs 1"
         try withLaunchScript { script in
             let command = "stty cols \(columns); bash '\(script)' -n 2 train --out '\(path)' \(options)"
             let job = try run(
-                "script", ["-qec", command, "/dev/null"], environment: ["LC_ALL": "C.UTF-8", "TERM": "xterm"], timeout: 60)
+                "script", ["-qec", command, "/dev/null"], environment: ["LC_ALL": "C.UTF-8", "TERM": "xterm"],
+                timeout: 60)
             #expect(job.status == 0, "\(job.output)")
             let drawn = job.output.split { $0 == "\r" || $0 == "\n" || $0 == "\r\n" }.filter { $0.hasPrefix("[") }
             #expect(drawn.count > 3 && drawn.allSatisfy { $0.count <= columns }, "\(drawn)")
-            #expect(drawn.contains { $0.hasPrefix("[Training] 100%") || $0.contains(": 100%|██████████| ") }, "\(drawn)")
+            #expect(
+                drawn.contains { $0.hasPrefix("[Training] 100%") || $0.contains(": 100%|██████████| ") }, "\(drawn)")
         }
     }
 
     @Test func `where the locale has no letters beyond ASCII none are printed`() throws {
         try withLaunchScript { script in
-            let command = "stty cols 120; bash '\(script)' -n 1 train --out '\(path)' \(smallRun.joined(separator: " ")) --epochs 1"
-            let job = try run("script", ["-qec", command, "/dev/null"], environment: ["LC_ALL": "C", "TERM": "xterm"], timeout: 60)
+            let command =
+                "stty cols 120; bash '\(script)' -n 1 train --out '\(path)' \(smallRun.joined(separator: " ")) --epochs 1"
+            let job = try run(
+                "script", ["-qec", command, "/dev/null"], environment: ["LC_ALL": "C", "TERM": "xterm"], timeout: 60)
             #expect(job.status == 0 && job.output.contains(": 100%|##########| 4/4"), "\(job.output)")
             #expect(job.output.utf8.allSatisfy { $0 < 128 }, "\(job.output)")
         }
@@ -127,12 +140,17 @@ import TestSupport
         #expect(version.output.hasPrefix("densenet "), "\(version.errors)")
     }
 
-    @Test func `options in the wrong place, host files that name nobody and copies of launch.sh are told as what they are`() throws {
+    @Test
+    func `options in the wrong place, host files that name nobody and copies of launch.sh are told as what they are`()
+        throws
+    {
         let misplaced = try refusal(["train", "-n", "2"])
         #expect(misplaced.status == 64 && misplaced.line.contains("-n goes before the command"), "\(misplaced.line)")
         let windows = try scratch.write(Array("localhost slots=2\r\n".utf8), to: "windows")
         let crlf = try refusal(["--hostfile", windows, "train"])
-        #expect(crlf.status == 65 && crlf.line.contains("CR LF") && crlf.line.contains(#"sed -i 's/\r$//'"#), "\(crlf.line)")
+        #expect(
+            crlf.status == 65 && crlf.line.contains("CR LF") && crlf.line.contains(#"sed -i 's/\r$//'"#), "\(crlf.line)"
+        )
         let empty = try refusal(["--hostfile", try scratch.write(Array("# nobody\n".utf8), to: "empty"), "train"])
         #expect(empty.status == 65 && empty.line.contains("names no host"), "\(empty.line)")
         let copies = try refusal(["train"], environment: ["SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "0"])
@@ -141,7 +159,8 @@ import TestSupport
 
     @Test func `a folder that launch.sh has made for a run that cannot be goes again`() throws {
         try withLaunchScript { script in
-            let result = try run("sh", ["-c", "cd '\(scratch.path)' && bash '\(script)' -n 1 train --model densenet-xl"])
+            let result = try run(
+                "sh", ["-c", "cd '\(scratch.path)' && bash '\(script)' -n 1 train --model densenet-xl"])
             #expect(result.status == 64 && scratch.names.isEmpty, "\(result.errors) \(scratch.names)")
         }
     }

@@ -1,7 +1,6 @@
 import FoundationEssentials
 import Kernels
 import Testing
-
 import Training
 
 @Suite struct LearningRateScheduleTests {
@@ -28,7 +27,8 @@ import Training
         let half = try schedule("step")
         #expect(near(rateAtStart(ofEpoch: 3, of: 7, half), 0.1) && near(rateAtStart(ofEpoch: 4, of: 7, half), 0.01))
         let other = try schedule("step", "0.29")
-        #expect(near(rateAtStart(ofEpoch: 29, of: 100, other), 0.1) && near(rateAtStart(ofEpoch: 30, of: 100, other), 0.01))
+        #expect(
+            near(rateAtStart(ofEpoch: 29, of: 100, other), 0.1) && near(rateAtStart(ofEpoch: 30, of: 100, other), 0.01))
     }
 
     @Test func `a cosine begins at the rate, is at half of it half-way and ends near 0`() throws {
@@ -43,14 +43,17 @@ import Training
     @Test func `one-cycle has the values of PyTorch`() throws {
         let oneCycle = try schedule("one-cycle")
         let hundred: [(Int, Double)] = [
-            (0, 0.0040000000000000036), (10, 0.029516394846410082), (29, 0.1), (30, 0.09994965352845243), (60, 0.05892800902855288),
+            (0, 0.0040000000000000036), (10, 0.029516394846410082), (29, 0.1), (30, 0.09994965352845243),
+            (60, 0.05892800902855288),
             (99, 4e-07), (120, 4e-07),
         ]
         for (step, rate) in hundred {
             #expect(abs(oneCycle.rate(step: step, stepsPerEpoch: 20, epochs: 5) - rate) < 1e-15, "step \(step) of 100")
         }
-        let seven = [0.0040000000000000036, 0.09805566273349588, 0.09190443762697106, 0.06726838364805451, 0.035773877573965704,
-                     0.00992967918932656, 4e-07]
+        let seven = [
+            0.0040000000000000036, 0.09805566273349588, 0.09190443762697106, 0.06726838364805451, 0.035773877573965704,
+            0.00992967918932656, 4e-07,
+        ]
         for (step, rate) in seven.enumerated() {
             #expect(abs(oneCycle.rate(step: step, stepsPerEpoch: 7, epochs: 1) - rate) < 1e-15, "step \(step) of 7")
         }
@@ -75,7 +78,9 @@ import Training
                         let schedule = try schedule(word, warmUp: warmUp)
                         for step in 0..<epochs * stepsPerEpoch {
                             let rate = schedule.rate(step: step, stepsPerEpoch: stepsPerEpoch, epochs: epochs)
-                            #expect(rate > 0 && rate <= 0.1 * (1 + 1e-12), "\(word), step \(step) of \(epochs) × \(stepsPerEpoch)")
+                            #expect(
+                                rate > 0 && rate <= 0.1 * (1 + 1e-12),
+                                "\(word), step \(step) of \(epochs) × \(stepsPerEpoch)")
                         }
                     }
                 }
@@ -84,26 +89,31 @@ import Training
     }
 
     @Test func `a schedule goes through JSON unchanged`() throws {
-        for schedule in [try schedule("constant"), try schedule("step", "0.3,0.6", warmUp: 3), try schedule("one-cycle")] {
+        for schedule in [
+            try schedule("constant"), try schedule("step", "0.3,0.6", warmUp: 3), try schedule("one-cycle"),
+        ] {
             let text = try JSONEncoder().encode(schedule)
             #expect(try JSONDecoder().decode(LearningRateSchedule.self, from: text) == schedule)
         }
     }
 
-    @Test(arguments: [
-        ("linear", nil, 0.1, 0, "--schedule is linear, expected step"),
-        ("cosine", "0.5", 0.1, 0, "--milestones 0.5 means nothing to --schedule cosine"),
-        ("step", "0.5,,0.7", 0.1, 0, "--milestones is 0.5,,0.7"),
-        ("step", "0.7,0.5", 0.1, 0, "expected ascending fractions"),
-        ("step", "150,225", 0.1, 0, "--milestones is 150,225"),
-        ("step", "nan", 0.1, 0, "--milestones is nan"),
-        ("step", "", 0.1, 0, "--milestones is "),
-        ("step", nil, 0, 0, "--learning-rate is 0.0, expected a number above 0"),
-        ("step", nil, .nan, 0, "--learning-rate is nan"),
-        ("step", nil, 0.1, -1, "--warm-up is -1"),
-        ("one-cycle", nil, 0.1, 1, "has a warm-up of its own"),
-    ] as [(String, String?, Double, Int, String)])
-    func `wrong words are refused`(_ word: String, _ milestones: String?, _ rate: Double, _ warmUp: Int, _ words: String) {
+    @Test(
+        arguments: [
+            ("linear", nil, 0.1, 0, "--schedule is linear, expected step"),
+            ("cosine", "0.5", 0.1, 0, "--milestones 0.5 means nothing to --schedule cosine"),
+            ("step", "0.5,,0.7", 0.1, 0, "--milestones is 0.5,,0.7"),
+            ("step", "0.7,0.5", 0.1, 0, "expected ascending fractions"),
+            ("step", "150,225", 0.1, 0, "--milestones is 150,225"),
+            ("step", "nan", 0.1, 0, "--milestones is nan"),
+            ("step", "", 0.1, 0, "--milestones is "),
+            ("step", nil, 0, 0, "--learning-rate is 0.0, expected a number above 0"),
+            ("step", nil, .nan, 0, "--learning-rate is nan"),
+            ("step", nil, 0.1, -1, "--warm-up is -1"),
+            ("one-cycle", nil, 0.1, 1, "has a warm-up of its own"),
+        ] as [(String, String?, Double, Int, String)])
+    func `wrong words are refused`(
+        _ word: String, _ milestones: String?, _ rate: Double, _ warmUp: Int, _ words: String
+    ) {
         let failure = #expect(throws: Failure.self) {
             try LearningRateSchedule(schedule: word, milestones: milestones, learningRate: rate, warmUpEpochs: warmUp)
         }

@@ -1,8 +1,8 @@
 import FoundationEssentials
 import Glibc
 import Kernels
-import Testing
 import TestSupport
+import Testing
 
 /// What a run takes from the machine after its first steps is all that it ever takes.
 @Suite struct LongRunTests {
@@ -18,9 +18,10 @@ import TestSupport
         /// Nil when the process has ended.
         init?(of process: pid_t) {
             guard let status = try? String(contentsOf: URL(filePath: "/proc/\(process)/status"), encoding: .utf8),
-                  let line = status.split(separator: "\n").first(where: { $0.hasPrefix("VmRSS:") }),
-                  let memory = line.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap({ Int($0) }),
-                  let files = try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(process)/fd") else { return nil }
+                let line = status.split(separator: "\n").first(where: { $0.hasPrefix("VmRSS:") }),
+                let memory = line.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap({ Int($0) }),
+                let files = try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(process)/fd")
+            else { return nil }
             self.memory = memory
             descriptors = files.count
         }
@@ -28,27 +29,33 @@ import TestSupport
 
     @Test func `two thousand steps with forty checkpoints gain no memory and no file`() throws {
         let path = scratch("run")
-        let arguments = ["train", "--out", path] + smallNetwork + [
-            "--limit-train", "8000", "--limit-test", "64",
-            "--batch-size", "16", "--epochs", "9", "--steps", "\(Self.steps)", "--checkpoint-steps", "50", "--threads", "1",
-        ]
+        let arguments =
+            ["train", "--out", path] + smallNetwork + [
+                "--limit-train", "8000", "--limit-test", "64",
+                "--batch-size", "16", "--epochs", "9", "--steps", "\(Self.steps)", "--checkpoint-steps", "50",
+                "--threads", "1",
+            ]
         try withMPIJob(ranks: 2, program: "densenet", arguments: arguments) { job in
             try job.wait(for: "step 100", timeout: 60) { step(path) >= 100 }
             let ranks = processes(naming: path, program: "densenet")
             #expect(ranks.count == 2)
             var samples = ranks.map { _ in [Usage]() }
             while job.isRunning, step(path) < Self.steps - 50 {
-                for (index, rank) in ranks.enumerated() { if let usage = Usage(of: rank) { samples[index].append(usage) } }
+                for (index, rank) in ranks.enumerated() {
+                    if let usage = Usage(of: rank) { samples[index].append(usage) }
+                }
                 usleep(20_000)
             }
             let result = try job.wait(timeout: 60)
             #expect(result.status == 0, "\(result.output)\(result.errors)")
             for (rank, samples) in samples.enumerated() {
-                let memory = samples.map(\.memory), descriptors = samples.map(\.descriptors)
+                let memory = samples.map(\.memory)
+                let descriptors = samples.map(\.descriptors)
                 let (first, last) = (try #require(memory.first), try #require(memory.last))
                 print(
                     "rank \(rank): \(samples.count) samples, memory \(first) KiB first, \(memory.min()!) to \(memory.max()!), \(last) last; "
-                        + "descriptors \(descriptors.first!) first, \(descriptors.max()!) at most, \(descriptors.last!) last")
+                        + "descriptors \(descriptors.first!) first, \(descriptors.max()!) at most, \(descriptors.last!) last"
+                )
                 #expect(samples.count > 20)
                 if getenv("DENSENET_SANITIZER") == nil {
                     #expect(memory.allSatisfy { abs($0 - first) * 100 <= first }, "rank \(rank)")

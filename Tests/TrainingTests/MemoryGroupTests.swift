@@ -1,7 +1,7 @@
 import FoundationEssentials
 import Glibc
-import Testing
 import TestSupport
+import Testing
 
 @testable import Kernels
 
@@ -25,7 +25,8 @@ import TestSupport
         try write("4194304\n", to: "sys/fs/cgroup/job/memory.max")
         #expect(try group().limit?.bytes == 1 << 20)
         #expect(try group().limit?.folder == scratch("sys/fs/cgroup/job/step"))
-        try write("low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 1\n", to: "sys/fs/cgroup/job/step/memory.events")
+        try write(
+            "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 1\n", to: "sys/fs/cgroup/job/step/memory.events")
         try write("low 0\noom 9\noom_kill 8\n", to: "sys/fs/cgroup/job/memory.events")
         #expect(try group().kills == 2)
     }
@@ -41,7 +42,9 @@ import TestSupport
     }
 
     @Test(arguments: ["0::/\n", "0::/docker/0123\n", "0::/../../other\n"])
-    func `a container that sees its own group as the top, and perhaps the host's name of it, has its limit`(entry: String) throws {
+    func `a container that sees its own group as the top, and perhaps the host's name of it, has its limit`(
+        entry: String
+    ) throws {
         try write(entry, to: "proc/7/cgroup")
         try write("8388608\n", to: "sys/fs/cgroup/memory.max")
         try write("oom_kill 1\n", to: "sys/fs/cgroup/memory.events")
@@ -49,7 +52,9 @@ import TestSupport
         #expect(try group().kills == 1)
     }
 
-    @Test(arguments: ["", "4:cpu:/\n", "nonsense\n"]) func `a system without memory groups has none`(entries: String) throws {
+    @Test(arguments: ["", "4:cpu:/\n", "nonsense\n"]) func `a system without memory groups has none`(entries: String)
+        throws
+    {
         try write(entries, to: "proc/7/cgroup")
         #expect(MemoryGroup(of: 7, root: scratch.path) == nil)
     }

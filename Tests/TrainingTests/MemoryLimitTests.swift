@@ -2,31 +2,40 @@ import DenseNetModel
 import FoundationEssentials
 import Glibc
 import Kernels
-import Testing
 import TestSupport
+import Testing
 
 /// Whatever limits memory, a job trains, or says before its first step what it needs and which limit is in its way.
 @Suite struct MemoryLimitTests {
     let scratch = ScratchFolder()
-    private static let small = ["--model", "densenet-bc-10-4", "--limit-train", "64", "--limit-test", "32", "--epochs", "1"]
-    private static let large = ["--model", "densenet121", "--image", "224", "--limit-train", "8", "--limit-test", "8", "--batch-size", "8"]
+    private static let small = [
+        "--model", "densenet-bc-10-4", "--limit-train", "64", "--limit-test", "32", "--epochs", "1",
+    ]
+    private static let large = [
+        "--model", "densenet121", "--image", "224", "--limit-train", "8", "--limit-test", "8", "--batch-size", "8",
+    ]
     /// The address sanitizer reserves terabytes.
     private static let canLimit = getenv("DENSENET_SANITIZER") == nil
 
     /// Trains with so many KiB of address space for each process of the job.
     private func limited(_ options: [String], addressSpace: Int, ranks: Int) throws -> ProgramResult {
         let program = try builtExecutable(named: "densenet")
-        let launch = ranks == 1 ? "exec" : "exec mpirun --allow-run-as-root --oversubscribe --bind-to none -q -n \(ranks)"
+        let launch =
+            ranks == 1 ? "exec" : "exec mpirun --allow-run-as-root --oversubscribe --bind-to none -q -n \(ranks)"
         let arguments = [program, "train", "--out", scratch("run")] + options
         return try withoutOtherJobs {
             try run("sh", ["-c", "ulimit -v \(addressSpace) && \(launch) \"$@\"", "sh"] + arguments, timeout: 30)
         }
     }
 
-    @Test(.enabled(if: canLimit), arguments: [
-        (small, 150_000, 1, false), (small, 300_000, 1, false), (small, 500_000, 1, true), (small, 300_000, 2, false),
-        (small, 500_000, 2, true), (large, 500_000, 1, false), (large, 800_000, 1, false), (large, 600_000, 2, false),
-    ])
+    @Test(
+        .enabled(if: canLimit),
+        arguments: [
+            (small, 150_000, 1, false), (small, 300_000, 1, false), (small, 500_000, 1, true),
+            (small, 300_000, 2, false),
+            (small, 500_000, 2, true), (large, 500_000, 1, false), (large, 800_000, 1, false),
+            (large, 600_000, 2, false),
+        ])
     func `too little address space is told in one line before the first step, and enough of it is enough`(
         _ options: [String], _ limit: Int, _ ranks: Int, _ isEnough: Bool
     ) throws {
@@ -41,7 +50,8 @@ import TestSupport
 
     /// A batch of which one rank's half fits this machine and both halves do not.
     private static func batch(of configuration: DenseNetConfiguration, training: Bool) throws -> Int {
-        let images = 64, memory = try NetworkDescription(configuration, batchSize: images).memory.activations
+        let images = 64
+        let memory = try NetworkDescription(configuration, batchSize: images).memory.activations
         let present = sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))
         return present / 4 * 3 / (memory / images) * 2 * (training ? 1 : 4)
     }
@@ -81,22 +91,31 @@ import TestSupport
         let group = try ControlGroup(mebibytes: 200)
         let program = try builtExecutable(named: "densenet")
         for (batch, words) in [(100_000, "100000 images a rank need "), (8, "")] {
-            let options = smallNetwork + ["--limit-train", "32", "--limit-test", "8", "--epochs", "1", "--batch-size", "\(batch)"]
+            let options =
+                smallNetwork + [
+                    "--limit-train", "32", "--limit-test", "8", "--epochs", "1", "--batch-size", "\(batch)",
+                ]
             let job = try group.start([program, "train", "--out", scratch("run-\(batch)")] + options).wait(timeout: 30)
             #expect(job.status == (words.isEmpty ? 0 : 69), "\(job.errors)")
             if !words.isEmpty {
                 #expect(job.errors.lines.count == 1 && job.errors.hasPrefix("densenet: " + words), "\(job.errors)")
-                #expect(job.errors.contains(" MiB of memory, the memory cgroup \(group.folder) allows 200; "), "\(job.errors)")
+                #expect(
+                    job.errors.contains(" MiB of memory, the memory cgroup \(group.folder) allows 200; "),
+                    "\(job.errors)")
             }
         }
     }
 
-    @Test(.enabled(if: ControlGroup.canBeMade)) func `a rank that the kernel ends for want of memory is told as such`() throws {
-        let group = try ControlGroup(mebibytes: 300), path = scratch("run")
+    @Test(.enabled(if: ControlGroup.canBeMade)) func `a rank that the kernel ends for want of memory is told as such`()
+        throws
+    {
+        let group = try ControlGroup(mebibytes: 300)
+        let path = scratch("run")
         let arguments = ["train"] + smallRun + ["--epochs", "100000", "--out", path]
         // Rank 1 alone is in the group: where memory is short all in it stand still.
         let limited = [":", "-n", "1"] + group.command([try builtExecutable(named: "densenet")] + arguments)
-        try withMPIJob(ranks: 1, program: "densenet", arguments: arguments + limited, quiet: true, killDelay: 1) { job in
+        try withMPIJob(ranks: 1, program: "densenet", arguments: arguments + limited, quiet: true, killDelay: 1) {
+            job in
             try job.wait(for: "training") { job.output.contains("epoch 002") }
             usleep(500_000)
             // The kernel takes the rank first.
@@ -107,7 +126,8 @@ import TestSupport
             #expect(result.status == 128 + SIGKILL)
             let lines = result.errors.lines.filter { $0.hasPrefix("densenet: ") }
             #expect(lines.count == 1, "\(result.errors)")
-            #expect(lines.first?.contains(" (the kernel ended it for want of memory); go on with: ") == true, "\(lines)")
+            #expect(
+                lines.first?.contains(" (the kernel ended it for want of memory); go on with: ") == true, "\(lines)")
         }
     }
 }
@@ -122,9 +142,12 @@ private final class ControlGroup {
         let lines = String(decoding: try Data(contentsOf: URL(filePath: "/proc/self/cgroup")), as: UTF8.self).lines
         let old = lines.first { $0.contains(":memory:") }
         let mount = old == nil ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory"
-        let path = (old ?? lines.first { $0.hasPrefix("0::") } ?? "::/").split(separator: ":", omittingEmptySubsequences: false)[2]
+        let path = (old ?? lines.first { $0.hasPrefix("0::") } ?? "::/").split(
+            separator: ":", omittingEmptySubsequences: false)[2]
         folder = mount + (path == "/" ? "" : path) + "/densenet-test-\(getpid())-\(mebibytes)"
-        guard mkdir(folder, 0o755) == 0 else { throw Failure(.unavailable, "no control group \(folder): errno \(errno)") }
+        guard mkdir(folder, 0o755) == 0 else {
+            throw Failure(.unavailable, "no control group \(folder): errno \(errno)")
+        }
         let file = old == nil ? "memory.max" : "memory.limit_in_bytes"
         do { try Data("\(mebibytes << 20)".utf8).write(to: URL(filePath: "\(folder)/\(file)")) } catch {
             rmdir(folder)
@@ -135,7 +158,11 @@ private final class ControlGroup {
     deinit { rmdir(folder) }
 
     /// The command that starts another one in the group.
-    func command(_ words: [String]) -> [String] { ["sh", "-c", "echo $$ >\(folder)/cgroup.procs && exec \"$@\"", "sh"] + words }
+    func command(_ words: [String]) -> [String] {
+        ["sh", "-c", "echo $$ >\(folder)/cgroup.procs && exec \"$@\"", "sh"] + words
+    }
 
-    func start(_ words: [String]) throws -> RunningProgram { try RunningProgram("sh", Array(command(words).dropFirst())) }
+    func start(_ words: [String]) throws -> RunningProgram {
+        try RunningProgram("sh", Array(command(words).dropFirst()))
+    }
 }

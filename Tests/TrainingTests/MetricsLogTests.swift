@@ -1,8 +1,7 @@
 import FoundationEssentials
 import Kernels
-import Testing
 import TestSupport
-
+import Testing
 import Training
 
 @Suite struct MetricsLogTests {
@@ -11,8 +10,9 @@ import Training
 
     private func metrics(_ epoch: Int, loss: Double = 1.5) -> EpochMetrics {
         EpochMetrics(
-            epoch: epoch, trainLoss: loss, trainAccuracy: 0.4452, testLoss: 1.25, testAccuracy: 0.5, imagesPerSecond: 250,
-            learningRate: 1e-05, dataWaitSeconds: 0.125, checkpointWaitSeconds: 0.25, epochSeconds: 200)
+            epoch: epoch, trainLoss: loss, trainAccuracy: 0.4452, testLoss: 1.25, testAccuracy: 0.5,
+            imagesPerSecond: 250, learningRate: 1e-05, dataWaitSeconds: 0.125, checkpointWaitSeconds: 0.25,
+            epochSeconds: 200)
     }
 
     private func text() throws -> String { String(decoding: try scratch.read("metrics.jsonl"), as: UTF8.self) }
@@ -25,9 +25,10 @@ import Training
         try log.append(metrics(1))
         try log.append(metrics(2))
         let line = try #require(try text().split(separator: "\n").first)
-        #expect(line == #"{"checkpoint_wait_seconds":0.25,"data_wait_seconds":0.125,"epoch":1,"epoch_seconds":200,"#
-            + #""images_per_second":250,"learning_rate":1e-05,"test_accuracy":0.5,"test_loss":1.25,"#
-            + #""train_accuracy":0.4452,"train_loss":1.5}"#)
+        #expect(
+            line == #"{"checkpoint_wait_seconds":0.25,"data_wait_seconds":0.125,"epoch":1,"epoch_seconds":200,"#
+                + #""images_per_second":250,"learning_rate":1e-05,"test_accuracy":0.5,"test_loss":1.25,"#
+                + #""train_accuracy":0.4452,"train_loss":1.5}"#)
         #expect(try epochs() == [1, 2])
     }
 

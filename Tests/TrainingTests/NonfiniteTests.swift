@@ -2,8 +2,8 @@ import DenseNetModel
 import FoundationEssentials
 import ImageData
 import Kernels
-import Testing
 import TestSupport
+import Testing
 
 @testable import Training
 
@@ -17,7 +17,8 @@ import TestSupport
     private func weights(_ tensor: String, _ number: Float) throws -> String {
         let network = try freshSmallNetwork()
         let parameter = try #require((network.table.learnt + network.table.statistics).first { $0.name == tensor })
-        (tensor.contains("running_") ? network.statistics : network.parameters)[parameter.offset + parameter.count / 2] = number
+        (tensor.contains("running_") ? network.statistics : network.parameters)[
+            parameter.offset + parameter.count / 2] = number
         try SafetensorsWriter.write(to: scratch("given"), tensors: WeightsFile.tensors(of: network))
         return scratch("given")
     }
@@ -25,7 +26,8 @@ import TestSupport
     /// A run that has to end with one line.
     private func line(_ options: [String], sourceLocation: SourceLocation = #_sourceLocation) throws -> String {
         let job = try mpirun(
-            ranks: 2, program: "densenet", arguments: ["train", "--out", scratch("run")] + options, quiet: true, timeout: 20)
+            ranks: 2, program: "densenet", arguments: ["train", "--out", scratch("run")] + options, quiet: true,
+            timeout: 20)
         #expect(job.status == Failure.Kind.data.rawValue, "\(job.errors)", sourceLocation: sourceLocation)
         let lines = job.errors.lines
         #expect(lines.count == 1, "\(job.errors)", sourceLocation: sourceLocation)
@@ -39,11 +41,15 @@ import TestSupport
         ("features.transition1.conv.weight", -.infinity), ("features.denseblock2.denselayer1.conv2.weight", .nan),
         ("classifier.bias", .nan),
     ])
-    func `a weight that is not finite is named, whether or not steps may be skipped`(_ tensor: String, _ number: Float) throws {
+    func `a weight that is not finite is named, whether or not steps may be skipped`(_ tensor: String, _ number: Float)
+        throws
+    {
         for word in ["stop", "skip"] {
             let text = try line(smallRun + ["--init", weights(tensor, number), "--on-nonfinite", word])
-            #expect(text.hasPrefix(
-                "densenet: epoch 1, step 1: \(tensor) is not finite on all ranks; there is no checkpoint yet; start anew "))
+            #expect(
+                text.hasPrefix(
+                    "densenet: epoch 1, step 1: \(tensor) is not finite on all ranks; there is no checkpoint yet; start anew "
+                ))
         }
     }
 
@@ -65,8 +71,8 @@ import TestSupport
 
     // MARK: - One bad image
 
-    /// Images in CIFAR-10's layout whose red is 0 throughout, but for one image if `bad`: its red becomes infinite when normalised
-    /// by a deviation as small as float32 has. Without the first eight images if not.
+    /// Images in CIFAR-10's layout whose red is 0 throughout, but for one image if `bad`: its red becomes infinite when
+    /// normalised by a deviation as small as float32 has. Without the first eight images if not.
     private func images(_ name: String, bad: Bool) throws -> [String] {
         try SyntheticImages.write(to: scratch(name), train: 25, test: 8, seed: 1)
         let files = (1...5).map { "\(name)/data_batch_\($0).bin" }
@@ -88,44 +94,56 @@ import TestSupport
         for start in stride(from: 0, to: test.count, by: 3073) { for pixel in 1...1024 { test[start + pixel] = 0 } }
         _ = try scratch.write(test, to: "\(name)/test_batch.bin")
         return smallNetwork.dropLast(2) + [
-            "--data", scratch(name), "--mean", "0,0,0", "--std", "3e-39,0.5,0.5", "--augment", "none", "--no-shuffle", "--schedule",
+            "--data", scratch(name), "--mean", "0,0,0", "--std", "3e-39,0.5,0.5", "--augment", "none", "--no-shuffle",
+            "--schedule",
             "constant", "--batch-size", "8", "--epochs", "1",
         ]
     }
 
     @Test func `one image that makes numbers infinite is found by its rank and layer`() throws {
         let text = try line(images("bad", bad: true))
-        #expect(text.hasPrefix(
-            "densenet: epoch 1, step 1: the output of features.conv0 is not finite on rank 1; no weight was moved; to go on from "
-                + "the start without such steps: train --resume \(scratch("run")) --on-nonfinite skip; "), "\(text)")
+        #expect(
+            text.hasPrefix(
+                "densenet: epoch 1, step 1: the output of features.conv0 is not finite on rank 1; no weight was moved; to go on from "
+                    + "the start without such steps: train --resume \(scratch("run")) --on-nonfinite skip; "), "\(text)"
+        )
     }
 
     @Test func `a step that is skipped leaves weights, momenta and statistics as if it had never been`() throws {
-        let with = try images("bad", bad: true), without = try images("good", bad: false)
+        let with = try images("bad", bad: true)
+        let without = try images("good", bad: false)
         let arguments = ["train", "--out", scratch("skipped"), "--on-nonfinite", "skip"] + with
         let job = try mpirun(ranks: 2, program: "densenet", arguments: arguments, quiet: true)
         #expect(job.status == 0, "\(job.errors)")
-        #expect(job.errors.lines == [
-            "densenet: epoch 1, step 1: the output of features.conv0 is not finite on rank 1; the step is skipped, 1 so far"
-        ])
-        let skipped = try FinishedRun(path: scratch("skipped")), never = try train(without, out: scratch("never"), ranks: 2)
+        #expect(
+            job.errors.lines == [
+                "densenet: epoch 1, step 1: the output of features.conv0 is not finite on rank 1; the step is skipped, 1 so far"
+            ])
+        let skipped = try FinishedRun(path: scratch("skipped"))
+        let never = try train(without, out: scratch("never"), ranks: 2)
         #expect(skipped.weights == never.weights)
         #expect(skipped.results == never.results)
         func momenta(_ path: String) throws -> [[Float]] {
             let file = try #require(try CheckpointFolder(path: path + "/checkpoints").newestValid()).checkpoint.file
-            return try file.tensors.keys.sorted().filter { $0.hasPrefix("momentum.") }.map { try file.floats(named: $0) }
+            return try file.tensors.keys.sorted().filter { $0.hasPrefix("momentum.") }.map {
+                try file.floats(named: $0)
+            }
         }
         #expect(try momenta(skipped.path) == momenta(never.path))
     }
 
     @Test func `a run that stopped goes on with skip`() throws {
-        let with = try images("bad", bad: true), without = try images("good", bad: false)
-        let stopped = try mpirun(ranks: 2, program: "densenet", arguments: ["train", "--out", scratch("run")] + with, quiet: true)
+        let with = try images("bad", bad: true)
+        let without = try images("good", bad: false)
+        let stopped = try mpirun(
+            ranks: 2, program: "densenet", arguments: ["train", "--out", scratch("run")] + with, quiet: true)
         #expect(stopped.status == 65)
         let resumed = try mpirun(
-            ranks: 2, program: "densenet", arguments: ["train", "--resume", scratch("run"), "--on-nonfinite", "skip"], quiet: true)
+            ranks: 2, program: "densenet", arguments: ["train", "--resume", scratch("run"), "--on-nonfinite", "skip"],
+            quiet: true)
         #expect(resumed.status == 0, "\(resumed.errors)")
-        #expect(try FinishedRun(path: scratch("run")).weights == train(without, out: scratch("never"), ranks: 2).weights)
+        #expect(
+            try FinishedRun(path: scratch("run")).weights == train(without, out: scratch("never"), ranks: 2).weights)
     }
 
     @Test func `any exponent of ones is found wherever it stands`() {

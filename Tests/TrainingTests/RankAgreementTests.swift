@@ -2,16 +2,16 @@ import FoundationEssentials
 import Glibc
 import ImageData
 import Kernels
-import Testing
 import TestSupport
+import Testing
 
 /// Ranks that were started differently end before the first step, in good order, and one line says in what they differ.
 @Suite struct RankAgreementTests {
     let scratch = ScratchFolder()
     private var program: String { get throws { try builtExecutable(named: "densenet") } }
 
-    /// Starts rank 0 with some words, ranks 1 and 2 with others, and checks the end. With a level, ranks 1 and 2 have that one, rank 0
-    /// has the best.
+    /// Starts rank 0 with some words, ranks 1 and 2 with others, and checks the end. With a level, ranks 1 and 2 have
+    /// that one, rank 0 has the best.
     private func check(
         _ kind: Failure.Kind, _ words: [String], first: [String], others: [String], program other: String? = nil,
         level: VectorLevel? = nil, sourceLocation: SourceLocation = #_sourceLocation
@@ -23,7 +23,9 @@ import TestSupport
                 + ["-n", "2", try other ?? program] + others,
             environment: level == nil ? [:] : ["DENSENET_SIMD": nil], quiet: true, timeout: 20)
         #expect(job.status == kind.rawValue, "\(job.errors)", sourceLocation: sourceLocation)
-        #expect(job.errors.lines.count == 1 && job.errors.hasPrefix("densenet: "), "\(job.errors)", sourceLocation: sourceLocation)
+        #expect(
+            job.errors.lines.count == 1 && job.errors.hasPrefix("densenet: "), "\(job.errors)",
+            sourceLocation: sourceLocation)
         for word in words { #expect(job.errors.contains(word), "\(job.errors)", sourceLocation: sourceLocation) }
         #expect(!FileManager.default.fileExists(atPath: scratch("run")), sourceLocation: sourceLocation)
         // What was measured, for whoever reads the log.
@@ -34,7 +36,10 @@ import TestSupport
 
     @Test func `other options on one rank are named`() throws {
         try check(
-            .usage, ["ranks disagree on --learning-rate: 0.1 on rank 0, 0.2 on ranks 1, 2; start all ranks with the same options"],
+            .usage,
+            [
+                "ranks disagree on --learning-rate: 0.1 on rank 0, 0.2 on ranks 1, 2; start all ranks with the same options"
+            ],
             first: small("--learning-rate", "0.1"), others: small("--learning-rate=0.2"))
         try check(.usage, ["--epochs: none on rank 0, 2 on ranks 1, 2"], first: small(), others: small("--epochs", "2"))
         // Shares of the batch, and with them the number of collective calls, would differ.
@@ -42,12 +47,14 @@ import TestSupport
             .usage, ["--batch-size: 3 on rank 0, 100 on ranks 1, 2"], first: ["bench", "--batch-size", "3"],
             others: ["bench", "--batch-size", "100"])
         try check(
-            .usage, ["--data: synthetic on rank 0, a folder on ranks 1, 2"], first: small(), others: small("--data", "/nowhere"))
+            .usage, ["--data: synthetic on rank 0, a folder on ranks 1, 2"], first: small(),
+            others: small("--data", "/nowhere"))
     }
 
     @Test func `another command and a run resumed by one rank only are named`() throws {
         try check(
-            .usage, ["ranks disagree on the command: train on rank 0, bench on ranks 1, 2"], first: small(), others: ["bench"])
+            .usage, ["ranks disagree on the command: train on rank 0, bench on ranks 1, 2"], first: small(),
+            others: ["bench"])
         try check(
             .usage, ["ranks disagree on --resume: none on rank 0, \(scratch("run")) on ranks 1, 2; "], first: small(),
             others: ["train", "--resume", scratch("run")])
@@ -58,7 +65,9 @@ import TestSupport
             ranks: 1, program: "densenet",
             arguments: small() + [":", "-n", "1", try program] + small("--epoch", "2"), quiet: true, timeout: 20)
         #expect(job.status == Failure.Kind.usage.rawValue)
-        #expect(job.errors.lines.count == 1 && job.errors.contains("rank 1: ") && job.errors.contains("--epoch"), "\(job.errors)")
+        #expect(
+            job.errors.lines.count == 1 && job.errors.contains("rank 1: ") && job.errors.contains("--epoch"),
+            "\(job.errors)")
     }
 
     @Test func `the order of options, threads and folders of equal images may differ`() throws {
@@ -74,14 +83,20 @@ import TestSupport
     @Test func `a byte that differs in one rank's copy of the images is found`() throws {
         for folder in ["a", "b"] { try SyntheticImages.write(to: scratch(folder), train: 20, test: 8, seed: 1) }
         func arguments(_ folder: String) -> [String] {
-            ["train", "--out", scratch("run"), "--data", scratch(folder)] + smallNetwork.dropLast(2) + ["--batch-size", "8"]
+            ["train", "--out", scratch("run"), "--data", scratch(folder)] + smallNetwork.dropLast(2) + [
+                "--batch-size", "8",
+            ]
         }
         for (name, byte) in [("data_batch_4.bin", 12_000), ("test_batch.bin", 7 * 3073 + 3072)] {
             var bytes = try scratch.read("b/" + name)
             bytes[byte] ^= 1
             _ = try scratch.write(bytes, to: "b/" + name)
             try check(
-                .data, ["ranks disagree on \(name): \(scratch("a/" + name)) (", "\(scratch("b/" + name)) (", " on ranks 1, 2; "],
+                .data,
+                [
+                    "ranks disagree on \(name): \(scratch("a/" + name)) (", "\(scratch("b/" + name)) (",
+                    " on ranks 1, 2; ",
+                ],
                 first: arguments("a"), others: arguments("b"))
             bytes[byte] ^= 1
             _ = try scratch.write(bytes, to: "b/" + name)
@@ -96,10 +111,15 @@ import TestSupport
         close(file)
         try check(
             .internal,
-            ["ranks disagree on the program: ", "\(copy) (CRC-32 ", " on ranks 1, 2; install the same build on all nodes"], first: small(), others: small(), program: copy)
+            [
+                "ranks disagree on the program: ", "\(copy) (CRC-32 ",
+                " on ranks 1, 2; install the same build on all nodes",
+            ], first: small(), others: small(), program: copy)
     }
 
-    @Test(arguments: VectorLevel.allCases) func `of two vector levels the lower one is advised`(_ level: VectorLevel) throws {
+    @Test(arguments: VectorLevel.allCases) func `of two vector levels the lower one is advised`(_ level: VectorLevel)
+        throws
+    {
         guard level < .best else { try Test.cancel("\(saying("this CPU has no level above \(level)"))") }
         try check(
             .unavailable,
@@ -112,7 +132,9 @@ import TestSupport
 
     @Test func `other weights to evaluate on one rank are found`() throws {
         for seed in ["1", "2"] { try train(smallRun + ["--steps", "1", "--seed", seed], out: scratch(seed)) }
-        func arguments(_ name: String) -> [String] { ["evaluate", "--weights", scratch(name + "/weights.safetensors")] }
+        func arguments(_ name: String) -> [String] {
+            ["evaluate", "--weights", scratch(name + "/weights.safetensors")]
+        }
         try check(
             .data, ["ranks disagree on the weights: \(scratch("1/weights.safetensors")) (CRC-32 "],
             first: arguments("1"), others: arguments("2"))

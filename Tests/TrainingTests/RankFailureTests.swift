@@ -1,16 +1,18 @@
 import FoundationEssentials
 import Glibc
 import Kernels
-import Testing
 import TestSupport
+import Testing
 
 /// Ranks that die or hang: the job ends, says which, and the run goes on.
 @Suite struct RankFailureTests {
     let scratch = ScratchFolder()
     private static let timeout = 3.0
-    private static let options = smallNetwork + [
-        "--limit-train", "256", "--limit-test", "32", "--batch-size", "16", "--learning-rate", "0.02", "--collective-timeout", "3",
-    ]
+    private static let options =
+        smallNetwork + [
+            "--limit-train", "256", "--limit-test", "32", "--batch-size", "16", "--learning-rate", "0.02",
+            "--collective-timeout", "3",
+        ]
     private static let endless = options + ["--epochs", "100000"]
 
     /// The process of a rank that is at work, from its record in the run folder.
@@ -19,14 +21,17 @@ import TestSupport
         return try #require(pid_t(String(decoding: record.prefix { $0 != UInt8(ascii: " ") }, as: UTF8.self)))
     }
 
-    /// Lets a job train for an epoch or more, does something to it, and waits for its end, which leaves nothing running.
+    /// Lets a job train for an epoch or more, does something to it, and waits for its end, which leaves nothing
+    /// running.
     ///
     /// - Returns: how it ended, its lines of errors, and the seconds from `action` to its end.
-    private func end(_ job: RunningProgram, _ path: String, after event: String = "epoch 002", action: () throws -> Void) throws
+    private func end(
+        _ job: RunningProgram, _ path: String, after event: String = "epoch 002", action: () throws -> Void
+    ) throws
         -> (status: Int32, lines: [Substring], seconds: Double)
     {
         try job.wait(for: event) { job.output.contains(event) }
-        usleep(500_000) // Records are written four times a second.
+        usleep(500_000)  // Records are written four times a second.
         try action()
         let began = monotonicSeconds()
         let result = try job.wait(timeout: 30)
@@ -35,16 +40,21 @@ import TestSupport
         return (result.status, result.errors.lines.filter { $0.hasPrefix("densenet: ") }, seconds)
     }
 
-    @Test(arguments: [1, 0]) func `a rank that is stopped is named soon after the timeout, and the job ends`(rank: Int) throws {
+    @Test(arguments: [1, 0]) func `a rank that is stopped is named soon after the timeout, and the job ends`(rank: Int)
+        throws
+    {
         let path = scratch("run")
-        try withMPIJob(ranks: 3, program: "densenet", arguments: ["train", "--out", path] + Self.endless, killDelay: 1) { job in
+        try withMPIJob(ranks: 3, program: "densenet", arguments: ["train", "--out", path] + Self.endless, killDelay: 1)
+        { job in
             let end = try end(job, path) { kill(try process(ofRank: rank, path), SIGSTOP) }
             #expect(end.status == 69)
             #expect(end.lines.count == 1, "\(end.lines)")
             let line = end.lines.first ?? ""
             let start = #/^densenet: rank \d on \S+ has waited 3 s at step \d+ \(.+\); arrived: /#
             #expect(line.firstMatch(of: start) != nil, "\(line)")
-            #expect(line.contains("; missing: rank \(rank) on ") && line.contains("(its process is stopped, last seen at step "))
+            #expect(
+                line.contains("; missing: rank \(rank) on ")
+                    && line.contains("(its process is stopped, last seen at step "))
             #expect(line.contains("; go on with: train --resume \(path), "), "\(line)")
             #expect(end.seconds >= Self.timeout - 0.5 && end.seconds < Self.timeout + 10)
             print("rank \(rank) stopped: the job ended after \(end.seconds) s: \(line)")
@@ -53,12 +63,14 @@ import TestSupport
 
     @Test(arguments: [1, 0]) func `a rank that is killed is named, and the others end`(rank: Int) throws {
         let path = scratch("run")
-        try withMPIJob(ranks: 3, program: "densenet", arguments: ["train", "--out", path] + Self.endless, killDelay: 1) { job in
+        try withMPIJob(ranks: 3, program: "densenet", arguments: ["train", "--out", path] + Self.endless, killDelay: 1)
+        { job in
             let end = try end(job, path) { kill(try process(ofRank: rank, path), SIGKILL) }
             #expect(end.status == 128 + SIGKILL)
             #expect(end.lines.count == 1, "\(end.lines)")
             let line = end.lines.first ?? ""
-            #expect(line.hasPrefix("densenet: rank \(rank) on ") && line.contains(" died, last seen at step "), "\(line)")
+            #expect(
+                line.hasPrefix("densenet: rank \(rank) on ") && line.contains(" died, last seen at step "), "\(line)")
             #expect(line.hasSuffix("; go on with: train --resume \(path)"), "\(line)")
             #expect(end.seconds < 30)
             print("rank \(rank) killed: the job ended after \(end.seconds) s: \(line)")
@@ -71,7 +83,9 @@ import TestSupport
             try job.wait(for: "training") { job.output.contains("epoch 002") }
             kill(job.process, SIGKILL)
             let began = monotonicSeconds()
-            while !processes(naming: path, program: "densenet").isEmpty, monotonicSeconds() < began + 30 { usleep(10_000) }
+            while !processes(naming: path, program: "densenet").isEmpty, monotonicSeconds() < began + 30 {
+                usleep(10_000)
+            }
             #expect(monotonicSeconds() < began + 30)
             print("mpirun killed: the ranks ended after \(monotonicSeconds() - began) s")
             killAll(naming: path)
@@ -99,13 +113,16 @@ import TestSupport
 
     // MARK: - launch.sh
 
-    @Test func `launch.sh starts again after ranks have died or hung, and the end is that of a run left alone`() throws {
+    @Test func `launch.sh starts again after ranks have died or hung, and the end is that of a run left alone`() throws
+    {
         let options = Self.options + ["--epochs", "30"]
         let whole = try train(options, out: scratch("whole"), ranks: 3)
         let path = scratch("restarted")
         let arguments = ["-n", "3", "--max-restarts", "3", "train", "--out", path] + options
         try withLaunchedJob(arguments) { job in
-            for (event, rank, signal) in [("epoch 005", 1, SIGKILL), ("epoch 010", 0, SIGKILL), ("epoch 015", 2, SIGSTOP)] {
+            for (event, rank, signal) in [
+                ("epoch 005", 1, SIGKILL), ("epoch 010", 0, SIGKILL), ("epoch 015", 2, SIGSTOP),
+            ] {
                 try job.wait(for: event) { job.output.contains(event) }
                 kill(try process(ofRank: rank, path), signal)
             }
@@ -133,7 +150,8 @@ import TestSupport
     }
 
     @Test func `launch.sh goes on without a host that is gone, if the user allows for fewer ranks`() throws {
-        let hosts = try scratch.write(Array("localhost slots=2\ngone.invalid slots=1 # no such host\n".utf8), to: "hosts")
+        let hosts = try scratch.write(
+            Array("localhost slots=2\ngone.invalid slots=1 # no such host\n".utf8), to: "hosts")
         let options = Self.options + ["--epochs", "2"]
         for (minimum, status) in [(["--min-ranks", "2"], Int32(0)), ([], 69)] {
             let path = scratch("run\(status)")
@@ -154,7 +172,8 @@ import TestSupport
 
     @Test func `a second SIGINT ends a rank at once, and with it the job`() throws {
         let path = scratch("run")
-        let slow = smallNetwork + ["--limit-train", "1536", "--limit-test", "32", "--batch-size", "1536", "--epochs", "1000"]
+        let slow =
+            smallNetwork + ["--limit-train", "1536", "--limit-test", "32", "--batch-size", "1536", "--epochs", "1000"]
         try withMPIJob(ranks: 2, program: "densenet", arguments: ["train", "--out", path] + slow) { job in
             let end = try end(job, path, after: "run folder: ") {
                 // The step cannot end before the second signal.

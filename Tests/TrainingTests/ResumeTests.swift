@@ -2,8 +2,8 @@ import FoundationEssentials
 import Glibc
 import ImageData
 import Kernels
-import Testing
 import TestSupport
+import Testing
 
 /// What `--resume` refuses to do in silence, and what it may change.
 @Suite struct ResumeTests {
@@ -18,14 +18,17 @@ import TestSupport
 
     @Test(arguments: [true, false])
     func `a run without checkpoints is not begun anew over its results`(folderIsGone: Bool) throws {
-        let whole = try train(smallRun + ["--epochs", "3"], out: run), best = try scratch.read("run/best.safetensors")
+        let whole = try train(smallRun + ["--epochs", "3"], out: run)
+        let best = try scratch.read("run/best.safetensors")
         let checkpoints = run + "/checkpoints"
         try FileManager.default.removeItem(atPath: checkpoints)
         if !folderIsGone { mkdir(checkpoints, 0o777) }
         let job = try resume()
         #expect(job.status == Failure.Kind.noInput.rawValue, "\(job.output)\(job.errors)")
         let lines = job.errors.lines.filter { $0.hasPrefix("densenet: ") }
-        #expect(lines.count == 1 && lines[0].contains("\(checkpoints): there is no checkpoint to go on from"), "\(job.errors)")
+        #expect(
+            lines.count == 1 && lines[0].contains("\(checkpoints): there is no checkpoint to go on from"),
+            "\(job.errors)")
         #expect(lines.first?.contains("metrics.jsonl, best.safetensors, weights.safetensors") == true, "\(lines)")
         #expect(lines.first?.contains("train --init \(run)/weights.safetensors --out ") == true, "\(lines)")
         #expect(try FinishedRun(path: run).weights == whole.weights && readMetrics(run).count == 3)
@@ -65,7 +68,8 @@ import TestSupport
         try SyntheticImages.write(to: scratch("images"), train: 20, test: 8, seed: 1)
         let options = smallNetwork.dropLast(2) + ["--batch-size", "8", "--epochs", "1", "--data", scratch("images")]
         try train(Array(options), out: run)
-        let file = scratch("images/data_batch_2.bin"), bytes = try scratch.read("images/data_batch_2.bin")
+        let file = scratch("images/data_batch_2.bin")
+        let bytes = try scratch.read("images/data_batch_2.bin")
         _ = try scratch.write(bytes.dropLast() + [bytes.last! ^ 1], to: "images/data_batch_2.bin")
         let job = try resume("--epochs", "2")
         #expect(job.status == Failure.Kind.data.rawValue, "\(job.output)\(job.errors)")
@@ -81,11 +85,14 @@ import TestSupport
         let text = String(decoding: try scratch.read("run/config.json"), as: UTF8.self)
         #expect(text.contains("\"version\" : 1\n"), "\(text)")
         // What a newer program writes otherwise may not be understood at all.
-        let newer = text.replacing("\"version\" : 1", with: "\"version\" : 2").replacing("\"batchSize\"", with: "\"globalBatch\"")
+        let newer = text.replacing("\"version\" : 1", with: "\"version\" : 2").replacing(
+            "\"batchSize\"", with: "\"globalBatch\"")
         _ = try scratch.write(Array(newer.utf8), to: "run/config.json")
         let job = try resume()
         #expect(job.status == Failure.Kind.data.rawValue, "\(job.errors)")
-        #expect(job.errors.contains("\(run)/config.json: has format version 2, this program reads up to 1; "), "\(job.errors)")
+        #expect(
+            job.errors.contains("\(run)/config.json: has format version 2, this program reads up to 1; "),
+            "\(job.errors)")
     }
 
     // MARK: - More epochs
@@ -99,20 +106,25 @@ import TestSupport
         let longer = try FinishedRun(path: run)
         #expect(longer.epochs.map(\.epoch) == [1, 2, 3, 4])
         #expect(longer.results.prefix(2) == short.results[...])
-        // Its third and fourth epoch have the rates of a run of four: half a cosine over sixteen steps, of which 12 and 16 are last.
+        // Its third and fourth epoch have the rates of a run of four: half a cosine over sixteen steps, of which 12 and
+        // 16 are last.
         for (epoch, step) in [(2, 11.0), (3, 15.0)] {
             #expect(abs(longer.epochs[epoch].learningRate - 0.01 * (1 + cos(.pi * step / 16))) < 1e-9)
         }
         // For good: without the option it is a run of four epochs.
         let again = try resume()
-        #expect(again.status == 0 && again.errors.isEmpty && again.output.contains("4 steps an epoch, 4 epochs"), "\(again.errors)")
+        #expect(
+            again.status == 0 && again.errors.isEmpty && again.output.contains("4 steps an epoch, 4 epochs"),
+            "\(again.errors)")
         #expect(try FinishedRun(path: run).weights == longer.weights)
     }
 
     @Test func `fewer epochs than are done, and more for a run that ends after steps, are refused`() throws {
         try train(smallRun + ["--epochs", "3"], out: run)
         let fewer = try resume("--epochs", "2")
-        #expect(fewer.status == 64 && fewer.errors.contains("--epochs is 2, but the run has finished epoch 3"), "\(fewer.errors)")
+        #expect(
+            fewer.status == 64 && fewer.errors.contains("--epochs is 2, but the run has finished epoch 3"),
+            "\(fewer.errors)")
         try FileManager.default.removeItem(atPath: run)
         try train(smallRun + ["--epochs", "3", "--steps", "5"], out: run)
         let steps = try resume("--epochs", "6")
@@ -123,11 +135,14 @@ import TestSupport
 
     @Test func `runs that start in the same second have folders of their own`() throws {
         let program = try builtExecutable(named: "densenet")
-        let command = "cd '\(scratch.path)'; for i in 1 2 3 4; do '\(program)' train \((smallRun + ["--steps", "1"]).joined(separator: " "))"
+        let command =
+            "cd '\(scratch.path)'; for i in 1 2 3 4; do '\(program)' train \((smallRun + ["--steps", "1"]).joined(separator: " "))"
             + " >/dev/null || echo failed & done; wait"
         let result = try withoutOtherJobs { try TestSupport.run("sh", ["-c", command], timeout: 60) }
         #expect(result.status == 0 && !result.output.contains("failed"), "\(result.output)\(result.errors)")
         let folders = try FileManager.default.contentsOfDirectory(atPath: scratch("runs"))
-        #expect(folders.count == 4 && folders.allSatisfy { access(scratch("runs/\($0)/weights.safetensors"), F_OK) == 0 }, "\(folders)")
+        #expect(
+            folders.count == 4 && folders.allSatisfy { access(scratch("runs/\($0)/weights.safetensors"), F_OK) == 0 },
+            "\(folders)")
     }
 }

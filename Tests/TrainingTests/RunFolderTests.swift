@@ -1,9 +1,8 @@
 import FoundationEssentials
 import Glibc
 import Kernels
-import Testing
 import TestSupport
-
+import Testing
 import Training
 
 @Suite struct RunFolderTests {
@@ -30,8 +29,9 @@ import Training
     @Test func `a folder with a run is not taken for a new one`() throws {
         let path = scratch("run")
         try RunFolder(path: path, resuming: false).writeConfiguration(Options())
-        #expect(throws: Failure(
-            .usage, "\(path) already holds a run; use --resume \(path) to go on with it or another --out")
+        #expect(
+            throws: Failure(
+                .usage, "\(path) already holds a run; use --resume \(path) to go on with it or another --out")
         ) { try RunFolder(path: path, resuming: false) }
         // The refusal has not kept the lock.
         _ = try RunFolder(path: path, resuming: true)
@@ -39,7 +39,9 @@ import Training
 
     @Test func `a run that is not there cannot be resumed and no folder is made for it`() throws {
         let failure = #expect(throws: Failure.self) { try RunFolder(path: scratch("none"), resuming: true) }
-        #expect(failure?.kind == .noInput && failure?.message.hasPrefix("\(scratch("none")) holds no run to resume") == true)
+        #expect(
+            failure?.kind == .noInput && failure?.message.hasPrefix("\(scratch("none")) holds no run to resume") == true
+        )
         #expect(scratch.names == [])
     }
 
@@ -80,7 +82,9 @@ import Training
             let failure = #expect(throws: Failure.self) { try RunFolder(path: path, resuming: false) }
             #expect(failure?.kind == .unavailable && failure?.message.contains(path) == true, "\(failure!)")
         }
-        #expect(throws: Failure(.usage, "the path of the run folder is empty")) { try RunFolder(path: "", resuming: false) }
+        #expect(throws: Failure(.usage, "the path of the run folder is empty")) {
+            try RunFolder(path: "", resuming: false)
+        }
     }
 
     @Test(arguments: [

@@ -1,5 +1,5 @@
-import Testing
 import TestSupport
+import Testing
 
 /// A run is a function of its options: neither the number of ranks nor the day changes what is learnt.
 @Suite struct SameRunOnRanksTests {
@@ -12,7 +12,9 @@ import TestSupport
             out: scratch(name), ranks: ranks)
     }
 
-    @Test func `one, two and four ranks learn the same from augmented images, and two ranks twice the very same`() throws {
+    @Test func `one, two and four ranks learn the same from augmented images, and two ranks twice the very same`()
+        throws
+    {
         let options = ["--augment", "crop,flip,jitter,cutout", "--epochs", "5", "--steps", "20"]
         let one = try run("one", ranks: 1, options)
         let two = try run("two", ranks: 2, options)
@@ -23,7 +25,9 @@ import TestSupport
         #expect(four.lossDifference(to: one) <= 1e-4)
         #expect(again.weights == two.weights)
         #expect(again.results == two.results)
-        #expect(two.weights != one.weights, "sums over ranks round in another order; equal bytes mean that the two were one")
+        #expect(
+            two.weights != one.weights, "sums over ranks round in another order; equal bytes mean that the two were one"
+        )
     }
 
     @Test func `any number of threads learns the very same`() throws {

@@ -1,18 +1,20 @@
 import FoundationEssentials
 import Glibc
 import Kernels
-import Testing
 import TestSupport
+import Testing
 
 /// A run that is stopped or killed goes on as if nothing had been.
 @Suite struct StopAndResumeTests {
     let scratch = ScratchFolder()
 
     /// 16 steps an epoch, so that a stop is nearly always within one.
-    static let options = smallNetwork + [
-        "--limit-train", "256", "--limit-test", "32", "--batch-size", "16", "--epochs", "4", "--augment", "crop,flip,jitter,cutout",
-        "--dropout", "0.1", "--learning-rate", "0.02",
-    ]
+    static let options =
+        smallNetwork + [
+            "--limit-train", "256", "--limit-test", "32", "--batch-size", "16", "--epochs", "4", "--augment",
+            "crop,flip,jitter,cutout",
+            "--dropout", "0.1", "--learning-rate", "0.02",
+        ]
 
     /// Starts a run on two ranks, sends signals in its second epoch or later, and waits for its end.
     private func stop(_ options: [String], out path: String, signal: (RunningProgram) -> Void) throws -> ProgramResult {
@@ -26,7 +28,10 @@ import TestSupport
     @Test func `a run that a signal stops says how to go on, and goes on to the very same end`() throws {
         let whole = try train(Self.options, out: scratch("whole"), ranks: 2)
         let signals: [(String, otherRanks: Int?, (RunningProgram, String) -> Void)] = [
-            ("SIGTERM to all ranks", 1, { for rank in processes(naming: $1, program: "densenet") { kill(rank, SIGTERM) } }),
+            (
+                "SIGTERM to all ranks", 1,
+                { for rank in processes(naming: $1, program: "densenet") { kill(rank, SIGTERM) } }
+            ),
             ("SIGINT to one rank", 3, { kill(processes(naming: $1, program: "densenet").max()!, SIGINT) }),
             // mpirun hands this one on to all ranks and does not end them.
             ("SIGUSR1 to mpirun", nil, { job, _ in kill(job.process, SIGUSR1) }),
@@ -36,8 +41,12 @@ import TestSupport
             let stopped = try stop(Self.options, out: path) { send($0, path) }
             #expect(stopped.status == 75, "\(name): \(stopped.output)\(stopped.errors)")
             let lines = stopped.errors.lines.filter { $0.hasPrefix("densenet: ") }
-            #expect(lines.count == 1 && lines[0].hasSuffix("go on with: train --resume \(path)"), "\(name): \(stopped.errors)")
-            #expect(!FileManager.default.fileExists(atPath: path + "/weights.safetensors"), "\(name): it was not stopped in time")
+            #expect(
+                lines.count == 1 && lines[0].hasSuffix("go on with: train --resume \(path)"),
+                "\(name): \(stopped.errors)")
+            #expect(
+                !FileManager.default.fileExists(atPath: path + "/weights.safetensors"),
+                "\(name): it was not stopped in time")
 
             if let ranks = otherRanks {
                 let copy = scratch(name + ", other ranks")
@@ -52,7 +61,8 @@ import TestSupport
 
     @Test func `a run in bfloat16 goes on in bfloat16`() throws {
         let options = Self.options + ["--precision", "bf16"]
-        let whole = try train(options, out: scratch("whole"), ranks: 2), path = scratch("stopped")
+        let whole = try train(options, out: scratch("whole"), ranks: 2)
+        let path = scratch("stopped")
         let stopped = try stop(options, out: path) { kill($0.process, SIGUSR1) }
         #expect(stopped.status == 75, "\(stopped.output)\(stopped.errors)")
         let resumed = try resume(path, ranks: 2)
@@ -61,17 +71,21 @@ import TestSupport
         let exact = try train(Self.options, out: scratch("float32"), ranks: 2)
         #expect(exact.weights != whole.weights && exact.lossDifference(to: whole) < 0.2)
         let refused = try densenet(["train", "--precision", "f16"])
-        #expect(refused.status == 64 && refused.errors.lines.count == 1 && refused.errors.contains("bf16"), "\(refused.errors)")
+        #expect(
+            refused.status == 64 && refused.errors.lines.count == 1 && refused.errors.contains("bf16"),
+            "\(refused.errors)")
     }
 
     @Test func `a run that is stopped in its last step is evaluated when it goes on`() throws {
         // A step that takes long enough to be hit: the ranks listen to signals before they say where the run folder is.
-        let options = smallNetwork + [
-            "--limit-train", "1500", "--limit-test", "32", "--batch-size", "1024", "--epochs", "2", "--steps", "1",
-        ]
+        let options =
+            smallNetwork + [
+                "--limit-train", "1500", "--limit-test", "32", "--batch-size", "1024", "--epochs", "2", "--steps", "1",
+            ]
         let whole = try train(options, out: scratch("whole"), ranks: 2)
         let path = scratch("stopped")
-        let stopped = try withMPIJob(ranks: 2, program: "densenet", arguments: ["train", "--out", path] + options) { job in
+        let stopped = try withMPIJob(ranks: 2, program: "densenet", arguments: ["train", "--out", path] + options) {
+            job in
             try job.wait(for: "the first step") { job.output.contains("run folder: ") }
             for rank in processes(naming: path, program: "densenet") { kill(rank, SIGTERM) }
             return try job.wait(timeout: 20)
@@ -86,7 +100,8 @@ import TestSupport
     @Test func `a finished run can be resumed and stays as it is`() throws {
         let whole = try train(smallRun + ["--epochs", "3", "--steps", "5"], out: scratch("run"))
         let again = try resume(whole.path)
-        #expect(again.weights == whole.weights && again.results == whole.results && again.epochs.map(\.epoch) == [1, 2])
+        #expect(
+            again.weights == whole.weights && again.results == whole.results && again.epochs.map(\.epoch) == [1, 2])
     }
 
     @Test func `a damaged newest checkpoint costs an epoch, a warning, and nothing else`() throws {

@@ -1,13 +1,14 @@
 import FoundationEssentials
 import Glibc
-import Testing
 import TestSupport
+import Testing
 
 /// What asks a run to stop, and what happens where it cannot listen.
 @Suite struct StopSignalTests {
     let scratch = ScratchFolder()
 
-    @Test(arguments: [1, 2]) func `a request to stop that no step answers ends the job with one line`(ranks: Int) throws {
+    @Test(arguments: [1, 2]) func `a request to stop that no step answers ends the job with one line`(ranks: Int) throws
+    {
         // A step that takes much longer than the timeout.
         let options = [
             "--model", "densenet-bc-40-12", "--limit-train", "512", "--limit-test", "8", "--batch-size", "512",
@@ -15,16 +16,24 @@ import TestSupport
         ]
         func check(_ job: RunningProgram) throws {
             try job.wait(for: "training") { job.output.contains("run folder: ") }
-            for rank in processes(naming: scratch("run"), program: "densenet") { for _ in 0..<2 { kill(rank, SIGTERM) } }
-            let began = time(nil), result = try job.wait(timeout: 30)
+            for rank in processes(naming: scratch("run"), program: "densenet") {
+                for _ in 0..<2 { kill(rank, SIGTERM) }
+            }
+            let began = time(nil)
+            let result = try job.wait(timeout: 30)
             #expect(result.status == 69 && time(nil) - began < 8, "\(result.errors)")
             let lines = result.errors.lines.filter { $0.hasPrefix("densenet: ") }
-            #expect(lines.count == 1 && lines[0].hasPrefix("densenet: asked to stop, but no step has ended within "), "\(result.errors)")
+            #expect(
+                lines.count == 1 && lines[0].hasPrefix("densenet: asked to stop, but no step has ended within "),
+                "\(result.errors)")
         }
         guard ranks > 1 else {
-            return try withoutOtherJobs { try check(RunningProgram(builtExecutable(named: "densenet"), ["train"] + options)) }
+            return try withoutOtherJobs {
+                try check(RunningProgram(builtExecutable(named: "densenet"), ["train"] + options))
+            }
         }
-        try withMPIJob(ranks: ranks, program: "densenet", arguments: ["train"] + options, quiet: true, killDelay: 1, check)
+        try withMPIJob(
+            ranks: ranks, program: "densenet", arguments: ["train"] + options, quiet: true, killDelay: 1, check)
     }
 
     @Test(arguments: [SIGUSR2, SIGALRM]) func `signals that would kill ask to stop like the others`(

@@ -2,8 +2,8 @@ import DenseNetModel
 import FoundationEssentials
 import Glibc
 import Kernels
-import Testing
 import TestSupport
+import Testing
 import Training
 
 /// Options of `train` do what they say.
@@ -20,7 +20,8 @@ import Training
     @Test func `init starts from the weights of a file, and resuming does not need the file any more`() throws {
         let first = try train(smallRun + ["--epochs", "1"], out: scratch("first"))
         let given = first.path + "/weights.safetensors"
-        let second = try train(smallRun + Self.still + ["--seed", "9", "--init", given], out: scratch("second"), ranks: 2)
+        let second = try train(
+            smallRun + Self.still + ["--seed", "9", "--init", given], out: scratch("second"), ranks: 2)
         let (before, after) = (try tensors(first), try tensors(second))
         #expect(before.keys == after.keys && before.count > 20)
         for (name, values) in before {
@@ -28,7 +29,9 @@ import Training
             if name.contains("running_") {
                 #expect(after[name] != values, "\(name)")
             } else {
-                #expect(after[name].map { zip($0, values).allSatisfy { $0 == $1 || abs($0 - $1) < 1e-28 } } == true, "\(name)")
+                #expect(
+                    after[name].map { zip($0, values).allSatisfy { $0 == $1 || abs($0 - $1) < 1e-28 } } == true,
+                    "\(name)")
             }
         }
         try FileManager.default.removeItem(atPath: given)
@@ -40,9 +43,11 @@ import Training
         let given = first.path + "/weights.safetensors"
         let options = smallRun + Self.still + ["--classes", "12", "--seed", "9"]
         let job = try densenet(["train", "--out", scratch("second"), "--init", given] + options, ranks: 2)
-        #expect(job.status == 0 && job.errors.lines.filter { $0.hasPrefix("densenet: ") } == [
-            "densenet: \(given): its classifier is for 10 classes, this network has 12; the classifier begins anew",
-        ], "\(job.errors)")
+        #expect(
+            job.status == 0
+                && job.errors.lines.filter { $0.hasPrefix("densenet: ") } == [
+                    "densenet: \(given): its classifier is for 10 classes, this network has 12; the classifier begins anew"
+                ], "\(job.errors)")
         let (before, after) = (try tensors(first), try tensors(FinishedRun(path: scratch("second"))))
         let fresh = try tensors(train(options, out: scratch("fresh")))
         func near(_ a: [Float]?, _ b: [Float]?) -> Bool {
@@ -52,12 +57,16 @@ import Training
         for (name, values) in after where !name.contains("running_") {
             #expect(near(values, name.hasPrefix("classifier.") ? fresh[name] : before[name]), "\(name)")
         }
-        #expect(after["classifier.bias"]?.count == 12 && !near(fresh["features.conv0.weight"], before["features.conv0.weight"]))
+        #expect(
+            after["classifier.bias"]?.count == 12
+                && !near(fresh["features.conv0.weight"], before["features.conv0.weight"]))
     }
 
     @Test func `no-shuffle takes the images in their order`() throws {
         func loss(_ name: String, _ options: [String]) throws -> Double {
-            let options = smallNetwork + ["--limit-test", "8", "--batch-size", "16", "--steps", "1", "--augment", "none"] + options
+            let options =
+                smallNetwork + ["--limit-test", "8", "--batch-size", "16", "--steps", "1", "--augment", "none"]
+                + options
             return try #require(try train(options + ["--normalize", "none"], out: scratch(name)).epochs.last).trainLoss
         }
         let firstImages = try loss("first", ["--limit-train", "16"])
@@ -107,9 +116,10 @@ import Training
     }
 
     @Test func `no-decay-norm spares norms and biases`() throws {
-        let options = smallRun + [
-            "--steps", "1", "--learning-rate", "0.1", "--weight-decay", "0.5", "--momentum", "0", "--no-nesterov",
-        ]
+        let options =
+            smallRun + [
+                "--steps", "1", "--learning-rate", "0.1", "--weight-decay", "0.5", "--momentum", "0", "--no-nesterov",
+            ]
         let all = try tensors(train(options, out: scratch("all")))
         let spared = try tensors(train(options + ["--no-decay-norm"], out: scratch("spared")))
         for (name, values) in spared where !name.contains("running_") {

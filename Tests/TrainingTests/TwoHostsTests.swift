@@ -1,5 +1,5 @@
-import Testing
 import TestSupport
+import Testing
 
 @Suite struct TwoHostsTests {
     /// The script says what it has found, or why it could not look.

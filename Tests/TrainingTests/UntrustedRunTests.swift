@@ -3,8 +3,8 @@ import FoundationEssentials
 import Glibc
 import ImageData
 import Kernels
-import Testing
 import TestSupport
+import Testing
 import Training
 
 /// A run folder, or a file of weights, that comes from somebody else.
@@ -39,9 +39,12 @@ import Training
 
         let checkpoints = scratch("run/checkpoints")
         for name in ["metrics.jsonl", "best.safetensors", "weights.safetensors"] { unlink(scratch("run/\(name)")) }
-        for name in try FileManager.default.contentsOfDirectory(atPath: checkpoints) { unlink("\(checkpoints)/\(name)") }
+        for name in try FileManager.default.contentsOfDirectory(atPath: checkpoints) {
+            unlink("\(checkpoints)/\(name)")
+        }
         let words = try refusal(["train", "--resume", scratch("run")], .noInput)
-        #expect(words.contains("has no checkpoint to go on from, and the run began with the weights \(given)"), "\(words)")
+        #expect(
+            words.contains("has no checkpoint to go on from, and the run began with the weights \(given)"), "\(words)")
     }
 
     @Test func `images that a run folder names are a folder with regular files or refused`() throws {
@@ -55,7 +58,8 @@ import Training
         try edit("\"/dev\"", "\"\(scratch("images"))\"")
         unlink(scratch("images/data_batch_1.bin"))
         mkfifo(scratch("images/data_batch_1.bin"), 0o600)
-        #expect(try refusal(["train", "--resume", scratch("run")], .noInput).contains("data_batch_1.bin: it is not a file"))
+        #expect(
+            try refusal(["train", "--resume", scratch("run")], .noInput).contains("data_batch_1.bin: it is not a file"))
     }
 
     @Test(arguments: ["metrics.jsonl", ".lock"])
@@ -76,7 +80,9 @@ import Training
             try AtomicFile.write(scratch("f")) { _ in names.formUnion(scratch.names) }
         }
         let temporary = names.subtracting(["f"])
-        #expect(temporary.count == 8 && temporary.allSatisfy { $0.hasPrefix("f.tmp-") && !$0.contains("\(getpid())") }, "\(names)")
+        #expect(
+            temporary.count == 8 && temporary.allSatisfy { $0.hasPrefix("f.tmp-") && !$0.contains("\(getpid())") },
+            "\(names)")
         #expect(scratch.names == ["f"])
     }
 

@@ -1,23 +1,28 @@
 import FoundationEssentials
 import Kernels
-import Testing
 import TestSupport
+import Testing
 
 @testable import Training
 
 /// `densenet verify` on files of what PyTorch computes.
 @Suite struct VerifyTests {
     static let golden = ["bc-wide", "bc", "imagenet-stem", "plain", "writeup"]
-    static let quantities = ["logits", "gradient", "state after 1 step", "state after 3 steps", "losses", "eval logits"]
+    static let quantities = [
+        "logits", "gradient", "state after 1 step", "state after 3 steps", "losses", "eval logits",
+    ]
 
     /// Where the build has put the files.
     private static func path(_ name: String) throws -> String {
         let program = try builtExecutable(named: "densenet")
-        return program.prefix(upTo: program.lastIndex(of: "/")!) + "/densenet_GoldenFiles.resources/Golden/\(name).safetensors"
+        return program.prefix(upTo: program.lastIndex(of: "/")!)
+            + "/densenet_GoldenFiles.resources/Golden/\(name).safetensors"
     }
 
     /// Checks that every quantity of every file has been printed with a small error.
-    private func check(_ job: ProgramResult, ranks: Int = 1, level: VectorLevel = .current, files: [String] = golden) throws {
+    private func check(_ job: ProgramResult, ranks: Int = 1, level: VectorLevel = .current, files: [String] = golden)
+        throws
+    {
         #expect(job.status == 0, "\(job.output)\(job.errors)")
         var rest = job.output.lines[...]
         #expect(rest.popFirst() == "\(ranks) rank\(ranks > 1 ? "s" : ""), vector level \(level), \(processorName())")
@@ -37,7 +42,9 @@ import TestSupport
         try check(mpirun(ranks: ranks, program: "densenet", arguments: ["verify"]), ranks: ranks)
     }
 
-    @Test(arguments: VectorLevel.allCases) func `the loops for every kind of CPU compute the same`(level: VectorLevel) throws {
+    @Test(arguments: VectorLevel.allCases) func `the loops for every kind of CPU compute the same`(level: VectorLevel)
+        throws
+    {
         guard level <= .best else { try Test.cancel("\(saying("this CPU has no \(level)"))") }
         try check(densenet(["verify"], environment: ["DENSENET_SIMD": "\(level)"]), level: level)
     }
@@ -47,36 +54,46 @@ import TestSupport
     }
 
     @Test func `a level above the CPU's means its best, and files that are named are the only ones`() throws {
-        let job = try densenet(["verify", Self.path("plain")], environment: ["DENSENET_SIMD": "\(VectorLevel.allCases.last!)"])
+        let job = try densenet(
+            ["verify", Self.path("plain")], environment: ["DENSENET_SIMD": "\(VectorLevel.allCases.last!)"])
         try check(job, level: .best, files: ["plain"])
     }
 
     @Test(arguments: [["train"], ["verify"], ["describe", "densenet121"]])
-    func `a level that there is not is refused once, with the names of those that there are`(arguments: [String]) throws {
+    func `a level that there is not is refused once, with the names of those that there are`(arguments: [String]) throws
+    {
         let job = try mpirun(
-            ranks: 2, program: "densenet", arguments: arguments, environment: ["DENSENET_SIMD": "bogus"], quiet: true, timeout: 10)
+            ranks: 2, program: "densenet", arguments: arguments, environment: ["DENSENET_SIMD": "bogus"], quiet: true,
+            timeout: 10)
         #expect(job.status == Failure.Kind.usage.rawValue && job.output.isEmpty)
         let names = VectorLevel.allCases.map(\.description).joined(separator: ", ")
         #expect(job.errors.lines.count == 1, "\(job.errors)")
-        #expect(job.errors.hasPrefix("densenet: DENSENET_SIMD is 'bogus', expected ") && job.errors.contains("(\(names))"))
+        #expect(
+            job.errors.hasPrefix("densenet: DENSENET_SIMD is 'bogus', expected ") && job.errors.contains("(\(names))"))
     }
 
     @Test func `an error above the tolerance fails on all ranks, and is counted`() throws {
         let job = try densenet(["verify", "--tolerance", "1e-12", Self.path("bc")], ranks: 2)
         #expect(job.status == 1)
         #expect(job.output.lines.filter { $0.hasSuffix("  above 1.0e-12") }.count >= 5, "\(job.output)")
-        #expect(job.errors.lines.filter { $0.hasPrefix("densenet: ") && $0.contains("differ from the reference") }.count == 1)
+        #expect(
+            job.errors.lines.filter { $0.hasPrefix("densenet: ") && $0.contains("differ from the reference") }.count
+                == 1)
     }
 
     @Test func `a program away from its build asks for files`() throws {
         let scratch = ScratchFolder()
-        // By cp: what another thread starts while this process wrote the file would hold it open, and it could not be run.
+        // By cp: what another thread starts while this process wrote the file would hold it open, and it could not be
+        // run.
         try #require(run("cp", [builtExecutable(named: "densenet"), scratch("densenet")]).status == 0)
         let job = try withoutOtherJobs {
-            try run("mpirun", ["--allow-run-as-root", "--oversubscribe", "-q", "-n", "2", scratch("densenet"), "verify"])
+            try run(
+                "mpirun", ["--allow-run-as-root", "--oversubscribe", "-q", "-n", "2", scratch("densenet"), "verify"])
         }
         #expect(job.status == Failure.Kind.noInput.rawValue && job.errors.lines.count == 1, "\(job.errors)")
-        #expect(job.errors.contains(scratch("densenet_GoldenFiles.resources")) && job.errors.contains("densenet verify FILE"))
+        #expect(
+            job.errors.contains(scratch("densenet_GoldenFiles.resources"))
+                && job.errors.contains("densenet verify FILE"))
     }
 
     @Test func `a CPU is called by its model's name, or by the numbers that there are`() {

@@ -2,8 +2,8 @@ import DenseNetModel
 import FoundationEssentials
 import ImageData
 import Kernels
-import Testing
 import TestSupport
+import Testing
 import Training
 
 /// What a run writes can be used, and what it reads can come from elsewhere.
@@ -33,7 +33,8 @@ import Training
         let (line, classes) = try evaluate(run, weights: weights, ranks: ranks, options)
         let (loss, accuracy) = (last.testLoss.formatted(places: 4), last.testAccuracy.formatted(places: 4))
         #expect(line == "Test loss: \(loss), Test accuracy: \(accuracy)")
-        let hits = classes.map(\.hits).reduce(0, +), all = classes.map(\.all).reduce(0, +)
+        let hits = classes.map(\.hits).reduce(0, +)
+        let all = classes.map(\.all).reduce(0, +)
         #expect(all == images && Double(hits) / Double(all) == last.testAccuracy, "\(classes)")
         #expect(classes.allSatisfy { 0...$0.all ~= $0.hits })
     }
@@ -54,22 +55,30 @@ import Training
         let run = try train(options, out: scratch("run"))
         let checkpoint = "checkpoints/checkpoint-00001-00000004.safetensors"
         try expectSame(run, weights: checkpoint, ranks: 2, ["--limit-test", "32"], images: 32)
-        let fromWeights = try train(smallRun + ["--epochs", "1", "--init", run.path + "/weights.safetensors"], out: scratch("weights"))
-        let fromCheckpoint = try train(smallRun + ["--epochs", "1", "--init", "\(run.path)/\(checkpoint)"], out: scratch("checkpoint"))
+        let fromWeights = try train(
+            smallRun + ["--epochs", "1", "--init", run.path + "/weights.safetensors"], out: scratch("weights"))
+        let fromCheckpoint = try train(
+            smallRun + ["--epochs", "1", "--init", "\(run.path)/\(checkpoint)"], out: scratch("checkpoint"))
         #expect(fromCheckpoint.weights == fromWeights.weights && fromCheckpoint.results == fromWeights.results)
         // Momenta are nothing that a file of weights may have.
         let file = try SafetensorsFile(path: "\(run.path)/\(checkpoint)")
         let numbers = try file.tensors.mapValues { $0.shape }.map { ($0, $1, try file.floats(named: $0)) }
         let buffers = numbers.map { AlignedBuffer<Float>(count: $2.count) }
         for (buffer, (_, _, values)) in zip(buffers, numbers) { _ = buffer.elements.update(fromContentsOf: values) }
-        let tensors = zip(buffers, numbers).map { NamedTensor(name: $1.0, shape: $1.1, values: UnsafeBufferPointer($0.elements)) }
-        try SafetensorsWriter.write(to: scratch("bare"), tensors: tensors, metadata: ["config": file.metadata["config"] ?? ""])
+        let tensors = zip(buffers, numbers).map {
+            NamedTensor(name: $1.0, shape: $1.1, values: UnsafeBufferPointer($0.elements))
+        }
+        try SafetensorsWriter.write(
+            to: scratch("bare"), tensors: tensors, metadata: ["config": file.metadata["config"] ?? ""])
         let job = try densenet(["evaluate", "--weights", scratch("bare")])
-        #expect(job.status == Failure.Kind.data.rawValue && job.errors.contains("has the tensor 'momentum."), "\(job.errors)")
+        #expect(
+            job.status == Failure.Kind.data.rawValue && job.errors.contains("has the tensor 'momentum."),
+            "\(job.errors)")
     }
 
     @Test func `synthesized files train as the built-in images do`() throws {
-        let options = smallNetwork.dropLast(2)
+        let options =
+            smallNetwork.dropLast(2)
             + ["--limit-train", "64", "--limit-test", "32", "--batch-size", "16", "--epochs", "2"]
         let job = try densenet(["synthesize", scratch("images"), "--train", "64", "--test", "40", "--seed", "5"])
         try #require(job.status == 0, "\(job.errors)")
@@ -91,12 +100,13 @@ import Training
             }
             return bytes
         }
-        try FileManager.default.createDirectory(atPath: scratch("images/cifar-100-binary"), withIntermediateDirectories: true)
+        try FileManager.default.createDirectory(
+            atPath: scratch("images/cifar-100-binary"), withIntermediateDirectories: true)
         _ = try scratch.write(records(40), to: "images/cifar-100-binary/train.bin")
         _ = try scratch.write(records(120), to: "images/cifar-100-binary/test.bin")
         let run = try train(
-            smallNetwork.dropLast(2) + ["--batch-size", "16", "--epochs", "1", "--data", scratch("images")], out: scratch("run"),
-            ranks: 2)
+            smallNetwork.dropLast(2) + ["--batch-size", "16", "--epochs", "1", "--data", scratch("images")],
+            out: scratch("run"), ranks: 2)
         let file = try SafetensorsFile(path: run.path + "/weights.safetensors")
         #expect(file.tensors["classifier.bias"]?.shape == [100])
         try expectSame(run, ranks: 2, ["--data", scratch("images")], images: 120)
@@ -106,7 +116,8 @@ import Training
     }
 
     @Test(arguments: [
-        (["densenet121", "--classes", "1000"], "7,978,856"), (["densenet-bc-100-12"], "769,162"), (["densenet-40-12"], "1,019,722"),
+        (["densenet121", "--classes", "1000"], "7,978,856"), (["densenet-bc-100-12"], "769,162"),
+        (["densenet-40-12"], "1,019,722"),
     ])
     func `describe counts the parameters that the papers count`(arguments: [String], parameters: String) throws {
         let job = try densenet(["describe"] + arguments)
