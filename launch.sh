@@ -2,12 +2,14 @@
 # Installs and builds what is missing and runs densenet over MPI ranks: ./launch.sh --help.
 set -euo pipefail
 
+# Without one bash has a PATH of its own, which the programs that it starts do not see.
+export PATH=${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}
 # The folder of this script, links followed. densenet itself runs in the caller's directory.
 root=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
 binary=$root/.build/release/densenet
 # What the program was built from; Swift's own libraries are linked in, so that other nodes need not have them.
 stamp=$root/.build/release/densenet.sources build_options=(-c release --static-swift-stdlib --product densenet)
-ranks='' hostfile='' verbose=0 max_restarts=0 min_ranks='' folder='' made_folder='' stderr_is_gone=0
+ranks='' hostfile='' verbose=0 max_restarts=0 min_ranks='' stderr_is_gone=0
 
 usage() {
     cat <<'TEXT'
@@ -21,7 +23,7 @@ usage: ./launch.sh [-v] [-n RANKS] [--hostfile FILE] [--] [COMMAND [OPTION …]]
   --hostfile FILE   Open MPI host file (see hostfiles/); every node needs this folder, built, and the data at the same path, the
                     packages openmpi-bin and libopenblas0, and ssh without a password
   --max-restarts N  train only: start again from the newest checkpoint, N times at most, when a rank has died or hangs
-  --min-ranks M     with --max-restarts and --hostfile: go on without hosts that are gone, with M ranks at least; default: all
+  --min-ranks M     with --max-restarts and --hostfile: continue without hosts that are gone, with M ranks at least; default: all
   -v                show what apt-get, swift and mpirun say
   --                the rest is densenet's
 
@@ -29,7 +31,7 @@ The program is built only where it is not there or its sources have changed; a n
 Files are relative to the directory that launch.sh is called from. The exit code is densenet's; 69 also when set-up or build fails,
 and when a rank has died.
 On the first SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 or SIGALRM training finishes its step, writes a checkpoint and exits with 75
-(train --resume RUN goes on); a second one stops it at once.
+(resume with: train --resume RUN); a second one stops it at once.
 TEXT
 }
 
@@ -39,14 +41,35 @@ say() {
     stderr_is_gone=1
     { printf 'launch.sh: %s\n' "$*" >/dev/tty; } 2>/dev/null || true
 }
-fail() { say "$2" && exit "$1"; } # CODE MESSAGE
+fail() { say "$2" && end "$1"; } # CODE MESSAGE
+# CODE: a folder that was made for this start and that nobody has used goes again.
+end() {
+    [[ ${folder_is:-} != new ]] || rmdir -- "$folder" runs 2>/dev/null || true
+    exit "$1"
+}
 
 # Runs a command and shows its output only when it fails, or with -v.
 quietly() {
-    local output code=0
+    local log code=0 watcher
     ((verbose)) && { "$@" >&2; return; }
-    output=$("$@" 2>&1) || { code=$? && printf '%s\n' "$output" >&2; }
+    log=$(mktemp)
+    tell_of_waiting "$log" &
+    watcher=$!
+    "$@" >"$log" 2>&1 || code=$?
+    kill "$watcher" 2>/dev/null || true
+    ((code == 0)) || cat -- "$log" >&2
+    rm -f -- "$log"
     return "$code"
+}
+
+# LOG: tells while SwiftPM waits for another build, which would else look like a build without end.
+tell_of_waiting() {
+    local seconds=0
+    while sleep 1 && kill -0 $$ 2>/dev/null; do
+        [[ $(tail -c 25 -- "$1") == *'finished execution...' ]] || continue
+        ((seconds++ % 30)) ||
+            say "waiting for another build of this folder (process $(sed -n 's/.*PID: \([0-9]*\).*/\1/p' "$1")), for $seconds s so far"
+    done
 }
 
 # --- What has to be there ---
@@ -100,91 +123,63 @@ sources() {
 # A folder with a built program and no sources is as good.
 is_built() { [[ -x $binary ]] && { [[ ! -d $root/Sources ]] || [[ $(cat -- "$stamp" 2>/dev/null) == "$(sources)" ]]; }; }
 
-# SwiftPM needs a home that can be written to, and a folder for temporary files of letters that it knows, with room.
+# KIB: sets TMPDIR to a folder with that much room, of letters that SwiftPM knows; false where there is none.
+choose_tmpdir() {
+    local where room LC_ALL=C
+    for where in "${TMPDIR:-/tmp}" /tmp /var/tmp "$root/.build/tmp"; do
+        [[ $where != "$root"* ]] || mkdir -p -- "$where" 2>/dev/null || true
+        [[ -d $where && -w $where && $where != *[!\ -~]* ]] || continue
+        room=$(df -Pk -- "$where" 2>/dev/null | awk 'END { print $4 }') || true
+        [[ $room =~ ^[0-9]+$ ]] && ((room < $1)) && continue # a file system that does not say is taken to have room
+        export TMPDIR=$where && return
+    done
+    return 1
+}
+
+# SwiftPM needs a home that can be written to, and room for temporary files.
 prepare_swift() {
-    local where LC_ALL=C
+    local where
     mkdir -p -- "$root/.build" 2>/dev/null && [[ -w $root/.build ]] ||
         fail 69 "$binary is missing or older than its sources, and $root/.build cannot be written to; its owner has to run: ./launch.sh build"
     [[ -d ${HOME:-} && -w ${HOME:-} ]] || export HOME=$root/.build
-    for where in "${TMPDIR:-/tmp}" /tmp /var/tmp "$root/.build/tmp"; do
-        [[ $where != "$root"* ]] || mkdir -p -- "$where"
-        if [[ -d $where && -w $where && $where != *[!\ -~]* ]] && (($(df -Pk -- "$where" | awk 'END { print $4 }') > 100000)); then
-            export TMPDIR=$where
-            break
-        fi
-    done
-    # A build folder that was copied, or whose folder was moved, has its former place in all it holds.
+    choose_tmpdir 100000 || true
+    # A build folder that was copied, or whose folder was moved, has its former place in all it holds. The program stays until a new
+    # one takes its place.
     for where in "$root"/.build/{debug,release}.yaml; do
         [[ -e $where ]] && ! grep -qF -- "\"$root/" "$where" || continue
         say "$root/.build is of another folder; building anew"
-        rm -rf -- "$root"/.build/* "$root"/.build/.[!.]*
-    done
-}
-
-# LOG: tells while a build waits for another one, which would else look like a build without end.
-tell_of_waiting() {
-    local seconds=0
-    while sleep 1 && kill -0 $$ 2>/dev/null; do
-        [[ $(tail -c 25 -- "$1") == *'finished execution...' ]] || continue
-        ((seconds++ % 30)) ||
-            say "waiting for another build of this folder (process $(sed -n 's/.*PID: \([0-9]*\).*/\1/p' "$1")), for $seconds s so far"
+        find "$root/.build" -depth -mindepth 1 ! -name release ! -path '*/release/densenet' ! -path '*/release/densenet.sources' \
+            ! -path '*/release/*.resources*' -delete 2>/dev/null || true
     done
 }
 
 build() {
-    local log code=0 now watcher
+    local now
     ! is_built || return 0
     prepare_swift
     require_to_build
     say "building densenet (release)"
     now=$(sources)
-    if ((verbose)); then
-        swift build --package-path "$root" "${build_options[@]}" >&2 || code=$?
-    else
-        log=$(mktemp)
-        tell_of_waiting "$log" &
-        watcher=$!
-        swift build --package-path "$root" "${build_options[@]}" >"$log" 2>&1 || code=$?
-        kill "$watcher" 2>/dev/null || true
-        ((code == 0)) || cat -- "$log" >&2
-        rm -f -- "$log"
-    fi
-    ((code == 0)) || fail 69 "the build failed"
+    quietly swift build --package-path "$root" "${build_options[@]}" || fail 69 "the build failed"
     printf '%s\n' "$now" >"$stamp"
 }
 
 # --- The ranks ---
 
-# Turns a list of processors such as 0-3,8 into one number a line.
-expand() { tr ',' '\n' | while IFS=- read -r first last; do seq "$first" "${last:-$first}"; done; }
-
-# Sets `slots` to the number of ranks that this machine has room for, and `bind` to none where binding would go wrong.
-look_at_machine() {
-    local allowed cpu quota=max period=1
-    allowed=$(taskset -cp $$ | sed 's/.*: //' | expand)
-    # mpirun binds to the first cores of the machine, also those that taskset has taken away; a container may refuse all binding.
-    [[ $allowed == "$(expand </sys/devices/system/cpu/online)" ]] || bind=none
-    taskset -c "${allowed%%$'\n'*}" true 2>/dev/null || bind=none
-    # Physical cores: a second hardware thread of a core adds little to arithmetic.
-    slots=$(for cpu in $allowed; do
-        cat "/sys/devices/system/cpu/cpu$cpu/topology/thread_siblings_list" 2>/dev/null || echo "$cpu"
-    done | sort -u | wc -l)
-    # A container's quota of processor time; other containers would be bound to the same first cores.
-    [[ ! -r /sys/fs/cgroup/cpu.max ]] || read -r quota period </sys/fs/cgroup/cpu.max
-    if [[ $quota != max ]] && ((quota / period < slots)); then
-        slots=$((quota < period ? 1 : quota / period)) bind=none
-    fi
-}
-
-# True for the commands that share their work over ranks, unless only their help is wanted.
-wants_ranks() {
-    [[ " $* " != *' --help '* && " $* " != *' -h '* ]] || return 1
-    [[ $1 == train || $1 == evaluate || $1 == verify || $1 == bench || -n $ranks$hostfile ]]
+# Asks densenet what its command line means. Sets `start` to `ranks` for a command that shares its work over MPI ranks; `cores` and
+# `first_core` to what this machine has for them; `kills` to the number of processes that the kernel has ended for want of memory; and
+# for training `folder` to the run folder, `folder_is` to `new` where it was made for this start.
+make_plan() {
+    local plan
+    plan=$("$binary" launch-plan "$@") || end "$?"
+    read -r start cores first_core kills folder_is <<<"$plan" || true
+    folder=${plan#"${plan%%$'\n'*}"}
+    folder=${folder#$'\n'}
 }
 
 # Sets `options` to what mpirun needs here.
 choose_options() {
-    local slots=0 bind=core:if-supported,overload-allowed
+    local slots=0 bind=core:if-supported,overload-allowed # slots: 0 where nobody says
     options=(-x OPENBLAS_NUM_THREADS=1 -x "DENSENET_LAUNCHER=$(uname -n)") # ranks of this host leave their last words to us
     [[ -z ${DENSENET_SIMD:-} ]] || options+=(-x DENSENET_SIMD) # mpirun hands no variable on to other hosts by itself
     # The ranks have pipes, whatever we have; rank zero asks our terminal for its width.
@@ -198,13 +193,13 @@ choose_options() {
 
     if [[ -n $hostfile ]]; then
         options+=(--hostfile "$hostfile")
-        slots=$(sed 's/#.*//' "$hostfile" | awk -F 'slots *= *' 'NF > 1 { sum += $2 } END { print sum + 0 }')
+        slots=$(slots_of "$hostfile" 0)
     elif [[ -n ${SLURM_JOB_ID:-} ]]; then
         slots=${SLURM_NTASKS:-0}
         ((verbose || ${SLURM_JOB_NUM_NODES:-2} > 1)) || options+=(-q)
     else
-        look_at_machine
-        ranks=${ranks:-$slots}
+        slots=$cores ranks=${ranks:-$cores}
+        [[ $first_core != none ]] && taskset -c "$first_core" true 2>/dev/null || bind=none # a container may refuse it
         ((verbose)) || options+=(-q) # the error is densenet's one line; on several nodes mpirun adds which one failed
         # Fewer ranks than cores: each gets its share for its threads.
         ((ranks * 2 > slots)) || [[ $bind == none ]] || options+=(--map-by "slot:PE=$((slots / ranks))")
@@ -216,15 +211,24 @@ choose_options() {
     options+=(--bind-to "$bind" ${ranks:+-n "$ranks"})
 }
 
-# How many processes the kernel has ended for want of memory: in this control group where it counts them, else on this machine.
-memory_kills() {
-    local group file
-    group=$(sed -n 's/^[0-9]*:\([^:]*,\)\?memory\(,[^:]*\)\?:\(.*\)/\/memory\3\/memory.oom_control/p; s/^0::\(.*\)/\1\/memory.events/p' \
-        /proc/self/cgroup | LC_ALL=C sort -r | head -n 1)
-    for file in "/sys/fs/cgroup$group" /sys/fs/cgroup/memory.events /proc/vmstat; do
-        sed -n 's/^oom_kill //p' "$file" 2>/dev/null | grep . && return
-    done
-    echo 0
+# mpirun hangs at its start where it lacks room for its shared memory (8 MiB), or open files (four a rank).
+require_room() {
+    local files=$((32 + 5 * ${ranks:-2}))
+    choose_tmpdir 10000 ||
+        fail 69 "no folder for temporary files has the 10 MB of room that mpirun needs (TMPDIR, /tmp, /var/tmp); free some space or set TMPDIR"
+    [[ -z $hostfile${SLURM_JOB_ID:-} ]] || files=42 # the ranks are not all on this host
+    [[ $(ulimit -n) == unlimited ]] || (($(ulimit -n) >= files)) ||
+        fail 69 "mpirun needs $files open files here, ulimit -n allows $(ulimit -n); raise the limit"
+}
+
+# SIGNAL COMMAND …: becomes mpirun, which is sent SIGNAL until it ends once launch.sh is gone, however that was ended. The watcher has
+# a session of its own too, and is there before mpirun is.
+become_mpirun() {
+    # mpirun would die of a SIGUSR1 that comes before or after its own handlers are in place, so it starts with it ignored.
+    trap '' USR1
+    setsid bash -c 'while [[ -e /proc/$0/exe && -e /proc/$1/exe ]]; do sleep 1; done; while kill -s "$2" "$1"; do sleep 1; done' \
+        $$ "$BASHPID" "$1" </dev/null >/dev/null 2>&1 {results}>&- &
+    exec setsid "${@:2}" </dev/null >&"$results"
 }
 
 # mpirun answers SIGTERM and SIGINT by killing the ranks a second later, and ends with 1. So while it trains it does not see SIGTERM and
@@ -232,13 +236,15 @@ memory_kills() {
 # hands on to all ranks, on all nodes; they end their step, write a checkpoint, and their exit code is mpirun's.
 # Sets `code` to the exit code, and `asked` to the number of signals.
 run_over_ranks() {
-    local killed='' stop_with=TERM block=() kills memory=()
-    kills=$(memory_kills) code=0 asked=0
+    local killed='' stop_with=TERM block=() cause='' results=1 writer='' mpirun
+    code=0 asked=0 refused=0
     [[ $1 != train ]] || stop_with=USR1 block=(env --block-signal=TERM,HUP)
     ! ((verbose)) || say "mpirun ${options[*]} $binary $*"
-    # mpirun would die of a SIGUSR1 that comes before or after its own handlers are in place, so it starts with it ignored.
-    (trap '' USR1 && exec setsid setpriv --pdeathsig "$stop_with" "${block[@]}" mpirun "${options[@]}" "$binary" "$@" </dev/null) &
-    local mpirun=$!
+    # mpirun keeps it to itself when what it prints cannot be written. Training has its results in files.
+    [[ $1 == train || -t 1 ]] || { exec {results}> >(exec cat 2>/dev/null) && writer=$!; }
+    become_mpirun "$stop_with" "${block[@]}" mpirun "${options[@]}" "$binary" "$@" &
+    mpirun=$!
+    [[ -z $writer ]] || exec {results}>&-
 
     # shellcheck disable=SC2329 # called by the traps
     stop() {
@@ -253,7 +259,7 @@ run_over_ranks() {
             { sleep 5 && kill -KILL "$mpirun"; } >/dev/null 2>&1 &
         fi
     }
-    # Ctrl-Z: mpirun stops the ranks, and lets them go on.
+    # Ctrl-Z: mpirun stops the ranks, and continues them.
     # shellcheck disable=SC2329
     suspend() {
         kill -TSTP "$mpirun" 2>/dev/null || true
@@ -265,130 +271,70 @@ run_over_ranks() {
     trap suspend TSTP
     trap : PIPE # `say` sees it
 
-    wait "$mpirun" || code=$?
-    while ((code > 128)) && kill -0 "$mpirun" 2>/dev/null; do # our signal ended the wait, not mpirun
-        code=0
-        wait "$mpirun" || code=$?
+    while code=0 && { wait "$mpirun" || code=$?; } && ((code > 128)) && kill -0 "$mpirun" 2>/dev/null; do
+        : # our signal ended the wait, not mpirun
     done
     [[ -z $killed ]] || end $((128 + $(kill -l "$killed")))
-    ((code != 137)) || [[ $(memory_kills) == "$kills" ]] || memory=(--out-of-memory)
-    ((code == 0)) || [[ -z $folder ]] || "$binary" last-words "${memory[@]}" -- "$folder" "$code" || true
-    if ((code > 128 && code <= 192)); then
-        say "a rank was killed by signal $((code - 128)) ($(kill -l "$code"))${memory:+: the kernel ended it for want of memory}"
+    ((code == 0)) || cause=$("$binary" last-words --memory-kills "$kills" -- "$code" ${folder:+"$folder"}) || true
+    if ((code == 71)); then # refused before its first step, as it would be again
+        code=69 refused=1
+    elif ((code > 128 && code <= 192)); then
+        say "a rank was killed by signal $((code - 128)) ($(kill -l "$code"))$cause"
         code=69
     elif ((code > 192)); then # Open MPI's own codes: it has told what it lost
         say "mpirun gave up with $code: it has lost a host, or could not reach one"
         code=69
-    elif ((code == 1 && !verbose)) && [[ $1 != verify ]]; then
+    elif ((code == 1 && !verbose)) && [[ $1 != verify && $1 != bench ]]; then
         say "mpirun could not run the ranks; -v shows what it says"
     elif ((code == 75 && stderr_is_gone)); then
-        say "stopped; go on with: train --resume $folder"
+        say "stopped; resume with: train --resume $folder"
+    elif [[ -n $writer ]] && ! wait "$writer" && ((code == 0 && $? < 128)); then
+        say "standard output cannot be written: the results are lost"
+        code=69
     fi
 }
 
-# CODE: a folder that we made and nobody has used goes again.
-end() {
-    [[ -z $made_folder ]] || rmdir -- "$made_folder" runs 2>/dev/null || true
-    exit "$1"
-}
-
-# Sets `folder` to the run folder, and `arguments` to those of training with the folder named.
-name_folder() {
-    local model='' name count=1
-    arguments=("$@")
-    while (($#)); do
-        case $1 in
-            --out | --resume) folder=${2:-} ;;
-            --out=* | --resume=*) folder=${1#*=} ;;
-            --model) model=-${2:-} ;;
-            --model=*) model=-${1#*=} ;;
-        esac
-        shift
-    done
-    [[ -z $folder ]] || return 0
-    [[ $model != *[!-a-z0-9]* ]] || model=
-    name=runs/$(date +%F-%H%M%S)$model folder=$name
-    # Whoever makes the folder has the name; of runs that start in the same second the others take another.
-    mkdir -p runs 2>/dev/null || true
-    until mkdir -- "$folder" 2>/dev/null; do
-        [[ -e $folder ]] || fail 69 "cannot make the run folder $PWD/$folder; choose one with --out"
-        folder=$name-$((++count))
-    done
-    made_folder=$folder
-    arguments+=(--out "$folder")
-}
-
-# Sets `arguments` to those that go on with the run; some options may come along.
-resume() {
-    [[ -e $folder/config.json ]] || return 0 # nothing is there yet to go on with
-    arguments=(train --resume "$folder")
-    local kept='^--(threads|collective-timeout)(=|$)'
-    # More epochs than the run's folder may know of yet.
-    [[ " $* " != *' --resume'* ]] || kept='^--(threads|collective-timeout|epochs)(=|$)'
-    while (($#)); do
-        if [[ $1 =~ $kept ]]; then
-            arguments+=("$1")
-            [[ $1 == *=* ]] || arguments+=("${2:-}")
-        fi
-        shift
-    done
-}
-
-# The slots of a host file; a line that names none has one.
+# FILE SLOTS: the slots of a host file; a line that names none has SLOTS.
 slots_of() {
-    sed 's/#.*//' "$1" | awk 'NF { sum += match($0, /slots *= */) ? substr($0, RSTART + RLENGTH) : 1 } END { print sum + 0 }'
+    sed 's/#.*//' "$1" | awk -v none="$2" \
+        'NF { sum += match($0, /slots *= */) ? substr($0, RSTART + RLENGTH) : none } END { print sum + 0 }'
 }
 
 # Leaves out the hosts of the host file that do not answer, as long as enough ranks are left.
 drop_lost_hosts() {
-    local line host lost=() kept=() wanted=${ranks:-$(slots_of "$hostfile")} left
+    local line host lost=() kept=() wanted=${ranks:-$(slots_of "$hostfile" 1)} left
     while IFS= read -r line; do
         read -r host _ <<<"${line%%#*}" || true
         [[ -n $host ]] || continue
         # The launch agent of the run itself (ssh, or what OMPI_MCA_plm_rsh_agent names) has to reach it.
-        if timeout -k 5 30 mpirun --host "$host" -n 1 true </dev/null >/dev/null 2>&1; then
-            kept+=("$line")
-        else
-            lost+=("$host")
-        fi
+        timeout -k 5 30 mpirun --host "$host" -n 1 true </dev/null >/dev/null 2>&1 && kept+=("$line") || lost+=("$host")
     done <"$hostfile"
     ((${#lost[@]})) || return 0
-    left=$(slots_of <(printf '%s\n' "${kept[@]}"))
+    left=$(slots_of <(printf '%s\n' "${kept[@]}") 1)
     left=$((left < wanted ? left : wanted))
     ((left >= ${min_ranks:-$wanted})) ||
         fail 69 "no answer from ${lost[*]}; $left of $wanted ranks are left; give a --min-ranks of $left or less, or mend the host"
     mkdir -p -- "$folder" && printf '%s\n' "${kept[@]}" >"$folder/hosts"
     hostfile=$folder/hosts ranks=$left
-    say "no answer from ${lost[*]}; going on with $ranks ranks (the result is as good, not bit for bit the same)"
+    say "no answer from ${lost[*]}; continuing with $ranks ranks (the result is as good, not bit for bit the same)"
 }
 
-# Trains, and starts again after a rank has died or hung. Exit codes that another try would not change end it.
+# Trains, and starts again after a rank has died or hung. What another try would not change ends it.
 train_with_restarts() {
-    local restarts=0
-    name_folder "$@"
+    local restarts=0 arguments=("$@")
+    [[ $folder_is != new ]] || arguments+=(--out "$folder")
     while true; do
         choose_options
+        require_room
         run_over_ranks "${arguments[@]}"
-        [[ ! $code =~ ^(0|64|65|66|75|130)$ ]] && ((asked == 0 && restarts < max_restarts)) || end "$code"
+        [[ ! $code =~ ^(0|64|65|66|75|130)$ ]] && ((asked + refused == 0 && restarts < max_restarts)) || end "$code"
         ((++restarts))
         sleep 1 # for the locks and ports of ranks on other hosts
         [[ -z $hostfile ]] || drop_lost_hosts
         ((asked == 0)) || end "$code" # a signal that came meanwhile
-        resume "$@"
-        say "restart $restarts of $max_restarts: ${arguments[*]}"
-    done
-}
-
-# Options of ours that stand behind the command, where densenet would not know them.
-refuse_misplaced() {
-    local word
-    for word in "${@:2}"; do
-        case $word in
-            --) return 0 ;;
-            -n | -n[0-9]* | --hostfile | --hostfile=* | --max-restarts | --max-restarts=* | --min-ranks | --min-ranks=*)
-                fail 64 "$word goes before the command: ./launch.sh $word … $1 …"
-                ;;
-        esac
+        # A run takes its own options again. Where none was begun yet, the arguments stay.
+        [[ ! -e $folder/config.json ]] || { arguments=("$@" --resume "$folder") && make_plan "${arguments[@]}"; }
+        say "restart $restarts of $max_restarts, in $folder"
     done
 }
 
@@ -406,7 +352,7 @@ require_number() { [[ $1 =~ ^[1-9][0-9]{0,5}$ ]] || fail 64 "$2 wants a number f
 require_hostfile() {
     [[ -f $hostfile && -r $hostfile ]] || fail 66 "--hostfile wants a readable file, found '$hostfile'"
     ! grep -q $'\r' -- "$hostfile" || fail 65 "$hostfile: its lines end as in Windows (CR LF); mend it with: sed -i 's/\\r\$//' $hostfile"
-    (($(slots_of "$hostfile"))) || fail 65 "$hostfile: names no host; a line is NAME slots=N"
+    (($(slots_of "$hostfile" 1))) || fail 65 "$hostfile: names no host; a line is NAME slots=N"
 }
 
 while (($#)); do
@@ -429,11 +375,8 @@ while (($#)); do
 done
 (($#)) || set -- train
 refuse_copies
-refuse_misplaced "$@"
-if ((max_restarts)) && [[ $1 != train ]]; then fail 64 "--max-restarts goes with train, found '$1'"; fi
-if [[ -n $min_ranks ]] && ! { ((max_restarts)) && [[ -n $hostfile ]]; }; then
-    fail 64 "--min-ranks goes with --max-restarts and --hostfile"
-fi
+((max_restarts == 0)) || [[ $1 == train ]] || fail 64 "--max-restarts goes with train, found '$1'"
+[[ -z $min_ranks ]] || { ((max_restarts)) && [[ -n $hostfile ]]; } || fail 64 "--min-ranks goes with --max-restarts and --hostfile"
 # mpirun refuses root unless told twice; in a container root is the usual user.
 ((EUID)) || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 case $1 in
@@ -446,9 +389,11 @@ case $1 in
     *)
         build
         require_to_run
-        wants_ranks "$@" || exec "$binary" "$@"
+        make_plan "$@"
+        [[ $start == ranks || ($start == process && -n $ranks$hostfile) ]] || exec "$binary" "$@"
         [[ $1 != train ]] || train_with_restarts "$@"
         choose_options
+        require_room
         run_over_ranks "$@"
         exit "$code"
         ;;

@@ -159,7 +159,7 @@ test_killed_rank() { # SCRIPT RUN EXIT-CODE
     find_rank "$2" 1
     kill -KILL "$process"
     ends_with 60 FAILED "$3"
-    says_once "^densenet: rank 1 on [^ ]* died, last seen at step .*; go on with: train --resume $2\$"
+    says_once "^densenet: rank 1 on [^ ]* died, last seen at step .*; resume with: train --resume $2\$"
     says_once '^densenet: rank '
     say "$1: a killed rank was named on one line"
 }
@@ -169,7 +169,7 @@ test_cancelled() { # SCRIPT RUN
     come_to_second_epoch
     scancel "$job"
     ends_with 40 CANCELLED 75:0
-    says_once "^densenet: stopped on request after step .*; go on with: train --resume $2\$"
+    says_once "^densenet: stopped on request after step .*; resume with: train --resume $2\$"
     says_never 'could not run the ranks'
     say "$1: a job that was cancelled wrote a checkpoint: $(grep -o 'stopped on request after step [0-9]*' "$work/$job.log")"
 }

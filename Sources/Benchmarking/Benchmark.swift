@@ -84,7 +84,7 @@ public final class Benchmark {
                 ),
                 try BatchLoader(
                     images: images, sampler: sampler, rank: communicator.rank,
-                    augmentation: Augmentation(parsing: "crop,flip"),
+                    augmentation: Augmentation(crop: true, flip: true),
                     normalization: try .channel(from: PixelSums(of: images)), seed: 1)
             )
         }

@@ -27,8 +27,8 @@ extension GoldenVerification {
             }
             return (path, names)
         }
-        try communicator.demandSame(
-            [SharedValue("the golden files beside the program", names.joined(separator: ", "))], .internal,
+        try communicator.requireSame(
+            [NamedValue("the golden files beside the program", names.joined(separator: ", "))], .internal,
             advice: "install the same build on all nodes")
         return names.map { "\(folder)/\($0)" }
     }

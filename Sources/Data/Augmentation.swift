@@ -6,13 +6,20 @@ import Support
 /// one stage's numbers do not depend on whether another is on.
 public struct Augmentation: Sendable, Equatable {
     /// Zero-pad by `padding`, crop back to the old size at a random place.
-    public let crop: Bool
+    public var crop: Bool
     /// Mirror every second image or so.
-    public let flip: Bool
+    public var flip: Bool
     /// Change brightness, contrast, saturation and hue, as torchvision's `ColorJitter`.
-    public let jitter: Bool
+    public var jitter: Bool
     /// Set a square of half the image's edge to zero, after normalisation.
-    public let cutout: Bool
+    public var cutout: Bool
+
+    public init(crop: Bool = false, flip: Bool = false, jitter: Bool = false, cutout: Bool = false) {
+        self.crop = crop
+        self.flip = flip
+        self.jitter = jitter
+        self.cutout = cutout
+    }
 
     /// Pixels of black around the image from which the crop is taken, before normalisation.
     static let padding = 4
@@ -23,32 +30,11 @@ public struct Augmentation: Sendable, Equatable {
     static let hue: Float = 0.1
 
     /// No change at all.
-    public static let none = Augmentation(words: [])
+    public static let none = Augmentation()
 
     private enum Stage: UInt64 {
         case crop = 1
         case flip, jitter, cutout
-    }
-
-    private init(words: Set<String>) {
-        crop = words.contains("crop")
-        flip = words.contains("flip")
-        jitter = words.contains("jitter")
-        cutout = words.contains("cutout")
-    }
-
-    /// Reads a comma-separated list of `crop`, `flip`, `jitter`, `cutout`, or the word `none`.
-    ///
-    /// - Throws: `Failure(.usage)` naming the word that is none of them.
-    public init(parsing text: String) throws {
-        let words = text == "none" ? [] : text.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
-        for word in words where !["crop", "flip", "jitter", "cutout"].contains(word) {
-            throw Failure(
-                .usage,
-                "augmentation '\(word)' in '\(text)': expected crop, flip, jitter, cutout (separated by commas) or none"
-            )
-        }
-        self.init(words: Set(words))
     }
 
     /// Crop, flip and jitter of an image with colours in 0…1.
@@ -103,5 +89,43 @@ public struct Augmentation: Sendable, Equatable {
 
     private static func random(_ stage: Stage, _ seed: UInt64, _ epoch: Int, _ sample: Int) -> CounterRandom {
         CounterRandom(.augmentation, seed, UInt64(epoch), UInt64(sample), stage.rawValue)
+    }
+}
+
+/// As text a list of `crop`, `flip`, `jitter` and `cutout`, separated by commas, or `none`.
+extension Augmentation: LosslessStringConvertible {
+    private static let changes: [(name: String, isOn: WritableKeyPath<Augmentation, Bool> & Sendable)] = [
+        ("crop", \.crop), ("flip", \.flip), ("jitter", \.jitter), ("cutout", \.cutout),
+    ]
+
+    public init?(_ description: String) {
+        self = .none
+        guard description != "none" else { return }
+        for word in description.split(separator: ",", omittingEmptySubsequences: false) {
+            guard let change = Self.changes.first(where: { $0.name == word }) else { return nil }
+            self[keyPath: change.isOn] = true
+        }
+    }
+
+    public var description: String {
+        let names = Self.changes.filter { self[keyPath: $0.isOn] }.map(\.name)
+        return names.isEmpty ? "none" : names.joined(separator: ",")
+    }
+}
+
+/// Stored as text.
+extension Augmentation: Codable {
+    public init(from decoder: any Decoder) throws {
+        let text = try decoder.singleValueContainer().decode(String.self)
+        guard let augmentation = Augmentation(text) else {
+            throw DecodingError.dataCorrupted(
+                .init(codingPath: decoder.codingPath, debugDescription: "'\(text)' is no augmentation"))
+        }
+        self = augmentation
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(description)
     }
 }

@@ -96,25 +96,19 @@ public struct Normalization: Sendable, Equatable, Codable {
         return Normalization(mean: none.mean, std: none.std, pixelMean: sums.pixelMeans)
     }
 
-    /// Means and deviations given by hand, each as `red,green,blue` in units of 0…1.
+    /// Means and deviations of red, green and blue, in units of 0…1.
     ///
-    /// - Throws: `Failure(.usage)` if one is not three numbers, or a deviation is not above zero.
-    public init(mean: String, std: String) throws {
-        self.mean = try Self.numbers(mean, "mean")
-        self.std = try Self.numbers(std, "standard deviation")
-        pixelMean = nil
-        guard self.std.allSatisfy({ $0 > 0 }) else {
-            throw Failure(.usage, "standard deviation '\(std)': expected numbers above zero")
+    /// - Throws: `Failure(.usage)` if one is not three finite numbers, or a deviation is not above zero.
+    public init(mean: [Float], std: [Float]) throws {
+        for (name, numbers) in [("mean", mean), ("std", std)] {
+            guard numbers.count == ImageSet.channels, numbers.allSatisfy(\.isFinite) else {
+                throw Failure(.usage, "`\(name)` is \(numbers), expected three numbers: of red, green and blue")
+            }
         }
-    }
-
-    private static func numbers(_ text: String, _ what: String) throws -> [Float] {
-        let words = text.split(separator: ",", omittingEmptySubsequences: false)
-        let numbers = words.compactMap { Float($0) }.filter(\.isFinite)
-        guard words.count == ImageSet.channels, numbers.count == words.count else {
-            throw Failure(.usage, "\(what) '\(text)': expected three numbers, red,green,blue, in units of 0 to 1")
+        guard std.allSatisfy({ $0 > 0 }) else {
+            throw Failure(.usage, "`std` is \(std), expected numbers above zero")
         }
-        return numbers
+        self.init(mean: mean, std: std, pixelMean: nil)
     }
 
     /// Checks that values read from a file fit images of this size.

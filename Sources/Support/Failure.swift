@@ -1,7 +1,8 @@
 /// What went wrong, in one line that a person can act on, and the exit code that a script can act on.
 ///
 /// Every error that can reach a user is a `Failure`. The message names the file, the value found, what was expected and
-/// what to do.
+/// what to do. A parameter that the caller has given stands in it by its name, in backticks: `batchSize`; the program
+/// puts its option in that place.
 public struct Failure: Error, Sendable, Equatable, CustomStringConvertible {
     /// The kind of a failure; its raw value is the exit code (as in BSD's `sysexits.h`).
     public enum Kind: Int32, Sendable {

@@ -67,6 +67,10 @@ public struct MemoryKills: Sendable {
         return now > before
     }
 
+    /// How many processes the kernel has ended so far for want of memory, in this process's group or, where that does
+    /// not count, on this host.
+    package static var count: Int { count(MemoryGroup()) ?? 0 }
+
     private static func count(_ group: MemoryGroup?) -> Int? {
         group?.kills ?? systemFile("/proc/vmstat").flatMap(killCount)
     }
@@ -80,7 +84,7 @@ private func killCount(_ text: String) -> Int? {
 }
 
 /// A short file of /proc or /sys, which have no size before they are read; nil where it cannot be read.
-func systemFile(_ path: String) -> String? {
+package func systemFile(_ path: String) -> String? {
     let file = open(path, O_RDONLY | O_CLOEXEC)
     guard file >= 0 else { return nil }
     defer { close(file) }

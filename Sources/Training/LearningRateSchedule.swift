@@ -19,46 +19,27 @@ public struct LearningRateSchedule: Codable, Equatable, Sendable {
     public let shape: Shape
     /// The highest rate.
     public let learningRate: Double
-    /// Over so many epochs the rate climbs linearly with every step, from learningRate / (steps of these epochs) on.
+    /// Over this many epochs the rate climbs linearly with every step, from learningRate / (steps of these epochs) on.
     public let warmUpEpochs: Int
 
-    public init(shape: Shape, learningRate: Double, warmUpEpochs: Int = 0) {
+    /// The paper's schedule where no argument says otherwise.
+    public init(
+        shape: Shape = .step(milestones: [0.5, 0.75], factor: 0.1), learningRate: Double = 0.1, warmUpEpochs: Int = 0
+    ) {
         self.shape = shape
         self.learningRate = learningRate
         self.warmUpEpochs = warmUpEpochs
     }
 
-    /// Reads the words of the command line.
+    /// Refuses what no run can follow.
     ///
-    /// - Parameters:
-    ///   - schedule: `step`, `cosine`, `one-cycle` or `constant`.
-    ///   - milestones: fractions of the epochs, as `0.5,0.75` (which nil stands for); only with `step`.
-    /// - Throws: `Failure(.usage)` naming the option and the value found.
-    public init(schedule: String, milestones: String?, learningRate: Double, warmUpEpochs: Int) throws {
-        guard milestones == nil || schedule == "step" else {
-            throw Failure(.usage, "--milestones \(milestones!) means nothing to --schedule \(schedule), only to step")
-        }
-        switch schedule {
-        case "constant": shape = .constant
-        case "step": shape = .step(milestones: try Self.fractions(milestones ?? "0.5,0.75"), factor: 0.1)
-        case "cosine": shape = .cosine
-        case "one-cycle": shape = .oneCycle
-        default: throw Failure(.usage, "--schedule is \(schedule), expected step, cosine, one-cycle or constant")
-        }
-        self.learningRate = learningRate
-        self.warmUpEpochs = warmUpEpochs
-        try validate()
-    }
-
-    /// Refuses what no run can follow, wherever it comes from.
-    ///
-    /// - Throws: `Failure(.usage)` naming the option and the value found.
-    func validate() throws {
+    /// - Throws: `Failure(.usage)` naming the parameter and the value found.
+    public func validate() throws {
         guard learningRate > 0, learningRate.isFinite else {
-            throw Failure(.usage, "--learning-rate is \(learningRate), expected a number above 0")
+            throw Failure(.usage, "`learningRate` is \(learningRate), expected a number above 0")
         }
         guard warmUpEpochs >= 0 else {
-            throw Failure(.usage, "--warm-up is \(warmUpEpochs), expected 0 epochs or more")
+            throw Failure(.usage, "`warmUpEpochs` is \(warmUpEpochs), expected 0 epochs or more")
         }
         switch shape {
         case .constant, .cosine: break
@@ -66,25 +47,17 @@ public struct LearningRateSchedule: Codable, Equatable, Sendable {
             guard factor > 0, factor <= 1 else {
                 throw Failure(.usage, "the learning rate's factor is \(factor), expected above 0 and at most 1")
             }
-            try Self.validate(milestones, text: milestones.map { "\($0)" }.joined(separator: ","))
+            let ascending = zip(milestones, milestones.dropFirst()).allSatisfy { $0 < $1 }
+            guard ascending, milestones.allSatisfy({ $0 > 0 && $0 < 1 }) else {
+                throw Failure(
+                    .usage,
+                    "`milestones` is \(Shape.text(milestones)), expected ascending fractions of the run between 0 and 1, as "
+                        + "0.5,0.75")
+            }
         case .oneCycle:
             guard warmUpEpochs == 0 else {
-                throw Failure(.usage, "--schedule one-cycle has a warm-up of its own; leave out --warm-up")
+                throw Failure(.usage, "the one-cycle schedule has a warm-up of its own; leave out `warmUpEpochs`")
             }
-        }
-    }
-
-    private static func fractions(_ text: String) throws -> [Double] {
-        let fractions = text.split(separator: ",", omittingEmptySubsequences: false).map { Double($0) ?? .nan }
-        try validate(fractions, text: text)
-        return fractions
-    }
-
-    private static func validate(_ fractions: [Double], text: String) throws {
-        let ascending = zip(fractions, fractions.dropFirst()).allSatisfy { $0 < $1 }
-        guard ascending, fractions.allSatisfy({ $0 > 0 && $0 < 1 }) else {
-            throw Failure(
-                .usage, "--milestones is \(text), expected ascending fractions of the run between 0 and 1, as 0.5,0.75")
         }
     }
 
@@ -125,4 +98,17 @@ public struct LearningRateSchedule: Codable, Equatable, Sendable {
     private static func cosine(from start: Double, to end: Double, _ progress: Double) -> Double {
         end + (start - end) / 2 * (1 + cos(.pi * progress))
     }
+}
+
+extension LearningRateSchedule.Shape: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case .constant: "constant"
+        case .step(let milestones, _): "step at \(Self.text(milestones))"
+        case .cosine: "cosine"
+        case .oneCycle: "one-cycle"
+        }
+    }
+
+    fileprivate static func text(_ numbers: [Double]) -> String { numbers.map { "\($0)" }.joined(separator: ",") }
 }

@@ -6,7 +6,7 @@ import Kernels
 import Support
 import Training
 
-struct Bench: ParsableCommand {
+struct Bench: RankedCommand {
     static let configuration = CommandConfiguration(
         abstract: "Time whole training steps, and where they go.",
         discussion:
@@ -16,7 +16,7 @@ struct Bench: ParsableCommand {
     @OptionGroup(title: "Threads") var threads: ThreadOptions
     @OptionGroup(title: "Precision") var precision: PrecisionOptions
 
-    @Option(help: "Images of a step over all ranks.")
+    @Option(help: "Images per step over all ranks.")
     var batchSize = 64
 
     @Option(help: "Steps to time.")
@@ -28,7 +28,7 @@ struct Bench: ParsableCommand {
     @Flag(help: "Time each product of the convolutions alone, beside OpenBLAS's sgemm.")
     var kernels = false
 
-    @Option(help: "Fail (exit code 1) where a step takes more than so many times its matrix products alone.")
+    @Option(help: "Fail (exit code 1) where a step takes more than this many times its matrix products alone.")
     var check: Double?
 
     @Option(help: ArgumentHelp("Write a Chrome or Perfetto trace, one track a rank.", valueName: "file"))
@@ -39,15 +39,17 @@ struct Bench: ParsableCommand {
         guard (1...1_000_000).contains(batchSize) else {
             throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000")
         }
-        let configuration = try network.configuration(defaultModel: "densenet-bc-100-12", classes: nil, image: nil)
-            .network
+        let configuration = try network.network(default: "densenet-bc-100-12").network
         if kernels { return try onOneProcess { reportKernels(configuration, precision: precision.value) } }
-        try withRanks { world in
-            let benchmark = try Benchmark(
-                Benchmark.Configuration(
-                    network: configuration, batchSize: batchSize, steps: steps, evaluates: evaluate,
-                    threads: threads.threads, precision: precision.value),
-                communicator: world)
+        let run = Benchmark.Configuration(
+            network: configuration, batchSize: batchSize, steps: steps, evaluates: evaluate, threads: threads.threads,
+            precision: precision.value)
+        let values =
+            NamedValue.all(of: run, except: ["threads"]) + [
+                NamedValue("--check", check.map { "\($0)" } ?? "none"), NamedValue("--trace", trace ?? "none"),
+            ]
+        try withRanks(agreeingOn: values) { world in
+            let benchmark = try Benchmark(run, communicator: world)
             let result = try benchmark.run(noting: trace != nil)
             if world.rank == 0 {
                 Console.say(result.report(configuration, batchSize: batchSize, ranks: world.size, evaluates: evaluate))
@@ -93,7 +95,7 @@ struct Bench: ParsableCommand {
     }
 }
 
-/// How many threads a rank has.
+/// The number of threads per rank.
 struct ThreadOptions: ParsableArguments {
     @Option(
         help:
@@ -102,12 +104,10 @@ struct ThreadOptions: ParsableArguments {
     var threads: Int?
 }
 
-/// In what the network multiplies.
+/// The element type of the network's multiplications.
 struct PrecisionOptions: ParsableArguments {
     @Option(help: "What dense layers multiply in: f32 (default), or bf16, faster where the CPU has avx512_bf16.")
     var precision: Precision?
 
     var value: Precision { precision ?? .float32 }
 }
-
-extension Precision: ExpressibleByArgument {}

@@ -1,8 +1,10 @@
 import ArgumentParser
+import Glibc
+import ImageData
 import Support
 import Training
 
-/// The options that name images.
+/// The options that name images and what becomes of their colours.
 struct DataOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
@@ -17,41 +19,67 @@ struct DataOptions: ParsableArguments {
     var limitTest: Int?
 
     @Option(help: "channel (default: mean 0, deviation 1 in each channel of the training set), pixel-mean, or none.")
-    var normalize: String?
+    var normalize: Normalize?
 
-    @Option(help: ArgumentHelp("Means in units of 0 to 1, in place of --normalize; with --std.", valueName: "r,g,b"))
-    var mean: String?
+    @Option(
+        help: ArgumentHelp("Means in units of 0 to 1, in place of --normalize; with --std.", valueName: "r,g,b"),
+        transform: { try numberList($0, like: "0.5,0.5,0.5") })
+    var mean: [Float]?
 
-    @Option(help: ArgumentHelp("Deviations in units of 0 to 1.", valueName: "r,g,b"))
-    var std: String?
+    @Option(
+        help: ArgumentHelp("Deviations in units of 0 to 1.", valueName: "r,g,b"),
+        transform: { try numberList($0, like: "0.2,0.2,0.2") })
+    var std: [Float]?
 
-    var isGiven: Bool {
-        data != nil || limitTrain != nil || limitTest != nil || normalize != nil || mean != nil || std != nil
+    enum Normalize: String, ExpressibleByArgument, CaseIterable {
+        case channel
+        case pixelMean = "pixel-mean"
+        case none
+
+        var choice: RunConfiguration.NormalizationChoice {
+            switch self {
+            case .channel: .channel
+            case .pixelMean: .pixelMean
+            case .none: .none
+            }
+        }
     }
 
-    var source: RunConfiguration.DataSource {
-        let isSynthetic = data == nil || data == "synthetic"
-        return RunConfiguration.DataSource(
-            path: isSynthetic ? nil : absolutePath(data ?? ""), limitTrain: limitTrain, limitTest: limitTest)
+    /// The folder of images; nil for the synthetic set.
+    var folder: String? { data == "synthetic" ? nil : data }
+
+    /// What the ranks have to agree on before they open files: paths may differ, as contents are compared later.
+    var kind: NamedValue { NamedValue("--data", folder == nil ? "synthetic" : "a folder") }
+
+    /// What a folder of images holds; nil for the synthetic set.
+    func shape() throws -> (classes: Int, imageSize: Int)? { try folder.map { try CIFAR.shape(of: $0) } }
+
+    /// Sets what is given.
+    func apply(to source: inout RunConfiguration.DataSource) {
+        if data != nil, !isSameFile(folder, source.path) { source.path = folder }
+        source.limitTrain = limitTrain ?? source.limitTrain
+        source.limitTest = limitTest ?? source.limitTest
     }
 
     /// How to normalise; nil where no option says it.
     ///
-    /// - Throws: `Failure(.usage)` on an unknown word or options that contradict each other.
+    /// - Throws: `Failure(.usage)` for options that contradict each other.
     func normalization() throws -> RunConfiguration.NormalizationChoice? {
-        if mean != nil || std != nil {
-            guard let mean, let std else { throw Failure(.usage, "--mean and --std go together; give both") }
-            guard normalize == nil else {
-                throw Failure(.usage, "--normalize and --mean both say how to normalise; leave one out")
-            }
-            return .explicit(mean: mean, std: std)
+        guard mean != nil || std != nil else { return normalize?.choice }
+        guard let mean, let std else { throw Failure(.usage, "--mean and --std go together; give both") }
+        guard normalize == nil else {
+            throw Failure(.usage, "--normalize and --mean both say how to normalise; leave one out")
         }
-        switch normalize {
-        case nil: return nil
-        case "channel": return .channel
-        case "pixel-mean": return .pixelMean
-        case "none": return RunConfiguration.NormalizationChoice.none
-        case let other?: throw Failure(.usage, "--normalize is \(other), expected channel, pixel-mean or none")
-        }
+        return .explicit(mean: mean, std: std)
     }
+}
+
+/// Whether two paths lead to the same file or folder, be it there or not.
+func isSameFile(_ one: String?, _ other: String?) -> Bool {
+    func resolved(_ path: String) -> String {
+        guard let text = realpath(path, nil) else { return absolutePath(path) }
+        defer { free(text) }
+        return String(cString: text)
+    }
+    return one.map(resolved) == other.map(resolved)
 }

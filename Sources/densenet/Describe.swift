@@ -12,7 +12,7 @@ struct Describe: ParsableCommand {
 
     @OptionGroup(title: "Network") var network: NetworkOptions
 
-    @Option(help: "Images of a rank's part of a step.")
+    @Option(help: "Images per rank and step.")
     var batchSize = 64
 
     func run() throws {
@@ -27,7 +27,7 @@ struct Describe: ParsableCommand {
             guard options.model != nil || options.blocks != nil else {
                 throw Failure(.usage, "describe needs a model: \(DenseNetConfiguration.modelNames), or --blocks")
             }
-            let configuration = try options.configuration(defaultModel: "", classes: nil, image: nil).network
+            let configuration = try options.network(default: "").network
             Console.say("\(try NetworkDescription(configuration, batchSize: batchSize))")
         }
     }

@@ -1,11 +1,12 @@
 import ArgumentParser
 import DenseNetModel
 import ImageData
+import Kernels
 import Safetensors
 import Support
 import Training
 
-struct Evaluate: ParsableCommand {
+struct Evaluate: RankedCommand {
     static let configuration = CommandConfiguration(
         abstract: "Loss, accuracy and each class's accuracy of weights on test images.")
 
@@ -20,32 +21,42 @@ struct Evaluate: ParsableCommand {
     @OptionGroup(title: "Precision") var precision: PrecisionOptions
     @OptionGroup(title: "Watchdog") var watchdog: WatchdogOptions
 
-    @Option(help: "Images of a step over all ranks.")
+    @Option(help: "Images per step over all ranks.")
     var batchSize = 64
 
     @Option(help: "What the synthetic images are drawn from.", transform: seedNumber)
     var seed: UInt64 = 1
 
+    /// What the ranks have to agree on.
+    private struct Configuration {
+        let network: DenseNetConfiguration
+        let data: RunConfiguration.DataSource
+        /// Nil for that of the weights file.
+        let normalization: RunConfiguration.NormalizationChoice?
+        let precision: Precision
+        let batchSize: Int
+        let seed: UInt64
+    }
+
     func run() throws {
-        try withWatchedRanks(watchdog) { world, _ in
-            let (file, network, ready) = try world.agree {
-                guard (1...1_000_000).contains(batchSize) else {
-                    throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000")
-                }
+        try withWatchedRanks(watchdog, agreeingOn: [dataOptions.kind]) { world, _ in
+            let (file, configuration) = try world.agree {
                 let file = try SafetensorsFile(path: weights)
-                let configuration = try configuration(of: file)
+                return (file, try resolved(for: file))
+            }
+            try world.requireSameOptions(NamedValue.all(of: configuration, except: ["path"]))
+            let (network, ready) = try world.agree {
                 let network = try DenseNet(
-                    configuration, capacity: world.largestShare(of: batchSize), training: false,
+                    configuration.network, capacity: world.largestShare(of: batchSize), training: false,
                     threads: threads.threads ?? world.defaultThreads, precision: precision.value,
                     company: MemoryCompany(ranks: world.localSize, batches: 2, threads: 1))
                 try GivenWeights.load(file, into: network)
-                let choice = try dataOptions.normalization()
-                return (file, network, choice == nil ? try normalization(in: file) : nil)
+                return (network, configuration.normalization == nil ? try normalization(in: file) : nil)
             }
-            try world.demandSameWeights(file.path, [network.parameters, network.statistics])
+            try world.requireSameWeights(file.path, [network.parameters, network.statistics])
             let data = try RunData(
-                dataOptions.source, seed: seed, imageSize: network.configuration.image,
-                classes: network.configuration.classes, normalization: try dataOptions.normalization() ?? .channel,
+                configuration.data, seed: seed, imageSize: configuration.network.image,
+                classes: configuration.network.classes, normalization: configuration.normalization ?? .channel,
                 ready: ready, communicator: world)
             if world.rank == 0 { for warning in data.warnings { Console.note(warning) } }
             let evaluator = try world.agree {
@@ -59,16 +70,27 @@ struct Evaluate: ParsableCommand {
         }
     }
 
-    private func configuration(of file: SafetensorsFile) throws -> DenseNetConfiguration {
+    private func resolved(for file: SafetensorsFile) throws -> Configuration {
+        guard (1...1_000_000).contains(batchSize) else {
+            throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000")
+        }
+        var data = RunConfiguration.DataSource()
+        dataOptions.apply(to: &data)
+        return Configuration(
+            network: try networkConfiguration(for: file), data: data, normalization: try dataOptions.normalization(),
+            precision: precision.value, batchSize: batchSize, seed: seed)
+    }
+
+    private func networkConfiguration(for file: SafetensorsFile) throws -> DenseNetConfiguration {
         if network.model == nil, network.blocks == nil {
             guard let configuration = try WeightsFile.configuration(in: file) else {
                 throw Failure(.usage, "\(file.path) does not say which network it is of; name it with --model")
             }
             return configuration
         }
-        let shape = try dataOptions.source.path.map { try CIFAR.shape(of: $0) }
-        return try network.configuration(
-            defaultModel: "", classes: shape?.classes ?? SyntheticImages.classNames.count,
+        let shape = try dataOptions.shape()
+        return try network.network(
+            default: "", classes: shape?.classes ?? SyntheticImages.classNames.count,
             image: shape?.imageSize ?? CIFAR.imageSize
         ).network
     }

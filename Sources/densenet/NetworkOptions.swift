@@ -1,20 +1,23 @@
 import ArgumentParser
 import DenseNetModel
 import Support
+import Training
 
 /// The options that name a network, by its name or piece by piece.
 struct NetworkOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Network: \(DenseNetConfiguration.modelNames).", valueName: "model"))
     var model: String?
 
-    @Option(help: ArgumentHelp("Layers of each dense block, as 16,16,16, in place of --model.", valueName: "n,n,…"))
-    var blocks: String?
+    @Option(
+        help: ArgumentHelp("Layers of each dense block, as 16,16,16, in place of --model.", valueName: "n,n,…"),
+        transform: { try numberList($0, like: "16,16,16") })
+    var blocks: [Int]?
 
     @Option(help: "Channels that a dense layer adds (with --blocks; default 12 with the CIFAR stem, else 32).")
     var growthRate: Int?
 
-    @Option(help: "What stands before the first block: cifar or imagenet (with --blocks; default cifar).")
-    var stem: String?
+    @Option(help: "What stands before the first block (with --blocks; default cifar).")
+    var stem: DenseNetConfiguration.Stem?
 
     @Option(
         help:
@@ -37,49 +40,68 @@ struct NetworkOptions: ParsableArguments {
     @Option(help: "Height and width of the images in pixels (default: the data's).")
     var image: Int?
 
-    /// Whether any of the options is given.
-    var isGiven: Bool {
-        model != nil || blocks != nil || growthRate != nil || stem != nil || stemChannels != nil || noBottleneck
-            || compression != nil
-            || dropout != nil || classes != nil || image != nil
-    }
-
-    /// The network, with the data's classes and image size where no option says otherwise.
+    /// The network that the options name.
     ///
+    /// - Parameters:
+    ///   - model: where neither `--model` nor `--blocks` is given.
+    ///   - classes: where no option says otherwise, and `image`; nil for what is usual for the network.
     /// - Throws: `Failure(.usage)` on an unknown name, options that contradict each other or an impossible network.
-    func configuration(defaultModel: String, classes: Int?, image: Int?) throws -> (
-        name: String, network: DenseNetConfiguration
-    ) {
-        var network: DenseNetConfiguration
+    func network(
+        default model: String, classes: Int? = nil, image: Int? = nil
+    ) throws -> (model: String, network: DenseNetConfiguration) {
+        let (classes, image) = (self.classes ?? classes, self.image ?? image)
+        var named: (model: String, network: DenseNetConfiguration)
         if let blocks {
-            guard model == nil else { throw Failure(.usage, "--model and --blocks both name a network; leave one out") }
-            network = try custom(blocks, classes: self.classes ?? classes ?? 10, image: self.image ?? image)
-        } else {
-            let given: [(String, Bool)] = [
-                ("--growth-rate", growthRate != nil), ("--stem", stem != nil), ("--stem-channels", stemChannels != nil),
-                ("--no-bottleneck", noBottleneck), ("--compression", compression != nil),
-            ]
-            if let (option, _) = given.first(where: \.1) {
-                throw Failure(.usage, "\(option) goes with --blocks; a --model has its own")
+            guard self.model == nil else {
+                throw Failure(.usage, "--model and --blocks both name a network; leave one out")
             }
-            network = try DenseNetConfiguration(
-                model: model ?? defaultModel, classes: self.classes ?? classes, image: self.image ?? image)
+            named = (RunConfiguration.customModel, custom(blocks, classes: classes, image: image))
+        } else {
+            try requireNoPieces()
+            let model = self.model ?? model
+            named = (model, try DenseNetConfiguration(model: model, classes: classes, image: image))
         }
-        network.dropout = dropout ?? 0
-        try network.validate()
-        return (blocks == nil ? model ?? defaultModel : "custom", network)
+        named.network.dropout = dropout ?? 0
+        try named.network.validate()
+        return named
     }
 
-    private func custom(_ text: String, classes: Int, image: Int?) throws -> DenseNetConfiguration {
-        let blocks = text.split(separator: ",", omittingEmptySubsequences: false).map { Int($0) ?? 0 }
-        guard let kind = DenseNetConfiguration.Stem(rawValue: stem ?? "cifar") else {
-            throw Failure(.usage, "--stem is \(stem ?? ""), expected cifar or imagenet")
+    /// Sets what is given in the network of a run.
+    ///
+    /// - Throws: as `network(default:classes:image:)`.
+    func apply(to run: inout RunConfiguration) throws {
+        let before = run.network
+        if model != nil || blocks != nil && run.model != RunConfiguration.customModel {
+            (run.model, run.network) = try network(default: "", classes: before.classes, image: before.image)
+            run.network.dropout = dropout ?? before.dropout
+            return
         }
-        let growthRate = growthRate ?? (kind == .cifar ? 12 : 32)
+        if run.model != RunConfiguration.customModel { try requireNoPieces() }
+        run.network = DenseNetConfiguration(
+            stem: stem ?? before.stem, blocks: blocks ?? before.blocks, growthRate: growthRate ?? before.growthRate,
+            stemChannels: stemChannels ?? before.stemChannels, bottleneck: before.bottleneck && !noBottleneck,
+            compression: compression ?? before.compression, dropout: dropout ?? before.dropout,
+            classes: classes ?? before.classes, image: image ?? before.image)
+    }
+
+    /// Refuses options that go with `--blocks` alone.
+    private func requireNoPieces() throws {
+        let pieces: [(String, Bool)] = [
+            ("--growth-rate", growthRate != nil), ("--stem", stem != nil), ("--stem-channels", stemChannels != nil),
+            ("--no-bottleneck", noBottleneck), ("--compression", compression != nil),
+        ]
+        if let (option, _) = pieces.first(where: \.1) {
+            throw Failure(.usage, "\(option) goes with --blocks; a --model has its own")
+        }
+    }
+
+    private func custom(_ blocks: [Int], classes: Int?, image: Int?) -> DenseNetConfiguration {
+        let stem = stem ?? .cifar
+        let growthRate = growthRate ?? (stem == .cifar ? 12 : 32)
         return DenseNetConfiguration(
-            stem: kind, blocks: blocks, growthRate: growthRate,
-            stemChannels: stemChannels ?? (kind == .cifar && noBottleneck ? 16 : min(growthRate, 65536) * 2),
-            bottleneck: !noBottleneck, compression: compression ?? (noBottleneck ? 1 : 0.5), classes: classes,
-            image: image ?? (kind == .cifar ? 32 : 224))
+            stem: stem, blocks: blocks, growthRate: growthRate,
+            stemChannels: stemChannels ?? (stem == .cifar && noBottleneck ? 16 : min(growthRate, 65536) * 2),
+            bottleneck: !noBottleneck, compression: compression ?? (noBottleneck ? 1 : 0.5), classes: classes ?? 10,
+            image: image ?? (stem == .cifar ? 32 : 224))
     }
 }

@@ -1,9 +1,13 @@
 import ArgumentParser
+import DenseNetModel
 import ImageData
 import Support
 import Training
 
-struct Train: ParsableCommand {
+/// What holds where no option says otherwise.
+private let defaults = RunConfiguration(network: try! DenseNetConfiguration(model: Train.defaultModel))
+
+struct Train: RankedCommand {
     static let configuration = CommandConfiguration(
         abstract: "Train a network; without options a small one on synthetic images.",
         discussion: "The recipe is the paper's (arXiv 1608.06993, section 4.2) where no option says otherwise.")
@@ -11,49 +15,52 @@ struct Train: ParsableCommand {
     @OptionGroup(title: "Network") var network: NetworkOptions
     @OptionGroup(title: "Data") var dataOptions: DataOptions
 
-    @Option(help: "Random changes of training images: crop,flip,jitter,cutout or none (default crop,flip).")
-    var augment: String?
+    @Option(
+        help: "Random changes of training images: crop,flip,jitter,cutout or none (default \(defaults.augmentation)).",
+        transform: augmentation)
+    var augment: Augmentation?
 
-    @Option(help: "Epochs (default 300, or 5 on synthetic images).")
+    @Option(help: "Epochs (default \(defaults.epochs), or \(Train.syntheticEpochs) on synthetic images).")
     var epochs: Int?
 
-    @Option(help: "Stop after so many steps in all.")
+    @Option(help: "Stop after this many steps in all.")
     var steps: Int?
 
-    @Option(help: "Images of a step over all ranks (default 64).")
+    @Option(help: "Images per step over all ranks (default \(defaults.batchSize)).")
     var batchSize: Int?
 
-    @Option(help: "The highest learning rate (default 0.1).")
+    @Option(help: "The highest learning rate (default \(defaults.schedule.learningRate)).")
     var learningRate: Double?
 
-    @Option(help: "step (default), cosine, one-cycle or constant.")
-    var schedule: String?
+    @Option(help: "How the learning rate falls (default \(ScheduleName(defaults.schedule.shape))).")
+    var schedule: ScheduleName?
 
     @Option(
         help: ArgumentHelp(
             "With step: fractions of the epochs where the rate drops to a tenth (default 0.5,0.75).", valueName: "f,f,…"
-        ))
-    var milestones: String?
+        ), transform: { try numberList($0, like: "0.5,0.75") })
+    var milestones: [Double]?
 
-    @Option(help: "Epochs over which the learning rate climbs to its height (default 0).")
+    @Option(
+        help: "Epochs over which the learning rate climbs to its height (default \(defaults.schedule.warmUpEpochs)).")
     var warmUp: Int?
 
-    @Option(help: "Momentum (default 0.9).")
+    @Option(help: "Momentum (default \(defaults.optimizer.momentum)).")
     var momentum: Double?
 
     @Flag(inversion: .prefixedNo, help: "Nesterov's momentum (default: on).")
     var nesterov: Bool?
 
-    @Option(help: "Weight decay (default 0.0001).")
+    @Option(help: "Weight decay (default \(defaults.optimizer.weightDecay)).")
     var weightDecay: Double?
 
     @Flag(inversion: .prefixedNo, help: "Whether norms and biases decay too (default: they do).")
     var decayNorm: Bool?
 
-    @Option(help: "The share of the target spread over all classes (default 0).")
+    @Option(help: "The share of the target spread over all classes (default \(defaults.labelSmoothing)).")
     var labelSmoothing: Double?
 
-    @Option(help: "What all random numbers are drawn from (default 1).", transform: seedNumber)
+    @Option(help: "What all random numbers are drawn from (default \(defaults.seed)).", transform: seedNumber)
     var seed: UInt64?
 
     @Flag(help: "Go through the training images in their order.")
@@ -64,7 +71,7 @@ struct Train: ParsableCommand {
         help: ArgumentHelp("Start from the weights of a safetensors file.", valueName: "file"))
     var initialWeights: String?
 
-    @OptionGroup(title: "Safety (also with --resume, for that start)") var guards: GuardOptions
+    @OptionGroup(title: "Safety (may change with --resume, for that start)") var faults: FaultPolicyOptions
     @OptionGroup(title: "Threads") var threads: ThreadOptions
     @OptionGroup(title: "Precision") var precision: PrecisionOptions
     @OptionGroup(title: "Watchdog") var watchdog: WatchdogOptions
@@ -74,66 +81,88 @@ struct Train: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Go on with the run in a folder, by its own options; --epochs makes it longer, --threads, --collective-timeout and safety may differ.",
+            "Resume the run in a folder with its own options. --epochs makes it longer; --threads, --collective-timeout and safety may differ; others may be given as they were.",
             valueName: "folder"))
     var resume: String?
 
     /// Under `./launch.sh` alone this is done in a few minutes.
-    private static let defaultModel = "densenet-bc-22-12"
+    static let defaultModel = "densenet-bc-22-12"
+    private static let syntheticEpochs = 5
 
     func run() throws {
         // Before MPI, whose start takes a moment: a signal is not lost.
         StopSignal.listen(patience: watchdog.collectiveTimeout)
-        if let resume {
-            guard !hasOtherOptions else {
-                throw Failure(
-                    .usage,
-                    "--resume takes the run's own options; only --epochs and those of safety and threads go with it")
-            }
-            let safety = try guards.resolved()
-            try withWatchedRanks(watchdog) {
-                defer { Console.forgiveLostOutput() }
-                try TrainingRun(
-                    resuming: resume, epochs: epochs, safety: safety, threads: threads.threads, watchdog: $1,
-                    communicator: $0
-                ).run()
-            }
-        }
-        try withWatchedRanks(watchdog) { world, watchdog in
+        let values = [
+            NamedValue("--resume", resume ?? "none"), dataOptions.kind, NamedValue("--out", out ?? "none"),
+        ]
+        try withWatchedRanks(watchdog, agreeingOn: values) { world, watchdog in
             defer { Console.forgiveLostOutput() }
-            // A folder of images may be missing on one host only.
-            let configuration = try world.agree { try resolved() }
-            try TrainingRun(configuration, path: out, threads: threads.threads, watchdog: watchdog, communicator: world)
-                .run()
+            let run: TrainingRun
+            if let resume {
+                run = try TrainingRun(
+                    resuming: resume, threads: threads.threads, watchdog: watchdog, communicator: world
+                ) { configuration in
+                    if let out, !isSameFile(out, resume) {
+                        throw Failure(.usage, "--out is \(out), but the run to resume is in \(resume); leave it out")
+                    }
+                    try network.apply(to: &configuration)
+                    try apply(to: &configuration)
+                }
+            } else {
+                // A folder of images may be missing on one host only.
+                let configuration = try world.agree { try newRun() }
+                run = try TrainingRun(
+                    configuration, path: out, threads: threads.threads, watchdog: watchdog, communicator: world)
+            }
+            Launcher.hasBegun.store(true, ordering: .relaxed)
+            try run.run()
         }
     }
 
-    private func resolved() throws -> RunConfiguration {
-        let source = dataOptions.source
-        let shape = try source.path.map { try CIFAR.shape(of: $0) }
-        let (model, network) = try network.configuration(
-            defaultModel: Self.defaultModel, classes: shape?.classes ?? SyntheticImages.classNames.count,
-            image: shape?.imageSize ?? (network.image == nil ? CIFAR.imageSize : nil))
-        return RunConfiguration(
-            model: model, network: network, data: source, epochs: epochs ?? (source.path == nil ? 5 : 300),
-            steps: steps, batchSize: batchSize ?? 64, seed: seed ?? 1, shuffle: !noShuffle,
-            schedule: try LearningRateSchedule(
-                schedule: schedule ?? "step", milestones: milestones, learningRate: learningRate ?? 0.1,
-                warmUpEpochs: warmUp ?? 0),
-            optimizer: OptimizerConfiguration(
-                momentum: momentum ?? 0.9, nesterov: nesterov ?? true, weightDecay: weightDecay ?? 1e-4,
-                decaysNorms: decayNorm ?? true),
-            labelSmoothing: labelSmoothing ?? 0, augment: augment ?? "crop,flip",
-            normalization: try dataOptions.normalization() ?? .channel, precision: precision.precision,
-            initialWeights: initialWeights.map(absolutePath), safety: try guards.resolved())
+    private func newRun() throws -> RunConfiguration {
+        let shape = try dataOptions.shape()
+        let (model, network) = try network.network(
+            default: Self.defaultModel, classes: shape?.classes ?? SyntheticImages.classNames.count,
+            image: shape?.imageSize ?? CIFAR.imageSize)
+        var configuration = RunConfiguration(
+            model: model, network: network, epochs: shape == nil ? Self.syntheticEpochs : defaults.epochs)
+        try apply(to: &configuration)
+        return configuration
     }
 
-    private var hasOtherOptions: Bool {
-        network.isGiven || dataOptions.isGiven || augment != nil || steps != nil || batchSize != nil
-            || learningRate != nil || schedule != nil || milestones != nil || warmUp != nil || momentum != nil
-            || nesterov != nil
-            || precision.precision != nil || weightDecay != nil || decayNorm != nil || labelSmoothing != nil
-            || seed != nil || noShuffle
-            || initialWeights != nil || out != nil
+    /// Sets what is given, but for the network.
+    private func apply(to run: inout RunConfiguration) throws {
+        dataOptions.apply(to: &run.data)
+        run.normalization = try dataOptions.normalization() ?? run.normalization
+        run.augmentation = augment ?? run.augmentation
+        run.epochs = epochs ?? run.epochs
+        run.steps = steps ?? run.steps
+        run.batchSize = batchSize ?? run.batchSize
+        run.schedule = LearningRateSchedule(
+            shape: try shape(over: run.schedule.shape), learningRate: learningRate ?? run.schedule.learningRate,
+            warmUpEpochs: warmUp ?? run.schedule.warmUpEpochs)
+        run.optimizer.momentum = momentum ?? run.optimizer.momentum
+        run.optimizer.nesterov = nesterov ?? run.optimizer.nesterov
+        run.optimizer.weightDecay = weightDecay ?? run.optimizer.weightDecay
+        run.optimizer.decaysNorms = decayNorm ?? run.optimizer.decaysNorms
+        run.labelSmoothing = labelSmoothing ?? run.labelSmoothing
+        run.seed = seed ?? run.seed
+        run.shuffle = run.shuffle && !noShuffle
+        run.precision = precision.precision ?? run.precision
+        if let initialWeights, !isSameFile(initialWeights, run.initialWeights) { run.initialWeights = initialWeights }
+        faults.apply(to: &run.faults)
+    }
+
+    private func shape(over before: LearningRateSchedule.Shape) throws -> LearningRateSchedule.Shape {
+        let name = schedule ?? ScheduleName(before)
+        if let milestones {
+            guard name == .step else {
+                let list = milestones.map { "\($0)" }.joined(separator: ",")
+                throw Failure(
+                    .usage, "--milestones \(list) means nothing to --schedule \(name.rawValue), only to step")
+            }
+            return .step(milestones: milestones, factor: 0.1)
+        }
+        return name == ScheduleName(before) ? before : name.shape
     }
 }

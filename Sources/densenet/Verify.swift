@@ -4,9 +4,9 @@ import Kernels
 import Support
 import Training
 
-struct Verify: ParsableCommand {
+struct Verify: RankedCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Hold this build, on this machine and with so many ranks, against PyTorch's results.",
+        abstract: "Compare this build, on this machine and this number of ranks, with PyTorch's results.",
         discussion:
             "Prints ‖ours − reference‖ / ‖reference‖ of each quantity; exit code 1 where one is above the tolerance.")
 
@@ -19,7 +19,10 @@ struct Verify: ParsableCommand {
     @OptionGroup(title: "Threads") var threads: ThreadOptions
 
     func run() throws {
-        try withRanks { world in
+        let values = [
+            NamedValue("--tolerance", "\(tolerance)"), NamedValue("the golden files", files.joined(separator: ", ")),
+        ]
+        try withRanks(agreeingOn: values) { world in
             func say(_ line: String) { if world.rank == 0 { Console.say(line) } }
             say(
                 "\(world.size) rank\(world.size == 1 ? "" : "s"), vector level \(VectorLevel.current), \(processorName())"

@@ -32,12 +32,12 @@ import Testing
 
     func loader(
         ranks: Int = 1, rank: Int = 0, epoch: Int = 1, step: Int = 0, threads: Int = 1,
-        words: String = "crop,flip,jitter,cutout"
+        augmentation: Augmentation = Augmentation(crop: true, flip: true, jitter: true, cutout: true)
     ) throws -> BatchLoader {
         // Batches of 8, 8 and 5.
         let sampler = try Sampler(sampleCount: 21, globalBatch: 8, worldSize: ranks, seed: 11, shuffle: true)
         return try BatchLoader(
-            images: images, sampler: sampler, rank: rank, augmentation: Augmentation(parsing: words),
+            images: images, sampler: sampler, rank: rank, augmentation: augmentation,
             normalization: try .pixelMean(from: PixelSums(of: images)), seed: 5, startEpoch: epoch, startStep: step,
             threads: threads)
     }
@@ -94,7 +94,7 @@ import Testing
     }
 
     @Test func `an unchanged sample is its record, normalised`() throws {
-        let loader = try loader(words: "none")
+        let loader = try loader(augmentation: .none)
         let contents = try Contents(loader.next())
         let image = TestImage(height: 8, width: 8) { _, _, _ in 0 }
         for (slot, sample) in contents.sampleIndices.enumerated() {

@@ -64,13 +64,13 @@ import Testing
     }
 
     @Test func `means and deviations can be given by hand`() throws {
-        let normalization = try Normalization(mean: "0.5,0.25,0", std: "0.5,0.25,1")
+        let normalization = try Normalization(mean: [0.5, 0.25, 0], std: [0.5, 0.25, 1])
         let image = TestImage(colours: [[1, 0.5, 0.75]])
         normalization.apply(to: image.planes)
         #expect(image.values == [1, 1, 0.75])
-        let bad = [
-            ("1,2", "1,1,1"), ("a,1,1", "1,1,1"), ("0,,0,0", "1,1,1"), ("0,0,0", "1,0,1"), ("0,0,0", "1,-1,1"),
-            ("0,0,0", "1,nan,1"), ("0,0,0", ""),
+        let bad: [([Float], [Float])] = [
+            ([1, 2], [1, 1, 1]), ([.infinity, 1, 1], [1, 1, 1]), ([0, 0, 0], [1, 0, 1]), ([0, 0, 0], [1, -1, 1]),
+            ([0, 0, 0], [1, .nan, 1]), ([0, 0, 0], []),
         ]
         for (mean, std) in bad {
             let error = #expect(throws: Failure.self) { try Normalization(mean: mean, std: std) }

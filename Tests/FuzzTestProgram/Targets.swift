@@ -152,14 +152,13 @@ struct ConfigurationTarget: Target {
         self.folder = try RunFolder(path: folder + "/run", resuming: false)
         try self.folder.writeConfiguration(
             RunConfiguration(
-                model: "custom", network: smallNetwork, data: .init(path: "/images", limitTrain: 10, limitTest: 5),
-                epochs: 3, steps: 7, batchSize: 4, seed: 1, shuffle: true,
-                schedule: LearningRateSchedule(
-                    shape: .step(milestones: [0.5, 0.75], factor: 0.1), learningRate: 0.1, warmUpEpochs: 1),
-                optimizer: OptimizerConfiguration(), labelSmoothing: 0.1, augment: "crop,flip",
-                normalization: .explicit(mean: "0.5,0.5,0.5", std: "1,1,1"), precision: .bfloat16,
+                network: smallNetwork, data: .init(path: "/images", limitTrain: 10, limitTest: 5), epochs: 3, steps: 7,
+                batchSize: 4,
+                schedule: LearningRateSchedule(shape: .step(milestones: [0.5, 0.75], factor: 0.1), warmUpEpochs: 1),
+                labelSmoothing: 0.1, normalization: .explicit(mean: [0.5, 0.5, 0.5], std: [1, 1, 1]),
+                precision: .bfloat16,
                 initialWeights: "/weights",
-                safety: SafetyOptions(keep: 2, checkpointSteps: 5, onCheckpointError: .continue, onNonfinite: .skip)))
+                faults: FaultPolicy(keep: 2, checkpointSteps: 5, onCheckpointError: .continue, onNonfinite: .skip)))
         original = try contents(of: self.folder.configuration)
     }
 

@@ -57,8 +57,11 @@ struct BadInput: CustomTestStringConvertible, Sendable {
         BadInput("images too small for the network", .usage, "image size 28", "29 pixels") {
             ["train", "--out", $0("run"), "--model", "densenet121", "--image", "28"]
         },
-        BadInput("resuming with other options", .usage, "--resume") {
-            ["train", "--resume", $0("run"), "--momentum", "0.5"]
+        BadInput(
+            "resuming with another value of an option", .usage, "--momentum is 0.5, but the run in ", " has 0.9, which"
+        ) {
+            try train(smallRun + ["--epochs", "1"], out: $0("earlier"))
+            return ["train", "--resume", $0("earlier"), "--momentum", "0.5"]
         },
         BadInput("more classes in the data than in the network", .usage, "10 classes", "--classes") {
             small($0) + ["--classes", "9"]

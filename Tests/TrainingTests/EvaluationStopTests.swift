@@ -34,7 +34,7 @@ import Testing
         let path = scratch("stopped")
         let (stopped, seconds) = try disturb(path) { kill($0.process, SIGUSR1) }
         #expect(stopped.status == 75, "\(stopped.output)\(stopped.errors)")
-        #expect(stopped.errors.contains("stopped on request after step 2; go on with: train --resume \(path)"))
+        #expect(stopped.errors.contains("stopped on request after step 2; resume with: train --resume \(path)"))
         #expect(try readMetrics(path).isEmpty, "the evaluation came to its end before the signal did")
         print("a stop within an evaluation took \(seconds) s")
         try expectSameEnd(path, whole)

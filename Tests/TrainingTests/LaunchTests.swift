@@ -35,7 +35,7 @@ import Testing
             kill(job.process, signal)
             let result = try job.wait(timeout: 20)
             #expect(result.status == 75, "\(result.errors)")
-            #expect(result.errors.contains("; go on with: train --resume \(path)"), "\(result.errors)")
+            #expect(result.errors.contains("; resume with: train --resume \(path)"), "\(result.errors)")
         }
     }
 

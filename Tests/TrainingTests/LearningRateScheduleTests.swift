@@ -4,8 +4,11 @@ import Testing
 import Training
 
 @Suite struct LearningRateScheduleTests {
-    private func schedule(_ word: String, _ milestones: String? = nil, warmUp: Int = 0) throws -> LearningRateSchedule {
-        try LearningRateSchedule(schedule: word, milestones: milestones, learningRate: 0.1, warmUpEpochs: warmUp)
+    private typealias Shape = LearningRateSchedule.Shape
+    private let step = Shape.step(milestones: [0.5, 0.75], factor: 0.1)
+
+    private func schedule(_ shape: Shape, warmUp: Int = 0) -> LearningRateSchedule {
+        LearningRateSchedule(shape: shape, learningRate: 0.1, warmUpEpochs: warmUp)
     }
 
     private func near(_ a: Double, _ b: Double) -> Bool { abs(a - b) <= 1e-12 * abs(b) }
@@ -16,7 +19,7 @@ import Training
     }
 
     @Test func `the steps of the paper fall at the start of epochs 151 and 226 of 300`() throws {
-        let step = try schedule("step")
+        let step = LearningRateSchedule()
         for (epoch, rate) in [(1, 0.1), (150, 0.1), (151, 0.01), (225, 0.01), (226, 0.001), (300, 0.001)] {
             #expect(near(rateAtStart(ofEpoch: epoch, of: 300, step), rate), "epoch \(epoch)")
         }
@@ -24,15 +27,15 @@ import Training
     }
 
     @Test func `odd epochs and fractions that are not exact fall where they should`() throws {
-        let half = try schedule("step")
+        let half = schedule(step)
         #expect(near(rateAtStart(ofEpoch: 3, of: 7, half), 0.1) && near(rateAtStart(ofEpoch: 4, of: 7, half), 0.01))
-        let other = try schedule("step", "0.29")
+        let other = schedule(.step(milestones: [0.29], factor: 0.1))
         #expect(
             near(rateAtStart(ofEpoch: 29, of: 100, other), 0.1) && near(rateAtStart(ofEpoch: 30, of: 100, other), 0.01))
     }
 
     @Test func `a cosine begins at the rate, is at half of it half-way and ends near 0`() throws {
-        let cosine = try schedule("cosine")
+        let cosine = schedule(.cosine)
         #expect(cosine.rate(step: 0, stepsPerEpoch: 10, epochs: 10) == 0.1)
         #expect(near(cosine.rate(step: 50, stepsPerEpoch: 10, epochs: 10), 0.05))
         #expect(near(cosine.rate(step: 25, stepsPerEpoch: 10, epochs: 10), 0.08535533905932738))
@@ -41,7 +44,7 @@ import Training
     }
 
     @Test func `one-cycle has the values of PyTorch`() throws {
-        let oneCycle = try schedule("one-cycle")
+        let oneCycle = schedule(.oneCycle)
         let hundred: [(Int, Double)] = [
             (0, 0.0040000000000000036), (10, 0.029516394846410082), (29, 0.1), (30, 0.09994965352845243),
             (60, 0.05892800902855288),
@@ -60,27 +63,27 @@ import Training
     }
 
     @Test func `warm-up climbs with every step to the rate and hands over without a jump`() throws {
-        for word in ["constant", "cosine", "step"] {
-            let warm = try schedule(word, warmUp: 2)
+        for shape in [.constant, .cosine, step] {
+            let warm = schedule(shape, warmUp: 2)
             for step in 0..<20 {
                 #expect(near(warm.rate(step: step, stepsPerEpoch: 10, epochs: 10), 0.1 * Double(step + 1) / 20))
             }
             #expect(near(warm.rate(step: 20, stepsPerEpoch: 10, epochs: 10), 0.1))
         }
-        #expect(near(try schedule("cosine", warmUp: 2).rate(step: 60, stepsPerEpoch: 10, epochs: 10), 0.05))
+        #expect(near(schedule(.cosine, warmUp: 2).rate(step: 60, stepsPerEpoch: 10, epochs: 10), 0.05))
     }
 
     @Test func `every rate of the shortest and strangest runs is finite and in range`() throws {
-        for word in ["constant", "cosine", "step", "one-cycle"] {
+        for shape in [.constant, .cosine, step, .oneCycle] {
             for epochs in 1...5 {
                 for stepsPerEpoch in 1...5 {
-                    for warmUp in word == "one-cycle" ? [0] : [0, 1, 9] {
-                        let schedule = try schedule(word, warmUp: warmUp)
+                    for warmUp in shape == .oneCycle ? [0] : [0, 1, 9] {
+                        let schedule = schedule(shape, warmUp: warmUp)
                         for step in 0..<epochs * stepsPerEpoch {
                             let rate = schedule.rate(step: step, stepsPerEpoch: stepsPerEpoch, epochs: epochs)
                             #expect(
                                 rate > 0 && rate <= 0.1 * (1 + 1e-12),
-                                "\(word), step \(step) of \(epochs) × \(stepsPerEpoch)")
+                                "\(shape), step \(step) of \(epochs) × \(stepsPerEpoch)")
                         }
                     }
                 }
@@ -90,7 +93,7 @@ import Training
 
     @Test func `a schedule goes through JSON unchanged`() throws {
         for schedule in [
-            try schedule("constant"), try schedule("step", "0.3,0.6", warmUp: 3), try schedule("one-cycle"),
+            schedule(.constant), schedule(.step(milestones: [0.3, 0.6], factor: 0.1), warmUp: 3), schedule(.oneCycle),
         ] {
             let text = try JSONEncoder().encode(schedule)
             #expect(try JSONDecoder().decode(LearningRateSchedule.self, from: text) == schedule)
@@ -99,24 +102,19 @@ import Training
 
     @Test(
         arguments: [
-            ("linear", nil, 0.1, 0, "--schedule is linear, expected step"),
-            ("cosine", "0.5", 0.1, 0, "--milestones 0.5 means nothing to --schedule cosine"),
-            ("step", "0.5,,0.7", 0.1, 0, "--milestones is 0.5,,0.7"),
-            ("step", "0.7,0.5", 0.1, 0, "expected ascending fractions"),
-            ("step", "150,225", 0.1, 0, "--milestones is 150,225"),
-            ("step", "nan", 0.1, 0, "--milestones is nan"),
-            ("step", "", 0.1, 0, "--milestones is "),
-            ("step", nil, 0, 0, "--learning-rate is 0.0, expected a number above 0"),
-            ("step", nil, .nan, 0, "--learning-rate is nan"),
-            ("step", nil, 0.1, -1, "--warm-up is -1"),
-            ("one-cycle", nil, 0.1, 1, "has a warm-up of its own"),
-        ] as [(String, String?, Double, Int, String)])
-    func `wrong words are refused`(
-        _ word: String, _ milestones: String?, _ rate: Double, _ warmUp: Int, _ words: String
+            (.step(milestones: [0.7, 0.5], factor: 0.1), 0.1, 0, "expected ascending fractions"),
+            (.step(milestones: [150, 225], factor: 0.1), 0.1, 0, "`milestones` is 150.0,225.0"),
+            (.step(milestones: [.nan], factor: 0.1), 0.1, 0, "`milestones` is nan"),
+            (.constant, 0, 0, "`learningRate` is 0.0, expected a number above 0"),
+            (.constant, .nan, 0, "`learningRate` is nan"),
+            (.constant, 0.1, -1, "`warmUpEpochs` is -1"),
+            (.oneCycle, 0.1, 1, "has a warm-up of its own"),
+        ] as [(LearningRateSchedule.Shape, Double, Int, String)])
+    func `what no run can follow is refused`(
+        _ shape: LearningRateSchedule.Shape, _ rate: Double, _ warmUp: Int, _ words: String
     ) {
-        let failure = #expect(throws: Failure.self) {
-            try LearningRateSchedule(schedule: word, milestones: milestones, learningRate: rate, warmUpEpochs: warmUp)
-        }
+        let schedule = LearningRateSchedule(shape: shape, learningRate: rate, warmUpEpochs: warmUp)
+        let failure = #expect(throws: Failure.self) { try schedule.validate() }
         #expect(failure?.kind == .usage && failure?.message.contains(words) == true, "\(failure!)")
     }
 }

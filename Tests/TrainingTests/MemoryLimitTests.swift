@@ -127,7 +127,7 @@ import Testing
             let lines = result.errors.lines.filter { $0.hasPrefix("densenet: ") }
             #expect(lines.count == 1, "\(result.errors)")
             #expect(
-                lines.first?.contains(" (the kernel ended it for want of memory); go on with: ") == true, "\(lines)")
+                lines.first?.contains(" (the kernel ended it for want of memory); resume with: ") == true, "\(lines)")
         }
     }
 }

@@ -105,7 +105,7 @@ import Testing
         let text = try line(images("bad", bad: true))
         #expect(
             text.hasPrefix(
-                "densenet: epoch 1, step 1: the output of features.conv0 is not finite on rank 1; no weight was moved; to go on from "
+                "densenet: epoch 1, step 1: the output of features.conv0 is not finite on rank 1; no weight was moved; to resume from "
                     + "the start without such steps: train --resume \(scratch("run")) --on-nonfinite skip; "), "\(text)"
         )
     }

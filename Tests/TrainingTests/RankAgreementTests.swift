@@ -42,7 +42,7 @@ import Testing
                 "ranks disagree on --learning-rate: 0.1 on rank 0, 0.2 on ranks 1, 2; start all ranks with the same options"
             ],
             first: small("--learning-rate", "0.1"), others: small("--learning-rate=0.2"))
-        try check(.usage, ["--epochs: none on rank 0, 2 on ranks 1, 2"], first: small(), others: small("--epochs", "2"))
+        try check(.usage, ["--epochs: 5 on rank 0, 2 on ranks 1, 2"], first: small(), others: small("--epochs", "2"))
         // Shares of the batch, and with them the number of collective calls, would differ.
         try check(
             .usage, ["--batch-size: 3 on rank 0, 100 on ranks 1, 2"], first: ["bench", "--batch-size", "3"],

@@ -55,7 +55,7 @@ import Testing
             #expect(
                 line.contains("; missing: rank \(rank) on ")
                     && line.contains("(its process is stopped, last seen at step "))
-            #expect(line.contains("; go on with: train --resume \(path), "), "\(line)")
+            #expect(line.contains("; resume with: train --resume \(path), "), "\(line)")
             #expect(end.seconds >= Self.timeout - 0.5 && end.seconds < Self.timeout + 10)
             print("rank \(rank) stopped: the job ended after \(end.seconds) s: \(line)")
         }
@@ -71,7 +71,7 @@ import Testing
             let line = end.lines.first ?? ""
             #expect(
                 line.hasPrefix("densenet: rank \(rank) on ") && line.contains(" died, last seen at step "), "\(line)")
-            #expect(line.hasSuffix("; go on with: train --resume \(path)"), "\(line)")
+            #expect(line.hasSuffix("; resume with: train --resume \(path)"), "\(line)")
             #expect(end.seconds < 30)
             print("rank \(rank) killed: the job ended after \(end.seconds) s: \(line)")
         }
@@ -129,7 +129,7 @@ import Testing
             let result = try job.wait(timeout: 60)
             #expect(result.status == 0, "\(result.errors)")
             for count in 1...3 {
-                let line = "launch.sh: restart \(count) of 3: train --resume \(path) --collective-timeout 3"
+                let line = "launch.sh: restart \(count) of 3, in \(path)"
                 #expect(result.errors.lines.count { $0 == line } == 1, "\(result.errors)")
             }
             #expect(result.errors.lines.count { $0.contains(" died, last seen at ") } == 2, "\(result.errors)")

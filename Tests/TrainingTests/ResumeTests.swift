@@ -27,10 +27,10 @@ import Testing
         #expect(job.status == Failure.Kind.noInput.rawValue, "\(job.output)\(job.errors)")
         let lines = job.errors.lines.filter { $0.hasPrefix("densenet: ") }
         #expect(
-            lines.count == 1 && lines[0].contains("\(checkpoints): there is no checkpoint to go on from"),
+            lines.count == 1 && lines[0].contains("\(checkpoints): there is no checkpoint to resume from"),
             "\(job.errors)")
         #expect(lines.first?.contains("metrics.jsonl, best.safetensors, weights.safetensors") == true, "\(lines)")
-        #expect(lines.first?.contains("train --init \(run)/weights.safetensors --out ") == true, "\(lines)")
+        #expect(lines.first?.contains("begin another run with --init \(run)/weights.safetensors") == true, "\(lines)")
         #expect(try FinishedRun(path: run).weights == whole.weights && readMetrics(run).count == 3)
         #expect(try scratch.read("run/best.safetensors") == best)
     }

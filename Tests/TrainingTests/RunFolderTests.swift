@@ -31,7 +31,7 @@ import Training
         try RunFolder(path: path, resuming: false).writeConfiguration(Options())
         #expect(
             throws: Failure(
-                .usage, "\(path) already holds a run; use --resume \(path) to go on with it or another --out")
+                .usage, "\(path) already holds a run; resume with: `resuming` \(path), or choose another folder")
         ) { try RunFolder(path: path, resuming: false) }
         // The refusal has not kept the lock.
         _ = try RunFolder(path: path, resuming: true)

@@ -41,7 +41,7 @@ import Testing
             #expect(stopped.status == 75, "\(name): \(stopped.output)\(stopped.errors)")
             let lines = stopped.errors.lines.filter { $0.hasPrefix("densenet: ") }
             #expect(
-                lines.count == 1 && lines[0].hasSuffix("go on with: train --resume \(path)"),
+                lines.count == 1 && lines[0].hasSuffix("resume with: train --resume \(path)"),
                 "\(name): \(stopped.errors)")
             #expect(
                 !FileManager.default.fileExists(atPath: path + "/weights.safetensors"),

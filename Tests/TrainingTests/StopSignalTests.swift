@@ -45,6 +45,6 @@ import Testing
         kill(job.process, signal)
         let result = try job.wait(timeout: 30)
         #expect(result.status == 75 && result.errors.lines.count == 1, "\(result.errors)")
-        #expect(result.errors.contains("go on with: train --resume"))
+        #expect(result.errors.contains("resume with: train --resume"))
     }
 }

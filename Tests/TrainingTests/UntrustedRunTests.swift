@@ -42,7 +42,7 @@ import Testing
         }
         let words = try refusal(["train", "--resume", scratch("run")], .noInput)
         #expect(
-            words.contains("has no checkpoint to go on from, and the run began with the weights \(given)"), "\(words)")
+            words.contains("has no checkpoint to resume from, and the run began with the weights \(given)"), "\(words)")
     }
 
     @Test func `images that a run folder names are a folder with regular files or refused`() throws {

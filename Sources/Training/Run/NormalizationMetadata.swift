@@ -20,6 +20,6 @@ public func normalization(in file: SafetensorsFile) throws -> Normalization? {
     guard let text = file.metadata[key] else { return nil }
     do { return try JSONDecoder().decode(Normalization.self, from: Data(text.utf8)) } catch {
         throw Failure(
-            .data, "\(file.path): the metadata key '\(key)' is no normalisation; remove it or use --normalize")
+            .data, "\(file.path): the metadata key '\(key)' is no normalisation; remove it or give a `normalization`")
     }
 }

@@ -5,47 +5,35 @@ import ImageData
 import Kernels
 import Support
 
-/// Something that has to be alike on all ranks.
-package struct SharedValue: Codable {
-    /// As a message calls it.
-    let name: String
-    /// What is compared.
-    let value: String
-    /// How a message shows it; may differ where the values do not.
-    var shown: String
-
-    package init(_ name: String, _ value: String, shown: String? = nil) {
-        self.name = name
-        self.value = value
-        self.shown = shown ?? value
-    }
-}
-
 /// Ranks that were started differently would train something that nobody asked for, or wait for each other for ever.
 extension Communicator {
-    /// Collective, and the first collective call of every command: refuses ranks that run another program, another
-    /// command or other options than rank zero. Paths of data may differ, as its content is compared later; so may
-    /// `--threads`.
+    /// Collective, and the first collective call of every command: refuses ranks that run another program or another
+    /// command than rank zero, or have other values of what needs no file to be known.
     ///
-    /// - Throws: on all ranks `Failure(.usage)` naming the option, or `Failure(.internal)` for another build.
-    public func demandSameStart() throws {
+    /// - Throws: on all ranks `Failure(.usage)` naming the value, or `Failure(.internal)` for another build.
+    package func requireSameStart(_ command: String, _ values: [NamedValue]) throws {
         guard size > 1 else { return }
         let program = try agree { try programFile() }
-        try demandSame([program], .internal, advice: "install the same build on all nodes")
-        try demandSame(
-            startOptions(Array(CommandLine.arguments.dropFirst())), .usage,
-            advice: "start all ranks with the same options")
+        try requireSame([program], .internal, advice: "install the same build on all nodes")
+        try requireSameOptions([NamedValue("the command", command)] + values)
+    }
+
+    /// Collective: refuses ranks whose options differ, as they are once defaults, environment and files are looked at.
+    ///
+    /// - Throws: on all ranks `Failure(.usage)` naming the first that differs, both values and the ranks.
+    package func requireSameOptions(_ values: [NamedValue]) throws {
+        try requireSame(values, .usage, advice: "start all ranks with the same options")
     }
 
     /// Collective: refuses ranks whose kernels use other vector instructions, for their weights would drift apart in
     /// the last bits.
     ///
     /// - Throws: on all ranks `Failure(.unavailable)`.
-    func demandSameVectorLevel() throws {
+    func requireSameVectorLevel() throws {
         let own = VectorLevel.current
         let lowest = try allGather(UInt64(own.number)).map { VectorLevel.allCases[Int($0)] }.min() ?? own
-        try demandSame(
-            [SharedValue("the vector level of their CPUs", "\(own)")], .unavailable,
+        try requireSame(
+            [NamedValue("the vector level of their CPUs", "\(own)")], .unavailable,
             advice:
                 "use CPUs of one kind, or set DENSENET_SIMD=\(lowest) on all ranks (mpirun -x DENSENET_SIMD=\(lowest))")
     }
@@ -56,7 +44,7 @@ extension Communicator {
     /// - Parameter expected: what the files held then; nil where nobody knows.
     /// - Returns: what the files hold.
     /// - Throws: on all ranks `Failure(.data)` naming the file.
-    func demandSameImages(
+    func requireSameImages(
         _ sets: [ImageSet], as expected: [RunConfiguration.DataFile]?
     ) throws -> [RunConfiguration.DataFile] {
         let (files, paths) = try agree {
@@ -71,9 +59,9 @@ extension Communicator {
             "(\(file.bytes) bytes used, CRC-32 \(file.checksum))"
         }
         let values = zip(files, paths).map { file, path in
-            SharedValue(file.name, "\(file.bytes) \(file.checksum)", shown: "\(path) \(shown(file))")
+            NamedValue(file.name, "\(file.bytes) \(file.checksum)", shown: "\(path) \(shown(file))")
         }
-        try demandSame(values, .data, advice: "give all nodes the same files")
+        try requireSame(values, .data, advice: "give all nodes the same files")
         for (file, path) in zip(files, paths) {
             guard let expected, let before = expected.first(where: { $0.name == file.name }), before != file else {
                 continue
@@ -82,7 +70,7 @@ extension Communicator {
                 Failure(
                     .data,
                     "\(path): holds other images \(shown(file)) than when the run began \(shown(before)); bring them back, or begin "
-                        + "another run with --init and the weights of this one"))
+                        + "another run from the weights of this one (`initialWeights`)"))
         }
         return files
     }
@@ -90,25 +78,25 @@ extension Communicator {
     /// Collective: refuses ranks that have read other weights from their copies of a file.
     ///
     /// - Throws: on all ranks `Failure(.data)`.
-    public func demandSameWeights(_ path: String, _ buffers: [UnsafeMutableBufferPointer<Float>]) throws {
+    public func requireSameWeights(_ path: String, _ buffers: [UnsafeMutableBufferPointer<Float>]) throws {
         let sum = buffers.reduce(into: CRC32()) { $0.add(UnsafeRawBufferPointer($1)) }.text
-        try demandSame(
-            [SharedValue("the weights", sum, shown: "\(path) (CRC-32 \(sum))")], .data,
+        try requireSame(
+            [NamedValue("the weights", sum, shown: "\(path) (CRC-32 \(sum))")], .data,
             advice: "give all nodes the same file")
     }
 
     /// Collective: throws on all ranks when the values of any rank are not those of rank zero, naming the first that
     /// differs.
-    package func demandSame(_ own: [SharedValue], _ kind: Failure.Kind, advice: String) throws {
+    package func requireSame(_ own: [NamedValue], _ kind: Failure.Kind, advice: String) throws {
         let hash = textChecksum(own.map { "\($0.name)\n\($0.value)\n" }.joined())
         guard let other = try ranksDiffering(from: hash).first else { return }
         let bytes = Array(try JSONEncoder().encode(own))
-        func values(of root: Int) throws -> [SharedValue] {
-            try JSONDecoder().decode([SharedValue].self, from: Data(try broadcast(bytes: bytes, from: root)))
+        func values(of root: Int) throws -> [NamedValue] {
+            try JSONDecoder().decode([NamedValue].self, from: Data(try broadcast(bytes: bytes, from: root)))
         }
         let (first, second) = (try values(of: 0), try values(of: other))
-        func find(_ name: String, in values: [SharedValue]) -> SharedValue {
-            values.first { $0.name == name } ?? SharedValue(name, "", shown: "none")
+        func find(_ name: String, in values: [NamedValue]) -> NamedValue {
+            values.first { $0.name == name } ?? NamedValue(name, "", shown: "none")
         }
         let names = (first + second).map(\.name)
         guard let name = names.first(where: { find($0, in: first).value != find($0, in: second).value }) else {
@@ -124,36 +112,8 @@ extension Communicator {
     }
 }
 
-/// The options of a command line by name, whatever their order, behind the command; an option that stands twice has
-/// both values.
-func startOptions(_ arguments: [String]) -> [SharedValue] {
-    var values: [String: String] = ["--data": "synthetic"]
-    var positionals: [String] = []
-    var words = arguments.dropFirst()[...]
-    while let word = words.popFirst() {
-        guard word.hasPrefix("--") else {
-            positionals.append(word)
-            continue
-        }
-        let parts = word.split(separator: "=", maxSplits: 1).map(String.init)
-        let name = parts.first ?? word
-        let hasValue = words.first.map { !$0.hasPrefix("--") } ?? false
-        let value = parts.count > 1 ? parts[1] : hasValue ? words.removeFirst() : "given"
-        switch name {
-        case "--threads", "--weights": continue
-        case "--data": values[name] = value == "synthetic" ? value : "a folder"
-        default: values[name] = values[name].map { $0 + " and " + value } ?? value
-        }
-    }
-    // A run that one rank resumes differs in all its options; that it is resumed says it best.
-    let resumed = values.removeValue(forKey: "--resume") ?? "none"
-    return [SharedValue("the command", arguments.first ?? "none"), SharedValue("--resume", resumed)]
-        + values.sorted { $0.key < $1.key }.map { SharedValue($0.key, $0.value) }
-        + positionals.enumerated().map { SharedValue("argument \($0.offset + 1)", $0.element) }
-}
-
 /// The file that this process runs, by its content.
-private func programFile() throws -> SharedValue {
+private func programFile() throws -> NamedValue {
     let path = "/proc/self/exe"
     let file = try InputFile(path: path)
     let chunk = AlignedBuffer<UInt8>(count: 1 << 20)
@@ -165,7 +125,7 @@ private func programFile() throws -> SharedValue {
     }
     let name = realpath(path, nil)
     defer { free(name) }
-    return SharedValue(
+    return NamedValue(
         "the program", sum.text,
         shown: "\(name.map { String(cString: $0) } ?? path) (CRC-32 \(sum.text))")
 }

@@ -3,19 +3,19 @@ import ImageData
 import Kernels
 import Support
 
-/// Everything that decides a run, as resolved from the command line; RUN/config.json holds it and resuming reads it.
-public struct RunConfiguration: Codable, Sendable, Equatable {
+/// Everything that decides a run; RUN/config.json holds it, and resuming reads it.
+public struct RunConfiguration: Sendable, Equatable {
     /// Where the images come from.
     public struct DataSource: Codable, Sendable, Equatable {
         /// A folder of CIFAR-10 or CIFAR-100 binary files; nil for the built-in synthetic set.
         public var path: String?
-        /// Use the first so many training or test images only.
+        /// Use the first n training or test images only.
         public var limitTrain: Int?
         public var limitTest: Int?
         /// What the files held when the run began; nil for the synthetic set, and in the run folders of older programs.
         public var files: [DataFile]?
 
-        public init(path: String?, limitTrain: Int? = nil, limitTest: Int? = nil) {
+        public init(path: String? = nil, limitTrain: Int? = nil, limitTest: Int? = nil) {
             self.path = path
             self.limitTrain = limitTrain
             self.limitTest = limitTest
@@ -37,47 +37,49 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
     }
 
     /// How colours become the network's input.
-    public enum NormalizationChoice: Codable, Sendable, Equatable {
+    public enum NormalizationChoice: Sendable, Equatable {
         /// Mean 0 and deviation 1 in each channel of the training set.
         case channel
         /// The training set's mean image is subtracted.
         case pixelMean
         case none
-        /// Means and deviations given by hand, each as `red,green,blue`.
-        case explicit(mean: String, std: String)
+        /// Means and deviations of red, green and blue, in units of 0 to 1.
+        case explicit(mean: [Float], std: [Float])
     }
 
     /// See `FormatVersion`.
-    private var version: Int? = FormatVersion.current
-    /// The model's name on the command line, or `custom`.
+    var version: Int? = FormatVersion.current
+    /// The model's name, or `custom`.
     public var model: String
     public var network: DenseNetConfiguration
     public var data: DataSource
     public var epochs: Int
-    /// Stop after so many steps in all, even before the last epoch ends.
+    /// Stop after this many steps in all, even before the last epoch ends.
     public var steps: Int?
-    /// Images of a step over all ranks.
+    /// Images per step over all ranks.
     public var batchSize: Int
     public var seed: UInt64
     public var shuffle: Bool
     public var schedule: LearningRateSchedule
     public var optimizer: OptimizerConfiguration
     public var labelSmoothing: Double
-    /// Words as `Augmentation(parsing:)` reads them.
-    public var augment: String
+    public var augmentation: Augmentation
     public var normalization: NormalizationChoice
-    /// In what dense layers multiply; nil is float32, which runs had before there was a choice.
-    public var precision: Precision?
+    /// Element type of the multiplications in dense layers.
+    public var precision: Precision
     /// A weights file that the run starts from.
     public var initialWeights: String?
-    /// Nil in the run folders of programs that had no such options.
-    public var safety: SafetyOptions?
+    public var faults: FaultPolicy
 
+    /// The recipe of the paper (arXiv 1608.06993, section 4.2) where no argument says otherwise.
     public init(
-        model: String, network: DenseNetConfiguration, data: DataSource, epochs: Int, steps: Int?, batchSize: Int,
-        seed: UInt64, shuffle: Bool, schedule: LearningRateSchedule, optimizer: OptimizerConfiguration,
-        labelSmoothing: Double, augment: String, normalization: NormalizationChoice, precision: Precision?,
-        initialWeights: String?, safety: SafetyOptions?
+        model: String = customModel, network: DenseNetConfiguration, data: DataSource = DataSource(),
+        epochs: Int = 300, steps: Int? = nil, batchSize: Int = 64, seed: UInt64 = 1, shuffle: Bool = true,
+        schedule: LearningRateSchedule = LearningRateSchedule(),
+        optimizer: OptimizerConfiguration = OptimizerConfiguration(), labelSmoothing: Double = 0,
+        augmentation: Augmentation = Augmentation(crop: true, flip: true),
+        normalization: NormalizationChoice = .channel, precision: Precision = .float32, initialWeights: String? = nil,
+        faults: FaultPolicy = FaultPolicy()
     ) {
         self.model = model
         self.network = network
@@ -90,11 +92,47 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
         self.schedule = schedule
         self.optimizer = optimizer
         self.labelSmoothing = labelSmoothing
-        self.augment = augment
+        self.augmentation = augmentation
         self.normalization = normalization
         self.precision = precision
         self.initialWeights = initialWeights
-        self.safety = safety
+        self.faults = faults
+    }
+
+    /// The `model` of a network that was put together piece by piece.
+    public static let customModel = "custom"
+}
+
+/// As RUN/config.json has it, which programs before and after this one read as well.
+extension RunConfiguration: Codable {
+    private enum CodingKeys: String, CodingKey {
+        case version, model, network, data, epochs, steps, batchSize, seed, shuffle, schedule, optimizer, labelSmoothing
+        case augmentation = "augment"
+        case normalization, precision, initialWeights
+        case faults = "safety"
+    }
+
+    public init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        self.init(
+            model: try values.decode(String.self, forKey: .model),
+            network: try values.decode(DenseNetConfiguration.self, forKey: .network),
+            data: try values.decode(DataSource.self, forKey: .data),
+            epochs: try values.decode(Int.self, forKey: .epochs),
+            steps: try values.decodeIfPresent(Int.self, forKey: .steps),
+            batchSize: try values.decode(Int.self, forKey: .batchSize),
+            seed: try values.decode(UInt64.self, forKey: .seed),
+            shuffle: try values.decode(Bool.self, forKey: .shuffle),
+            schedule: try values.decode(LearningRateSchedule.self, forKey: .schedule),
+            optimizer: try values.decode(OptimizerConfiguration.self, forKey: .optimizer),
+            labelSmoothing: try values.decode(Double.self, forKey: .labelSmoothing),
+            augmentation: try values.decode(Augmentation.self, forKey: .augmentation),
+            normalization: try values.decode(NormalizationChoice.self, forKey: .normalization),
+            // Both are missing in the run folders of programs that had no choice.
+            precision: try values.decodeIfPresent(Precision.self, forKey: .precision) ?? .float32,
+            initialWeights: try values.decodeIfPresent(String.self, forKey: .initialWeights),
+            faults: try values.decodeIfPresent(FaultPolicy.self, forKey: .faults) ?? FaultPolicy())
+        version = try values.decodeIfPresent(Int.self, forKey: .version)
     }
 
     /// Reads what a run folder has, which may come from anywhere.
@@ -109,63 +147,54 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
             throw Failure(.data, "\(folder.configuration): \(failure.message)")
         }
     }
+}
 
-    /// Makes a run longer or shorter.
-    ///
-    /// - Throws: `Failure(.usage)` for a run that ends after a number of steps, perhaps within an epoch.
-    mutating func change(epochs: Int) throws {
-        if let steps, epochs != self.epochs {
-            throw Failure(
-                .usage,
-                "--epochs cannot make a run longer that ends after \(steps) steps (its --steps); begin a new one")
-        }
-        self.epochs = epochs
+extension RunConfiguration.NormalizationChoice: Codable {
+    /// Numbers stand in the file as `red,green,blue`.
+    private enum Stored: Codable {
+        case channel, pixelMean, none
+        case explicit(mean: String, std: String)
     }
 
-    /// Refuses what cannot be run.
-    ///
-    /// - Throws: `Failure(.usage)` naming the option and what it has to be.
-    public func validate(worldSize: Int) throws {
-        try network.validate()
-        guard (1...1_000_000).contains(epochs) else {
-            throw Failure(.usage, "--epochs is \(epochs), expected 1 to 1,000,000")
-        }
-        if let steps, steps < 1 { throw Failure(.usage, "--steps is \(steps), expected 1 or more") }
-        guard (1...1_000_000).contains(batchSize) else {
-            throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000 images over all ranks")
-        }
-        guard batchSize >= worldSize else {
-            throw Failure(
-                .usage,
-                "--batch-size \(batchSize) is smaller than the number of ranks, \(worldSize); each rank needs an image of every step"
-            )
-        }
-        guard labelSmoothing >= 0, labelSmoothing < 1 else {
-            throw Failure(.usage, "--label-smoothing is \(labelSmoothing), expected 0 or above and below 1")
-        }
-        guard optimizer.momentum >= 0, optimizer.momentum < 1 else {
-            throw Failure(.usage, "--momentum is \(optimizer.momentum), expected 0 or above and below 1")
-        }
-        guard !optimizer.nesterov || optimizer.momentum > 0 else {
-            throw Failure(.usage, "Nesterov's momentum needs a --momentum above 0; add --no-nesterov")
-        }
-        guard optimizer.weightDecay >= 0, optimizer.weightDecay.isFinite else {
-            throw Failure(.usage, "--weight-decay is \(optimizer.weightDecay), expected 0 or above")
-        }
-        try schedule.validate()
-        guard schedule.warmUpEpochs == 0 || schedule.warmUpEpochs < epochs else {
-            throw Failure(
-                .usage,
-                "--warm-up is \(schedule.warmUpEpochs), expected less than --epochs, which is \(epochs); the learning rate "
-                    + "would never be at its height")
-        }
-        for (option, limit) in [("--limit-train", data.limitTrain), ("--limit-test", data.limitTest)] {
-            guard (1...Int(Int32.max)).contains(limit ?? 1) else {
-                throw Failure(.usage, "\(option) is \(limit ?? 1), expected 1 to \(Int32.max)")
+    public init(from decoder: any Decoder) throws {
+        func numbers(_ text: String) throws -> [Float] {
+            try text.split(separator: ",", omittingEmptySubsequences: false).map { word in
+                guard let number = Float(word) else {
+                    throw DecodingError.dataCorrupted(
+                        .init(codingPath: decoder.codingPath, debugDescription: "'\(word)' is no number"))
+                }
+                return number
             }
         }
-        try safety?.validate()
-        _ = try Augmentation(parsing: augment)
-        if case .explicit(let mean, let std) = normalization { _ = try Normalization(mean: mean, std: std) }
+        switch try Stored(from: decoder) {
+        case .channel: self = .channel
+        case .pixelMean: self = .pixelMean
+        case .none: self = .none
+        case .explicit(let mean, let std): self = .explicit(mean: try numbers(mean), std: try numbers(std))
+        }
     }
+
+    public func encode(to encoder: any Encoder) throws {
+        let stored: Stored =
+            switch self {
+            case .channel: .channel
+            case .pixelMean: .pixelMean
+            case .none: .none
+            case .explicit(let mean, let std): .explicit(mean: Self.text(mean), std: Self.text(std))
+            }
+        try stored.encode(to: encoder)
+    }
+}
+
+extension RunConfiguration.NormalizationChoice: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case .channel: "channel"
+        case .pixelMean: "pixel-mean"
+        case .none: "none"
+        case .explicit(let mean, let std): "mean \(Self.text(mean)) and deviation \(Self.text(std))"
+        }
+    }
+
+    static func text(_ numbers: [Float]) -> String { numbers.map { "\($0)" }.joined(separator: ",") }
 }

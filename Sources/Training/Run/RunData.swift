@@ -32,19 +32,19 @@ public struct RunData {
             guard sets.train.height == imageSize else {
                 throw Failure(
                     .usage,
-                    "the images are \(sets.train.height)×\(sets.train.width) pixels, --image asks for \(imageSize); leave it out"
+                    "the images are \(sets.train.height)×\(sets.train.width) pixels, `image` is \(imageSize); leave it out"
                 )
             }
             guard sets.train.classes <= classes else {
                 throw Failure(
                     .usage,
-                    "the data has \(sets.train.classes) classes, the network only \(classes); leave out --classes")
+                    "the data has \(sets.train.classes) classes, the network only \(classes); leave out `classes`")
             }
             try sets.train.validateLabels(part: communicator.rank, of: communicator.size)
             try sets.test.validateLabels(part: communicator.rank, of: communicator.size)
             return sets
         }
-        files = source.path == nil ? nil : try communicator.demandSameImages([train, test], as: source.files)
+        files = source.path == nil ? nil : try communicator.requireSameImages([train, test], as: source.files)
         self.train = train
         self.test = test
         self.warnings = warnings
@@ -63,7 +63,7 @@ public struct RunData {
             return try CIFAR.open(path, limitTrain: source.limitTrain, limitTest: source.limitTest)
         }
         guard imageSize >= 8 else {
-            throw Failure(.usage, "--image is \(imageSize), the synthetic images have 8 pixels or more")
+            throw Failure(.usage, "`image` is \(imageSize), the synthetic images have 8 pixels or more")
         }
         let counts = [
             source.limitTrain ?? RunConfiguration.DataSource.syntheticTrain,
@@ -71,7 +71,7 @@ public struct RunData {
         ]
         try ImageSet.demandMemory(
             synthetic: counts.reduce(0, +), imageSize: imageSize, ranks: ranks,
-            advice: "use smaller --limit-train and --limit-test")
+            advice: "use a smaller `limitTrain` and `limitTest`")
         func set(_ split: SyntheticImages.Split, _ count: Int) -> ImageSet {
             ImageSet.synthetic(count: count, seed: seed, split: split, imageSize: imageSize)
         }

@@ -38,7 +38,7 @@ public final class RunFolder: Sendable {
         do {
             guard resuming || access(configuration, F_OK) != 0 else {
                 throw Failure(
-                    .usage, "\(path) already holds a run; use --resume \(path) to go on with it or another --out")
+                    .usage, "\(path) already holds a run; resume with: `resuming` \(path), or choose another folder")
             }
             try Self.makeFolder(path + "/checkpoints")
             LastWords.clear(Self.ranks(of: path))
@@ -52,20 +52,32 @@ public final class RunFolder: Sendable {
         self.lock = lock
     }
 
-    /// Makes a folder for a new run below another, by a name that is nobody's: of several runs that want the same one
-    /// the others get `NAME-2`, `NAME-3`, ….
+    /// Makes a folder for a new run below another, named after the time and the model; of several runs that want the
+    /// same name the others get `NAME-2`, `NAME-3`, ….
     ///
-    /// - Throws: as `init(path:resuming:)`.
-    public convenience init(newBelow parent: String, name: String) throws {
-        try Self.makeFolder(parent)
-        var path = "\(parent)/\(name)"
-        var count = 1
+    /// - Returns: its path.
+    /// - Throws: `Failure(.unavailable)` when it cannot be made.
+    package static func makeNew(below parent: String, model: String) throws -> String {
+        try makeFolder(parent)
+        let name = "\(parent)/\(timestamp())-\(model)"
+        var (path, count) = (name, 1)
         while mkdir(path, 0o777) != 0 {
             guard errno == EEXIST else { throw Failure.system("cannot make the folder", path) }
             count += 1
-            path = "\(parent)/\(name)-\(count)"
+            path = "\(name)-\(count)"
         }
-        try self.init(path: path, resuming: false)
+        return path
+    }
+
+    /// Local time, as 2026-01-31-235959.
+    private static func timestamp() -> String {
+        var now = time(nil)
+        var parts = tm()
+        localtime_r(&now, &parts)
+        return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 32) { text in
+            strftime(text.baseAddress!, text.count, "%Y-%m-%d-%H%M%S", &parts)
+            return String(cString: text.baseAddress!)
+        }
     }
 
     deinit { Self.unlock(lock) }
@@ -139,7 +151,8 @@ public final class RunFolder: Sendable {
                 guard errno == EWOULDBLOCK else { throw Failure.system("cannot lock", file) }
                 let holder = holder(lock)
                 throw Failure(
-                    .unavailable, "run folder \(path) is in use by \(holder); wait for its end or use another --out")
+                    .unavailable, "run folder \(path) is in use by \(holder); wait for its end or choose another folder"
+                )
             }
             let text = "process \(getpid()) on \(ProcessInfo.processInfo.hostName)"
             guard ftruncate(lock, 0) == 0, pwrite(lock, text, text.utf8.count, 0) == text.utf8.count else {

@@ -1,15 +1,15 @@
 import Glibc
 import Support
 
-/// Where a run begins or goes on, on rank zero: its folder, and a network, optimizer and state that are as they have to
+/// Where a run begins or is resumed, on rank zero: its folder, and a network, optimizer and state that are as they have to
 /// be.
 struct RunStart {
     let folder: RunFolder
     let state: RunState
-    /// The checkpoint that the run goes on from.
+    /// The checkpoint that the run is resumed from.
     let newest: CheckpointPosition?
 
-    /// Begins a new run: with fresh weights, or those that `--init` names.
+    /// Begins a new run: with fresh weights, or those that `initialWeights` names.
     ///
     /// - Parameter path: of the run folder; nil for a new one below `runs`, named after the time and the model.
     /// - Throws: `Failure` when the weights cannot be read, or the folder cannot be made or holds a run.
@@ -18,14 +18,13 @@ struct RunStart {
         if let weights = configuration.initialWeights, let note = try GivenWeights.begin(step.network, from: weights) {
             Console.note(note)
         }
-        folder =
-            try path.map { try RunFolder(path: $0, resuming: false) }
-            ?? RunFolder(newBelow: "runs", name: "\(Self.timestamp())-\(configuration.model)")
+        folder = try RunFolder(
+            path: path ?? RunFolder.makeNew(below: "runs", model: configuration.model), resuming: false)
         try folder.writeConfiguration(configuration)
         (state, newest) = (RunState(), nil)
     }
 
-    /// Goes on from the newest valid checkpoint; from the beginning only where nothing was ever finished.
+    /// Resumes from the newest valid checkpoint; from the beginning only where nothing was ever finished.
     ///
     /// - Parameters:
     ///   - configuration: as it is now, and `before`: as config.json has it.
@@ -48,13 +47,13 @@ struct RunStart {
                 state.beginEpoch()
             }
         } else {
-            try Self.demandNoResults(in: folder)
+            try Self.requireNoResults(in: folder)
             // Resuming opens no file that a run folder names but the images.
             if let weights = configuration.initialWeights {
                 throw Failure(
                     .noInput,
-                    "\(folder.path) has no checkpoint to go on from, and the run began with the weights \(weights); begin it anew "
-                        + "with --init and another --out")
+                    "\(folder.path) has no checkpoint to resume from, and the run began with the weights \(weights); begin another "
+                        + "run with them (`initialWeights`)")
             }
             step.network.initialize(seed: configuration.seed)
         }
@@ -63,36 +62,25 @@ struct RunStart {
         self.folder = folder
         guard configuration.epochs >= state.epoch - 1 else {
             throw Failure(
-                .usage, "--epochs is \(configuration.epochs), but the run has finished epoch \(state.epoch - 1) already"
+                .usage, "`epochs` is \(configuration.epochs), but the run has finished epoch \(state.epoch - 1) already"
             )
         }
         try log.truncate(keepingEpochsUpTo: state.epoch - 1)
         try keep(configuration, over: before, stepsPerEpoch: stepsPerEpoch)
     }
 
-    /// Local time, as 2026-01-31-235959.
-    private static func timestamp() -> String {
-        var now = time(nil)
-        var parts = tm()
-        localtime_r(&now, &parts)
-        return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 32) { text in
-            strftime(text.baseAddress!, text.count, "%Y-%m-%d-%H%M%S", &parts)
-            return String(cString: text.baseAddress!)
-        }
-    }
-
-    /// A run that has results, but nothing to go on from, must not begin anew over them.
-    private static func demandNoResults(in folder: RunFolder) throws {
+    /// A run that has results, but nothing to resume from, must not begin anew over them.
+    private static func requireNoResults(in folder: RunFolder) throws {
         let results = [folder.metrics, folder.best, folder.weights].filter { (try? InputFile(path: $0).size) ?? 0 > 0 }
         guard let first = results.first else { return }
         let names = results.map { String($0.dropFirst(folder.path.count + 1)) }.joined(separator: ", ")
         let weights = results.last { $0 != folder.metrics }
         throw Failure(
             .noInput,
-            "\(folder.checkpoints): there is no checkpoint to go on from, and starting anew would overwrite \(names); bring the "
-                + "checkpoints back, or begin another run "
-                + (weights.map { "from these weights: train --init \($0) --out FOLDER" }
-                    ?? "(remove \(first) to begin this one anew)"))
+            "\(folder.checkpoints): there is no checkpoint to resume from, and starting anew would overwrite \(names); bring the "
+                + "checkpoints back, or "
+                + (weights.map { "begin another run with `initialWeights` \($0)" }
+                    ?? "remove \(first) to begin this one anew"))
     }
 
     /// Writes what has changed for good into config.json, and says what it means.

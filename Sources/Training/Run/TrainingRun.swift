@@ -11,7 +11,6 @@ import Support
 /// the data alone. Rank zero decides the learning rate and when to stop, holds the run folder and speaks to the user.
 public final class TrainingRun {
     let configuration: RunConfiguration
-    private let safety: SafetyOptions
     let communicator: Communicator
     let path: String
     let data: RunData
@@ -44,16 +43,16 @@ public final class TrainingRun {
             configuration, path: path, threads: threads, watchdog: watchdog, resumed: nil, communicator: communicator)
     }
 
-    /// Goes on with the run in a folder, from its newest valid checkpoint, or from the start where no step was ever
-    /// kept. Collective.
+    /// Resumes the run in a folder from its newest valid checkpoint, or from the start where no step was ever kept.
+    /// Collective.
     ///
     /// - Parameters:
-    ///   - epochs: makes the run longer or shorter, for good; the learning rate's schedule is that of so many epochs
-    ///     from here on.
-    ///   - safety: what it has goes before the run's own.
+    ///   - changes: what is to be different from here on. The number of epochs changes for good, with the learning
+    ///     rates of a run of that length; the policy on faults for this start. Nothing else may change.
+    /// - Throws: on all ranks `Failure(.usage)` for other changes, naming the parameter and both values.
     public convenience init(
-        resuming path: String, epochs: Int?, safety: SafetyOptions, threads: Int?, watchdog: Watchdog,
-        communicator: Communicator
+        resuming path: String, threads: Int?, watchdog: Watchdog, communicator: Communicator,
+        changes: (inout RunConfiguration) throws -> Void = { _ in }
     ) throws {
         let folder = try communicator.agree { communicator.rank == 0 ? try RunFolder(path: path, resuming: true) : nil }
         let bytes = try communicator.agree {
@@ -63,8 +62,8 @@ public final class TrainingRun {
         let (configuration, before) = try communicator.agree {
             let before = try JSONDecoder().decode(RunConfiguration.self, from: text)
             var configuration = before
-            configuration.safety = safety.over(configuration.safety)
-            if let epochs { try configuration.change(epochs: epochs) }
+            try changes(&configuration)
+            try configuration.validateResuming(before, in: path)
             try configuration.validate(worldSize: communicator.size)
             return (configuration, before)
         }
@@ -78,15 +77,14 @@ public final class TrainingRun {
         _ configuration: RunConfiguration, path: String?, threads: Int?, watchdog: Watchdog,
         resumed: (folder: RunFolder, before: RunConfiguration)?, communicator: Communicator
     ) throws {
-        safety =
-            configuration.safety
-            ?? SafetyOptions(keep: nil, checkpointSteps: nil, onCheckpointError: nil, onNonfinite: nil)
         self.communicator = communicator
-        try communicator.demandSameVectorLevel()
+        try communicator.requireSameOptions(configuration.sharedValues)
+        try communicator.requireSameVectorLevel()
+        var configuration = configuration.withAbsolutePaths()
         let network = try communicator.agree {
             try DenseNet(
                 configuration.network, capacity: communicator.largestShare(of: configuration.batchSize), training: true,
-                threads: threads ?? communicator.defaultThreads, precision: configuration.precision ?? .float32,
+                threads: threads ?? communicator.defaultThreads, precision: configuration.precision,
                 // Two loaders of two batches, each with a thread; the checkpoints' copies, and their thread.
                 company: MemoryCompany(
                     ranks: communicator.localSize, batches: 4, copies: communicator.rank == 0 ? 2 : 0, threads: 3))
@@ -95,7 +93,6 @@ public final class TrainingRun {
             configuration.data, seed: configuration.seed, imageSize: configuration.network.image,
             classes: configuration.network.classes, normalization: configuration.normalization,
             communicator: communicator)
-        var configuration = configuration
         configuration.data.files = data.files
         self.configuration = configuration
         let (train, test, normalization) = (data.train, data.test, data.normalization)
@@ -112,7 +109,7 @@ public final class TrainingRun {
         step = TrainingStep(
             network, optimizer: configuration.optimizer, labelSmoothing: configuration.labelSmoothing,
             seed: configuration.seed, communicator: communicator)
-        let (step, stepsPerEpoch, keep) = (step, sampler.stepsPerEpoch, safety.keep ?? SafetyOptions.defaultKeep)
+        let (step, stepsPerEpoch, keep) = (step, sampler.stepsPerEpoch, configuration.faults.keep)
         communicator.stages.enter("opening the run folder")
         let (start, checkpoints) = try communicator.agree { () -> (RunStart?, CheckpointWriter?) in
             guard communicator.rank == 0 else { return (nil, nil) }
@@ -134,7 +131,7 @@ public final class TrainingRun {
             decoding: try communicator.broadcast(bytes: start.map { Array($0.folder.path.utf8) }, from: 0),
             as: UTF8.self)
         self.path = path
-        watchdog.keepRecords(in: RunFolder.ranks(of: path), advice: "go on with: train --resume \(path)")
+        watchdog.keepRecords(in: RunFolder.ranks(of: path), advice: Self.resumeAdvice(path))
         communicator.stages.enter("first weights")
         var numbers = (start?.state ?? RunState()).numbers
         try numbers.withUnsafeMutableBufferPointer { try communicator.broadcast($0, from: 0) }
@@ -151,7 +148,7 @@ public final class TrainingRun {
         let loader = try communicator.agree {
             try BatchLoader(
                 images: data.train, sampler: sampler, rank: communicator.rank,
-                augmentation: Augmentation(parsing: configuration.augment), normalization: data.normalization,
+                augmentation: configuration.augmentation, normalization: data.normalization,
                 seed: configuration.seed, startEpoch: state.epoch, startStep: state.stepInEpoch)
         }
         while !isFinished {
@@ -170,6 +167,9 @@ public final class TrainingRun {
             Console.say("weights: \(folder.weights)")
         }
     }
+
+    /// What a message on the end of a run says last.
+    package static func resumeAdvice(_ path: String) -> String { "resume with: `resuming` \(path)" }
 
     /// Whether all epochs, or all steps that the configuration allows, are done and evaluated.
     private var isFinished: Bool {
@@ -205,9 +205,9 @@ public final class TrainingRun {
         progress?.finish()
     }
 
-    /// Whether this step within an epoch is one of those after which `--checkpoint-steps` asks for a checkpoint.
+    /// Whether this step within an epoch is one of those after which `checkpointSteps` asks for a checkpoint.
     private var isCheckpointDue: Bool {
-        guard let every = safety.checkpointSteps, state.stepInEpoch < stepsPerEpoch else { return false }
+        guard let every = configuration.faults.checkpointSteps, state.stepInEpoch < stepsPerEpoch else { return false }
         return state.step(stepsPerEpoch) % every == 0
     }
 
@@ -244,7 +244,7 @@ public final class TrainingRun {
     /// Counts a skipped step, whose numbers were not finite, or ends all ranks. Collective.
     private func skipOrStop() throws {
         let report = try NonfiniteReport(step.network, communicator)
-        guard safety.onNonfinite == .skip, !report.isStored else { return try stop(for: report) }
+        guard configuration.faults.onNonfinite == .skip, !report.isStored else { return try stop(for: report) }
         skippedSteps += 1
         if isRankZero { Console.note("\(place(of: report)); the step is skipped, \(skippedSteps) so far") }
     }
@@ -262,9 +262,10 @@ public final class TrainingRun {
             let advice =
                 report.isStored
                 ? newest.map { "the newest checkpoint is \($0);" } ?? "there is no checkpoint yet;"
-                : "no weight was moved; to go on from \(newest ?? "the start") without such steps: train --resume \(path) "
-                    + "--on-nonfinite skip; or"
-            throw Failure(.data, "\(place(of: report)); \(advice) start anew with a lower --learning-rate or --warm-up")
+                : "no weight was moved; to resume from \(newest ?? "the start") without such steps: `resuming` \(path) "
+                    + "`onNonfinite` skip; or"
+            throw Failure(
+                .data, "\(place(of: report)); \(advice) start anew with a lower `learningRate` or `warmUpEpochs`")
         }
     }
 
@@ -275,7 +276,7 @@ public final class TrainingRun {
         throw communicator.agreed(
             Failure(
                 .stopped,
-                "stopped on request after step \(state.step(stepsPerEpoch)); go on with: train --resume \(path)"))
+                "stopped on request after step \(state.step(stepsPerEpoch)); \(Self.resumeAdvice(path))"))
     }
 
     /// Holds the ranks' weights against each other, writes a checkpoint, evaluates and reports. Collective.
@@ -339,7 +340,9 @@ public final class TrainingRun {
     private func finishCheckpoint() throws {
         communicator.stages.enter("checkpoint", mayTakeLong: true)
         try communicator.agree {
-            do { try checkpoints?.finish() } catch let failure as Failure where safety.onCheckpointError == .continue {
+            do { try checkpoints?.finish() } catch let failure as Failure
+                where configuration.faults.onCheckpointError == .continue
+            {
                 Console.note("\(failure); training goes on without")
             }
         }

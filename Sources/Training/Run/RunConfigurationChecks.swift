@@ -1,0 +1,91 @@
+import Glibc
+import ImageData
+import Support
+
+extension RunConfiguration {
+    /// What the ranks of a job have to agree on. Data may lie at other paths on other hosts; its content is compared.
+    var sharedValues: [NamedValue] { NamedValue.all(of: self, except: ["path"]) }
+
+    /// Refuses changes that would make another run of one that is resumed.
+    ///
+    /// - Parameters:
+    ///   - before: what the run has been so far.
+    ///   - path: of its folder.
+    /// - Throws: `Failure(.usage)` naming the parameter and both values.
+    func validateResuming(_ before: RunConfiguration, in path: String) throws {
+        let mayChange = ["`epochs`"] + NamedValue.all(of: faults).map(\.name)
+        for (old, new) in zip(NamedValue.all(of: before), NamedValue.all(of: self))
+        where old.value != new.value && !mayChange.contains(old.name) {
+            throw Failure(
+                .usage,
+                "\(new.name) is \(new.shown), but the run in \(path) has \(old.shown), which cannot change when it is "
+                    + "resumed; leave it out, or begin another run")
+        }
+        if let steps, epochs != before.epochs {
+            throw Failure(
+                .usage,
+                "`epochs` cannot make a run longer that ends after \(steps) steps (its `steps`); begin another run")
+        }
+    }
+
+    /// Refuses what cannot be run.
+    ///
+    /// - Throws: `Failure(.usage)` naming the parameter and what it has to be.
+    public func validate(worldSize: Int) throws {
+        try network.validate()
+        guard (1...1_000_000).contains(epochs) else {
+            throw Failure(.usage, "`epochs` is \(epochs), expected 1 to 1,000,000")
+        }
+        if let steps, steps < 1 { throw Failure(.usage, "`steps` is \(steps), expected 1 or more") }
+        guard (1...1_000_000).contains(batchSize) else {
+            throw Failure(.usage, "`batchSize` is \(batchSize), expected 1 to 1,000,000 images over all ranks")
+        }
+        guard batchSize >= worldSize else {
+            throw Failure(
+                .usage,
+                "`batchSize` \(batchSize) is smaller than the number of ranks, \(worldSize); each rank needs an image in "
+                    + "every step")
+        }
+        guard labelSmoothing >= 0, labelSmoothing < 1 else {
+            throw Failure(.usage, "`labelSmoothing` is \(labelSmoothing), expected 0 or above and below 1")
+        }
+        guard optimizer.momentum >= 0, optimizer.momentum < 1 else {
+            throw Failure(.usage, "`momentum` is \(optimizer.momentum), expected 0 or above and below 1")
+        }
+        guard !optimizer.nesterov || optimizer.momentum > 0 else {
+            throw Failure(.usage, "Nesterov's momentum needs a `momentum` above 0; switch `nesterov` off")
+        }
+        guard optimizer.weightDecay >= 0, optimizer.weightDecay.isFinite else {
+            throw Failure(.usage, "`weightDecay` is \(optimizer.weightDecay), expected 0 or above")
+        }
+        try schedule.validate()
+        guard schedule.warmUpEpochs == 0 || schedule.warmUpEpochs < epochs else {
+            throw Failure(
+                .usage,
+                "`warmUpEpochs` is \(schedule.warmUpEpochs), expected less than `epochs`, which is \(epochs); the learning "
+                    + "rate would never be at its height")
+        }
+        for (name, limit) in [("`limitTrain`", data.limitTrain), ("`limitTest`", data.limitTest)] {
+            guard (1...Int(Int32.max)).contains(limit ?? 1) else {
+                throw Failure(.usage, "\(name) is \(limit ?? 1), expected 1 to \(Int32.max)")
+            }
+        }
+        try faults.validate()
+        if case .explicit(let mean, let std) = normalization { _ = try Normalization(mean: mean, std: std) }
+    }
+
+    /// The same with paths that stay right when the program is started elsewhere.
+    func withAbsolutePaths() -> RunConfiguration {
+        var copy = self
+        copy.data.path = data.path.map(absolutePath)
+        copy.initialWeights = initialWeights.map(absolutePath)
+        return copy
+    }
+}
+
+/// A path below the current folder as one from the root; unchanged where that folder's name is not UTF-8.
+package func absolutePath(_ path: String) -> String {
+    guard !path.hasPrefix("/"), let folder = getcwd(nil, 0) else { return path }
+    defer { free(folder) }
+    return String(validatingCString: folder).map { "\($0)/\(path)" } ?? path
+}

@@ -1,0 +1,75 @@
+import ArgumentParser
+import DataParallel
+import Glibc
+import Kernels
+import Support
+import Synchronization
+import Training
+
+struct WatchdogOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "End the job, and say which rank is missing, when ranks have waited this long for each other.",
+            valueName: "seconds"))
+    var collectiveTimeout = 300
+}
+
+/// A command that shares its work over MPI ranks.
+protocol RankedCommand: ParsableCommand {}
+
+extension RankedCommand {
+    /// Runs the command's work on all ranks and ends the process with its exit code.
+    ///
+    /// - Parameter values: what the ranks have to agree on before anything else.
+    func withRanks(agreeingOn values: [NamedValue], _ body: (Communicator) throws -> Void) throws -> Never {
+        // What MPI takes at its start; without, it ends the process in many words, or by a signal.
+        try demandOpenFiles(12)
+        try demandAddressSpace(224 << 20, who: "MPI and this program need", advice: "raise the limit")
+        let code = MPIEnvironment.run(report: tellUser) { world in
+            try world.agree { try VectorLevel.demandValidChoice() }
+            try world.requireSameStart(Self._commandName, values)
+            try body(world)
+            try world.agree { try Console.demandWholeOutput() }
+        }
+        Glibc.exit(Launcher.exitCode(code))
+    }
+
+    /// As `withRanks`, with a watchdog over the ranks.
+    func withWatchedRanks(
+        _ options: WatchdogOptions, agreeingOn values: [NamedValue], _ body: (Communicator, Watchdog) throws -> Void
+    ) throws -> Never {
+        try withRanks(agreeingOn: values + [NamedValue("--collective-timeout", "\(options.collectiveTimeout)")]) {
+            world in
+            let watchdog = try Watchdog(
+                world, timeout: options.collectiveTimeout, signals: { StopSignal.count },
+                report: tellUser)
+            defer { watchdog.leave() }
+            try body(world, watchdog)
+        }
+    }
+}
+
+extension ParsableCommand {
+    /// Runs what needs no ranks on one process only, should there be several.
+    func onOneProcess(_ body: () throws -> Void) throws {
+        guard MPIEnvironment.launchedRank ?? 0 == 0 else { return }
+        try VectorLevel.demandValidChoice()
+        try body()
+        try Console.demandWholeOutput()
+    }
+}
+
+/// launch.sh, where it has started this process by mpirun.
+enum Launcher {
+    /// Whether training has begun.
+    static let hasBegun = Atomic(false)
+
+    /// The exit code for this process.
+    ///
+    /// A start that is refused before its first step, as for want of memory, would be refused again: launch.sh, which
+    /// starts again what was ended by a rank that died, is told so by 71 and ends with 69 as well.
+    static func exitCode(_ code: Int32) -> Int32 {
+        let isRefused = code == Failure.Kind.unavailable.rawValue && !hasBegun.load(ordering: .relaxed)
+        return isRefused && getenv("DENSENET_LAUNCHER") != nil ? 71 : code
+    }
+}
