@@ -10,8 +10,8 @@ extension GoldenVerification {
     ///
     /// - Throws: on all ranks `Failure(.noInput)` where there are none, `Failure(.internal)` where the ranks' builds
     ///   have others.
-    public static func shippedFiles(_ communicator: Communicator) throws -> [String] {
-        let (folder, names) = try communicator.agree {
+    package static func shippedFiles(_ communicator: Communicator) throws -> [String] {
+        let (folder, names) = try communicator.throwOnAllRanks {
             guard let program = realpath("/proc/self/exe", nil) else {
                 throw Failure(
                     .noInput, "cannot find the program's file: \(String(cString: strerror(errno))); name golden files")

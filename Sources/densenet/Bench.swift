@@ -50,7 +50,7 @@ struct Bench: RankedCommand {
             ]
         try withRanks(agreeingOn: values) { world in
             let benchmark = try Benchmark(run, communicator: world)
-            let result = try benchmark.run(noting: trace != nil)
+            let result = try benchmark.run(recordingTrace: trace != nil)
             if world.rank == 0 {
                 Console.say(result.report(configuration, batchSize: batchSize, ranks: world.size, evaluates: evaluate))
             }
@@ -58,7 +58,7 @@ struct Bench: RankedCommand {
             // Rank zero judges for all: the others' times differ.
             let ratio = try world.broadcast(result.median / result.productSeconds, from: 0)
             if let check, ratio > check {
-                throw world.agreed(
+                throw world.markAgreed(
                     Failure(
                         .differs,
                         "a step takes \(ratio.formatted(places: 2)) times its matrix products alone, above \(check)"))
@@ -73,7 +73,7 @@ struct Bench: RankedCommand {
             let bytes = try world.broadcast(bytes: world.rank == rank ? PhaseClock.encode(spans) : nil, from: rank)
             ranks.append(PhaseClock.decode(bytes))
         }
-        try world.agree {
+        try world.throwOnAllRanks {
             guard world.rank == 0 else { return }
             var text = Benchmark.Result.trace(ranks)
             try AtomicFile.write(path) { output in try text.withUTF8 { try output.write(UnsafeRawBufferPointer($0)) } }

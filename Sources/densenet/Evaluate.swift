@@ -40,16 +40,16 @@ struct Evaluate: RankedCommand {
 
     func run() throws {
         try withWatchedRanks(watchdog, agreeingOn: [dataOptions.kind]) { world, _ in
-            let (file, configuration) = try world.agree {
+            let (file, configuration) = try world.throwOnAllRanks {
                 let file = try SafetensorsFile(path: weights)
                 return (file, try resolved(for: file))
             }
             try world.requireSameOptions(NamedValue.all(of: configuration, except: ["path"]))
-            let (network, ready) = try world.agree {
+            let (network, ready) = try world.throwOnAllRanks {
                 let network = try DenseNet(
                     configuration.network, capacity: world.largestShare(of: batchSize), training: false,
                     threads: threads.threads ?? world.defaultThreads, precision: precision.value,
-                    company: MemoryCompany(ranks: world.localSize, batches: 2, threads: 1))
+                    overhead: MemoryOverhead(ranks: world.localSize, batches: 2, threads: 1))
                 try GivenWeights.load(file, into: network)
                 return (network, configuration.normalization == nil ? try normalization(in: file) : nil)
             }
@@ -59,7 +59,7 @@ struct Evaluate: RankedCommand {
                 classes: configuration.network.classes, normalization: configuration.normalization ?? .channel,
                 ready: ready, communicator: world)
             if world.rank == 0 { for warning in data.warnings { Console.note(warning) } }
-            let evaluator = try world.agree {
+            let evaluator = try world.throwOnAllRanks {
                 try Evaluator(
                     network, images: data.test, batchSize: batchSize, normalization: data.normalization,
                     communicator: world)

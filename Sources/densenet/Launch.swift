@@ -71,7 +71,7 @@ struct LastWordsOfRun: ParsableCommand {
     func run() throws {
         let isOutOfMemory = code == 128 + 9 && MemoryKills.count > memoryKills
         if let path {
-            let words = LastWords.take(
+            let words = PostMortem.take(
                 from: RunFolder.ranks(of: path), isKilled: (129...192).contains(code), forWantOfMemory: isOutOfMemory,
                 advice: TrainingRun.resumeAdvice(path))
             for line in words { Console.note(withOptionNames(line)) }

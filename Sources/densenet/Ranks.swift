@@ -26,10 +26,10 @@ extension RankedCommand {
         try demandOpenFiles(12)
         try demandAddressSpace(224 << 20, who: "MPI and this program need", advice: "raise the limit")
         let code = MPIEnvironment.run(report: tellUser) { world in
-            try world.agree { try VectorLevel.demandValidChoice() }
+            try world.throwOnAllRanks { try VectorLevel.demandValidChoice() }
             try world.requireSameStart(Self._commandName, values)
             try body(world)
-            try world.agree { try Console.demandWholeOutput() }
+            try world.throwOnAllRanks { try Console.demandWholeOutput() }
         }
         Glibc.exit(Launcher.exitCode(code))
     }

@@ -110,7 +110,7 @@ struct Train: RankedCommand {
                 }
             } else {
                 // A folder of images may be missing on one host only.
-                let configuration = try world.agree { try newRun() }
+                let configuration = try world.throwOnAllRanks { try newRun() }
                 run = try TrainingRun(
                     configuration, path: out, threads: threads.threads, watchdog: watchdog, communicator: world)
             }

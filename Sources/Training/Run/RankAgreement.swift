@@ -13,7 +13,7 @@ extension Communicator {
     /// - Throws: on all ranks `Failure(.usage)` naming the value, or `Failure(.internal)` for another build.
     package func requireSameStart(_ command: String, _ values: [NamedValue]) throws {
         guard size > 1 else { return }
-        let program = try agree { try programFile() }
+        let program = try throwOnAllRanks { try programFile() }
         try requireSame([program], .internal, advice: "install the same build on all nodes")
         try requireSameOptions([NamedValue("the command", command)] + values)
     }
@@ -47,7 +47,7 @@ extension Communicator {
     func requireSameImages(
         _ sets: [ImageSet], as expected: [RunConfiguration.DataFile]?
     ) throws -> [RunConfiguration.DataFile] {
-        let (files, paths) = try agree {
+        let (files, paths) = try throwOnAllRanks {
             let sums = try sets.flatMap { try $0.checksums() }
             let files = sums.map { path, bytes, sum in
                 let name = path[(path.lastIndex(of: "/").map(path.index(after:)) ?? path.startIndex)...]
@@ -66,7 +66,7 @@ extension Communicator {
             guard let expected, let before = expected.first(where: { $0.name == file.name }), before != file else {
                 continue
             }
-            throw agreed(
+            throw markAgreed(
                 Failure(
                     .data,
                     "\(path): holds other images \(shown(file)) than when the run began \(shown(before)); bring them back, or begin "
@@ -78,7 +78,7 @@ extension Communicator {
     /// Collective: refuses ranks that have read other weights from their copies of a file.
     ///
     /// - Throws: on all ranks `Failure(.data)`.
-    public func requireSameWeights(_ path: String, _ buffers: [UnsafeMutableBufferPointer<Float>]) throws {
+    package func requireSameWeights(_ path: String, _ buffers: [UnsafeMutableBufferPointer<Float>]) throws {
         let sum = buffers.reduce(into: CRC32()) { $0.add(UnsafeRawBufferPointer($1)) }.text
         try requireSame(
             [NamedValue("the weights", sum, shown: "\(path) (CRC-32 \(sum))")], .data,
@@ -100,11 +100,11 @@ extension Communicator {
         }
         let names = (first + second).map(\.name)
         guard let name = names.first(where: { find($0, in: first).value != find($0, in: second).value }) else {
-            throw agreed(Failure(.internal, "ranks 0 and \(other) have the same start in different words"))
+            throw markAgreed(Failure(.internal, "ranks 0 and \(other) have the same start in different words"))
         }
         let hashes = try allGather(textChecksum(find(name, in: own).value))
         let ranks = hashes.indices.filter { hashes[$0] == hashes[other] }
-        throw agreed(
+        throw markAgreed(
             Failure(
                 kind,
                 "ranks disagree on \(name): \(find(name, in: first).shown) on rank 0, \(find(name, in: second).shown) on "

@@ -9,7 +9,7 @@ import Support
 ///
 /// Every rank makes the same collective calls in the same order, which follows from the configuration and the sizes of
 /// the data alone. Rank zero decides the learning rate and when to stop, holds the run folder and speaks to the user.
-public final class TrainingRun {
+package final class TrainingRun {
     let configuration: RunConfiguration
     let communicator: Communicator
     let path: String
@@ -35,10 +35,10 @@ public final class TrainingRun {
     ///   - threads: of this rank; nil shares the host's cores. The result does not depend on it.
     ///   - watchdog: keeps its records in the run folder.
     /// - Throws: on all ranks the failure of the first rank that has one.
-    public convenience init(
+    package convenience init(
         _ configuration: RunConfiguration, path: String?, threads: Int?, watchdog: Watchdog, communicator: Communicator
     ) throws {
-        try communicator.agree { try configuration.validate(worldSize: communicator.size) }
+        try communicator.throwOnAllRanks { try configuration.validate(worldSize: communicator.size) }
         try self.init(
             configuration, path: path, threads: threads, watchdog: watchdog, resumed: nil, communicator: communicator)
     }
@@ -50,16 +50,18 @@ public final class TrainingRun {
     ///   - changes: what is to be different from here on. The number of epochs changes for good, with the learning
     ///     rates of a run of that length; the policy on faults for this start. Nothing else may change.
     /// - Throws: on all ranks `Failure(.usage)` for other changes, naming the parameter and both values.
-    public convenience init(
+    package convenience init(
         resuming path: String, threads: Int?, watchdog: Watchdog, communicator: Communicator,
         changes: (inout RunConfiguration) throws -> Void = { _ in }
     ) throws {
-        let folder = try communicator.agree { communicator.rank == 0 ? try RunFolder(path: path, resuming: true) : nil }
-        let bytes = try communicator.agree {
+        let folder = try communicator.throwOnAllRanks {
+            communicator.rank == 0 ? try RunFolder(path: path, resuming: true) : nil
+        }
+        let bytes = try communicator.throwOnAllRanks {
             try folder.map { Array(try JSONEncoder().encode(RunConfiguration(from: $0))) }
         }
         let text = Data(try communicator.broadcast(bytes: bytes, from: 0))
-        let (configuration, before) = try communicator.agree {
+        let (configuration, before) = try communicator.throwOnAllRanks {
             let before = try JSONDecoder().decode(RunConfiguration.self, from: text)
             var configuration = before
             try changes(&configuration)
@@ -81,12 +83,12 @@ public final class TrainingRun {
         try communicator.requireSameOptions(configuration.sharedValues)
         try communicator.requireSameVectorLevel()
         var configuration = configuration.withAbsolutePaths()
-        let network = try communicator.agree {
+        let network = try communicator.throwOnAllRanks {
             try DenseNet(
                 configuration.network, capacity: communicator.largestShare(of: configuration.batchSize), training: true,
                 threads: threads ?? communicator.defaultThreads, precision: configuration.precision,
                 // Two loaders of two batches, each with a thread; the checkpoints' copies, and their thread.
-                company: MemoryCompany(
+                overhead: MemoryOverhead(
                     ranks: communicator.localSize, batches: 4, copies: communicator.rank == 0 ? 2 : 0, threads: 3))
         }
         data = try RunData(
@@ -96,7 +98,7 @@ public final class TrainingRun {
         configuration.data.files = data.files
         self.configuration = configuration
         let (train, test, normalization) = (data.train, data.test, data.normalization)
-        (sampler, evaluator) = try communicator.agree {
+        (sampler, evaluator) = try communicator.throwOnAllRanks {
             (
                 try Sampler(
                     sampleCount: train.count, globalBatch: configuration.batchSize, worldSize: communicator.size,
@@ -110,8 +112,8 @@ public final class TrainingRun {
             network, optimizer: configuration.optimizer, labelSmoothing: configuration.labelSmoothing,
             seed: configuration.seed, communicator: communicator)
         let (step, stepsPerEpoch, keep) = (step, sampler.stepsPerEpoch, configuration.faults.keep)
-        communicator.stages.enter("opening the run folder")
-        let (start, checkpoints) = try communicator.agree { () -> (RunStart?, CheckpointWriter?) in
+        communicator.progress.enter("opening the run folder")
+        let (start, checkpoints) = try communicator.throwOnAllRanks { () -> (RunStart?, CheckpointWriter?) in
             guard communicator.rank == 0 else { return (nil, nil) }
             let start =
                 try resumed.map {
@@ -131,8 +133,8 @@ public final class TrainingRun {
             decoding: try communicator.broadcast(bytes: start.map { Array($0.folder.path.utf8) }, from: 0),
             as: UTF8.self)
         self.path = path
-        watchdog.keepRecords(in: RunFolder.ranks(of: path), advice: Self.resumeAdvice(path))
-        communicator.stages.enter("first weights")
+        watchdog.writeHeartbeats(to: RunFolder.ranks(of: path), advice: Self.resumeAdvice(path))
+        communicator.progress.enter("first weights")
         var numbers = (start?.state ?? RunState()).numbers
         try numbers.withUnsafeMutableBufferPointer { try communicator.broadcast($0, from: 0) }
         state = RunState(numbers)
@@ -143,9 +145,9 @@ public final class TrainingRun {
     ///
     /// - Throws: on all ranks `Failure(.stopped)` after a signal, once a checkpoint is written; other failures as
     ///   they come.
-    public func run() throws {
+    package func run() throws {
         if isRankZero { announce() }
-        let loader = try communicator.agree {
+        let loader = try communicator.throwOnAllRanks {
             try BatchLoader(
                 images: data.train, sampler: sampler, rank: communicator.rank,
                 augmentation: configuration.augmentation, normalization: data.normalization,
@@ -158,8 +160,8 @@ public final class TrainingRun {
         }
         loader.stop()
         try finishCheckpoint()
-        communicator.stages.enter("writing the weights", mayTakeLong: true)
-        try communicator.agree {
+        communicator.progress.enter("writing the weights", mayTakeLong: true)
+        try communicator.throwOnAllRanks {
             guard let folder else { return }
             reportCheckpoints()
             try WeightsFile.write(
@@ -185,9 +187,9 @@ public final class TrainingRun {
         var progress = isRankZero ? ProgressLine(phase: "Training", epoch: state.epoch, total: stepsPerEpoch) : nil
         while !epochIsTrained {
             let began = monotonicSeconds()
-            communicator.stages.beginStep(state.step(stepsPerEpoch) + 1)
+            communicator.progress.beginStep(state.step(stepsPerEpoch) + 1)
             let rate = try learningRate()
-            communicator.stages.enter("waiting for data")
+            communicator.progress.enter("waiting for data")
             let batch = try loader.next()
             let result = try step(batch, rate: rate)
             let stopWasAsked = try add(result, of: batch)
@@ -213,7 +215,7 @@ public final class TrainingRun {
 
     /// Rank zero's learning rate for the next step. Collective.
     private func learningRate() throws -> Double {
-        communicator.stages.enter("learning rate")
+        communicator.progress.enter("learning rate")
         return try communicator.broadcast(
             configuration.schedule.rate(
                 step: state.step(stepsPerEpoch), stepsPerEpoch: stepsPerEpoch, epochs: configuration.epochs), from: 0)
@@ -227,7 +229,7 @@ public final class TrainingRun {
             result.lossSum, Double(result.correct), StopSignal.isRaised ? 1.0 : 0.0,
             checkpoints?.hasFailed == true ? 1.0 : 0.0
         )
-        communicator.stages.enter("loss")
+        communicator.progress.enter("loss")
         try withUnsafeMutableBytes(of: &sums) { try communicator.allReduceSum($0.assumingMemoryBound(to: Double.self)) }
         if sums.3 > 0 { try finishCheckpoint() }
         if step.isFinite {
@@ -256,7 +258,7 @@ public final class TrainingRun {
     /// Ends all ranks, for numbers that are not finite. Collective.
     private func stop(for report: NonfiniteReport) throws {
         try finishCheckpoint()
-        try communicator.agree {
+        try communicator.throwOnAllRanks {
             guard isRankZero else { return }
             let newest = checkpoints?.newest.map { "\(path)/checkpoints/\($0.fileName)" }
             let advice =
@@ -273,7 +275,7 @@ public final class TrainingRun {
     private func stop() throws {
         StopSignal.takeNote()
         try finishCheckpoint()
-        throw communicator.agreed(
+        throw communicator.markAgreed(
             Failure(
                 .stopped,
                 "stopped on request after step \(state.step(stepsPerEpoch)); \(Self.resumeAdvice(path))"))
@@ -281,10 +283,10 @@ public final class TrainingRun {
 
     /// Holds the ranks' weights against each other, writes a checkpoint, evaluates and reports. Collective.
     private func finishEpoch(dataWait: Double) throws {
-        communicator.stages.enter("weights hash")
+        communicator.progress.enter("weights hash")
         let differing = try communicator.ranksDiffering(from: step.hash)
         guard differing.isEmpty else {
-            throw communicator.agreed(
+            throw communicator.markAgreed(
                 Failure(
                     .internal,
                     "after epoch \(state.epoch) the weights of rank\(differing.count > 1 ? "s" : "") "
@@ -338,8 +340,8 @@ public final class TrainingRun {
     /// Waits until the checkpoint, or the result, under way is on the disk; a failure ends all ranks or is a warning.
     /// Collective.
     private func finishCheckpoint() throws {
-        communicator.stages.enter("checkpoint", mayTakeLong: true)
-        try communicator.agree {
+        communicator.progress.enter("checkpoint", mayTakeLong: true)
+        try communicator.throwOnAllRanks {
             do { try checkpoints?.finish() } catch let failure as Failure
                 where configuration.faults.onCheckpointError == .continue
             {
