@@ -1,14 +1,15 @@
 import Glibc
 import Kernels
+import Support
 
 /// A densely connected convolutional network (Huang, Liu, van der Maaten, Weinberger, arXiv 1608.06993), to evaluate
 /// images with.
 ///
 /// All memory is allocated by `init`. One network is used by one thread at a time.
-public class DenseNet {
-    public let configuration: DenseNetConfiguration
+package class DenseNet {
+    package let configuration: DenseNetConfiguration
     /// The images that a pass can have.
-    public let capacity: Int
+    package let capacity: Int
     let parts: NetworkParts
     fileprivate var state: NetworkState { parts.state }
 
@@ -21,7 +22,7 @@ public class DenseNet {
     ///   - overhead: what shares the host's memory with the network.
     /// - Throws: `Failure(.usage)` on an impossible configuration, `Failure(.unavailable)` where memory is too small or
     ///   the system refuses the threads.
-    public convenience init(
+    package convenience init(
         _ configuration: DenseNetConfiguration, capacity: Int, threads: Int = 1, precision: Precision = .float32,
         overhead: MemoryOverhead = MemoryOverhead()
     ) throws {
@@ -50,19 +51,19 @@ public class DenseNet {
     }
 
     /// Names, shapes and places of all parameters.
-    public var table: ParameterTable { state.table }
+    package var table: ParameterTable { state.table }
     /// All trainable numbers, laid out as `table` says.
-    public var parameters: UnsafeMutableBufferPointer<Float> { state.parameters.elements }
+    package var parameters: UnsafeMutableBufferPointer<Float> { state.parameters.elements }
     /// All running means and variances.
-    public var statistics: UnsafeMutableBufferPointer<Float> { state.statistics.elements }
+    package var statistics: UnsafeMutableBufferPointer<Float> { state.statistics.elements }
     /// Where this rank's time goes.
-    public var clock: PhaseClock { state.clock }
+    package var clock: PhaseClock { state.clock }
     /// The logits of the last pass, shape [capacity][classes].
-    public var logits: UnsafeBufferPointer<Float> { UnsafeBufferPointer(parts.head.logits.elements) }
+    package var logits: UnsafeBufferPointer<Float> { UnsafeBufferPointer(parts.head.logits.elements) }
 
     /// Draws the initial weights: convolutions from a normal distribution of standard deviation √(2/(k²·outputs)), the
     /// classifier's uniformly within ±1/√inputs, norms 1, biases 0 (the paper's code).
-    public func initialize(seed: UInt64) {
+    package func initialize(seed: UInt64) {
         for (index, parameter) in table.trainable.enumerated() {
             let elements = state.parameters[parameter.range]
             if parameter.shape.count == 4 {
@@ -91,19 +92,19 @@ public class DenseNet {
     /// - Parameters:
     ///   - images: shape [count][3][image][image], normalised.
     ///   - count: `capacity` at most; may be 0.
-    public func evaluate(_ images: UnsafePointer<Float>, count: Int) throws -> Predictions {
+    package func evaluate(_ images: UnsafePointer<Float>, count: Int) throws -> Predictions {
         try forward(images, Pass(evaluating: count, clock: clock))
         return Predictions(network: self)
     }
 
     fileprivate func forward(_ images: UnsafePointer<Float>, _ pass: Pass) throws {
         precondition(pass.count <= capacity, "\(pass.count) images do not fit a network for \(capacity)")
-        for stage in parts.stages { stage.begin(images: pass.count) }
+        for s in parts.stages.indices { parts.stages[s].begin(images: pass.count) }
         clock.enter(.other, backward: false)
         try clock.span("stem forward") { try parts.stem.forward(images, pass) }
-        for (b, layers) in parts.layers.enumerated() {
-            for (l, layer) in layers.enumerated() {
-                try clock.span("block \(b + 1) layer \(l + 1) forward") { try layer.forward(pass) }
+        for b in parts.blocks.indices {
+            for l in parts.layers[b].indices {
+                try clock.span("block \(b + 1) layer \(l + 1) forward") { try parts.layers[b][l].forward(pass) }
             }
             guard b < parts.transitions.count else { break }
             try clock.span("transition \(b + 1) forward") { try parts.transitions[b].forward(pass) }
@@ -114,16 +115,16 @@ public class DenseNet {
 }
 
 /// The network's answer to a batch; valid until its next pass.
-public struct Predictions: ~Copyable {
+package struct Predictions: ~Copyable {
     fileprivate let network: DenseNet
 
     /// The class of an image's largest logit, the first of equals; nil where a logit is not a number.
-    public subscript(image: Int) -> Int? { network.parts.head.prediction(image) }
+    package subscript(image: Int) -> Int? { network.parts.head.prediction(image) }
 
     /// Cross-entropy and hits, summed over the images.
     ///
     /// - Parameter labels: shape [count], each below the number of classes.
-    public func loss(_ labels: UnsafePointer<Int32>) -> BatchResult {
+    package func loss(_ labels: UnsafePointer<Int32>) -> BatchResult {
         network.parts.head.loss(labels, labelSmoothing: 0)
     }
 }
@@ -131,11 +132,11 @@ public struct Predictions: ~Copyable {
 /// A network that can also be trained: forward, loss and backward of one rank's part of a batch.
 ///
 /// A step is a chain of tokens, each consumed by the next call: `forward` → `ForwardPass.loss` → `Loss.backward`.
-public final class TrainableDenseNet: DenseNet {
+package final class TrainableDenseNet: DenseNet {
     private let dropoutKeys: AlignedBuffer<UInt64>
 
     /// As `DenseNet.init`; takes about four times its memory.
-    public init(
+    package init(
         _ configuration: DenseNetConfiguration, capacity: Int, threads: Int = 1, precision: Precision = .float32,
         overhead: MemoryOverhead = MemoryOverhead()
     ) throws {
@@ -146,7 +147,7 @@ public final class TrainableDenseNet: DenseNet {
     }
 
     /// The gradients of the trainable numbers, laid out as these are.
-    public var gradients: UnsafeMutableBufferPointer<Float> { state.gradients.elements }
+    package var gradients: UnsafeMutableBufferPointer<Float> { state.gradients.elements }
 
     /// Computes the logits of this rank's images with the batch statistics of all ranks' images. Collective.
     ///
@@ -156,7 +157,7 @@ public final class TrainableDenseNet: DenseNet {
     ///   - globalCount: all ranks' images.
     ///   - dropout: what dropout is drawn from, with the images' numbers in the set; may be nil where dropout is 0.
     ///   - sums: answers for the sums over ranks.
-    public func forward(
+    package func forward(
         _ images: UnsafePointer<Float>, count: Int, globalCount: Int,
         dropout: (seed: UInt64, epoch: Int, samples: UnsafePointer<Int32>)? = nil, sums: any GlobalSums
     ) throws -> ForwardPass {
@@ -194,7 +195,7 @@ public final class TrainableDenseNet: DenseNet {
 }
 
 /// A forward pass in training, whose loss is to be taken.
-public struct ForwardPass: ~Copyable {
+package struct ForwardPass: ~Copyable {
     fileprivate let network: TrainableDenseNet
     fileprivate let images: UnsafePointer<Float>
     fileprivate let pass: Pass
@@ -202,15 +203,15 @@ public struct ForwardPass: ~Copyable {
     /// Cross-entropy and hits, summed over this rank's images.
     ///
     /// - Parameter labels: shape [count], each below the number of classes.
-    public consuming func loss(_ labels: UnsafePointer<Int32>, labelSmoothing: Double = 0) -> Loss {
+    package consuming func loss(_ labels: UnsafePointer<Int32>, labelSmoothing: Double = 0) -> Loss {
         let result = network.parts.head.loss(labels, labelSmoothing: labelSmoothing)
         return Loss(result: result, network: network, images: images, pass: pass)
     }
 }
 
 /// The loss of a training pass, whose gradients are to be computed.
-public struct Loss: ~Copyable {
-    public let result: BatchResult
+package struct Loss: ~Copyable {
+    package let result: BatchResult
     fileprivate let network: TrainableDenseNet
     fileprivate let images: UnsafePointer<Float>
     fileprivate let pass: Pass
@@ -221,7 +222,7 @@ public struct Loss: ~Copyable {
     /// loss.
     ///
     /// - Parameter ready: the flat gradients fill from front to back; hears up to which offset they are final.
-    public consuming func backward(ready: (_ offset: Int) throws -> Void = { _ in }) throws {
+    package consuming func backward(ready: (_ offset: Int) throws -> Void = { _ in }) throws {
         try network.backward(images, pass, ready: ready)
     }
 }

@@ -2,7 +2,7 @@ import Kernels
 
 /// Adds numbers up over all ranks: how the network, which knows no MPI, makes its batch statistics those of the global
 /// batch.
-public protocol GlobalSums: AnyObject {
+package protocol GlobalSums: AnyObject {
     /// Replaces each value by its sum over all ranks. Collective: every rank calls it with as many values, in the same
     /// order.
     ///
@@ -11,9 +11,9 @@ public protocol GlobalSums: AnyObject {
 }
 
 /// The sums of a single process: the values themselves.
-public final class LocalSums: GlobalSums {
-    public init() {}
-    public func sum(_ values: UnsafeMutableBufferPointer<Double>) {}
+package final class LocalSums: GlobalSums {
+    package init() {}
+    package func sum(_ values: UnsafeMutableBufferPointer<Double>) {}
 }
 
 /// One pass of the network over a batch: what every layer needs to know of it.

@@ -1,4 +1,5 @@
 import Kernels
+import Support
 
 /// The numbers that a network's layers share: flat buffers with one table of names, shapes and places.
 final class NetworkState {
@@ -38,6 +39,8 @@ final class NetworkParts {
     /// Behind each block but the last.
     let transitions: [Transition]
     let head: Head
+    /// The 1×1 convolutions' outputs of all layers, and the panels that the layers of a block share.
+    let bottlenecks: [Panels]
 
     /// - Parameter images: of the largest pass of this rank, at least 1.
     init(
@@ -67,9 +70,12 @@ final class NetworkParts {
         var number = 1
         var layers: [[any DenseLayer]] = []
         var transitions: [Transition] = []
+        var bottlenecks: [Panels] = []
         for (b, block) in blocks.enumerated() {
             layers.append(
-                Self.layers(table.blocks[b], of: block, &number, images: images, training: training, state: state))
+                Self.layers(
+                    table.blocks[b], of: block, &number, &bottlenecks, images: images, training: training, state: state)
+            )
             guard b + 1 < blocks.count else { break }
             transitions.append(
                 Transition(
@@ -83,11 +89,12 @@ final class NetworkParts {
         self.stages = stages
         self.layers = layers
         self.transitions = transitions
+        self.bottlenecks = bottlenecks
     }
 
     private static func layers(
-        _ parameters: [ParameterTable.DenseLayer], of block: DenseBlock, _ number: inout Int, images: Int,
-        training: Bool, state: NetworkState
+        _ parameters: [ParameterTable.DenseLayer], of block: DenseBlock, _ number: inout Int,
+        _ bottlenecks: inout [Panels], images: Int, training: Bool, state: NetworkState
     ) -> [any DenseLayer] {
         // Training keeps each layer's bottleneck until backward; their gradients, and evaluation, need one at a time.
         var shared: Panels?
@@ -99,7 +106,10 @@ final class NetworkParts {
             case .bottleneck(let parameters):
                 defer { number += 2 }
                 func panels() -> Panels {
-                    Panels(layout: block.stage.layout, channels: parameters.norm2.channels, images: images)
+                    let panels = Panels(
+                        layout: block.stage.layout, channels: parameters.norm2.channels, images: images)
+                    bottlenecks.append(panels)
+                    return panels
                 }
                 let common = shared ?? panels()
                 shared = common

@@ -1,6 +1,6 @@
 /// A convolution of the network.
-public struct Convolution: Sendable {
-    public enum Kind: Sendable {
+package struct Convolution: Sendable {
+    package enum Kind: Sendable {
         case stem
         /// A bottleneck's 1×1 convolution.
         case pointwise
@@ -9,22 +9,22 @@ public struct Convolution: Sendable {
         case transition
     }
 
-    public let kind: Kind
-    public let weight: Parameter
-    public let stride: Int
+    package let kind: Kind
+    package let weight: Parameter
+    package let stride: Int
     /// Height and width of its output, as the paper has it.
-    public let size: Int
+    package let size: Int
     /// Height and width at which it is computed here: a transition pools first.
-    public let computedSize: Int
+    package let computedSize: Int
 
-    public var outputs: Int { weight.shape[0] }
-    public var inputs: Int { weight.shape[1] }
+    package var outputs: Int { weight.shape[0] }
+    package var inputs: Int { weight.shape[1] }
     /// torchvision's name, without `.weight`.
-    public var name: String { String(weight.name.dropLast(".weight".count)) }
+    package var name: String { String(weight.name.dropLast(".weight".count)) }
 }
 
 /// One operation of the network.
-public enum Operation: Sendable {
+package enum Operation: Sendable {
     case convolution(Convolution)
     /// A batch norm and the ReLU behind it, of images of `size` × `size` pixels.
     case norm(NormParameters, size: Int)

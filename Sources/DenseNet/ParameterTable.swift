@@ -1,13 +1,13 @@
 /// One trainable tensor or one running statistic: its name and where it lies in its flat buffer.
-public struct Parameter: Sendable, Equatable {
+package struct Parameter: Sendable, Equatable {
     /// torchvision's name, such as `features.denseblock1.denselayer1.norm1.weight`.
-    public let name: String
-    public let shape: [Int]
+    package let name: String
+    package let shape: [Int]
     /// The first element's place in the flat buffer.
-    public let offset: Int
+    package let offset: Int
     /// Whether it is a weight of a convolution or of the classifier, not a norm's or a bias.
-    public let isWeight: Bool
-    public let count: Int
+    package let isWeight: Bool
+    package let count: Int
 
     init(name: String, shape: [Int], offset: Int, isWeight: Bool) {
         self.name = name
@@ -17,17 +17,17 @@ public struct Parameter: Sendable, Equatable {
         count = shape.reduce(1, *)
     }
 
-    public var range: Range<Int> { offset..<offset + count }
+    package var range: Range<Int> { offset..<offset + count }
 }
 
 /// A batch norm's parameters and running statistics.
-public struct NormParameters: Sendable {
-    public let weight: Parameter
-    public let bias: Parameter
-    public let runningMean: Parameter
-    public let runningVariance: Parameter
+package struct NormParameters: Sendable {
+    package let weight: Parameter
+    package let bias: Parameter
+    package let runningMean: Parameter
+    package let runningVariance: Parameter
 
-    public var channels: Int { weight.count }
+    package var channels: Int { weight.count }
 }
 
 /// The names, shapes and places of all parameters, as torchvision's DenseNet names them, and the operations that use
@@ -35,25 +35,25 @@ public struct NormParameters: Sendable {
 ///
 /// In the flat buffers they lie in the reverse of the order in which forward uses them, so that backward fills the
 /// gradients from front to back. `trainable`, `statistics` and `operations` are in the order of use.
-public struct ParameterTable: Sendable {
-    public struct Plain: Sendable {
-        public let norm: NormParameters
-        public let conv: Parameter
+package struct ParameterTable: Sendable {
+    package struct Plain: Sendable {
+        package let norm: NormParameters
+        package let conv: Parameter
     }
 
-    public struct Bottleneck: Sendable {
-        public let norm1: NormParameters
-        public let conv1: Parameter
-        public let norm2: NormParameters
-        public let conv2: Parameter
+    package struct Bottleneck: Sendable {
+        package let norm1: NormParameters
+        package let conv1: Parameter
+        package let norm2: NormParameters
+        package let conv2: Parameter
     }
 
-    public enum DenseLayer: Sendable {
+    package enum DenseLayer: Sendable {
         case plain(Plain)
         case bottleneck(Bottleneck)
 
         /// The norm that reads the block.
-        public var norm: NormParameters {
+        package var norm: NormParameters {
             switch self {
             case .plain(let layer): layer.norm
             case .bottleneck(let layer): layer.norm1
@@ -61,45 +61,45 @@ public struct ParameterTable: Sendable {
         }
 
         /// All of the layer's gradients end before this place of the flat buffer.
-        public var end: Int { norm.weight.range.upperBound }
+        package var end: Int { norm.weight.range.upperBound }
     }
 
-    public struct Transition: Sendable {
-        public let norm: NormParameters
-        public let conv: Parameter
+    package struct Transition: Sendable {
+        package let norm: NormParameters
+        package let conv: Parameter
 
-        public var end: Int { norm.weight.range.upperBound }
+        package var end: Int { norm.weight.range.upperBound }
     }
 
-    public let stemConvolution: Parameter
+    package let stemConvolution: Parameter
     /// With the ImageNet stem only.
-    public let stemNorm: NormParameters?
-    public let blocks: [[DenseLayer]]
-    public let transitions: [Transition]
-    public let finalNorm: NormParameters
-    public let classifierWeight: Parameter
-    public let classifierBias: Parameter
+    package let stemNorm: NormParameters?
+    package let blocks: [[DenseLayer]]
+    package let transitions: [Transition]
+    package let finalNorm: NormParameters
+    package let classifierWeight: Parameter
+    package let classifierBias: Parameter
 
     /// All operations, in the order of use.
-    public let operations: [Operation]
+    package let operations: [Operation]
     /// All trainable tensors, in the order of use.
-    public let trainable: [Parameter]
+    package let trainable: [Parameter]
     /// All running means and variances, in the order of use.
-    public let statistics: [Parameter]
+    package let statistics: [Parameter]
     /// Weight, then bias.
-    public var classifier: [Parameter] { [classifierWeight, classifierBias] }
+    package var classifier: [Parameter] { [classifierWeight, classifierBias] }
 
     /// Numbers of all trainable tensors.
-    public let parameterCount: Int
+    package let parameterCount: Int
     /// Numbers of all running statistics.
-    public let statisticsCount: Int
+    package let statisticsCount: Int
 
     /// All convolutions, in the order of use.
-    public var convolutions: [Convolution] {
+    package var convolutions: [Convolution] {
         operations.compactMap { if case .convolution(let convolution) = $0 { convolution } else { nil } }
     }
 
-    public init(_ configuration: DenseNetConfiguration) {
+    package init(_ configuration: DenseNetConfiguration) {
         parameterCount = configuration.parameterCount
         var builder = Builder(next: parameterCount)
         var blocks = [[DenseLayer]](repeating: [], count: configuration.blocks.count)

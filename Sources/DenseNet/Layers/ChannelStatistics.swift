@@ -1,5 +1,6 @@
 import Glibc
 import Kernels
+import Support
 
 /// What batch norm adds to the variance: the value of PyTorch and of the papers.
 let normEpsilon = 1e-5

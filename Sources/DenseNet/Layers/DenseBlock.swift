@@ -1,4 +1,5 @@
 import Kernels
+import Support
 
 /// A dense block's features and the batch statistics that all of its layers share.
 ///

@@ -18,11 +18,11 @@ final class PlainLayer: DenseLayer {
     private let features: ProducedChannels
     var produced: [ProducedChannels] { [features] }
 
-    init(_ parameters: ParameterTable.DenseLayer, of block: DenseBlock, number: Int, state: NetworkState) {
+    init(_ parameters: ParameterTable.Plain, of block: DenseBlock, number: Int, state: NetworkState) {
         self.block = block
-        norm = SharedStatisticsNorm(parameters.norm1, of: block, state: state)
-        conv = GrowthConvolution(parameters.conv1, stage: block.stage, layer: number, state: state)
-        features = block.produced(parameters.conv1.shape[0], from: norm.channels)
+        norm = SharedStatisticsNorm(parameters.norm, of: block, state: state)
+        conv = GrowthConvolution(parameters.conv, stage: block.stage, layer: number, state: state)
+        features = block.produced(parameters.conv.shape[0], from: norm.channels)
         state.workspace.needs.reserve(
             .inputGradient, RowWinograd.rows * norm.channels * block.stage.layout.lanes)
     }

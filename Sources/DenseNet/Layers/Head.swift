@@ -1,13 +1,13 @@
-import COpenBLAS
 import Glibc
 import Kernels
+import Support
 
 /// Loss and accuracy of a batch, summed over this rank's images.
-public struct BatchResult: Sendable, Equatable {
+package struct BatchResult: Sendable, Equatable {
     /// Sum of the images' losses (cross-entropy, natural logarithm).
-    public var lossSum: Double
+    package var lossSum: Double
     /// Images whose largest logit is their label's.
-    public var correct: Int
+    package var correct: Int
 }
 
 /// Norm, ReLU, global average pool, classifier and cross-entropy.
@@ -35,49 +35,54 @@ final class Head {
         logitGradients = AlignedBuffer(count: images * weight.shape[0])
         features = AlignedBuffer(count: images * norm.channels)
         featureGradients = AlignedBuffer(count: images * norm.channels)
-        OpenBLAS.prepare()
     }
 
     private var classes: Int { weight.shape[0] }
     private var channels: Int { norm.channels }
-    private var weights: UnsafeMutablePointer<Float> { state.parameters.pointer + weight.offset }
 
+    /// Bytes of the head's own buffers.
+    var byteCount: Int {
+        logits.byteCount + logitGradients.byteCount + features.byteCount + featureGradients.byteCount
+    }
+
+    /// logits = features · Wᵀ + bias
     func forward(_ pass: Pass) {
         count = pass.count
         norm.prepare(pass)
         pool.forward(norm, into: features.pointer)
-        // logits = features · Wᵀ + bias
         for image in 0..<count {
             (logits.pointer + image * classes).update(from: state.parameters.pointer + bias.offset, count: classes)
         }
         guard count > 0 else { return }
-        cblas_sgemm(
-            CblasRowMajor, CblasNoTrans, CblasTrans, Int32(count), Int32(classes), Int32(channels), 1,
-            features.pointer, Int32(channels), weights, Int32(channels), 1, logits.pointer, Int32(classes))
+        matrixMultiply(
+            MatrixFactor(features.pointer, rows: count, columns: channels), weights.transposed, into: logits.pointer,
+            accumulate: true)
     }
 
     /// From the gradient of the logits, which `loss` left, to that of the classifier and to G of the last block: the
     /// norm is the first consumer that backward reaches.
     func backward() {
         let gradients = state.gradients.pointer
-        let (count, classes, channels) = (Int32(count), Int32(classes), Int32(channels))
-        for c in 0..<self.classes {
-            gradients[bias.offset + c] = (0..<self.count).reduce(0) {
-                $0 + logitGradients.pointer[$1 * self.classes + c]
-            }
+        for c in 0..<classes {
+            var sum: Float = 0
+            for image in 0..<count { sum += logitGradients.pointer[image * classes + c] }
+            gradients[bias.offset + c] = sum
         }
         if count > 0 {
-            cblas_sgemm(
-                CblasRowMajor, CblasTrans, CblasNoTrans, classes, channels, count, 1, logitGradients.pointer, classes,
-                features.pointer, channels, 0, gradients + weight.offset, channels)
-            cblas_sgemm(
-                CblasRowMajor, CblasNoTrans, CblasNoTrans, count, channels, classes, 1, logitGradients.pointer,
-                classes, weights, channels, 0, featureGradients.pointer, channels)
+            let logitGradients = MatrixFactor(logitGradients.pointer, rows: count, columns: classes)
+            matrixMultiply(
+                logitGradients.transposed, MatrixFactor(features.pointer, rows: count, columns: channels),
+                into: gradients + weight.offset)
+            matrixMultiply(logitGradients, weights, into: featureGradients.pointer)
         } else {
             (gradients + weight.offset).update(repeating: 0, count: weight.count)
         }
         pool.backward(featureGradients.pointer, to: norm)
         norm.finishBackward()
+    }
+
+    private var weights: MatrixFactor {
+        MatrixFactor(state.parameters.pointer + weight.offset, rows: classes, columns: channels)
     }
 
     /// The class of an image's largest logit, the first of equals; nil where a logit is not a number.

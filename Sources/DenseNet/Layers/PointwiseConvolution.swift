@@ -100,7 +100,8 @@ final class PointwiseConvolution {
                         input, group, y, .pointwise, lanes: lanes, to: weightGradient, next: target, worker)
                     if precision == .bfloat16 {
                         writeChannelPairs(
-                            gradient, stride: lanes, channels: outputs, lanes: lanes, into: gradient, pairsStride: lanes)
+                            gradient, stride: lanes, channels: outputs, lanes: lanes, into: gradient, pairsStride: lanes
+                        )
                     }
                     let row = input.gradientRow(group, y, worker)
                     product.convolve(
