@@ -9,9 +9,9 @@ package final class AlignedBuffer<Element: BitwiseCopyable>: @unchecked Sendable
     /// The first element; valid as long as the buffer lives.
     package let pointer: UnsafeMutablePointer<Element>
     package let count: Int
-    /// Bytes that it takes: those of 2 MiB and more consist of whole huge pages.
+    /// Bytes that it takes; buffers of 2 MiB and more consist of whole huge pages.
     package let byteCount: Int
-    private let isPlanned: Bool
+    private let isAllocated: Bool
 
     /// Allocates `count` zero elements at a 64-byte boundary (large buffers at 2 MiB, advised for huge pages). Ends the
     /// process where there is no memory: who may need much calls `demandMemory` first. Within `BufferPlan.counting` it
@@ -20,25 +20,25 @@ package final class AlignedBuffer<Element: BitwiseCopyable>: @unchecked Sendable
     /// - Precondition: the all-zero bit pattern is a valid `Element`.
     package init(count: Int) {
         precondition(count >= 0, "a buffer cannot have \(count) elements")
-        let bytes = max(count * MemoryLayout<Element>.stride, 64)
+        let bytes = count * MemoryLayout<Element>.stride
         let alignment = bytes >= hugePage ? hugePage : 64
         self.count = count
         byteCount = (bytes + alignment - 1) / alignment * alignment
-        if let plan = BufferPlan.current, let nowhere = UnsafeMutablePointer<Element>(bitPattern: alignment) {
-            plan.add(byteCount, isHuge: alignment == hugePage)
-            isPlanned = true
+        let plan = BufferPlan.current
+        plan?.add(byteCount, isHuge: alignment == hugePage)
+        isAllocated = plan == nil && count > 0
+        if !isAllocated, let nowhere = UnsafeMutablePointer<Element>(bitPattern: alignment) {
             pointer = nowhere
             return
         }
-        isPlanned = false
         var raw: UnsafeMutableRawPointer?
         guard posix_memalign(&raw, alignment, byteCount) == 0, let raw else { endOutOfMemory(byteCount) }
         if alignment == hugePage { madvise(raw, byteCount, MADV_HUGEPAGE) }
         memset(raw, 0, byteCount)
-        pointer = raw.bindMemory(to: Element.self, capacity: max(count, 1))
+        pointer = raw.bindMemory(to: Element.self, capacity: count)
     }
 
-    deinit { if !isPlanned { free(pointer) } }
+    deinit { if isAllocated { free(pointer) } }
 
     /// All elements, for reading and writing.
     package var elements: UnsafeMutableBufferPointer<Element> {
