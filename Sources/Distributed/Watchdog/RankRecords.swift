@@ -124,9 +124,9 @@ struct RankRecords: Sendable {
 }
 
 /// What the ranks of a job that has ended have left behind.
-public enum LastWords {
+package enum LastWords {
     /// Removes the folder of a job that did not end well.
-    public static func clear(_ folder: String) { RankRecords(folder: folder).clear() }
+    package static func clear(_ folder: String) { RankRecords(folder: folder).clear() }
 
     /// What the user has not been told of the end of a job yet, and from now on has been.
     ///
@@ -138,7 +138,7 @@ public enum LastWords {
     ///   - isKilled: mpirun says that a rank was ended by a signal.
     ///   - forWantOfMemory: whether the kernel has ended a process meanwhile.
     ///   - advice: how the user goes on; the end of messages.
-    public static func take(
+    package static func take(
         from folder: String, isKilled: Bool, forWantOfMemory: Bool = false, advice: String
     ) -> [String] {
         let records = RankRecords(folder: folder)

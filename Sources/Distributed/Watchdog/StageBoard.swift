@@ -26,7 +26,7 @@ struct Stage: Equatable {
 
 /// Where this rank's main thread stands, for the process's other threads to read: a few plain stores a collective call,
 /// no memory and no call of the system.
-public final class StageBoard: Sendable {
+package final class StageBoard: Sendable {
     private let begun = Atomic<Int>(0)
     private let finished = Atomic<Int>(0)
     private let step = Atomic<Int>(0)
@@ -36,7 +36,7 @@ public final class StageBoard: Sendable {
     private let mayTakeLong = Atomic<Bool>(false)
 
     /// A new step begins.
-    public func beginStep(_ number: Int) { step.store(number, ordering: .relaxed) }
+    package func beginStep(_ number: Int) { step.store(number, ordering: .relaxed) }
 
     /// What the rank does from now on, alone and in its next collective calls.
     ///
@@ -44,7 +44,7 @@ public final class StageBoard: Sendable {
     ///   - name: in the words of a message, for example `gradient bucket`.
     ///   - index: the how many-th of `count`, from 1.
     ///   - mayTakeLong: the other ranks wait longer for a rank that is at work in this stage; for writing large files.
-    public func enter(_ name: StaticString, _ index: Int = 0, of count: Int = 0, mayTakeLong: Bool = false) {
+    package func enter(_ name: StaticString, _ index: Int = 0, of count: Int = 0, mayTakeLong: Bool = false) {
         self.name.store(UInt(bitPattern: name.utf8Start), ordering: .relaxed)
         self.index.store(index, ordering: .relaxed)
         self.count.store(count, ordering: .relaxed)

@@ -9,7 +9,7 @@ import Synchronization
 /// and finds out and tells what has happened; a file system that hangs may hang it.
 ///
 /// A world of one has no use for it and gets no threads.
-public final class Watchdog: Sendable {
+package final class Watchdog: Sendable {
     let peers: [Peer]
     let rank: Int
     let timeout: Int
@@ -46,7 +46,7 @@ public final class Watchdog: Sendable {
     ///   - signals: how many signals have asked this rank to stop.
     ///   - report: tells the user of a failure; called on one rank, on a thread of the watchdog.
     /// - Throws: `Failure(.usage)` for a timeout that is none, `.unavailable` if the system refuses a thread.
-    public init(
+    package init(
         _ communicator: Communicator, timeout: Int, signals: @escaping @Sendable () -> Int,
         report: @escaping @Sendable (Failure) -> Void
     ) throws {
@@ -73,7 +73,7 @@ public final class Watchdog: Sendable {
     /// - Parameters:
     ///   - folder: made by rank zero; the others find it where they share its file system.
     ///   - advice: how the user goes on; the end of messages.
-    public func keepRecords(in folder: String, advice: String) {
+    package func keepRecords(in folder: String, advice: String) {
         guard peers.count > 1 else { return }
         let records = RankRecords(folder: folder)
         if rank == 0 { mkdir(folder, 0o777) }
@@ -84,7 +84,7 @@ public final class Watchdog: Sendable {
     }
 
     /// This rank ends in good order, or has told its error: from now on nobody will miss it. Its deadline stays.
-    public func leave() {
+    package func leave() {
         hasLeft.store(true, ordering: .sequentiallyConsistent)
         folder.withLock {
             $0?.records.remove(rank)
