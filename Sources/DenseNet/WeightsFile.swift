@@ -86,7 +86,7 @@ package enum WeightsFile {
         try read(from: file, &names, prefix: "", into: network, withClassifier: otherClasses == nil)
         if let extra = names.values.min() {
             throw Failure(
-                .data, "\(file.path): has the tensor '\(extra)', which this network has not; it is of another network")
+                .data, "\(file.path): has the tensor '\(extra)', which this network has not; it belongs to a different network")
         }
         return otherClasses
     }
@@ -135,9 +135,13 @@ package enum WeightsFile {
         func read(_ parameters: [Parameter], into buffer: UnsafeMutableBufferPointer<Float>) throws {
             for parameter in parameters {
                 let name = names.removeValue(forKey: parameter.name) ?? prefix + parameter.name
-                try file.floats(
-                    named: name, shape: parameter.shape,
-                    into: UnsafeMutableBufferPointer(rebasing: buffer[parameter.range]))
+                do {
+                    try file.floats(
+                        named: name, shape: parameter.shape,
+                        into: UnsafeMutableBufferPointer(rebasing: buffer[parameter.range]))
+                } catch let failure as Failure where file.tensors[name]?.shape != parameter.shape {
+                    throw Failure(failure.kind, "\(failure); it belongs to a different network")
+                }
             }
         }
         let table = network.table

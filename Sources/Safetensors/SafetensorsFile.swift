@@ -119,11 +119,6 @@ package final class SafetensorsFile: Sendable {
         try array(tensor(name, .float32, shape: shape))
     }
 
-    /// The elements of an F64 tensor, as `floats(named:shape:)`.
-    package func doubles(named name: String, shape: [Int]? = nil) throws -> [Double] {
-        try array(tensor(name, .float64, shape: shape))
-    }
-
     /// The elements of an I64 tensor, as `floats(named:shape:)`.
     package func integers(named name: String, shape: [Int]? = nil) throws -> [Int64] {
         try array(tensor(name, .int64, shape: shape))
@@ -142,17 +137,14 @@ package final class SafetensorsFile: Sendable {
 
     private func tensor(_ name: String, _ dtypes: DataType..., shape: [Int]?) throws -> TensorInfo {
         guard let info = tensors[name] else {
-            throw Failure(.data, "\(path): has no tensor \(quoted(name)); it is of another network or another kind")
+            throw Failure(.data, "\(path): has no tensor \(quoted(name))")
         }
         guard dtypes.contains(info.dtype) else {
             let expected = dtypes.map(\.rawValue).joined(separator: ", ")
             throw Failure(.data, "\(path): tensor \(quoted(name)) is \(info.dtype.rawValue), expected \(expected)")
         }
         if let shape, shape != info.shape {
-            throw Failure(
-                .data,
-                "\(path): tensor \(quoted(name)) has shape \(info.shape), expected \(shape);"
-                    + " it is of another network")
+            throw Failure(.data, "\(path): tensor \(quoted(name)) has shape \(info.shape), expected \(shape)")
         }
         return info
     }
@@ -223,7 +215,8 @@ extension SafetensorsHeader {
         }
         guard covered == dataSize else {
             throw Failure(
-                .data, "\(path): has \(dataSize) bytes of data, but its tensors take \(covered); the rest is nobody's")
+                .data,
+                "\(path): has \(dataSize) bytes of data, but its tensors take \(covered); trailing bytes belong to no tensor")
         }
         return result
     }
