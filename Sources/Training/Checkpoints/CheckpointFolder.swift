@@ -79,7 +79,7 @@ package struct CheckpointFolder: Sendable {
         var checksum = CheckpointChecksum(metadata)
         for tensor in checkpoint.tensors.sorted(by: { $0.name < $1.name }) {
             checksum.add(tensor.name, tensor.shape)
-            checksum.add(UnsafeRawBufferPointer(tensor.values))
+            tensor.withUnsafeBytes { checksum.add($0) }
         }
         metadata["checksum"] = checksum.text
         let complete = metadata
