@@ -86,7 +86,9 @@ package enum WeightsFile {
         try read(from: file, &names, prefix: "", into: network, withClassifier: otherClasses == nil)
         if let extra = names.values.min() {
             throw Failure(
-                .data, "\(file.path): has the tensor '\(extra)', which this network has not; it belongs to a different network")
+                .data,
+                "\(file.path): has the tensor '\(extra)', which this network has not; it belongs to a different network"
+            )
         }
         return otherClasses
     }

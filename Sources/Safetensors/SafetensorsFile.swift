@@ -216,7 +216,8 @@ extension SafetensorsHeader {
         guard covered == dataSize else {
             throw Failure(
                 .data,
-                "\(path): has \(dataSize) bytes of data, but its tensors take \(covered); trailing bytes belong to no tensor")
+                "\(path): has \(dataSize) bytes of data, but its tensors take \(covered); trailing bytes belong to no tensor"
+            )
         }
         return result
     }
