@@ -159,7 +159,6 @@ package final class TrainingRun {
             try trainEpoch(loader)
             try finishEpoch(dataWait: loader.waitSeconds - waitBefore)
         }
-        loader.stop()
         try finishCheckpoint()
         communicator.stages.enter("writing the weights", mayTakeLong: true)
         try communicator.agree {
