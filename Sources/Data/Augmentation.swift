@@ -1,4 +1,4 @@
-import Kernels
+import Support
 
 /// Which random changes the training images undergo, in this order: crop, flip, colour jitter, (normalisation,) cutout.
 ///

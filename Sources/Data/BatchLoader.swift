@@ -1,6 +1,6 @@
 import Dispatch
 import Glibc
-import Kernels
+import Support
 import Synchronization
 
 /// One rank's part of a global batch. The memory is the loader's, valid until its next call of `next()`.
@@ -118,7 +118,7 @@ public final class BatchLoader {
     private func startThread(_ index: Int) throws {
         // The threads hold the work, never the loader: it can go, and ends them.
         let thread = BatchThread(work: work, index: index)
-        threads.append(try Kernels.startThread(refusal: "the loader cannot start thread \(index)") { thread.run() })
+        threads.append(try Support.startThread(refusal: "the loader cannot start thread \(index)") { thread.run() })
     }
 }
 

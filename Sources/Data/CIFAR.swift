@@ -1,5 +1,5 @@
 import Glibc
-import Kernels
+import Support
 
 /// Reads the binary version of CIFAR-10 and CIFAR-100 (Krizhevsky, "Learning multiple layers of features from tiny
 /// images", 2009).
@@ -83,7 +83,7 @@ public enum CIFAR {
 
     /// A line about files that are named as CIFAR-10's training files are, beyond these.
     private static func unreadFiles(_ variant: Variant, in folder: String) -> [String] {
-        guard variant.trainFiles == batchFiles, let all = try? Kernels.names(inFolder: folder) else { return [] }
+        guard variant.trainFiles == batchFiles, let all = try? Support.names(inFolder: folder) else { return [] }
         let unread = all.filter { $0.hasPrefix("data_batch_") && $0.hasSuffix(".bin") && !batchFiles.contains($0) }
             .sorted()
         guard !unread.isEmpty else { return [] }

@@ -1,4 +1,4 @@
-import Kernels
+import Support
 
 /// An immutable set of labelled images of one size: red, green and blue planes of bytes, row-major.
 ///
@@ -85,31 +85,26 @@ public final class ImageSet: Sendable {
         return label
     }
 
-    /// Goes through the bytes of the records in use, file by file.
+    /// The files behind the images, with the number and the CRC-32 of the bytes in use.
     ///
-    /// - Parameters:
-    ///   - initial: what `add` begins with for each file.
-    ///   - add: takes the next bytes of the file.
     /// - Throws: `Failure(.noInput)` when the system refuses to read.
-    public func reduceFiles<Result>(
-        _ initial: Result, _ add: (Result, UnsafeRawBufferPointer) -> Result
-    ) throws -> [(path: String, bytes: Int, result: Result)] {
+    public func checksums() throws -> [(path: String, bytes: Int, checksum: CRC32)] {
         let block = AlignedBuffer<UInt8>(count: 1 << 20)
         var rest = count
         return try segments.map { segment in
             let bytes = min(segment.count, rest) * layout.recordBytes
             rest -= min(segment.count, rest)
-            var result = initial
-            for start in stride(from: 0, to: bytes, by: block.count) {
-                let part = UnsafeMutableRawBufferPointer(start: block.pointer, count: min(block.count, bytes - start))
-                switch segment.records {
-                case .memory(let buffer):
-                    part.copyMemory(from: UnsafeRawBufferPointer(start: buffer.pointer + start, count: part.count))
-                case .file(let file): try file.read(into: part, at: start)
+            var sum = CRC32()
+            switch segment.records {
+            case .memory(let buffer): sum.add(UnsafeRawBufferPointer(buffer[0..<bytes]))
+            case .file(let file):
+                for start in stride(from: 0, to: bytes, by: block.count) {
+                    let part = UnsafeMutableRawBufferPointer(block[0..<min(block.count, bytes - start)])
+                    try file.read(into: part, at: start)
+                    sum.add(UnsafeRawBufferPointer(part))
                 }
-                result = add(result, UnsafeRawBufferPointer(part))
             }
-            return (segment.name, bytes, result)
+            return (segment.name, bytes, sum)
         }
     }
 

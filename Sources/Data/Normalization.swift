@@ -1,4 +1,4 @@
-import Kernels
+import Support
 
 /// Exact integer sums over the pixels of a set, or of one share of it: what mean and deviation are made of.
 ///

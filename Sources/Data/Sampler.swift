@@ -1,4 +1,4 @@
-import Kernels
+import Support
 
 /// Which samples each rank reads at each step: a pure function of seed, epoch, step, rank and world size.
 ///

@@ -1,5 +1,5 @@
 import Glibc
-import Kernels
+import Support
 
 /// Pictures of ten classes that are easy for a convolutional network and hard for a linear classifier: a stand-in for
 /// CIFAR-10 where there is none.

@@ -1,5 +1,5 @@
 import Glibc
-import Kernels
+import Support
 
 extension ImageSet {
     /// Refuses sets of so many pictures in all that memory could not hold.
@@ -9,7 +9,7 @@ extension ImageSet {
     ///   - advice: what makes them fewer.
     /// - Throws: `Failure(.unavailable)`.
     public static func demandMemory(synthetic count: Int, imageSize: Int, ranks: Int, advice: String) throws {
-        try Kernels.demandMemory(
+        try Support.demandMemory(
             Double(count * (1 + channels * imageSize * imageSize)), ranks: ranks, who: "\(count) synthetic images need",
             advice: advice)
     }

@@ -1,5 +1,6 @@
 import Glibc
 import Kernels
+import Support
 
 /// The numbers of a network that its layers share: flat buffers with one table of names, shapes and places.
 final class NetworkState {

@@ -1,4 +1,4 @@
-import Kernels
+import Support
 
 /// Everything that decides a DenseNet's shape (arXiv 1608.06993, section 3 and table 1).
 public struct DenseNetConfiguration: Codable, Sendable, Equatable {

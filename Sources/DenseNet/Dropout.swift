@@ -1,5 +1,5 @@
-import CKernels
 import Kernels
+import Support
 
 /// Dropout behind a convolution (arXiv 1608.06993, section 3, "Implementation Details"): each element is zero with the
 /// probability p, else divided by 1 − p.
@@ -36,9 +36,9 @@ struct Dropout {
     ) {
         guard isOn(pass) else { return }
         let layout = stage.layout
-        ck_dropout(
-            panel, channels, layout.lanes, stride, worker.dropoutKeys.pointer,
-            UInt32(truncatingIfNeeded: y * layout.width), UInt32(truncatingIfNeeded: layout.height * layout.width),
-            UInt32(min(probability * 0x1p32, 0x1p32 - 1)), Float(1 / (1 - probability)))
+        dropElements(
+            of: panel, channels: channels, lanes: layout.lanes, stride: stride, keys: worker.dropoutKeys.pointer,
+            first: UInt32(truncatingIfNeeded: y * layout.width),
+            step: UInt32(truncatingIfNeeded: layout.height * layout.width), probability: probability)
     }
 }

@@ -1,5 +1,6 @@
 import Glibc
 import Kernels
+import Support
 
 /// What batch norm adds to the variance; PyTorch's and the papers' value.
 let normEpsilon = 1e-5

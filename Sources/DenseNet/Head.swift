@@ -1,6 +1,6 @@
-import COpenBLAS
 import Glibc
 import Kernels
+import Support
 
 /// What a batch came to, summed over this rank's images.
 public struct BatchResult: Sendable, Equatable {
@@ -48,10 +48,10 @@ final class Head {
             (logits.pointer + image * classes).update(from: parameters + bias.offset, count: classes)
         }
         guard pass.count > 0 else { return }
-        cblas_sgemm(
-            CblasRowMajor, CblasNoTrans, CblasTrans, Int32(pass.count), Int32(classes), Int32(channels), 1,
-            features.pointer, Int32(channels), parameters + weight.offset, Int32(channels), 1, logits.pointer,
-            Int32(classes))
+        matrixMultiply(
+            MatrixFactor(features.pointer, rows: pass.count, columns: channels),
+            MatrixFactor(parameters + weight.offset, rows: classes, columns: channels).transposed,
+            into: logits.pointer, accumulate: true)
     }
 
     /// features[image][channel] = mean over the pixels of max(0, affine(x)).
@@ -119,21 +119,19 @@ final class Head {
     func backward(_ pass: Pass) {
         let gradients = state.gradients.pointer
         let parameters = state.parameters.pointer
-        let count = Int32(pass.count)
-        let classes = Int32(classes)
-        let channels = Int32(channels)
-        for c in 0..<self.classes {
+        for c in 0..<classes {
             var sum: Float = 0
-            for image in 0..<pass.count { sum += logitGradients.pointer[image * self.classes + c] }
+            for image in 0..<pass.count { sum += logitGradients.pointer[image * classes + c] }
             gradients[bias.offset + c] = sum
         }
         if pass.count > 0 {
-            cblas_sgemm(
-                CblasRowMajor, CblasTrans, CblasNoTrans, classes, channels, count, 1, logitGradients.pointer, classes,
-                features.pointer, channels, 0, gradients + weight.offset, channels)
-            cblas_sgemm(
-                CblasRowMajor, CblasNoTrans, CblasNoTrans, count, channels, classes, 1, logitGradients.pointer, classes,
-                parameters + weight.offset, channels, 0, featureGradients.pointer, channels)
+            let gradient = MatrixFactor(logitGradients.pointer, rows: pass.count, columns: classes)
+            matrixMultiply(
+                gradient.transposed, MatrixFactor(features.pointer, rows: pass.count, columns: channels),
+                into: gradients + weight.offset)
+            matrixMultiply(
+                gradient, MatrixFactor(parameters + weight.offset, rows: classes, columns: channels),
+                into: featureGradients.pointer)
         } else {
             (gradients + weight.offset).update(repeating: 0, count: weight.count)
         }

@@ -1,4 +1,5 @@
 import Kernels
+import Support
 
 /// What shares a host's memory with a network, of which `DenseNet` cannot know.
 public struct MemoryCompany: Sendable {
@@ -27,7 +28,7 @@ public struct MemoryCompany: Sendable {
         let company = OpenBLAS.bufferBytes + (threads - 1 + self.threads) * threadStackBytes
         func demand(_ bytes: Double, addressSpace: Int?) throws {
             // Evaluation has no gradients and one bottleneck at a time.
-            try Kernels.demandMemory(
+            try Support.demandMemory(
                 bytes / (training ? 1 : 4) + beside, addressSpace: addressSpace.map { $0 + company }, ranks: ranks,
                 who: images == 1 ? "1 image a rank needs" : "\(images) images a rank need",
                 advice: "use a smaller --batch-size or more nodes")

@@ -1,4 +1,4 @@
-import Kernels
+import Support
 
 /// What a network consists of and costs: the table that a write-up prints, with its totals.
 ///

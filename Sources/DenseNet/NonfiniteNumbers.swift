@@ -1,5 +1,3 @@
-import Kernels
-
 extension UnsafeMutableBufferPointer<Float> {
     /// Whether no element is infinite or not a number.
     public var areFinite: Bool {

@@ -1,5 +1,3 @@
-import Kernels
-
 /// One learnt tensor or one running statistic: its name and where it lies in its flat buffer.
 public struct Parameter: Sendable, Equatable {
     /// torchvision's name, such as `features.denseblock1.denselayer1.norm1.weight`.

@@ -1,5 +1,6 @@
 import FoundationEssentials
-import Kernels
+import Safetensors
+import Support
 
 /// A network's weights as safetensors, in torchvision's names and shapes, so that PyTorch loads ours and we load
 /// theirs.

@@ -1,4 +1,5 @@
 import Kernels
+import Support
 
 /// How much workspace the layers of a network need: the largest need of any.
 struct WorkspaceNeeds {

@@ -1,6 +1,6 @@
 internal import COpenMPI
 import Glibc
-import Kernels
+import Support
 
 /// How an error found by one rank ends all of them, in seconds and without a hang.
 extension Communicator {

@@ -1,5 +1,5 @@
 internal import COpenMPI
-import Kernels
+import Support
 
 /// A group of ranks and what they do together (MPI 3.1, chapters 5 and 6).
 ///

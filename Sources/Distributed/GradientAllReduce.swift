@@ -1,5 +1,5 @@
 internal import COpenMPI
-import Kernels
+import Support
 
 /// Sums one flat gradient buffer over all ranks while backward still fills it (as PyTorch's DistributedDataParallel
 /// does: Li et al., "PyTorch Distributed", VLDB 2020, section 3.2.3).

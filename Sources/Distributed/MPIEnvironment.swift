@@ -1,6 +1,6 @@
 internal import COpenMPI
 import Glibc
-import Kernels
+import Support
 
 /// The one place that initialises and finalises MPI.
 ///

@@ -1,4 +1,4 @@
-import Kernels
+import Support
 
 /// Sums over all ranks, in float64, of the small vectors that the layers ask for in the middle of a step.
 public final class SynchronizedSums {

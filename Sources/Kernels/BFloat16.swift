@@ -1,4 +1,5 @@
 import CKernels
+import Support
 
 /// In what the convolutions of the dense layers multiply. Weights, features, statistics, gradients and all sums are
 /// float32, or more, in both.

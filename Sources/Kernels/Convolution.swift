@@ -1,4 +1,5 @@
 import CKernels
+import Support
 
 /// The weights of a convolution in the order in which the register tiles read them, packed anew each step from the flat
 /// buffer.

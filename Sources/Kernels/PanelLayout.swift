@@ -1,3 +1,5 @@
+import Support
+
 /// Where the pixels of a resolution lie: rows of several images side by side, so that they fill the vector lanes.
 ///
 /// A *panel* is one row `y` of a *group* of `interleave` images. It holds, channel after channel, `lanes` floats; lane

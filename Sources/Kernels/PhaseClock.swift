@@ -1,3 +1,5 @@
+import Support
+
 /// What a step spends its time on.
 public enum Phase: Int, CaseIterable, Sendable {
     case dataWait, stem, pointwise, spatial, norm, pool, loss, statisticsSync, gradientWait, optimizer, other

@@ -109,20 +109,6 @@ public struct MaxPool {
     private func row(_ y: Int) -> Int? { y >= 0 && y < source.layout.height ? y : nil }
 }
 
-/// The input rows that a group's images show to a convolution with padding, as a panel of kernel·kernel·channels rows.
-///
-/// - Parameters:
-///   - images: the group's images, shape [count][channels][size][size].
-///   - patches: shape [channels·kernel·kernel][lanes], ordered as a weight [channels][kernel][kernel] is.
-public func writePatches(
-    of images: UnsafePointer<Float>, count: Int, channels: Int, size: Int, kernel: Int, stride: Int, y: Int,
-    layout: PanelLayout, into patches: UnsafeMutablePointer<Float>
-) {
-    ck_patches(
-        images, channels * size * size, count, channels, size, size, kernel, stride, kernel / 2, y, layout.width,
-        layout.interleave, layout.lanes, patches)
-}
-
 /// sums[c][lane] += max(0, affine(panel)): one row of a global average pool.
 public func addActivated(
     _ panel: UnsafePointer<Float>, _ affine: ChannelAffine, lanes: Int, to sums: UnsafeMutablePointer<Float>

@@ -1,5 +1,6 @@
 import CKernels
 import Glibc
+import Support
 
 /// A set of vector instructions that the kernels are compiled for; a higher one has all of a lower one's.
 ///

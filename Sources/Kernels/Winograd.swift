@@ -1,4 +1,5 @@
 import CKernels
+import Support
 
 /// A 3×3 convolution four rows at a time by Winograd's minimal filtering F(4, 3) along the rows: half the
 /// multiplications.

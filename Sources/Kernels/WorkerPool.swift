@@ -1,4 +1,5 @@
 import CKernels
+import Support
 
 /// The threads of one rank, the calling one among them.
 ///
@@ -8,6 +9,9 @@ public final class WorkerPool {
     /// Threads, with the calling one.
     public let count: Int
     private let pool: OpaquePointer
+
+    /// The cores that this process may run on.
+    public static var allowedCores: Int { Int(ck_allowed_cores()) }
 
     /// - Throws: `Failure(.usage)` for a number of threads that none can have.
     public static func validate(threads: Int) throws {

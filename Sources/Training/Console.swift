@@ -1,5 +1,5 @@
 import Glibc
-import Kernels
+import Support
 import Synchronization
 
 /// Lines for the user, from rank zero.
@@ -61,26 +61,6 @@ public enum Console {
                 done += count
             }
             return nil
-        }
-    }
-}
-
-extension Double {
-    /// As 1.2e-05.
-    public var scientific: String {
-        withUnsafeTemporaryAllocation(of: CChar.self, capacity: 32) { text in
-            _ = withVaList([self]) { vsnprintf(text.baseAddress!, text.count, "%.1e", $0) }
-            return String(cString: text.baseAddress!)
-        }
-    }
-
-    /// With so many digits behind the point, as C's `%.*f`.
-    public func formatted(places: Int, width: Int = 0) -> String {
-        withUnsafeTemporaryAllocation(of: CChar.self, capacity: 400) { text in
-            _ = withVaList([Int32(width), Int32(places), self]) {
-                vsnprintf(text.baseAddress!, text.count, "%*.*f", $0)
-            }
-            return String(cString: text.baseAddress!)
         }
     }
 }

@@ -1,7 +1,6 @@
 import DataParallel
 import DenseNetModel
 import ImageData
-import Kernels
 
 /// What a network makes of a set of images; the same on all ranks.
 public struct Evaluation: Sendable {

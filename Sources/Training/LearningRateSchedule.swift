@@ -1,5 +1,5 @@
 import Glibc
-import Kernels
+import Support
 
 /// The learning rate of every step: a pure function of the step, so that a resumed run needs no state for it.
 public struct LearningRateSchedule: Codable, Equatable, Sendable {

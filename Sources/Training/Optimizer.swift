@@ -1,5 +1,6 @@
 import DenseNetModel
 import Kernels
+import Support
 
 /// How weights follow gradients: stochastic gradient descent with momentum (arXiv 1608.06993, section 4.2).
 public struct OptimizerConfiguration: Codable, Sendable, Equatable {
@@ -18,7 +19,7 @@ public struct OptimizerConfiguration: Codable, Sendable, Equatable {
 }
 
 /// The optimizer of a network: its momenta lie in a flat buffer laid out as the parameters.
-final class Optimizer {
+package final class Optimizer {
     let momenta: AlignedBuffer<Float>
     private let configuration: OptimizerConfiguration
     private let network: DenseNet
@@ -42,7 +43,7 @@ final class Optimizer {
     }
 
     /// Moves the weights; the gradients are sums over `globalCount` images.
-    func step(rate: Double, globalCount: Int) {
+    package func step(rate: Double, globalCount: Int) {
         for (range, decay) in runs {
             descend(
                 weights: UnsafeMutableBufferPointer(rebasing: network.parameters[range]),

@@ -1,5 +1,5 @@
 import Glibc
-import Kernels
+import Support
 
 /// Shows how far an epoch is: on a terminal a line that is redrawn, in the form of Python's tqdm and cut to the width;
 /// elsewhere a line of its own for each tenth of the epoch, but none before ten seconds have passed since the last, and

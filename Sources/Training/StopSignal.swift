@@ -1,6 +1,6 @@
 import DataParallel
 import Glibc
-import Kernels
+import Support
 import Synchronization
 
 /// How often a signal has asked; global, since a signal handler captures nothing.

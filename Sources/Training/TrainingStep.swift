@@ -1,17 +1,17 @@
 import DataParallel
 import DenseNetModel
 import ImageData
-import Kernels
+import Support
 
 extension SynchronizedSums: GlobalSums {}
 
 /// A network with all that moves its weights, on every rank: one step from a batch to new weights.
 ///
 /// All memory is allocated by `init`; a step allocates nothing.
-final class TrainingStep {
-    let network: DenseNet
-    let optimizer: Optimizer
-    let sums: SynchronizedSums
+package final class TrainingStep {
+    package let network: DenseNet
+    package let optimizer: Optimizer
+    package let sums: SynchronizedSums
     let allReduce: GradientAllReduce
     /// Whether the last step's gradient and running statistics had nothing but finite numbers. Both are made of sums
     /// over ranks, with the same bits on all of them, so all ranks know.
@@ -25,7 +25,7 @@ final class TrainingStep {
     /// backward.
     private static let bucketElements = 65_536
 
-    init(
+    package init(
         _ network: DenseNet, optimizer: OptimizerConfiguration, labelSmoothing: Double, seed: UInt64,
         communicator: Communicator
     ) {
@@ -45,7 +45,7 @@ final class TrainingStep {
     /// (Where the loss is not finite the gradient is not either.)
     ///
     /// - Returns: this rank's loss and hits, before the weights moved.
-    func callAsFunction(_ batch: Batch, rate: Double) throws -> BatchResult {
+    package func callAsFunction(_ batch: Batch, rate: Double) throws -> BatchResult {
         _ = statisticsBefore.elements.update(fromContentsOf: network.statistics)
         let result = try gradients(of: batch)
         network.clock.enter(.optimizer, backward: false)
@@ -61,7 +61,7 @@ final class TrainingStep {
 
     /// Leaves in the network the gradient of the summed loss of the whole global batch, the same on all ranks.
     /// Collective.
-    func gradients(of batch: Batch) throws -> BatchResult {
+    package func gradients(of batch: Batch) throws -> BatchResult {
         sums.beginPass("forward statistics")
         try network.forward(
             batch.images, count: batch.count, globalCount: batch.globalCount, training: true,

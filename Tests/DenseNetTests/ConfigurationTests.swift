@@ -1,6 +1,6 @@
 import DenseNetModel
 import FoundationEssentials
-import Kernels
+import Support
 import Testing
 
 private func message(_ body: () throws -> Void) -> String {

@@ -1,5 +1,5 @@
 import DenseNetModel
-import Kernels
+import Support
 import Testing
 
 private let tinies = [TinyNetwork.plain, .bottleneck, .imageNet] + TinyNetwork.dropout

@@ -1,5 +1,4 @@
-import DenseNetModel
-import Kernels
+import Support
 import Testing
 
 @Suite struct GradientTests {

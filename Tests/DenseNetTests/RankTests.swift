@@ -1,5 +1,6 @@
 import DenseNetModel
 import Kernels
+import Support
 import Testing
 
 /// Splits of a batch of as many images as they add up to.

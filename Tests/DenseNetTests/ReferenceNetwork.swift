@@ -1,6 +1,6 @@
 import DenseNetModel
 import Glibc
-import Kernels
+import Support
 
 /// Numbers of images in float64: [images][channels][size][size].
 private final class Volume {

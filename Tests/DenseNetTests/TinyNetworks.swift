@@ -1,5 +1,6 @@
 import DenseNetModel
 import Kernels
+import Support
 
 /// A small network of each kind, and a batch for it.
 struct TinyNetwork: Sendable, CustomStringConvertible {

@@ -1,7 +1,8 @@
 import DenseNetModel
 import Glibc
 import ImageData
-import Kernels
+import Safetensors
+import Support
 import Training
 
 func makeTarget(_ name: String, folder: String) throws -> any Target {

@@ -1,4 +1,5 @@
 import Kernels
+import Support
 import Testing
 
 /// A pool between two resolutions, whose layouts are for a capacity, with so many images.

@@ -1,6 +1,7 @@
 import AllocationCounter
 import DenseNetModel
 import Kernels
+import Support
 
 /// Trains tiny networks and prints what came out (`numbers`), or how often ten steps allocate memory (`allocations
 /// THREADS`). With `lower-levels` it prints the vector levels below the best of this CPU.

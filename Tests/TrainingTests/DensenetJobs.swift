@@ -1,6 +1,5 @@
 import DenseNetModel
 import FoundationEssentials
-import Kernels
 import TestSupport
 import Testing
 import Training

@@ -1,7 +1,7 @@
 import DenseNetModel
 import FoundationEssentials
 import Glibc
-import Kernels
+import Support
 import TestSupport
 import Testing
 

@@ -1,7 +1,8 @@
 import DenseNetModel
 import FoundationEssentials
 import ImageData
-import Kernels
+import Safetensors
+import Support
 import TestSupport
 import Testing
 

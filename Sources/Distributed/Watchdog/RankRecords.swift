@@ -1,5 +1,5 @@
 import Glibc
-import Kernels
+import Support
 
 /// What a rank says of itself to whoever may ask: one line of text in a file of its own.
 struct RankRecord: Equatable {
@@ -101,7 +101,7 @@ struct RankRecords: Sendable {
         names.filter { $0.hasPrefix("rank-") }.compactMap { Int($0.dropFirst(5)) }.filter { $0 >= 0 }.sorted()
     }
 
-    private var names: [String] { (try? Kernels.names(inFolder: folder)) ?? [] }
+    private var names: [String] { (try? Support.names(inFolder: folder)) ?? [] }
 
     /// Links are not followed: in a folder from elsewhere one could lead to any other file.
     @discardableResult

@@ -1,5 +1,5 @@
 import Glibc
-import Kernels
+import Support
 import Synchronization
 
 /// Ends a job whose ranks wait for each other in vain, and says which one is missing.
@@ -267,5 +267,5 @@ public final class Watchdog: Sendable {
 ///
 /// - Throws: `Failure(.unavailable)` if the system refuses it.
 private func startThread(_ body: @escaping @Sendable () -> Void) throws {
-    pthread_detach(try Kernels.startThread(refusal: "cannot start a thread", body))
+    pthread_detach(try Support.startThread(refusal: "cannot start a thread", body))
 }

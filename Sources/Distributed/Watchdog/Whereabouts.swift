@@ -1,5 +1,4 @@
 import Glibc
-import Kernels
 
 /// A rank as all others know it from the start.
 struct Peer: Sendable {
