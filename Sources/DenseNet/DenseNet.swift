@@ -142,6 +142,8 @@ public final class DenseNet {
     public var parameters: UnsafeMutableBufferPointer<Float> { state.parameters.elements }
     /// The gradients of the learnt numbers, laid out alike; empty for a network that only evaluates.
     public var gradients: UnsafeMutableBufferPointer<Float> { state.gradients.elements }
+    /// What `gradients` lie in, for an all-reduce that keeps them alive.
+    public var gradientBuffer: AlignedBuffer<Float> { state.gradients }
     /// Where this rank's time goes.
     public var clock: PhaseClock { state.clock }
     /// All running means and variances.

@@ -23,7 +23,7 @@ public final class Evaluator {
     private let sampler: Sampler
     private let loader: BatchLoader
     private let communicator: Communicator
-    private let sums: SynchronizedSums
+    private let sums: StatisticsAllReduce
     /// Hits of each class, then images of each class, then the loss: what is summed over ranks.
     private var tally: [Double]
 
@@ -36,7 +36,7 @@ public final class Evaluator {
     ) throws {
         self.network = network
         self.communicator = communicator
-        sums = SynchronizedSums(communicator: communicator)
+        sums = StatisticsAllReduce(communicator: communicator)
         sampler = try Sampler(
             sampleCount: images.count, globalBatch: batchSize, worldSize: communicator.size, seed: 0, shuffle: false)
         loader = try BatchLoader(
@@ -52,9 +52,9 @@ public final class Evaluator {
         let classes = network.configuration.classes
         for index in tally.indices { tally[index] = 0 }
         for step in 0..<steps {
-            communicator.stages.enter("evaluation batch", step + 1, of: steps)
+            communicator.progress.enter("evaluation batch", step + 1, of: steps)
             // Evaluating needs no sums; where ranks did not meet, slow ones would fall behind by hours of a large set.
-            guard try communicator.largest(StopSignal.isRaised ? Int32(1) : 0) == 0 else {
+            guard try communicator.allReduceMax(StopSignal.isRaised ? Int32(1) : 0) == 0 else {
                 progress?.finish()
                 throw EvaluationStopped()
             }
@@ -73,8 +73,8 @@ public final class Evaluator {
                 accuracy: tally[..<classes].reduce(0, +) / max(done, 1))
         }
         progress?.finish()
-        communicator.stages.enter("evaluation's sums")
-        try tally.withUnsafeMutableBufferPointer { try communicator.allReduceSum($0) }
+        communicator.progress.enter("evaluation's sums")
+        tally = try communicator.allReduceSum(tally)
         return Evaluation(
             loss: tally[2 * classes] / tally[classes..<2 * classes].reduce(0, +),
             correct: tally[..<classes].map { Int($0) }, total: tally[classes..<2 * classes].map { Int($0) })

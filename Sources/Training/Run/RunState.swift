@@ -109,9 +109,9 @@ extension TrainingStep {
 
     /// Rank zero's weights, running statistics and momenta become everybody's. Collective.
     func broadcast(from root: Int, _ communicator: Communicator) throws {
-        try communicator.broadcast(network.parameters, from: root)
-        try communicator.broadcast(network.statistics, from: root)
-        try communicator.broadcast(optimizer.momenta.elements, from: root)
+        try communicator.broadcast(network.parameters.mutableSpan, from: root)
+        try communicator.broadcast(network.statistics.mutableSpan, from: root)
+        try communicator.broadcast(optimizer.momenta.elements.mutableSpan, from: root)
     }
 
     /// A number that differs where any weight, running statistic or momentum differs in a bit (CRC-32).
