@@ -24,14 +24,16 @@ struct Heartbeat: Equatable {
 
     /// Nil for anything that `line` has not written.
     init?(line: some StringProtocol) {
-        let words = line.split(separator: " ", maxSplits: 10)
-        let numbers = words.prefix(9).compactMap { Int($0) }
-        guard words.count == 11, numbers.count == 9, let process = pid_t(exactly: numbers[0]), line.hasSuffix("\n")
+        let words = line.split(separator: " ", maxSplits: Self.numberCount + 1)
+        let numbers = words.prefix(Self.numberCount).compactMap { Int($0) }
+        guard words.count == Self.numberCount + 2, numbers.count == Self.numberCount,
+            let process = pid_t(exactly: numbers[0]), line.hasSuffix("\n")
         else {
             return nil
         }
-        (self.process, beat, stopSignals, host) = (process, numbers[1], numbers[2], String(words[9]))
-        var activity = words[10]
+        self.process = process
+        (beat, stopSignals, host) = (numbers[1], numbers[2], String(words[Self.numberCount]))
+        var activity = words[Self.numberCount + 1]
         while let last = activity.last, last.isWhitespace { activity.removeLast() }
         progress = RankProgress(
             startedCalls: numbers[3], finishedCalls: numbers[4], step: numbers[5], activity: String(activity),
@@ -48,6 +50,7 @@ struct Heartbeat: Equatable {
 
     /// Bytes of a line, its end included.
     static let lineLength = 400
+    private static let numberCount = 9
 }
 
 /// The folder of the ranks' heartbeats: a file `rank-N` per running rank, and `report` once a rank reports why the job
@@ -58,8 +61,10 @@ struct Heartbeat: Equatable {
 struct HeartbeatFolder: Sendable {
     let path: String
 
-    private func file(ofRank rank: Int) -> String { "\(path)/rank-\(rank)" }
-    private var reportFile: String { path + "/report" }
+    private static let rankPrefix = "rank-"
+    private static let reportName = "report"
+    private func file(ofRank rank: Int) -> String { "\(path)/\(Self.rankPrefix)\(rank)" }
+    private var reportFile: String { "\(path)/\(Self.reportName)" }
 
     // MARK: Heartbeats
 
@@ -79,12 +84,15 @@ struct HeartbeatFolder: Sendable {
 
     /// The ranks that have a file, ascending.
     var ranks: [Int] {
-        fileNames.filter { $0.hasPrefix("rank-") }.compactMap { Int($0.dropFirst(5)) }.filter { $0 >= 0 }.sorted()
+        fileNames.filter { $0.hasPrefix(Self.rankPrefix) }
+            .compactMap { Int($0.dropFirst(Self.rankPrefix.count)) }.filter { $0 >= 0 }.sorted()
     }
 
     /// Removes what a job that has ended has left behind.
     func clear() {
-        for name in fileNames where name.hasPrefix("rank-") || name.hasPrefix("report") { unlink("\(path)/\(name)") }
+        for name in fileNames where name.hasPrefix(Self.rankPrefix) || name.hasPrefix(Self.reportName) {
+            unlink("\(path)/\(name)")
+        }
         rmdir(path)
     }
 

@@ -27,13 +27,8 @@ struct Peer: Sendable {
     /// Why the process, one of this host, makes no progress, if the system can tell.
     var problem: String? {
         guard !isGone else { return "its process is gone" }
-        let file = open("/proc/\(process)/stat", O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else { return nil }
-        defer { close(file) }
-        var bytes = [UInt8](repeating: 0, count: Self.statLength)
-        let text = String(decoding: bytes[..<max(read(file, &bytes, bytes.count), 0)], as: UTF8.self)
         // The state follows the program's name, which is in brackets.
-        guard let bracket = text.lastIndex(of: ")") else { return nil }
+        guard let text = systemFile("/proc/\(process)/stat"), let bracket = text.lastIndex(of: ")") else { return nil }
         switch text[bracket...].dropFirst(2).first {
         case "T", "t": return "its process is stopped"
         case "D": return "its process is waiting for a disk"
@@ -41,7 +36,4 @@ struct Peer: Sendable {
         default: return nil
         }
     }
-
-    /// Bytes of /proc/PID/stat that have the state in them.
-    private static let statLength = 512
 }

@@ -1,9 +1,9 @@
 import Support
 
 /// What the ranks of a job that has ended have left in their heartbeat folder; for the process that started the job.
-public enum PostMortem {
+package enum PostMortem {
     /// Removes the heartbeat folder of a job that did not end well.
-    public static func clear(_ folder: String) { HeartbeatFolder(path: folder).clear() }
+    package static func clear(_ folder: String) { HeartbeatFolder(path: folder).clear() }
 
     /// What the user has not been told yet about the end of a job; a second call returns nothing.
     ///
@@ -15,7 +15,7 @@ public enum PostMortem {
     ///   - isKilled: mpirun says that a signal has ended a rank.
     ///   - isOutOfMemory: the kernel has ended a process for want of memory meanwhile.
     ///   - advice: how the user resumes; the end of each line.
-    public static func take(
+    package static func take(
         from folder: String, isKilled: Bool, isOutOfMemory: Bool = false, advice: String
     ) -> [String] {
         let folder = HeartbeatFolder(path: folder)

@@ -11,6 +11,8 @@ import Synchronization
 ///
 /// With one rank there is nothing to watch, and no thread starts.
 public final class Watchdog: Sendable {
+    /// Timeouts that can be asked for, in seconds.
+    private static let timeouts = 1...1_000_000
     /// Seconds between two polls of a thread.
     private static let pollInterval = 0.25
     /// A poll that comes this many seconds late shows that the process, perhaps the whole job, was suspended. That time
@@ -49,6 +51,7 @@ public final class Watchdog: Sendable {
     /// Seconds that a call has waited, set by the deadline thread when they reach the timeout. The peer thread
     /// investigates, and sets it back to 0 if the job need not end.
     private let overdueSeconds = Atomic<Int>(0)
+    /// Whether the peer thread has reported, or found that another rank has, and is about to end this process.
     private let hasReported = Atomic<Bool>(false)
 
     /// Collective (`MPI_Allgather`, `MPI_Allgatherv`, `MPI_Allreduce`). Starts the threads.
@@ -68,7 +71,7 @@ public final class Watchdog: Sendable {
         launcherHost: String? = nil, report: @escaping @Sendable (Failure) -> Void
     ) throws {
         try communicator.throwOnAllRanks {
-            guard (1...1_000_000).contains(collectiveTimeout) else {
+            guard Self.timeouts.contains(collectiveTimeout) else {
                 throw Failure(
                     .usage, "the collective timeout is \(collectiveTimeout) seconds, expected 1 to 1,000,000")
             }
