@@ -6,17 +6,17 @@ import Support
 import Training
 
 /// Times whole training steps on all ranks: data with augmentation, forward, backward, all-reduce, optimizer.
-public final class Benchmark {
-    public struct Configuration: Sendable {
-        public var network: DenseNetConfiguration
-        public var batchSize: Int
-        public var steps: Int
+package final class Benchmark {
+    package struct Configuration: Sendable {
+        package var network: DenseNetConfiguration
+        package var batchSize: Int
+        package var steps: Int
         /// Forward only, by running statistics.
-        public var evaluates: Bool
-        public var threads: Int?
-        public var precision: Precision
+        package var evaluates: Bool
+        package var threads: Int?
+        package var precision: Precision
 
-        public init(
+        package init(
             network: DenseNetConfiguration, batchSize: Int, steps: Int, evaluates: Bool, threads: Int?,
             precision: Precision
         ) {
@@ -30,20 +30,20 @@ public final class Benchmark {
     }
 
     /// What was measured.
-    public struct Result: Sendable {
+    package struct Result: Sendable {
         /// Seconds of each timed step.
-        public let steps: [Double]
+        package let steps: [Double]
         /// Seconds a step of each phase on rank zero's calling thread: forward and backward.
-        public let phases: [(phase: Phase, forward: Double, backward: Double)]
+        package let phases: [(phase: Phase, forward: Double, backward: Double)]
         /// The largest resident memory of any rank in bytes.
-        public let peakMemory: Int
+        package let peakMemory: Int
         /// OpenBLAS's sgemm on all ranks' threads at a time, in GFLOP/s.
-        public let matrixPeak: Double
+        package let matrixPeak: Double
         /// Seconds that a step's products take alone, on rank zero.
-        public let productSeconds: Double
-        public let threads: Int
+        package let productSeconds: Double
+        package let threads: Int
 
-        public var median: Double { steps.sorted()[steps.count / 2] }
+        package var median: Double { steps.sorted()[steps.count / 2] }
     }
 
     private let configuration: Configuration
@@ -54,7 +54,7 @@ public final class Benchmark {
     private var network: DenseNet { step.network }
 
     /// Collective.
-    public init(_ configuration: Configuration, communicator: Communicator) throws {
+    package init(_ configuration: Configuration, communicator: Communicator) throws {
         self.configuration = configuration
         self.communicator = communicator
         let threads = configuration.threads ?? communicator.defaultThreads
@@ -93,7 +93,7 @@ public final class Benchmark {
     /// Warms up, times the steps, then times as many again phase by phase. Collective.
     ///
     /// - Parameter noting: whether the last part notes spans for a trace.
-    public func run(noting: Bool) throws -> Result {
+    package func run(noting: Bool) throws -> Result {
         let peak = try communicator.allReduceSum(Products.matrixPeak()) * Double(threads)
         for _ in 0..<3 { try runStep() }
         var times: [Double] = []
@@ -126,7 +126,7 @@ public final class Benchmark {
     }
 
     /// What rank zero's clock has noted.
-    public var spans: [PhaseClock.Span] { network.clock.spans ?? [] }
+    package var spans: [PhaseClock.Span] { network.clock.spans ?? [] }
 
     private func runStep() throws {
         let clock = network.clock
@@ -144,7 +144,7 @@ public final class Benchmark {
 
 extension Benchmark.Result {
     /// The report: images a second, and where a step goes.
-    public func report(_ network: DenseNetConfiguration, batchSize: Int, ranks: Int, evaluates: Bool) -> String {
+    package func report(_ network: DenseNetConfiguration, batchSize: Int, ranks: Int, evaluates: Bool) -> String {
         let description = try? NetworkDescription(network, batchSize: batchSize)
         let work = PhaseWork(network)
         let sorted = steps.sorted()
@@ -183,7 +183,7 @@ extension Benchmark.Result {
     /// A Chrome or Perfetto trace: one track a rank, times in microseconds.
     ///
     /// - Parameter ranks: each rank's spans.
-    public static func trace(_ ranks: [[PhaseClock.Span]]) -> String {
+    package static func trace(_ ranks: [[PhaseClock.Span]]) -> String {
         let start = ranks.joined().map(\.from).min() ?? 0
         let events = ranks.enumerated().flatMap { rank, spans in
             spans.map { span in

@@ -13,11 +13,11 @@ import Training
 /// `initial.NAME`, `logits`, `grad.NAME` of step 1 (mean cross-entropy), `after1.NAME` and `after{steps}.NAME` (state
 /// after SGD steps on the same batch), `losses` [steps], `eval_logits` after the last step. NAME as torchvision names a
 /// DenseNet's state.
-public struct GoldenVerification {
+package struct GoldenVerification {
     /// A quantity and its error ‖ours − reference‖ / ‖reference‖.
-    public struct Error: Sendable {
-        public let name: String
-        public let relative: Double
+    package struct Error: Sendable {
+        package let name: String
+        package let relative: Double
     }
 
     private struct Configuration: Decodable {
@@ -56,7 +56,7 @@ public struct GoldenVerification {
     /// Reads the file on every rank. Collective.
     ///
     /// - Throws: `Failure(.noInput)` or `Failure(.data)` when the file cannot be read or is not as it should be.
-    public init(path: String, threads: Int, communicator: Communicator) throws {
+    package init(path: String, threads: Int, communicator: Communicator) throws {
         self.communicator = communicator
         (file, golden, step, input, labels) = try communicator.throwOnAllRanks {
             let file = try SafetensorsFile(path: path)
@@ -112,7 +112,7 @@ public struct GoldenVerification {
     }
 
     /// Runs all steps and compares; the same errors on all ranks. Collective.
-    public func run() throws -> [Error] {
+    package func run() throws -> [Error] {
         var errors: [Error] = []
         var losses: [Double] = []
         for number in 1...golden.steps {

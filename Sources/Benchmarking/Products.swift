@@ -4,47 +4,47 @@ import Support
 
 /// The matrix products of a network's convolutions, each alone on memory that stays in cache: what a step could not be
 /// faster than with these kernels.
-public struct Products {
+package struct Products {
     /// One product: what it is part of, how often a step has it, and its work.
-    public struct Product: Sendable {
-        public enum Kind: String, Sendable {
+    package struct Product: Sendable {
+        package enum Kind: String, Sendable {
             case forward
             case dataGradient = "data gradient"
             case weightGradient = "weight gradient"
         }
 
-        public let kind: Kind
-        public let taps: Int
-        public let inputs: Int
-        public let outputs: Int
-        public let lanes: Int
-        public let precision: Precision
+        package let kind: Kind
+        package let taps: Int
+        package let inputs: Int
+        package let outputs: Int
+        package let lanes: Int
+        package let precision: Precision
         /// Panels of a step.
-        public let count: Int
+        package let count: Int
 
         /// Operations of one panel.
-        public var operations: Double { 2 * Double(taps * inputs * outputs * lanes) }
+        package var operations: Double { 2 * Double(taps * inputs * outputs * lanes) }
 
-        public var name: String {
+        package var name: String {
             "\(taps == 1 ? "1×1" : taps == 9 ? "3×3" : "stem") \(inputs)→\(outputs) \(kind.rawValue)"
         }
     }
 
     /// A product with what was measured.
-    public struct Measurement: Sendable {
-        public let product: Product
+    package struct Measurement: Sendable {
+        package let product: Product
         /// Seconds of one panel.
-        public let seconds: Double
+        package let seconds: Double
 
         /// Seconds of a step.
-        public var total: Double { seconds * Double(product.count) }
-        public var gigaflops: Double { product.operations / seconds * 1e-9 }
+        package var total: Double { seconds * Double(product.count) }
+        package var gigaflops: Double { product.operations / seconds * 1e-9 }
     }
 
-    public let products: [Product]
+    package let products: [Product]
 
     /// All products of a training step on so many images; in bfloat16 those of dense layers are.
-    public init(_ configuration: DenseNetConfiguration, images: Int, precision: Precision) {
+    package init(_ configuration: DenseNetConfiguration, images: Int, precision: Precision) {
         let table = ParameterTable(configuration)
         var products: [Product] = []
         func add(_ weight: Parameter, size: Int, precision: Precision, isStem: Bool = false) {
@@ -77,7 +77,7 @@ public struct Products {
     }
 
     /// Measures every product for a few milliseconds.
-    public func measure() -> [Measurement] {
+    package func measure() -> [Measurement] {
         let most =
             products.map { product in
                 max(product.taps, 4) * (product.inputs + 16) * max(product.outputs + 16, product.lanes + 256)
@@ -121,7 +121,7 @@ public struct Products {
     }
 
     /// OpenBLAS's best on this core: 1024³ in float32, in GFLOP/s.
-    public static func matrixPeak() -> Double {
+    package static func matrixPeak() -> Double {
         let n = 1024
         let buffers = (0..<3).map { _ in AlignedBuffer<Float>(count: n * n) }
         for buffer in buffers { buffer.elements.update(repeating: 0.01) }

@@ -10,7 +10,7 @@ extension GoldenVerification {
     ///
     /// - Throws: on all ranks `Failure(.noInput)` where there are none, `Failure(.internal)` where the ranks' builds
     ///   have others.
-    public static func shippedFiles(_ communicator: Communicator) throws -> [String] {
+    package static func shippedFiles(_ communicator: Communicator) throws -> [String] {
         let (folder, names) = try communicator.throwOnAllRanks {
             guard let program = realpath("/proc/self/exe", nil) else {
                 throw Failure(

@@ -3,7 +3,7 @@ import Support
 /// An immutable set of labelled images of one size: red, green and blue planes of bytes, row-major.
 ///
 /// The records lie in files or in memory owned by the set; all threads may read it.
-public final class ImageSet: Sendable {
+package final class ImageSet: Sendable {
     /// How one record is laid out: header bytes, the last of which is the label, then the planes.
     struct Layout: Sendable {
         let classes: Int
@@ -30,18 +30,18 @@ public final class ImageSet: Sendable {
     static let channels = 3
 
     /// The number of images.
-    public let count: Int
+    package let count: Int
     /// The names of the classes in the order of their labels, if known.
-    public let classNames: [String]?
+    package let classNames: [String]?
     let layout: Layout
     private let segments: [Segment]
 
     /// The number of classes; labels are `0 ..< classes`.
-    public var classes: Int { layout.classes }
+    package var classes: Int { layout.classes }
     /// Always 3: red, green, blue.
-    public var channels: Int { Self.channels }
-    public var height: Int { layout.height }
-    public var width: Int { layout.width }
+    package var channels: Int { Self.channels }
+    package var height: Int { layout.height }
+    package var width: Int { layout.width }
 
     init(layout: Layout, segments: [Segment], classNames: [String]?, limit: Int? = nil) {
         let total = segments.reduce(0) { $0 + $1.count }
@@ -52,7 +52,7 @@ public final class ImageSet: Sendable {
     }
 
     /// The first `n` images (all of them if there are fewer); shares this set's memory.
-    public func prefix(_ n: Int) -> ImageSet {
+    package func prefix(_ n: Int) -> ImageSet {
         precondition(n >= 0, "a set cannot have \(n) images")
         return ImageSet(layout: layout, segments: segments, classNames: classNames, limit: min(n, count))
     }
@@ -88,7 +88,7 @@ public final class ImageSet: Sendable {
     /// The files behind the images, with the number and the CRC-32 of the bytes in use.
     ///
     /// - Throws: `Failure(.noInput)` when the system refuses to read.
-    public func checksums() throws -> [(path: String, bytes: Int, checksum: CRC32)] {
+    package func checksums() throws -> [(path: String, bytes: Int, checksum: CRC32)] {
         let block = AlignedBuffer<UInt8>(count: 1 << 20)
         var rest = count
         return try segments.map { segment in
@@ -111,7 +111,7 @@ public final class ImageSet: Sendable {
     /// Reads one share of the images for their labels' sake, so that each rank need look at its own share only.
     ///
     /// - Throws: as `read`, for the first image that cannot be used.
-    public func validateLabels(part: Int, of parts: Int) throws {
+    package func validateLabels(part: Int, of parts: Int) throws {
         let record = AlignedBuffer<UInt8>(count: layout.recordBytes)
         defer { withExtendedLifetime(record) {} }
         for index in share(part, of: parts, in: count) { try read(index, into: record.pointer) }

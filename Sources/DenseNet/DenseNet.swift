@@ -37,10 +37,10 @@ final class NetworkState {
 /// A densely connected convolutional network (Huang, Liu, van der Maaten, Weinberger, arXiv 1608.06993).
 ///
 /// Forward, loss and backward of one rank's part of a batch. All memory is allocated by `init`.
-public final class DenseNet {
-    public let configuration: DenseNetConfiguration
+package final class DenseNet {
+    package let configuration: DenseNetConfiguration
     /// The images that a pass can have.
-    public let capacity: Int
+    package let capacity: Int
     private let isTraining: Bool
     private let state: NetworkState
     let stem: any Stem
@@ -65,7 +65,7 @@ public final class DenseNet {
     ///   - company: what shares memory with the network.
     /// - Throws: `Failure(.usage)` on an impossible configuration, `Failure(.unavailable)` where memory is too small
     ///   or the system refuses the threads.
-    public init(
+    package init(
         _ configuration: DenseNetConfiguration, capacity: Int, training: Bool, threads: Int = 1,
         precision: Precision = .float32, company: MemoryCompany = MemoryCompany()
     ) throws {
@@ -137,23 +137,23 @@ public final class DenseNet {
     }
 
     /// Names, shapes and places of all parameters.
-    public var table: ParameterTable { state.table }
+    package var table: ParameterTable { state.table }
     /// All learnt numbers, laid out as `table` says.
-    public var parameters: UnsafeMutableBufferPointer<Float> { state.parameters.elements }
+    package var parameters: UnsafeMutableBufferPointer<Float> { state.parameters.elements }
     /// The gradients of the learnt numbers, laid out alike; empty for a network that only evaluates.
-    public var gradients: UnsafeMutableBufferPointer<Float> { state.gradients.elements }
+    package var gradients: UnsafeMutableBufferPointer<Float> { state.gradients.elements }
     /// What `gradients` lie in, for an all-reduce that keeps them alive.
-    public var gradientBuffer: AlignedBuffer<Float> { state.gradients }
+    package var gradientBuffer: AlignedBuffer<Float> { state.gradients }
     /// Where this rank's time goes.
-    public var clock: PhaseClock { state.clock }
+    package var clock: PhaseClock { state.clock }
     /// All running means and variances.
-    public var statistics: UnsafeMutableBufferPointer<Float> { state.statistics.elements }
+    package var statistics: UnsafeMutableBufferPointer<Float> { state.statistics.elements }
     /// The logits of the last forward pass, shape [images][classes].
-    public var logits: UnsafeBufferPointer<Float> { UnsafeBufferPointer(head.logits.elements) }
+    package var logits: UnsafeBufferPointer<Float> { UnsafeBufferPointer(head.logits.elements) }
 
     /// Draws the initial weights: convolutions from a normal distribution of standard deviation √(2/(k²·outputs)), the
     /// classifier's uniformly within ±1/√inputs, norms 1, biases 0 (the paper's code).
-    public func initialize(seed: UInt64) {
+    package func initialize(seed: UInt64) {
         for (index, parameter) in table.learnt.enumerated() {
             let elements = state.parameters[parameter.range]
             if parameter.shape.count == 4 {
@@ -187,7 +187,7 @@ public final class DenseNet {
     ///   - globalCount: all ranks' images.
     ///   - dropoutSeed: with the images' numbers, what dropout is drawn from; nil in evaluation and where dropout is 0.
     ///   - sums: answers for the sums over ranks.
-    public func forward(
+    package func forward(
         _ images: UnsafePointer<Float>, count: Int, globalCount: Int, training: Bool,
         dropout: (seed: UInt64, epoch: Int, samples: UnsafePointer<Int32>)? = nil, sums: any GlobalSums
     ) throws {
@@ -224,13 +224,13 @@ public final class DenseNet {
     /// starts from.
     ///
     /// - Parameter labels: shape [count], each below the number of classes.
-    public func loss(_ labels: UnsafePointer<Int32>, labelSmoothing: Double = 0) -> BatchResult {
+    package func loss(_ labels: UnsafePointer<Int32>, labelSmoothing: Double = 0) -> BatchResult {
         guard let pass else { preconditionFailure("there was no forward pass") }
         return head.loss(labels, count: pass.count, labelSmoothing: labelSmoothing)
     }
 
     /// The class that the last forward pass finds in an image of this rank; nil where a logit is not a number.
-    public func prediction(_ image: Int) -> Int? { head.prediction(image) }
+    package func prediction(_ image: Int) -> Int? { head.prediction(image) }
 
     /// Whether all logits of the last forward pass are numbers and not infinite.
     var logitsAreFinite: Bool {
@@ -241,7 +241,7 @@ public final class DenseNet {
     ///
     /// The flat buffer fills from front to back; `ready` hears up to which place it is final. Summed over ranks and
     /// divided by the global number of images, the gradients are those of the global batch's mean loss.
-    public func backward(_ images: UnsafePointer<Float>, ready: (_ offset: Int) throws -> Void = { _ in }) throws {
+    package func backward(_ images: UnsafePointer<Float>, ready: (_ offset: Int) throws -> Void = { _ in }) throws {
         guard let pass, pass.training else { preconditionFailure("there was no forward pass in training") }
         let clock = state.clock
         clock.enter(.loss, backward: true)

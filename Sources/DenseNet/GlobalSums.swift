@@ -2,7 +2,7 @@ import Kernels
 
 /// Adds numbers up over all ranks: how the network, which knows no MPI, makes its batch statistics those of the global
 /// batch.
-public protocol GlobalSums: AnyObject {
+package protocol GlobalSums: AnyObject {
     /// Replaces each value by its sum over all ranks. Collective: every rank calls it with as many values, in the same
     /// order.
     ///
@@ -11,19 +11,19 @@ public protocol GlobalSums: AnyObject {
 }
 
 /// The sums of a single process: the values themselves.
-public final class LocalSums: GlobalSums {
-    public init() {}
-    public func sum(_ values: UnsafeMutableBufferPointer<Double>) {}
+package final class LocalSums: GlobalSums {
+    package init() {}
+    package func sum(_ values: UnsafeMutableBufferPointer<Double>) {}
 }
 
 /// One pass of the network over a batch: what every layer needs to know of it.
-public struct Pass {
+package struct Pass {
     /// Whether batch statistics are taken and dropout is on.
-    public let training: Bool
+    package let training: Bool
     /// Images of this rank's part.
-    public let count: Int
+    package let count: Int
     /// Images of the global batch.
-    public let globalCount: Int
+    package let globalCount: Int
     /// Keys of the dropout, one an image of this rank; nil without dropout.
     let dropoutKeys: UnsafePointer<UInt64>?
     let sums: any GlobalSums

@@ -3,11 +3,11 @@ import Kernels
 import Support
 
 /// What a batch came to, summed over this rank's images.
-public struct BatchResult: Sendable, Equatable {
+package struct BatchResult: Sendable, Equatable {
     /// Sum of the images' losses (cross-entropy, natural logarithm).
-    public var lossSum: Double
+    package var lossSum: Double
     /// Images whose largest logit is their label's.
-    public var correct: Int
+    package var correct: Int
 }
 
 /// Norm, ReLU, global average pool, classifier and cross-entropy.

@@ -2,7 +2,7 @@ import Kernels
 import Support
 
 /// What shares a host's memory with a network, of which `DenseNet` cannot know.
-public struct MemoryCompany: Sendable {
+package struct MemoryCompany: Sendable {
     /// The ranks of the host, with a network like this one each.
     let ranks: Int
     /// Batches of images, as large as the network's largest, that its owner keeps.
@@ -12,7 +12,7 @@ public struct MemoryCompany: Sendable {
     /// Threads that its owner is going to start.
     let threads: Int
 
-    public init(ranks: Int = 1, batches: Int = 0, copies: Int = 0, threads: Int = 0) {
+    package init(ranks: Int = 1, batches: Int = 0, copies: Int = 0, threads: Int = 0) {
         (self.ranks, self.batches, self.copies, self.threads) = (ranks, batches, copies, threads)
     }
 

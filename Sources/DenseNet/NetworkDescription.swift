@@ -4,43 +4,43 @@ import Support
 ///
 /// All numbers follow from the configuration; nothing is allocated, so a network too large for this machine can be
 /// described too.
-public struct NetworkDescription: Sendable {
+package struct NetworkDescription: Sendable {
     /// One operation of the network, in the order of the forward pass.
-    public struct Layer: Sendable, Equatable {
+    package struct Layer: Sendable, Equatable {
         /// torchvision's name, such as `features.denseblock1.denselayer1.conv2`.
         ///
         /// Concatenations and what follows `features.norm5` are plain functions there and get a name of the same kind.
-        public let name: String
+        package let name: String
         /// What it does, such as `conv 3×3` or `norm`.
-        public let operation: String
+        package let operation: String
         /// Of one image's output: [channels, height, width], or [classes].
-        public let shape: [Int]
+        package let shape: [Int]
         /// Learnt numbers.
-        public let parameters: Int
+        package let parameters: Int
         /// Of a forward pass of one image; convolutions and the classifier, as papers count them.
-        public let multiplyAccumulates: Int
+        package let multiplyAccumulates: Int
     }
 
-    public let configuration: DenseNetConfiguration
+    package let configuration: DenseNetConfiguration
     /// The images of a rank's batch, which `memory` is for.
-    public let batchSize: Int
-    public let layers: [Layer]
+    package let batchSize: Int
+    package let layers: [Layer]
     /// Convolutions and the classifier: the L of the paper's DenseNet-L.
-    public let depth: Int
+    package let depth: Int
     /// Learnt numbers; all are trained.
-    public let parameters: Int
+    package let parameters: Int
     /// Running means and variances of all batch norms.
-    public let runningStatistics: Int
+    package let runningStatistics: Int
     /// What this program saves of `multiplyAccumulates`, as its transitions pool before they convolve.
-    public let savedMultiplyAccumulates: Int
+    package let savedMultiplyAccumulates: Int
     /// What one rank allocates to train on `batchSize` images.
-    public let memory: TrainingMemory
+    package let memory: TrainingMemory
     /// ResNet-101 for the same images and classes; beside networks with the ImageNet stem only.
-    public let comparison: ResNet?
+    package let comparison: ResNet?
 
     /// - Parameter batchSize: the images of a rank's batch.
     /// - Throws: `Failure(.usage)` on an impossible configuration or a batch size outside of 1 to 65,536.
-    public init(_ configuration: DenseNetConfiguration, batchSize: Int) throws {
+    package init(_ configuration: DenseNetConfiguration, batchSize: Int) throws {
         try configuration.validate()
         guard (1...65_536).contains(batchSize) else {
             throw Failure(.usage, "batch size \(batchSize): expected 1 to 65,536 images a rank")
@@ -66,17 +66,17 @@ public struct NetworkDescription: Sendable {
 
     /// Of a forward pass of one image; convolutions and the classifier, a transition's at full resolution, as the paper
     /// has it.
-    public var multiplyAccumulates: Int { layers.reduce(0) { $0 + $1.multiplyAccumulates } }
+    package var multiplyAccumulates: Int { layers.reduce(0) { $0 + $1.multiplyAccumulates } }
 
     /// Floating-point operations to train on one image: two a multiply-accumulate, each of forward, backward to the
     /// data and backward to the weights; but the stem's data, the image, needs no gradient.
-    public var trainingOperations: Int { 6 * multiplyAccumulates - 2 * layers[0].multiplyAccumulates }
+    package var trainingOperations: Int { 6 * multiplyAccumulates - 2 * layers[0].multiplyAccumulates }
 
     /// What one rank allocates to train on `batchSize` images, in bytes: `memory` in all.
-    public var trainingBytes: Int { memory.total }
+    package var trainingBytes: Int { memory.total }
 
     /// The name by which papers call the network, such as `DenseNet-121` or `DenseNet-BC-100`.
-    public var name: String {
+    package var name: String {
         var letters = ""
         if configuration.stem == .cifar {
             if configuration.bottleneck { letters += "B" }

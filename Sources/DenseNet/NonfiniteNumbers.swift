@@ -1,6 +1,6 @@
 extension UnsafeMutableBufferPointer<Float> {
     /// Whether no element is infinite or not a number.
-    public var areFinite: Bool {
+    package var areFinite: Bool {
         // Exponent bits that are all set make 256 here; without a branch the loop takes vectors.
         var seen: UInt32 = 0
         for value in self { seen |= (value.bitPattern >> 23 & 0xff) &+ 1 }
@@ -9,13 +9,13 @@ extension UnsafeMutableBufferPointer<Float> {
 }
 
 /// The first place of a pass where this rank met a number that is not finite.
-public struct NonfinitePlace {
+package struct NonfinitePlace {
     /// Places are numbered in the order in which a step goes through them.
-    public let order: Int
+    package let order: Int
     /// Such as `the output of features.conv0`.
-    public let name: String
+    package let name: String
     /// Whether it is a weight or a running statistic, which another batch does not mend.
-    public let isStored: Bool
+    package let isStored: Bool
 }
 
 extension DenseNet {
@@ -25,7 +25,7 @@ extension DenseNet {
     ///
     /// A number that is not finite spreads over all ranks by the next sum, so the rank where it began has the lowest
     /// `order`.
-    public func firstNonfinite() -> NonfinitePlace? {
+    package func firstNonfinite() -> NonfinitePlace? {
         var places = stemPlaces
         for (b, block) in table.blocks.enumerated() {
             for (l, layer) in block.enumerated() {

@@ -1,13 +1,13 @@
 /// One learnt tensor or one running statistic: its name and where it lies in its flat buffer.
-public struct Parameter: Sendable, Equatable {
+package struct Parameter: Sendable, Equatable {
     /// torchvision's name, such as `features.denseblock1.denselayer1.norm1.weight`.
-    public let name: String
-    public let shape: [Int]
+    package let name: String
+    package let shape: [Int]
     /// The first element's place in the flat buffer.
-    public let offset: Int
+    package let offset: Int
     /// Whether it is a weight of a convolution or of the classifier, not a norm's or a bias.
-    public let isWeight: Bool
-    public let count: Int
+    package let isWeight: Bool
+    package let count: Int
 
     init(name: String, shape: [Int], offset: Int, isWeight: Bool) {
         self.name = name
@@ -17,64 +17,64 @@ public struct Parameter: Sendable, Equatable {
         count = shape.reduce(1, *)
     }
 
-    public var range: Range<Int> { offset..<offset + count }
+    package var range: Range<Int> { offset..<offset + count }
 }
 
 /// A batch norm's parameters and running statistics.
-public struct NormParameters: Sendable {
-    public let weight: Parameter
-    public let bias: Parameter
-    public let runningMean: Parameter
-    public let runningVariance: Parameter
+package struct NormParameters: Sendable {
+    package let weight: Parameter
+    package let bias: Parameter
+    package let runningMean: Parameter
+    package let runningVariance: Parameter
 
-    public var channels: Int { weight.count }
+    package var channels: Int { weight.count }
 }
 
 /// The names, shapes and places of all parameters, as torchvision's DenseNet names them.
 ///
 /// In the flat buffers they lie in the reverse of the order in which forward uses them, so that backward fills the
 /// gradients from front to back. `learnt` and `statistics` are in the order of use.
-public struct ParameterTable: Sendable {
-    public struct DenseLayer: Sendable {
-        public let norm1: NormParameters
-        public let conv1: Parameter
+package struct ParameterTable: Sendable {
+    package struct DenseLayer: Sendable {
+        package let norm1: NormParameters
+        package let conv1: Parameter
         /// With bottleneck only, as is `conv2`: without, `conv1` is the 3×3 convolution.
-        public let norm2: NormParameters?
-        public let conv2: Parameter?
+        package let norm2: NormParameters?
+        package let conv2: Parameter?
 
         /// All of the layer's gradients end before this place of the flat buffer.
-        public var end: Int { norm1.weight.range.upperBound }
+        package var end: Int { norm1.weight.range.upperBound }
     }
 
-    public struct Transition: Sendable {
-        public let norm: NormParameters
-        public let conv: Parameter
+    package struct Transition: Sendable {
+        package let norm: NormParameters
+        package let conv: Parameter
 
-        public var end: Int { norm.weight.range.upperBound }
+        package var end: Int { norm.weight.range.upperBound }
     }
 
-    public let stemConvolution: Parameter
+    package let stemConvolution: Parameter
     /// With the ImageNet stem only.
-    public let stemNorm: NormParameters?
-    public let blocks: [[DenseLayer]]
-    public let transitions: [Transition]
-    public let finalNorm: NormParameters
-    public let classifierWeight: Parameter
-    public let classifierBias: Parameter
+    package let stemNorm: NormParameters?
+    package let blocks: [[DenseLayer]]
+    package let transitions: [Transition]
+    package let finalNorm: NormParameters
+    package let classifierWeight: Parameter
+    package let classifierBias: Parameter
 
     /// All learnt tensors, in the order of use.
-    public let learnt: [Parameter]
+    package let learnt: [Parameter]
     /// All running means and variances, in the order of use.
-    public let statistics: [Parameter]
+    package let statistics: [Parameter]
     /// Weight, then bias.
-    public var classifier: [Parameter] { [classifierWeight, classifierBias] }
+    package var classifier: [Parameter] { [classifierWeight, classifierBias] }
 
     /// Learnt numbers in all.
-    public let learntCount: Int
+    package let learntCount: Int
     /// Running statistics in all.
-    public let statisticsCount: Int
+    package let statisticsCount: Int
 
-    public init(_ configuration: DenseNetConfiguration) {
+    package init(_ configuration: DenseNetConfiguration) {
         let total = Self.count(configuration)
         var builder = Builder(next: total.learnt)
         let k = configuration.growthRate

@@ -5,32 +5,32 @@ import Kernels
 ///
 /// It follows the rules by which the network allocates, without allocating. The data loader and MPI have their own
 /// memory.
-public struct TrainingMemory: Sendable, Equatable {
+package struct TrainingMemory: Sendable, Equatable {
     /// The blocks' raw features and the gradients of their normalised features.
-    public private(set) var features = 0
+    package private(set) var features = 0
     /// The 1×1 convolutions' outputs of all dense layers, and a gradient of one a block.
-    public private(set) var bottlenecks = 0
+    package private(set) var bottlenecks = 0
     /// The transitions' pooled activations.
-    public private(set) var pooled = 0
+    package private(set) var pooled = 0
     /// The ImageNet stem's output and its gradient.
-    public private(set) var stem = 0
+    package private(set) var stem = 0
     /// Logits and pooled features with their gradients.
-    public private(set) var head = 0
+    package private(set) var head = 0
     /// Sums, statistics and affine functions, a channel each.
-    public private(set) var channels = 0
+    package private(set) var channels = 0
     /// What the layers use in turn.
-    public private(set) var workspace = 0
-    public let parameters: Int
-    public let gradients: Int
-    public let momenta: Int
-    public let runningStatistics: Int
+    package private(set) var workspace = 0
+    package let parameters: Int
+    package let gradients: Int
+    package let momenta: Int
+    package let runningStatistics: Int
     /// Address space, no memory, that it takes to have the large buffers begin at whole huge pages.
     let alignment: Int
 
     /// What grows with the batch.
-    public var activations: Int { features + bottlenecks + pooled + stem + head }
+    package var activations: Int { features + bottlenecks + pooled + stem + head }
 
-    public var total: Int { activations + channels + workspace + parameters + gradients + momenta + runningStatistics }
+    package var total: Int { activations + channels + workspace + parameters + gradients + momenta + runningStatistics }
 
     init(_ configuration: DenseNetConfiguration, _ table: ParameterTable, images: Int, threads: Int = 1) {
         parameters = Self.buffer(table.learntCount)

@@ -11,7 +11,7 @@ import Support
 ///
 /// The object keeps the buffer alive. If an error drops it between a bucket's start and `finish`, MPI goes on writing:
 /// the buffer then stays allocated for good.
-public final class GradientAllReduce {
+package final class GradientAllReduce {
     private let communicator: Communicator
     private let gradients: AlignedBuffer<Float>
     private let bucketElements: Int
@@ -23,7 +23,7 @@ public final class GradientAllReduce {
     ///   - gradients: of the same size on all ranks.
     ///   - bucketElements: elements per bucket, the same on all ranks; the last bucket may be smaller.
     /// - Precondition: `1 ≤ bucketElements ≤ Int32.max`.
-    public init(communicator: Communicator, gradients: AlignedBuffer<Float>, bucketElements: Int) {
+    package init(communicator: Communicator, gradients: AlignedBuffer<Float>, bucketElements: Int) {
         precondition(
             bucketElements >= 1 && bucketElements <= Int(Int32.max), "a bucket cannot have \(bucketElements) elements")
         self.communicator = communicator
@@ -43,7 +43,7 @@ public final class GradientAllReduce {
     ///
     /// - Precondition: `offset` lies within the buffer and not before that of an earlier call of the same step.
     /// - Throws: `Failure(.unavailable)` when MPI reports an error.
-    public func ready(upTo offset: Int) throws {
+    package func ready(upTo offset: Int) throws {
         precondition(
             offset >= readyElements && offset <= gradients.count,
             "gradients ready up to \(offset) after \(readyElements) of \(gradients.count)")
@@ -57,7 +57,7 @@ public final class GradientAllReduce {
     /// may begin.
     ///
     /// - Throws: `Failure(.unavailable)` when MPI reports an error.
-    public func finish() throws {
+    package func finish() throws {
         readyElements = 0
         guard communicator.size > 1 else { return }
         try start(upTo: bucketCount)

@@ -2,12 +2,12 @@ import CKernels
 import Support
 
 /// An affine function a channel, `scale·x + shift`: what a batch norm does once its statistics are known.
-public final class ChannelAffine {
-    public let channels: Int
-    public let scale: AlignedBuffer<Float>
-    public let shift: AlignedBuffer<Float>
+package final class ChannelAffine {
+    package let channels: Int
+    package let scale: AlignedBuffer<Float>
+    package let shift: AlignedBuffer<Float>
 
-    public init(channels: Int) {
+    package init(channels: Int) {
         self.channels = channels
         scale = AlignedBuffer(count: channels)
         shift = AlignedBuffer(count: channels)
@@ -17,7 +17,7 @@ public final class ChannelAffine {
     /// beyond `live` become zero. Rows of the output are `outputStride` apart. In bfloat16 a row is of pairs of
     /// channels.
     @inline(__always)
-    public func reluPanel(
+    package func reluPanel(
         _ input: UnsafePointer<Float>, lanes: Int, live: Int, into output: UnsafeMutablePointer<Float>,
         outputStride: Int, precision: Precision = .float32
     ) {
@@ -33,13 +33,13 @@ public final class ChannelAffine {
 ///
 /// With x̂ = x·inverse + offset, of mean zero and variance one over N values: dx = weight·inverse·(g − Σg/N −
 /// x̂·Σ(g·x̂)/N). Ioffe and Szegedy, arXiv 1502.03167, section 3.
-public final class NormBackward {
-    public let channels: Int
+package final class NormBackward {
+    package let channels: Int
     private let gradientFactor: AlignedBuffer<Float>
     private let valueFactor: AlignedBuffer<Float>
     private let constant: AlignedBuffer<Float>
 
-    public init(channels: Int) {
+    package init(channels: Int) {
         self.channels = channels
         gradientFactor = AlignedBuffer(count: channels)
         valueFactor = AlignedBuffer(count: channels)
@@ -50,7 +50,7 @@ public final class NormBackward {
     ///
     /// The constant goes with the factor as float32 has it: rounding then scales deviations from the mean, never the
     /// mean itself.
-    public func set(
+    package func set(
         _ channel: Int, weight: Double, mean: Double, inverse: Double, meanGradient: Double, meanProduct: Double
     ) {
         let factor = weight * inverse
@@ -62,7 +62,7 @@ public final class NormBackward {
     /// Writes the gradient of a panel of values, shape [channels][lanes], with rows `outputStride` apart; masked lanes
     /// become zero.
     @inline(__always)
-    public func apply(
+    package func apply(
         gradient: UnsafePointer<Float>, values: UnsafePointer<Float>, lanes: Int, mask: UnsafePointer<Float>?,
         into output: UnsafeMutablePointer<Float>, outputStride: Int
     ) {
@@ -76,7 +76,7 @@ public final class NormBackward {
 /// was shut (and in dead lanes) and adds to `sums` the masked gradient and its products with x̂ = x·inverse + offset:
 /// dβ and dγ.
 @inline(__always)
-public func reluBackward(
+package func reluBackward(
     _ gradient: UnsafeMutablePointer<Float>, values: UnsafePointer<Float>, affine: ChannelAffine, lanes: Int,
     mask: UnsafePointer<Float>?, inverse: UnsafePointer<Float>, offset: UnsafePointer<Float>, sums: PartialSums
 ) {
@@ -88,7 +88,7 @@ public func reluBackward(
 /// The same with the gradient left as it is: weight[c] times the masked gradient is added to `into` (`accumulate`) or
 /// put there.
 @inline(__always)
-public func reluBackward(
+package func reluBackward(
     _ gradient: UnsafePointer<Float>, values: UnsafePointer<Float>, affine: ChannelAffine, lanes: Int,
     mask: UnsafePointer<Float>?, inverse: UnsafePointer<Float>, offset: UnsafePointer<Float>,
     weight: UnsafePointer<Float>, accumulate: Bool, into: UnsafeMutablePointer<Float>, sums: PartialSums

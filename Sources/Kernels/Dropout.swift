@@ -10,7 +10,7 @@ import CKernels
 ///   - first: the number of channel 0's elements.
 ///   - step: what is added to it from channel to channel.
 @inline(__always)
-public func dropElements(
+package func dropElements(
     of panel: UnsafeMutablePointer<Float>, channels: Int, lanes: Int, stride: Int, keys: UnsafePointer<UInt32>,
     first: UInt32, step: UInt32, probability: Double
 ) {

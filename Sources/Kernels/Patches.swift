@@ -5,7 +5,7 @@ import CKernels
 /// - Parameters:
 ///   - images: the group's images, shape [count][channels][size][size].
 ///   - patches: shape [channels·kernel·kernel][lanes], ordered as a weight [channels][kernel][kernel] is.
-public func writePatches(
+package func writePatches(
     of images: UnsafePointer<Float>, count: Int, channels: Int, size: Int, kernel: Int, stride: Int, y: Int,
     layout: PanelLayout, into patches: UnsafeMutablePointer<Float>
 ) {

@@ -3,7 +3,7 @@ import CKernels
 /// One step of stochastic gradient descent with momentum over a run of a flat buffer (PyTorch's `SGD`).
 ///
 /// With d = gradientScale·gradient + decay·weight: m = momentum·m + d; weight −= rate·(nesterov ? d + momentum·m : m).
-public func descend(
+package func descend(
     weights: UnsafeMutableBufferPointer<Float>, gradients: UnsafeMutableBufferPointer<Float>,
     momenta: UnsafeMutableBufferPointer<Float>, rate: Float, gradientScale: Float, momentum: Float, decay: Float,
     nesterov: Bool

@@ -5,9 +5,9 @@ import Support
 /// The file is eight bytes of header length (little endian), a JSON header `{name: {dtype, shape, data_offsets}}` with
 /// an optional string map `__metadata__`, then the data. Opening reads and checks the header; tensors are read when
 /// asked for.
-public final class SafetensorsFile: Sendable {
+package final class SafetensorsFile: Sendable {
     /// The element types of the format; this program reads F32, F16, BF16, F64 and I64.
-    public enum DataType: String, Sendable {
+    package enum DataType: String, Sendable {
         case bool = "BOOL"
         case uint8 = "U8"
         case int8 = "I8"
@@ -27,7 +27,7 @@ public final class SafetensorsFile: Sendable {
         case complex64 = "C64"
 
         /// Bytes of an element.
-        public var size: Int {
+        package var size: Int {
             switch self {
             case .bool, .uint8, .int8, .float8e5m2, .float8e4m3, .float8e8m0: 1
             case .int16, .uint16, .float16, .bfloat16: 2
@@ -37,20 +37,20 @@ public final class SafetensorsFile: Sendable {
         }
     }
 
-    public struct TensorInfo: Sendable, Equatable {
-        public let dtype: DataType
+    package struct TensorInfo: Sendable, Equatable {
+        package let dtype: DataType
         /// Empty for a single number.
-        public let shape: [Int]
+        package let shape: [Int]
         /// Bytes, counted from the start of the data.
-        public let range: Range<Int>
+        package let range: Range<Int>
     }
 
     /// A longer header is refused before anything is allocated for it (the limit of the format's own library).
-    public static let largestHeader = 100_000_000
+    package static let largestHeader = 100_000_000
 
-    public let path: String
-    public let tensors: [String: TensorInfo]
-    public let metadata: [String: String]
+    package let path: String
+    package let tensors: [String: TensorInfo]
+    package let metadata: [String: String]
     private let file: InputFile
     private let dataStart: Int
 
@@ -59,7 +59,7 @@ public final class SafetensorsFile: Sendable {
     /// - Throws: `Failure(.noInput)` when there is no such file or it cannot be read; `Failure(.data)` when the
     ///   header is cut, too long or not JSON, names something twice, has an unknown dtype or an impossible shape, or
     ///   when the tensors' bytes are not those of their shapes, overlap, leave holes, or do not end with the file.
-    public init(path: String) throws {
+    package init(path: String) throws {
         let file = try InputFile(path: path)
         guard file.size >= 8 else {
             throw Failure(
@@ -98,7 +98,7 @@ public final class SafetensorsFile: Sendable {
     ///
     /// - Throws: `Failure(.data)` when there is no such tensor, or its dtype or shape is another, or the file has
     ///   shrunk since.
-    public func floats(named name: String, shape: [Int], into destination: UnsafeMutableBufferPointer<Float>) throws {
+    package func floats(named name: String, shape: [Int], into destination: UnsafeMutableBufferPointer<Float>) throws {
         let info = try tensor(name, .float32, .float16, .bfloat16, .float64, shape: shape)
         precondition(
             destination.count * info.dtype.size == info.range.count, "\(shape) does not fit \(destination.count) floats"
@@ -115,17 +115,12 @@ public final class SafetensorsFile: Sendable {
     /// The elements of an F32 tensor, the last dimension running fastest; any shape will do when `shape` is nil.
     ///
     /// - Throws: as `floats(named:shape:into:)`.
-    public func floats(named name: String, shape: [Int]? = nil) throws -> [Float] {
+    package func floats(named name: String, shape: [Int]? = nil) throws -> [Float] {
         try array(tensor(name, .float32, shape: shape))
     }
 
-    /// The elements of an F64 tensor, as `floats(named:shape:)`.
-    public func doubles(named name: String, shape: [Int]? = nil) throws -> [Double] {
-        try array(tensor(name, .float64, shape: shape))
-    }
-
     /// The elements of an I64 tensor, as `floats(named:shape:)`.
-    public func integers(named name: String, shape: [Int]? = nil) throws -> [Int64] {
+    package func integers(named name: String, shape: [Int]? = nil) throws -> [Int64] {
         try array(tensor(name, .int64, shape: shape))
     }
 
@@ -135,24 +130,21 @@ public final class SafetensorsFile: Sendable {
     ///   - range: bytes from the start of the data, as in `TensorInfo.range`.
     ///   - destination: as many bytes as `range` has.
     /// - Throws: `Failure(.data)` when the file has shrunk since it was opened.
-    public func read(_ range: Range<Int>, into destination: UnsafeMutableRawBufferPointer) throws {
+    package func read(_ range: Range<Int>, into destination: UnsafeMutableRawBufferPointer) throws {
         precondition(range.count == destination.count, "\(range.count) bytes do not fit \(destination.count)")
         try file.read(into: destination, at: dataStart + range.lowerBound)
     }
 
     private func tensor(_ name: String, _ dtypes: DataType..., shape: [Int]?) throws -> TensorInfo {
         guard let info = tensors[name] else {
-            throw Failure(.data, "\(path): has no tensor \(quoted(name)); it is of another network or another kind")
+            throw Failure(.data, "\(path): has no tensor \(quoted(name))")
         }
         guard dtypes.contains(info.dtype) else {
             let expected = dtypes.map(\.rawValue).joined(separator: ", ")
             throw Failure(.data, "\(path): tensor \(quoted(name)) is \(info.dtype.rawValue), expected \(expected)")
         }
         if let shape, shape != info.shape {
-            throw Failure(
-                .data,
-                "\(path): tensor \(quoted(name)) has shape \(info.shape), expected \(shape);"
-                    + " it is of another network")
+            throw Failure(.data, "\(path): tensor \(quoted(name)) has shape \(info.shape), expected \(shape)")
         }
         return info
     }
@@ -223,7 +215,8 @@ extension SafetensorsHeader {
         }
         guard covered == dataSize else {
             throw Failure(
-                .data, "\(path): has \(dataSize) bytes of data, but its tensors take \(covered); the rest is nobody's")
+                .data,
+                "\(path): has \(dataSize) bytes of data, but its tensors take \(covered); trailing bytes belong to no tensor")
         }
         return result
     }

@@ -1,14 +1,14 @@
 import Support
 
 /// A named tensor that borrows its elements: whoever makes one keeps them alive and unchanged while it is used.
-public struct NamedTensor {
-    public let name: String
+package struct NamedTensor {
+    package let name: String
     /// Empty for a single number.
-    public let shape: [Int]
+    package let shape: [Int]
     /// As many as `shape` has, the last dimension running fastest.
-    public let values: UnsafeBufferPointer<Float>
+    package let values: UnsafeBufferPointer<Float>
 
-    public init(name: String, shape: [Int], values: UnsafeBufferPointer<Float>) {
+    package init(name: String, shape: [Int], values: UnsafeBufferPointer<Float>) {
         precondition(shape.reduce(1, *) == values.count, "\(name) of shape \(shape) has \(values.count) elements")
         self.name = name
         self.shape = shape
@@ -17,14 +17,14 @@ public struct NamedTensor {
 }
 
 /// Writes safetensors files of F32 tensors; equal content gives equal bytes.
-public enum SafetensorsWriter {
+package enum SafetensorsWriter {
     /// Writes a file atomically: the tensors in the given order, metadata sorted by key, the data aligned to eight
     /// bytes.
     ///
     /// - Throws: `Failure(.unavailable)` when the system refuses; nothing is left behind then, and an older file
     ///   stays as it was.
     /// - Precondition: no two tensors have one name.
-    public static func write(to path: String, tensors: [NamedTensor], metadata: [String: String] = [:]) throws {
+    package static func write(to path: String, tensors: [NamedTensor], metadata: [String: String] = [:]) throws {
         precondition(Set(tensors.map(\.name)).count == tensors.count, "two tensors of one name for \(path)")
         var header = Array(headerText(tensors, metadata).utf8)
         header += repeatElement(UInt8(ascii: " "), count: (8 - header.count % 8) % 8)

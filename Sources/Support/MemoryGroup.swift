@@ -49,20 +49,20 @@ struct MemoryGroup {
 }
 
 /// Whether the kernel has ended a process for want of memory since this was made.
-public struct MemoryKills: Sendable {
+package struct MemoryKills: Sendable {
     private let group: MemoryGroup?
     private let before: Int?
 
     /// Looks after a process of this host; where its control group does not count, after the whole host.
-    public init(near process: pid_t) {
+    package init(near process: pid_t) {
         group = MemoryGroup(of: process)
         before = Self.count(group)
     }
 
     /// What a line on a death adds.
-    public static let words = " (the kernel ended it for want of memory)"
+    package static let words = " (the kernel ended it for want of memory)"
 
-    public var haveGrown: Bool {
+    package var haveGrown: Bool {
         guard let before, let now = Self.count(group) else { return false }
         return now > before
     }

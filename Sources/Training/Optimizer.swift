@@ -3,14 +3,14 @@ import Kernels
 import Support
 
 /// How weights follow gradients: stochastic gradient descent with momentum (arXiv 1608.06993, section 4.2).
-public struct OptimizerConfiguration: Codable, Sendable, Equatable {
-    public var momentum: Double
-    public var nesterov: Bool
-    public var weightDecay: Double
+package struct OptimizerConfiguration: Codable, Sendable, Equatable {
+    package var momentum: Double
+    package var nesterov: Bool
+    package var weightDecay: Double
     /// Whether norms and biases decay as weights do. The paper's code decays all parameters.
-    public var decaysNorms: Bool
+    package var decaysNorms: Bool
 
-    public init(momentum: Double = 0.9, nesterov: Bool = true, weightDecay: Double = 1e-4, decaysNorms: Bool = true) {
+    package init(momentum: Double = 0.9, nesterov: Bool = true, weightDecay: Double = 1e-4, decaysNorms: Bool = true) {
         self.momentum = momentum
         self.nesterov = nesterov
         self.weightDecay = weightDecay

@@ -4,7 +4,7 @@ import ImageData
 import Support
 
 extension StatisticsAllReduce: GlobalSums {
-    public func sum(_ values: UnsafeMutableBufferPointer<Double>) throws { try sum(values.mutableSpan) }
+    package func sum(_ values: UnsafeMutableBufferPointer<Double>) throws { try sum(values.mutableSpan) }
 }
 
 /// A network with all that moves its weights, on every rank: one step from a batch to new weights.

@@ -126,7 +126,7 @@ private struct StoredTensor {
         for (i, tensor) in tensors.enumerated() {
             var fewer = tensors
             fewer.remove(at: i)
-            #expect(try refusal(fewer) == "has no tensor '\(tensor.name)'; it is of another network or another kind")
+            #expect(try refusal(fewer) == "has no tensor '\(tensor.name)'; it belongs to a different network")
         }
         let extra = StoredTensor(
             name: "features.denseblock1.denselayer2.norm1.weight", shape: [1], bytes: [0, 0, 0, 0])
@@ -192,7 +192,7 @@ private struct StoredTensor {
         let failure = try #require(throws: Failure.self) {
             try WeightsFile.load(SafetensorsFile(path: path), into: network())
         }
-        #expect(failure.kind == .data && failure.message.contains("it is of another network"))
+        #expect(failure.kind == .data && failure.message.contains("it belongs to a different network"))
     }
 
     @Test func `tensors under a prefix are read beside others`() throws {

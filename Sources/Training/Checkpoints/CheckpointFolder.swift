@@ -4,12 +4,12 @@ import Safetensors
 import Support
 
 /// Where a run stood: after how many steps in all, in which epoch.
-public struct CheckpointPosition: Comparable, Hashable, Sendable {
-    public let epoch: Int
+package struct CheckpointPosition: Comparable, Hashable, Sendable {
+    package let epoch: Int
     /// Steps since the beginning of the run, over all epochs.
-    public let step: Int
+    package let step: Int
 
-    public init(epoch: Int, step: Int) {
+    package init(epoch: Int, step: Int) {
         precondition(epoch >= 0 && step >= 0, "no run stands at epoch \(epoch), step \(step)")
         self.epoch = epoch
         self.step = step
@@ -28,17 +28,17 @@ public struct CheckpointPosition: Comparable, Hashable, Sendable {
         "checkpoint-\(String(epoch).paddedWithZeros(to: 5))-\(String(step).paddedWithZeros(to: 8)).safetensors"
     }
 
-    public static func < (a: Self, b: Self) -> Bool { (a.epoch, a.step) < (b.epoch, b.step) }
+    package static func < (a: Self, b: Self) -> Bool { (a.epoch, a.step) < (b.epoch, b.step) }
 }
 
 /// What a checkpoint is made of: named float tensors (borrowed) and words. It knows no network.
-public struct Checkpoint {
-    public let position: CheckpointPosition
-    public let tensors: [NamedTensor]
+package struct Checkpoint {
+    package let position: CheckpointPosition
+    package let tensors: [NamedTensor]
     /// Whatever else resuming needs. The keys `version`, `epoch`, `step` and `checksum` are added when writing.
-    public let metadata: [String: String]
+    package let metadata: [String: String]
 
-    public init(position: CheckpointPosition, tensors: [NamedTensor], metadata: [String: String]) {
+    package init(position: CheckpointPosition, tensors: [NamedTensor], metadata: [String: String]) {
         self.position = position
         self.tensors = tensors
         self.metadata = metadata
@@ -46,18 +46,18 @@ public struct Checkpoint {
 }
 
 /// A checkpoint found on disk whose checksum is right. Tensors are read from `file` straight to where they belong.
-public struct StoredCheckpoint: Sendable {
-    public let position: CheckpointPosition
-    public let file: SafetensorsFile
+package struct StoredCheckpoint: Sendable {
+    package let position: CheckpointPosition
+    package let file: SafetensorsFile
 }
 
 /// The checkpoints of a run, one safetensors file each, named by epoch and global step. Rank zero alone has one.
-public struct CheckpointFolder: Sendable {
-    public let path: String
+package struct CheckpointFolder: Sendable {
+    package let path: String
     /// How many to keep, from the newest back.
-    public let keep: Int
+    package let keep: Int
 
-    public init(path: String, keep: Int = 3) {
+    package init(path: String, keep: Int = 3) {
         precondition(keep >= 1, "a run without a checkpoint cannot be resumed")
         self.path = path
         self.keep = keep
@@ -71,7 +71,7 @@ public struct CheckpointFolder: Sendable {
     /// A folder that has gone is made again, with a warning.
     ///
     /// - Throws: `Failure(.unavailable)` when the system refuses; all older checkpoints stand then.
-    public func write(_ checkpoint: Checkpoint, sparing best: CheckpointPosition? = nil) throws {
+    package func write(_ checkpoint: Checkpoint, sparing best: CheckpointPosition? = nil) throws {
         var metadata = checkpoint.metadata
         metadata["version"] = String(FormatVersion.current)
         metadata["epoch"] = String(checkpoint.position.epoch)
@@ -100,7 +100,7 @@ public struct CheckpointFolder: Sendable {
     ///
     /// - Throws: `Failure(.noInput)` when the folder cannot be read, `Failure(.data)` when all checkpoints in it are
     ///   damaged or the newest one that is whole is of a newer program.
-    public func newestValid() throws -> (checkpoint: StoredCheckpoint, warnings: [String])? {
+    package func newestValid() throws -> (checkpoint: StoredCheckpoint, warnings: [String])? {
         var damages: [Failure] = []
         for position in try positions().reversed() {
             let checkpoint: StoredCheckpoint

@@ -16,7 +16,7 @@ func normalizationMetadata(_ normalization: Normalization) throws -> [String: St
 /// The normalisation that a weights file carries; nil where it carries none.
 ///
 /// - Throws: `Failure(.data)` when it carries one that cannot be understood.
-public func normalization(in file: SafetensorsFile) throws -> Normalization? {
+package func normalization(in file: SafetensorsFile) throws -> Normalization? {
     guard let text = file.metadata[key] else { return nil }
     do { return try JSONDecoder().decode(Normalization.self, from: Data(text.utf8)) } catch {
         throw Failure(

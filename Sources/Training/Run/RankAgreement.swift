@@ -28,7 +28,7 @@ extension Communicator {
     /// `--threads`.
     ///
     /// - Throws: on all ranks `Failure(.usage)` naming the option, or `Failure(.internal)` for another build.
-    public func requireSameStart() throws {
+    package func requireSameStart() throws {
         guard size > 1 else { return }
         let program = try throwOnAllRanks { try programFile() }
         try requireSame([program], .internal, advice: "install the same build on all nodes")
@@ -90,7 +90,7 @@ extension Communicator {
     /// Collective: refuses ranks that have read other weights from their copies of a file.
     ///
     /// - Throws: on all ranks `Failure(.data)`.
-    public func requireSameWeights(_ path: String, _ buffers: [UnsafeMutableBufferPointer<Float>]) throws {
+    package func requireSameWeights(_ path: String, _ buffers: [UnsafeMutableBufferPointer<Float>]) throws {
         let sum = buffers.reduce(into: CRC32()) { $0.add(UnsafeRawBufferPointer($1)) }.text
         try requireSame(
             [SharedValue("the weights", sum, shown: "\(path) (CRC-32 \(sum))")], .data,

@@ -4,18 +4,18 @@ import Kernels
 import Support
 
 /// Everything that decides a run, as resolved from the command line; RUN/config.json holds it and resuming reads it.
-public struct RunConfiguration: Codable, Sendable, Equatable {
+package struct RunConfiguration: Codable, Sendable, Equatable {
     /// Where the images come from.
-    public struct DataSource: Codable, Sendable, Equatable {
+    package struct DataSource: Codable, Sendable, Equatable {
         /// A folder of CIFAR-10 or CIFAR-100 binary files; nil for the built-in synthetic set.
-        public var path: String?
+        package var path: String?
         /// Use the first so many training or test images only.
-        public var limitTrain: Int?
-        public var limitTest: Int?
+        package var limitTrain: Int?
+        package var limitTest: Int?
         /// What the files held when the run began; nil for the synthetic set, and in the run folders of older programs.
-        public var files: [DataFile]?
+        package var files: [DataFile]?
 
-        public init(path: String?, limitTrain: Int? = nil, limitTest: Int? = nil) {
+        package init(path: String?, limitTrain: Int? = nil, limitTest: Int? = nil) {
             self.path = path
             self.limitTrain = limitTrain
             self.limitTest = limitTest
@@ -27,17 +27,17 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
     }
 
     /// A file of images, by its content.
-    public struct DataFile: Codable, Sendable, Equatable {
+    package struct DataFile: Codable, Sendable, Equatable {
         /// Without the folder.
-        public let name: String
+        package let name: String
         /// Of the images in use.
-        public let bytes: Int
+        package let bytes: Int
         /// CRC-32 of these bytes, eight hexadecimal digits.
-        public let checksum: String
+        package let checksum: String
     }
 
     /// How colours become the network's input.
-    public enum NormalizationChoice: Codable, Sendable, Equatable {
+    package enum NormalizationChoice: Codable, Sendable, Equatable {
         /// Mean 0 and deviation 1 in each channel of the training set.
         case channel
         /// The training set's mean image is subtracted.
@@ -50,30 +50,30 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
     /// See `FormatVersion`.
     private var version: Int? = FormatVersion.current
     /// The model's name on the command line, or `custom`.
-    public var model: String
-    public var network: DenseNetConfiguration
-    public var data: DataSource
-    public var epochs: Int
+    package var model: String
+    package var network: DenseNetConfiguration
+    package var data: DataSource
+    package var epochs: Int
     /// Stop after so many steps in all, even before the last epoch ends.
-    public var steps: Int?
+    package var steps: Int?
     /// Images of a step over all ranks.
-    public var batchSize: Int
-    public var seed: UInt64
-    public var shuffle: Bool
-    public var schedule: LearningRateSchedule
-    public var optimizer: OptimizerConfiguration
-    public var labelSmoothing: Double
+    package var batchSize: Int
+    package var seed: UInt64
+    package var shuffle: Bool
+    package var schedule: LearningRateSchedule
+    package var optimizer: OptimizerConfiguration
+    package var labelSmoothing: Double
     /// Words as `Augmentation(parsing:)` reads them.
-    public var augment: String
-    public var normalization: NormalizationChoice
+    package var augment: String
+    package var normalization: NormalizationChoice
     /// In what dense layers multiply; nil is float32, which runs had before there was a choice.
-    public var precision: Precision?
+    package var precision: Precision?
     /// A weights file that the run starts from.
-    public var initialWeights: String?
+    package var initialWeights: String?
     /// Nil in the run folders of programs that had no such options.
-    public var safety: SafetyOptions?
+    package var safety: SafetyOptions?
 
-    public init(
+    package init(
         model: String, network: DenseNetConfiguration, data: DataSource, epochs: Int, steps: Int?, batchSize: Int,
         seed: UInt64, shuffle: Bool, schedule: LearningRateSchedule, optimizer: OptimizerConfiguration,
         labelSmoothing: Double, augment: String, normalization: NormalizationChoice, precision: Precision?,
@@ -100,7 +100,7 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
     /// Reads what a run folder has, which may come from anywhere.
     ///
     /// - Throws: `Failure(.noInput)` when it cannot be read, `Failure(.data)` naming the file and what is wrong in it.
-    public init(from folder: RunFolder) throws {
+    package init(from folder: RunFolder) throws {
         struct Versioned: Decodable { let version: Int? }
         // First, since what else a newer program writes may not be understood.
         try FormatVersion.check(folder.readConfiguration(as: Versioned.self).version, of: folder.configuration)
@@ -125,7 +125,7 @@ public struct RunConfiguration: Codable, Sendable, Equatable {
     /// Refuses what cannot be run.
     ///
     /// - Throws: `Failure(.usage)` naming the option and what it has to be.
-    public func validate(worldSize: Int) throws {
+    package func validate(worldSize: Int) throws {
         try network.validate()
         guard (1...1_000_000).contains(epochs) else {
             throw Failure(.usage, "--epochs is \(epochs), expected 1 to 1,000,000")

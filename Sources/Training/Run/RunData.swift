@@ -3,14 +3,14 @@ import ImageData
 import Support
 
 /// The images of a run, opened by every rank, of which each reads only its own samples.
-public struct RunData {
-    public let train: ImageSet
-    public let test: ImageSet
-    public let normalization: Normalization
+package struct RunData {
+    package let train: ImageSet
+    package let test: ImageSet
+    package let normalization: Normalization
     /// What the files hold; nil for the synthetic set.
     let files: [RunConfiguration.DataFile]?
     /// Lines for the user; the same on all ranks.
-    public let warnings: [String]
+    package let warnings: [String]
 
     /// Opens the sets, checks their labels (each rank a share) and takes the normalisation's sums (likewise).
     /// Collective.
@@ -21,7 +21,7 @@ public struct RunData {
     ///   - normalization: taken from the training set where it depends on it; given ready for weights that bring
     ///     theirs.
     /// - Throws: on all ranks the failure of the first rank that has one.
-    public init(
+    package init(
         _ source: RunConfiguration.DataSource, seed: UInt64, imageSize: Int, classes: Int,
         normalization choice: RunConfiguration.NormalizationChoice, ready: Normalization? = nil,
         communicator: Communicator

@@ -12,14 +12,14 @@ import Support
 ///     RUN/weights.safetensors    the result
 ///     RUN/ranks/                 each rank's heartbeat while the run is active; see `Watchdog`
 ///     RUN/.lock                  who is at work here
-public final class RunFolder: Sendable {
-    public let path: String
-    public var configuration: String { path + "/config.json" }
-    public var metrics: String { path + "/metrics.jsonl" }
-    public var checkpoints: String { path + "/checkpoints" }
-    public var best: String { path + "/best.safetensors" }
-    public var ranks: String { Self.ranks(of: path) }
-    public var weights: String { path + "/weights.safetensors" }
+package final class RunFolder: Sendable {
+    package let path: String
+    package var configuration: String { path + "/config.json" }
+    package var metrics: String { path + "/metrics.jsonl" }
+    package var checkpoints: String { path + "/checkpoints" }
+    package var best: String { path + "/best.safetensors" }
+    package var ranks: String { Self.ranks(of: path) }
+    package var weights: String { path + "/weights.safetensors" }
     private let lock: Int32
 
     /// Makes the folder (and its parents) for a new run, or opens that of a run to be resumed, and locks it.
@@ -27,7 +27,7 @@ public final class RunFolder: Sendable {
     /// - Throws: `Failure(.unavailable)` when the folder cannot be made or written, or another process works in it;
     ///   `Failure(.usage)` when a new run is wanted where one is already; `Failure(.noInput)` when there is none to
     ///   resume.
-    public init(path: String, resuming: Bool) throws {
+    package init(path: String, resuming: Bool) throws {
         let configuration = path + "/config.json"
         guard !resuming || access(configuration, F_OK) == 0 else {
             throw Failure(
@@ -56,7 +56,7 @@ public final class RunFolder: Sendable {
     /// the others get `NAME-2`, `NAME-3`, ….
     ///
     /// - Throws: as `init(path:resuming:)`.
-    public convenience init(newBelow parent: String, name: String) throws {
+    package convenience init(newBelow parent: String, name: String) throws {
         try Self.makeFolder(parent)
         var path = "\(parent)/\(name)"
         var count = 1
@@ -71,12 +71,12 @@ public final class RunFolder: Sendable {
     deinit { Self.unlock(lock) }
 
     /// Where the ranks of the run in a folder write their heartbeats; ranks other than zero need it as well.
-    public static func ranks(of path: String) -> String { path + "/ranks" }
+    package static func ranks(of path: String) -> String { path + "/ranks" }
 
     /// Writes config.json: readable, keys sorted, whole or not at all.
     ///
     /// - Throws: `Failure(.unavailable)` when the system refuses.
-    public func writeConfiguration(_ value: some Encodable) throws {
+    package func writeConfiguration(_ value: some Encodable) throws {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         let text: [UInt8]
@@ -89,7 +89,7 @@ public final class RunFolder: Sendable {
     /// Reads config.json.
     ///
     /// - Throws: `Failure(.noInput)` when it cannot be read, `Failure(.data)` naming the key that is missing or wrong.
-    public func readConfiguration<Value: Decodable>(as type: Value.Type = Value.self) throws -> Value {
+    package func readConfiguration<Value: Decodable>(as type: Value.Type = Value.self) throws -> Value {
         let text = Data(try InputFile.contents(of: configuration, atMost: 1 << 20))
         do { return try JSONDecoder().decode(type, from: text) } catch let error as DecodingError {
             throw Failure(.data, "\(configuration): \(Self.oneLine(error))")

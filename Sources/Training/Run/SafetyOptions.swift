@@ -2,27 +2,27 @@ import Support
 
 /// How a run guards its checkpoints and its numbers. None of it changes what is learnt while all goes well, so a
 /// resumed run may be given other values, for that start only. What is nil has its default.
-public struct SafetyOptions: Codable, Sendable, Equatable {
+package struct SafetyOptions: Codable, Sendable, Equatable {
     /// What a checkpoint that cannot be written does to the run.
-    public enum CheckpointError: String, Codable, Sendable {
+    package enum CheckpointError: String, Codable, Sendable {
         case stop, `continue`
     }
 
     /// What a step whose numbers are not finite does to the run.
-    public enum Nonfinite: String, Codable, Sendable {
+    package enum Nonfinite: String, Codable, Sendable {
         case stop, skip
     }
 
     static let defaultKeep = 3
 
     /// Checkpoints to keep, from the newest back; the best is kept beside them.
-    public var keep: Int?
+    package var keep: Int?
     /// Steps between checkpoints, beside those after each epoch.
-    public var checkpointSteps: Int?
-    public var onCheckpointError: CheckpointError?
-    public var onNonfinite: Nonfinite?
+    package var checkpointSteps: Int?
+    package var onCheckpointError: CheckpointError?
+    package var onNonfinite: Nonfinite?
 
-    public init(keep: Int?, checkpointSteps: Int?, onCheckpointError: CheckpointError?, onNonfinite: Nonfinite?) {
+    package init(keep: Int?, checkpointSteps: Int?, onCheckpointError: CheckpointError?, onNonfinite: Nonfinite?) {
         self.keep = keep
         self.checkpointSteps = checkpointSteps
         self.onCheckpointError = onCheckpointError

@@ -9,7 +9,7 @@ import Support
 ///
 /// Every rank makes the same collective calls in the same order, which follows from the configuration and the sizes of
 /// the data alone. Rank zero decides the learning rate and when to stop, holds the run folder and speaks to the user.
-public final class TrainingRun {
+package final class TrainingRun {
     let configuration: RunConfiguration
     private let safety: SafetyOptions
     let communicator: Communicator
@@ -36,7 +36,7 @@ public final class TrainingRun {
     ///   - threads: of this rank; nil shares the host's cores. The result does not depend on it.
     ///   - watchdog: writes heartbeats to the run folder.
     /// - Throws: on all ranks the failure of the first rank that has one.
-    public convenience init(
+    package convenience init(
         _ configuration: RunConfiguration, path: String?, threads: Int?, watchdog: Watchdog, communicator: Communicator
     ) throws {
         try communicator.throwOnAllRanks { try configuration.validate(worldSize: communicator.size) }
@@ -51,7 +51,7 @@ public final class TrainingRun {
     ///   - epochs: makes the run longer or shorter, for good; the learning rate's schedule is that of so many epochs
     ///     from here on.
     ///   - safety: what it has goes before the run's own.
-    public convenience init(
+    package convenience init(
         resuming path: String, epochs: Int?, safety: SafetyOptions, threads: Int?, watchdog: Watchdog,
         communicator: Communicator
     ) throws {
@@ -146,7 +146,7 @@ public final class TrainingRun {
     ///
     /// - Throws: on all ranks `Failure(.stopped)` after a signal, once a checkpoint is written; other failures as
     ///   they come.
-    public func run() throws {
+    package func run() throws {
         if isRankZero { announce() }
         let loader = try communicator.throwOnAllRanks {
             try BatchLoader(
