@@ -25,8 +25,8 @@ struct RankProgress: Equatable, CustomStringConvertible {
     }
 }
 
-/// Publishes what this rank's main thread is doing for the watchdog's threads to read: a few plain stores per collective
-/// call, no allocation and no system call.
+/// Publishes what this rank's main thread is doing, for the watchdog's threads to read: a few plain stores per
+/// collective call, no allocation and no system call.
 package final class ProgressBeacon: Sendable {
     private let startedCalls = Atomic<Int>(0)
     private let finishedCalls = Atomic<Int>(0)

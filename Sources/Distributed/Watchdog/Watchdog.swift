@@ -48,8 +48,8 @@ package final class Watchdog: Sendable {
 
     private let beat = Atomic<Int>(0)
     private let isDeregistered = Atomic<Bool>(false)
-    /// Seconds that a call has waited, set by the deadline thread when they reach the timeout. The peer thread
-    /// investigates, and sets it back to 0 if the job need not end.
+    /// Seconds that a call has waited, set by the deadline thread when they reach the timeout, and back to 0 when the
+    /// call returns. The peer thread investigates, and sets it back to 0 if the job need not end.
     private let overdueSeconds = Atomic<Int>(0)
     /// Whether the peer thread has reported, or found that another rank has, and is about to end this process.
     private let hasReported = Atomic<Bool>(false)
@@ -61,8 +61,8 @@ package final class Watchdog: Sendable {
     ///   - stopSignals: returns how many signals have asked this rank to stop; called on other threads. After a second
     ///     one, deaths are not reported.
     ///   - launcherHost: the host of a launcher that shows the user the report of a rank once the job has ended
-    ///     (`PostMortem.take`). An mpirun that ends the ranks may not pass on what they print, as in a SLURM allocation,
-    ///     so on this host they leave the report in the heartbeat folder only. Nil if there is no such launcher.
+    ///     (`PostMortem.take`); nil if there is none. On this host ranks leave the report in the heartbeat folder
+    ///     only, since an mpirun that ends them may not pass on what they print, as in a SLURM allocation.
     ///   - report: shows a failure to the user; called on one rank, on a thread of the watchdog, before the job ends.
     /// - Throws: on all ranks `Failure(.usage)` for a timeout out of range, `Failure(.unavailable)` if the system
     ///   refuses a thread.
@@ -138,17 +138,17 @@ package final class Watchdog: Sendable {
             let elapsed = now - last < Self.pollInterval + Self.suspensionThreshold ? now - last : 0
             last = now
             let current = progress.current
-            if let seconds = investigated {
+            if !current.isWaiting || current.startedCalls != call {
+                (call, waited, limit, investigated) = (current.startedCalls, 0, Double(timeout), nil)
+                overdueSeconds.store(0, ordering: .sequentiallyConsistent)
+            } else if let seconds = investigated {
                 if overdueSeconds.load(ordering: .sequentiallyConsistent) == 0 {
-                    investigated = nil
-                    limit = waited + Double(timeout)
+                    (limit, investigated) = (waited + Double(timeout), nil)
                 } else if seconds < Self.investigationLimit {
                     investigated = seconds + elapsed
                 } else {
                     endJobWithoutPeerThread(waited: Int(waited))
                 }
-            } else if !current.isWaiting || current.startedCalls != call {
-                (call, waited, limit) = (current.startedCalls, 0, Double(timeout))
             } else {
                 waited += elapsed
                 guard waited >= limit else { continue }
@@ -185,7 +185,10 @@ package final class Watchdog: Sendable {
                 if let neighbour, stopSignals() < 2, peers[neighbour].isGone { reportDeath(of: neighbour) }
             }
             let waited = overdueSeconds.load(ordering: .sequentiallyConsistent)
-            guard waited > 0 else { continue }
+            guard waited > 0 else {
+                firstReading = nil
+                continue
+            }
             if let reading = firstReading {
                 guard poll >= reading.poll + Self.pollsBetweenReadings else { continue }
                 reportStall(waited: waited, since: reading)
@@ -234,8 +237,8 @@ package final class Watchdog: Sendable {
             return overdueSeconds.store(0, ordering: .sequentiallyConsistent)
         }
         let advice =
-            folder.map { "\($0.advice), with a longer collective timeout if it was only slow" }
-            ?? "if it was only slow, use a longer collective timeout"
+            folder.map { "\($0.advice), with a longer collective timeout if the missing ranks were only slow" }
+            ?? "if the missing ranks were only slow, use a longer collective timeout"
         endJob(reporting: stall.message(waited: waited, advice: advice), in: folder?.heartbeats)
     }
 
@@ -259,10 +262,10 @@ package final class Watchdog: Sendable {
 
     /// Ends this process once a report is made: the only way in which the watchdog ends a job.
     ///
-    /// It is `_exit`, not `MPI_Abort`. Under `MPI_THREAD_FUNNELED` only the main thread may call MPI, and that one hangs
-    /// in a call. mpirun ends all ranks when one exits without `MPI_Finalize`. Other launchers, such as srun without
-    /// `--kill-on-bad-exit`, leave it to the ranks: within a poll each sees the report, or the claim on its host, and
-    /// comes here too.
+    /// It is `_exit`, not `MPI_Abort`. Under `MPI_THREAD_FUNNELED` only the main thread may call MPI, and that one
+    /// hangs in a call. mpirun ends all ranks when one exits without `MPI_Finalize`. Other launchers, such as srun
+    /// without `--kill-on-bad-exit`, leave it to the ranks: within a poll each sees the report, or the claim on its
+    /// host, and comes here too.
     private func endProcess(reportedByOther: Bool = false) -> Never {
         pause(reportedByOther ? Self.followerDelay : Self.reporterDelay)
         _exit(Failure.Kind.unavailable.rawValue)
