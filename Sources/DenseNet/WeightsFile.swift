@@ -33,7 +33,7 @@ package enum WeightsFile {
         _ table: ParameterTable, parameters: UnsafeMutableBufferPointer<Float>,
         statistics: UnsafeMutableBufferPointer<Float>, prefix: String = ""
     ) -> [NamedTensor] {
-        table.learnt.map { named(prefix, $0, in: parameters) }
+        table.trainable.map { named(prefix, $0, in: parameters) }
             + table.statistics.map { named(prefix, $0, in: statistics) }
     }
 
@@ -146,7 +146,7 @@ package enum WeightsFile {
         }
         let table = network.table
         try read(
-            withClassifier ? table.learnt : table.learnt.filter { !table.classifier.contains($0) },
+            withClassifier ? table.trainable : table.trainable.filter { !table.classifier.contains($0) },
             into: network.parameters)
         try read(table.statistics, into: network.statistics)
     }

@@ -160,9 +160,9 @@ private final class CheckpointWork: @unchecked Sendable {
         self.metrics = metrics
         self.bestWeights = bestWeights
         let table = step.network.table
-        parameters = AlignedBuffer(count: table.learntCount)
+        parameters = AlignedBuffer(count: table.parameterCount)
         statistics = AlignedBuffer(count: table.statisticsCount)
-        momenta = AlignedBuffer(count: table.learntCount)
+        momenta = AlignedBuffer(count: table.parameterCount)
         weights = WeightsFile.tensors(table, parameters: parameters.elements, statistics: statistics.elements)
         momentumTensors = TrainingStep.momentumTensors(table, momenta)
         configuration = try WeightsFile.configurationText(step.network.configuration)

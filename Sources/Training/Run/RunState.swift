@@ -73,7 +73,7 @@ extension TrainingStep {
 
     /// Momenta as a checkpoint has them; they borrow the buffer.
     static func momentumTensors(_ table: ParameterTable, _ momenta: AlignedBuffer<Float>) -> [NamedTensor] {
-        table.learnt.map { parameter in
+        table.trainable.map { parameter in
             NamedTensor(
                 name: momentumPrefix + parameter.name, shape: parameter.shape,
                 values: UnsafeBufferPointer(momenta[parameter.range]))
@@ -92,7 +92,7 @@ extension TrainingStep {
             )
         }
         try WeightsFile.read(from: file, prefix: "", into: network)
-        for parameter in network.table.learnt {
+        for parameter in network.table.trainable {
             try file.floats(
                 named: Self.momentumPrefix + parameter.name, shape: parameter.shape,
                 into: optimizer.momenta[parameter.range])

@@ -86,11 +86,11 @@ package final class TrainingRun {
         self.communicator = communicator
         try communicator.requireSameVectorLevel()
         let network = try communicator.throwOnAllRanks {
-            try DenseNet(
-                configuration.network, capacity: communicator.largestShare(of: configuration.batchSize), training: true,
+            try TrainableDenseNet(
+                configuration.network, capacity: communicator.largestShare(of: configuration.batchSize),
                 threads: threads ?? communicator.defaultThreads, precision: configuration.precision ?? .float32,
                 // Two loaders of two batches, each with a thread; the checkpoints' copies, and their thread.
-                company: MemoryCompany(
+                overhead: MemoryOverhead(
                     ranks: communicator.localSize, batches: 4, copies: communicator.rank == 0 ? 2 : 0, threads: 3))
         }
         data = try RunData(

@@ -65,7 +65,7 @@ extension NetworkDescription: CustomStringConvertible {
             ("bottleneck outputs and a gradient", memory.bottlenecks),
             ("transitions' pooled features", memory.pooled), ("stem's output and its gradient", memory.stem),
             ("logits and pooled features", memory.head),
-            ("workspace and channel statistics", memory.workspace + memory.channels),
+            ("workspace and channel statistics", memory.workspace),
             ("parameters", memory.parameters), ("gradients", memory.gradients), ("momenta", memory.momenta),
             ("running means and variances", memory.runningStatistics), ("in all", memory.total),
         ]
