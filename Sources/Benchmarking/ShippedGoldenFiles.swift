@@ -11,7 +11,7 @@ extension GoldenVerification {
     /// - Throws: on all ranks `Failure(.noInput)` where there are none, `Failure(.internal)` where the ranks' builds
     ///   have others.
     package static func shippedFiles(_ communicator: Communicator) throws -> [String] {
-        let (folder, names) = try communicator.agree {
+        let (folder, names) = try communicator.throwOnAllRanks {
             guard let program = realpath("/proc/self/exe", nil) else {
                 throw Failure(
                     .noInput, "cannot find the program's file: \(String(cString: strerror(errno))); name golden files")
@@ -27,7 +27,7 @@ extension GoldenVerification {
             }
             return (path, names)
         }
-        try communicator.demandSame(
+        try communicator.requireSame(
             [SharedValue("the golden files beside the program", names.joined(separator: ", "))], .internal,
             advice: "install the same build on all nodes")
         return names.map { "\(folder)/\($0)" }

@@ -80,7 +80,7 @@ private func killCount(_ text: String) -> Int? {
 }
 
 /// A short file of /proc or /sys, which have no size before they are read; nil where it cannot be read.
-func systemFile(_ path: String) -> String? {
+package func systemFile(_ path: String) -> String? {
     let file = open(path, O_RDONLY | O_CLOEXEC)
     guard file >= 0 else { return nil }
     defer { close(file) }

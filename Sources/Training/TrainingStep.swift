@@ -3,7 +3,9 @@ import DenseNetModel
 import ImageData
 import Support
 
-extension SynchronizedSums: GlobalSums {}
+extension StatisticsAllReduce: GlobalSums {
+    package func sum(_ values: UnsafeMutableBufferPointer<Double>) throws { try sum(values.mutableSpan) }
+}
 
 /// A network with all that moves its weights, on every rank: one step from a batch to new weights.
 ///
@@ -11,7 +13,7 @@ extension SynchronizedSums: GlobalSums {}
 package final class TrainingStep {
     package let network: TrainableDenseNet
     package let optimizer: Optimizer
-    package let sums: SynchronizedSums
+    package let sums: StatisticsAllReduce
     let allReduce: GradientAllReduce
     /// Whether the last step's gradient and running statistics had nothing but finite numbers. Both are made of sums
     /// over ranks, with the same bits on all of them, so all ranks know.
@@ -34,9 +36,9 @@ package final class TrainingStep {
         self.labelSmoothing = labelSmoothing
         self.seed = seed
         statisticsBefore = AlignedBuffer(count: network.statistics.count)
-        sums = SynchronizedSums(communicator: communicator)
+        sums = StatisticsAllReduce(communicator: communicator)
         allReduce = GradientAllReduce(
-            communicator: communicator, gradients: network.gradients, of: network, bucketElements: Self.bucketElements)
+            communicator: communicator, gradients: network.gradientBuffer, bucketElements: Self.bucketElements)
     }
 
     /// Trains on this rank's part of a global batch. Collective.
@@ -82,9 +84,9 @@ package final class TrainingStep {
 extension TrainingStep {
     /// Rank zero's weights, running statistics and momenta become everybody's. Collective.
     func broadcast(from root: Int, _ communicator: Communicator) throws {
-        try communicator.broadcast(network.parameters, from: root)
-        try communicator.broadcast(network.statistics, from: root)
-        try communicator.broadcast(optimizer.momenta.elements, from: root)
+        try communicator.broadcast(network.parameters.mutableSpan, from: root)
+        try communicator.broadcast(network.statistics.mutableSpan, from: root)
+        try communicator.broadcast(optimizer.momenta.elements.mutableSpan, from: root)
     }
 
     /// A number that differs where any weight, running statistic or momentum differs in a bit (CRC-32).
