@@ -11,7 +11,7 @@ extension Communicator {
     ///
     /// - Precondition: `body` makes no collective call; the other ranks would wait in it for the one that has failed.
     /// - Returns: what `body` returned on this rank.
-    package func throwOnAllRanks<T>(_ body: () throws -> T) throws -> T {
+    public func throwOnAllRanks<T>(_ body: () throws -> T) throws -> T {
         let result = Result(catching: body)
         // The maximum of `size − rank` over the failing ranks belongs to the lowest of them; 0 means that none failed.
         var distance = Int64(0)
