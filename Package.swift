@@ -17,7 +17,7 @@ let package = Package(
         .systemLibrary(name: "COpenMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
-        .target(name: "CKernels"),
+        .target(name: "CKernels", exclude: ["kernels"]),
         .target(name: "GoldenFiles", resources: [.copy("Golden")]),
         .target(name: "Kernels", dependencies: ["CKernels", "COpenBLAS"]),
         .target(name: "DenseNetModel", dependencies: ["Kernels", "CKernels", "COpenBLAS"], path: "Sources/DenseNet"),

@@ -36,7 +36,7 @@ struct Dropout {
     ) {
         guard isOn(pass) else { return }
         let layout = stage.layout
-        ck_dropout(
+        kernels.pointee.dropout(
             panel, channels, layout.lanes, stride, worker.dropoutKeys.pointer,
             UInt32(truncatingIfNeeded: y * layout.width), UInt32(truncatingIfNeeded: layout.height * layout.width),
             UInt32(min(probability * 0x1p32, 0x1p32 - 1)), Float(1 / (1 - probability)))

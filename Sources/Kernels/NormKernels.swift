@@ -90,10 +90,10 @@ public struct PartialSums {
     }
 
     /// Adds the vectors of gradients and products to the totals and clears them.
-    public func flushGradients() { ck_flush(gradients, 2 * channels, totals) }
+    public func flushGradients() { kernels.pointee.flush_float_sums(gradients, 2 * channels, totals) }
 
     /// Adds the vectors of values and squares to the totals and clears them.
-    public func flushValues() { ck_flush_doubles(values, 2 * channels, totals) }
+    public func flushValues() { kernels.pointee.flush_double_sums(values, 2 * channels, totals) }
 }
 
 /// An affine function a channel, `scale·x + shift`: what a batch norm does once its statistics are known.
@@ -117,9 +117,12 @@ public final class ChannelAffine {
         outputStride: Int, precision: Precision = .float32
     ) {
         switch precision {
-        case .float32: ck_affine_relu(input, channels, lanes, live, scale.pointer, shift.pointer, output, outputStride)
+        case .float32:
+            kernels.pointee.affine_relu(
+                input, channels, lanes, live, scale.pointer, shift.pointer, output, outputStride)
         case .bfloat16:
-            ck_affine_relu_pairs(input, channels, lanes, live, scale.pointer, shift.pointer, output, outputStride)
+            kernels.pointee.affine_relu_pairs(
+                input, channels, lanes, live, scale.pointer, shift.pointer, output, outputStride)
         }
     }
 }
@@ -161,7 +164,7 @@ public final class NormBackward {
         gradient: UnsafePointer<Float>, values: UnsafePointer<Float>, lanes: Int, mask: UnsafePointer<Float>?,
         into output: UnsafeMutablePointer<Float>, outputStride: Int
     ) {
-        ck_combine(
+        kernels.pointee.batch_norm_backward(
             gradient, values, channels, lanes, mask, gradientFactor.pointer, valueFactor.pointer, constant.pointer,
             output, outputStride)
     }
@@ -175,7 +178,7 @@ public func reluBackward(
     _ gradient: UnsafeMutablePointer<Float>, values: UnsafePointer<Float>, affine: ChannelAffine, lanes: Int,
     mask: UnsafePointer<Float>?, inverse: UnsafePointer<Float>, offset: UnsafePointer<Float>, sums: PartialSums
 ) {
-    ck_relu_backward(
+    kernels.pointee.relu_backward(
         gradient, values, affine.channels, lanes, mask, affine.scale.pointer, affine.shift.pointer, inverse, offset,
         sums.gradients, sums.products)
 }
@@ -188,7 +191,7 @@ public func reluBackward(
     mask: UnsafePointer<Float>?, inverse: UnsafePointer<Float>, offset: UnsafePointer<Float>,
     weight: UnsafePointer<Float>, accumulate: Bool, into: UnsafeMutablePointer<Float>, sums: PartialSums
 ) {
-    ck_relu_backward_into(
+    kernels.pointee.relu_backward_scaled(
         gradient, values, affine.channels, lanes, mask, affine.scale.pointer, affine.shift.pointer, inverse, offset,
         weight, accumulate ? 1 : 0, into, sums.gradients, sums.products)
 }
@@ -197,5 +200,5 @@ public func reluBackward(
 @inline(__always)
 public func addSums(_ panel: UnsafeMutablePointer<Float>, lanes: Int, mask: UnsafePointer<Float>?, to sums: PartialSums)
 {
-    ck_sums(panel, sums.channels, lanes, mask, sums.values, sums.squares)
+    kernels.pointee.channel_sums(panel, sums.channels, lanes, mask, sums.values, sums.squares)
 }

@@ -11,7 +11,7 @@ import Testing
         let stride = stride ?? keys.count
         let panel = AlignedBuffer<Float>(count: channels * stride)
         panel.elements.update(repeating: 1)
-        ck_dropout(
+        kernels.pointee.dropout(
             panel.pointer, channels, keys.count, stride, keys, first, step, UInt32(probability * 0x1p32), scale)
         return panel
     }

@@ -1,5 +1,5 @@
-// A pool of threads that share the work of one call at a time. Idle threads spin for a moment, since the next call is usually near, then
-// sleep.
+// A pool of threads that share the work of one call at a time. Idle threads spin for a moment, since the next call is
+// usually near, then sleep.
 #define _GNU_SOURCE // for sched_getaffinity
 #include "include/CKernels.h"
 #include <pthread.h>
@@ -99,8 +99,8 @@ ck_pool *ck_pool_create(int workers) {
 
 /// Calls a closure once for each task below `tasks`, on any worker; returns when all are done. One call at a time.
 ///
-/// Swift passes the two halves of a closure, code and context, one after the other. `WorkerPool` declares this function with a closure
-/// that does not escape; by C's types it could not pass one without allocating.
+/// Swift passes the two halves of a closure, code and context, one after the other. `WorkerPool` declares this function
+/// with a closure that does not escape; by C's types it could not pass one without allocating.
 __attribute__((swiftcall)) void ck_pool_run(ck_pool *pool, long tasks, ck_task *body, void *context);
 void ck_pool_run(ck_pool *pool, long tasks, ck_task *body, void *context) {
     if (pool->workers == 1 || tasks <= 1) {
