@@ -1,33 +1,48 @@
-// A pool of threads that share the work of one call at a time. Idle threads spin for a moment, since the next call is
-// usually near, then sleep.
+// A pool of threads that share the tasks of one call at a time.
+//
+// A thread that has to wait spins for a moment, since most waits are short, then sleeps: where there are more threads
+// than cores, the thread it waits for may need this core.
 #define _GNU_SOURCE // for sched_getaffinity
 #include "include/CKernels.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
+#include <time.h>
 
-enum { SPINS = 20000 };
+enum { SPIN_NANOSECONDS = 200000 };
 
-/// The code of a Swift closure of a task and a worker; what it captured comes in the register where Swift looks for it.
+#if !__has_extension(swiftcc)
+#error "ck_pool_run takes a Swift closure: this compiler does not know Swift's calling convention"
+#endif
+
+/// The code of a Swift closure (task, worker) -> Void; `context` has what it captured.
 typedef __attribute__((swiftcall)) void ck_task(long task, long worker, __attribute__((swift_context)) void *context);
 
+/// Threads that wait for the same change.
+struct waiters {
+    pthread_cond_t wake;
+    atomic_long asleep;
+};
+
 struct ck_pool {
-    int workers; // with the caller
+    int workers; // with the calling thread
     pthread_t *threads;
     struct ck_worker *arguments;
     pthread_mutex_t mutex;
-    pthread_cond_t wake;
-    atomic_uint generation; // counts calls; a change starts the workers
-    atomic_int sleeping, running, ending;
-    atomic_long next;
+    struct waiters idle, caller;
+    atomic_long left;       // tasks that no worker has taken; negative when the pool ends
+    atomic_long unfinished; // tasks that are not done
+    // Of the current call. A worker may read these only while a task that it has taken is unfinished.
     long tasks;
     ck_task *body;
     void *context;
 };
 
 struct ck_worker {
-    struct ck_pool *pool;
+    ck_pool *pool;
     int index;
 };
 
@@ -36,46 +51,95 @@ int ck_allowed_cores(void) {
     return sched_getaffinity(0, sizeof cores, &cores) ? 1 : CPU_COUNT(&cores);
 }
 
+// ---- Waiting
+
 static inline void pause_briefly(void) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb");
 #endif
 }
 
-static void work(ck_pool *pool, int worker) {
-    for (long task; (task = atomic_fetch_add(&pool->next, 1)) < pool->tasks;) pool->body(task, worker, pool->context);
+static long nanoseconds(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-static void await_call(ck_pool *pool, unsigned seen) {
-    for (int i = 0; i < SPINS; i++) {
-        if (atomic_load(&pool->generation) != seen) return;
-        pause_briefly();
+/// Spins until a value is zero, or until it is not; false when that takes too long.
+static bool spin_until(atomic_long *value, bool zero) {
+    for (long end = 0;;) {
+        for (int i = 0; i < 64; i++) {
+            if ((atomic_load(value) == 0) == zero) return true;
+            pause_briefly();
+        }
+        const long now = nanoseconds();
+        if (!end) end = now + SPIN_NANOSECONDS;
+        if (now >= end) return false;
     }
+}
+
+static void wait_until(ck_pool *pool, struct waiters *waiters, atomic_long *value, bool zero) {
+    if (spin_until(value, zero)) return;
     pthread_mutex_lock(&pool->mutex);
-    atomic_fetch_add(&pool->sleeping, 1);
-    while (atomic_load(&pool->generation) == seen) pthread_cond_wait(&pool->wake, &pool->mutex);
-    atomic_fetch_sub(&pool->sleeping, 1);
+    atomic_fetch_add(&waiters->asleep, 1);
+    while ((atomic_load(value) == 0) != zero) pthread_cond_wait(&waiters->wake, &pool->mutex);
+    atomic_fetch_sub(&waiters->asleep, 1);
     pthread_mutex_unlock(&pool->mutex);
+}
+
+/// Wakes up to `count` of those that sleep. The value that they wait for has been changed before.
+static void wake(ck_pool *pool, struct waiters *waiters, long count) {
+    if (!atomic_load(&waiters->asleep)) return;
+    pthread_mutex_lock(&pool->mutex);
+    const long asleep = atomic_load(&waiters->asleep);
+    for (long i = 0; i < count && i < asleep; i++) pthread_cond_signal(&waiters->wake);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+// ---- Working
+
+/// Takes tasks until none is left. Workers that come late, or not at all, hold up nobody.
+static void work(ck_pool *pool, int worker) {
+    for (long left = atomic_load(&pool->left); left > 0;) {
+        if (!atomic_compare_exchange_weak(&pool->left, &left, left - 1)) continue;
+        pool->body(pool->tasks - left, worker, pool->context);
+        if (atomic_fetch_sub(&pool->unfinished, 1) == 1) wake(pool, &pool->caller, 1);
+        left = atomic_load(&pool->left);
+    }
 }
 
 static void *serve(void *argument) {
-    struct ck_worker *self = argument;
-    ck_pool *pool = self->pool;
-    for (unsigned seen = 0;; seen++) {
-        await_call(pool, seen);
-        if (atomic_load(&pool->ending)) return NULL;
-        work(pool, self->index);
-        atomic_fetch_sub(&pool->running, 1);
+    const struct ck_worker *self = argument;
+    for (;;) {
+        wait_until(self->pool, &self->pool->idle, &self->pool->left, false);
+        if (atomic_load(&self->pool->left) < 0) return NULL;
+        work(self->pool, self->index);
     }
 }
 
-static void start(ck_pool *pool) {
-    atomic_fetch_add(&pool->generation, 1);
-    if (!atomic_load(&pool->sleeping)) return;
-    pthread_mutex_lock(&pool->mutex);
-    pthread_cond_broadcast(&pool->wake);
-    pthread_mutex_unlock(&pool->mutex);
+/// Calls a closure once for each task below `tasks`, on any worker; returns when all are done. One call at a time.
+///
+/// Swift passes the two words of a closure, code and context, one after the other. WorkerPool.swift declares this
+/// function with a closure that does not escape.
+__attribute__((swiftcall)) void ck_pool_run(ck_pool *pool, long tasks, ck_task *body, void *context);
+void ck_pool_run(ck_pool *pool, long tasks, ck_task *body, void *context) {
+    if (pool->workers == 1 || tasks <= 1) {
+        for (long task = 0; task < tasks; task++) body(task, 0, context);
+        return;
+    }
+    pool->tasks = tasks;
+    pool->body = body;
+    pool->context = context;
+    atomic_store(&pool->unfinished, tasks);
+    atomic_store(&pool->left, tasks);
+    wake(pool, &pool->idle, tasks - 1);
+    work(pool, 0);
+    wait_until(pool, &pool->caller, &pool->unfinished, true);
 }
+
+// ---- Creating and destroying
 
 ck_pool *ck_pool_create(int workers) {
     ck_pool *pool = calloc(1, sizeof *pool);
@@ -83,7 +147,8 @@ ck_pool *ck_pool_create(int workers) {
     pool->threads = calloc((size_t)workers, sizeof *pool->threads);
     pool->arguments = calloc((size_t)workers, sizeof *pool->arguments);
     pthread_mutex_init(&pool->mutex, NULL);
-    pthread_cond_init(&pool->wake, NULL);
+    pthread_cond_init(&pool->idle.wake, NULL);
+    pthread_cond_init(&pool->caller.wake, NULL);
     pool->workers = 1;
     for (int i = 1; i < workers && pool->threads && pool->arguments; i++) {
         pool->arguments[i] = (struct ck_worker){pool, i};
@@ -97,32 +162,13 @@ ck_pool *ck_pool_create(int workers) {
     return pool;
 }
 
-/// Calls a closure once for each task below `tasks`, on any worker; returns when all are done. One call at a time.
-///
-/// Swift passes the two halves of a closure, code and context, one after the other. `WorkerPool` declares this function
-/// with a closure that does not escape; by C's types it could not pass one without allocating.
-__attribute__((swiftcall)) void ck_pool_run(ck_pool *pool, long tasks, ck_task *body, void *context);
-void ck_pool_run(ck_pool *pool, long tasks, ck_task *body, void *context) {
-    if (pool->workers == 1 || tasks <= 1) {
-        for (long task = 0; task < tasks; task++) body(task, 0, context);
-        return;
-    }
-    pool->tasks = tasks;
-    pool->body = body;
-    pool->context = context;
-    atomic_store(&pool->next, 0);
-    atomic_store(&pool->running, pool->workers - 1);
-    start(pool);
-    work(pool, 0);
-    while (atomic_load(&pool->running)) pause_briefly();
-}
-
 void ck_pool_destroy(ck_pool *pool) {
-    atomic_store(&pool->ending, 1);
-    start(pool);
+    atomic_store(&pool->left, -1);
+    wake(pool, &pool->idle, pool->workers);
     for (int i = 1; i < pool->workers; i++) pthread_join(pool->threads[i], NULL);
     pthread_mutex_destroy(&pool->mutex);
-    pthread_cond_destroy(&pool->wake);
+    pthread_cond_destroy(&pool->idle.wake);
+    pthread_cond_destroy(&pool->caller.wake);
     free(pool->threads);
     free(pool->arguments);
     free(pool);
