@@ -1,14 +1,15 @@
 // swift-tools-version: 6.1
 import PackageDescription
 
-// Arrows run down only: CommandLine → Training → {DenseNet, ImageData, DataParallel} → Kernels → the C doors.
+// Arrows run down only: DensenetTool → Benchmarking → Training → {DenseNetModel, ImageData, DataParallel}, the network
+// → {Kernels, Safetensors}, all → Support. CKernels and COpenBLAS are imported by Kernels alone.
 //
 // Two folders keep short names while their modules do not: a module `Distributed` would shadow the standard library's,
 // and a module `Data` could not be qualified beside Foundation's `Data`.
 let package = Package(
     name: "densenet",
     products: [
-        .executable(name: "densenet", targets: ["CommandLine"])
+        .executable(name: "densenet", targets: ["DensenetTool"])
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
@@ -19,50 +20,63 @@ let package = Package(
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .target(name: "CKernels", exclude: ["kernels"]),
         .target(name: "GoldenFiles", resources: [.copy("Golden")]),
-        .target(name: "Kernels", dependencies: ["CKernels", "COpenBLAS"]),
-        .target(name: "DenseNetModel", dependencies: ["Kernels", "CKernels", "COpenBLAS"], path: "Sources/DenseNet"),
-        .target(name: "ImageData", dependencies: ["Kernels"], path: "Sources/Data"),
-        .target(name: "DataParallel", dependencies: ["Kernels", "COpenMPI"], path: "Sources/Distributed"),
+        .target(name: "Support", dependencies: ["CZlib"]),
+        .target(name: "Safetensors", dependencies: ["Support"]),
+        .target(name: "Kernels", dependencies: ["CKernels", "COpenBLAS", "Support"]),
+        .target(
+            name: "DenseNetModel", dependencies: ["Kernels", "Safetensors", "Support"], path: "Sources/DenseNet"),
+        .target(name: "ImageData", dependencies: ["Support"], path: "Sources/Data"),
+        .target(name: "DataParallel", dependencies: ["COpenMPI", "Support"], path: "Sources/Distributed"),
         .target(
             name: "Training",
+            dependencies: ["DataParallel", "DenseNetModel", "ImageData", "Kernels", "Safetensors", "Support"]),
+        .target(
+            name: "Benchmarking",
             dependencies: [
-                "DenseNetModel", "ImageData", "DataParallel", "Kernels", "CKernels", "GoldenFiles", "COpenBLAS",
-                "CZlib",
+                "DataParallel", "DenseNetModel", "GoldenFiles", "ImageData", "Kernels", "Safetensors", "Support",
+                "Training",
             ]),
         .executableTarget(
-            name: "CommandLine",
+            name: "DensenetTool",
             dependencies: [
-                "Training", "DenseNetModel", "ImageData", "DataParallel", "Kernels",
-                .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ]),
+                "Benchmarking", "DataParallel", "DenseNetModel", "ImageData", "Kernels", "Safetensors", "Support",
+                "Training", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            path: "Sources/densenet"),
 
         .target(name: "TestSupport", path: "Tests/Support"),
         .executableTarget(
-            name: "DistributedTestProgram", dependencies: ["DataParallel", "Kernels"],
+            name: "DistributedTestProgram", dependencies: ["DataParallel", "Support"],
             path: "Tests/DistributedTestProgram"),
         .target(name: "AllocationCounter", path: "Tests/AllocationCounter"),
         .executableTarget(
-            name: "NumericsTestProgram", dependencies: ["DenseNetModel", "Kernels", "AllocationCounter"],
+            name: "NumericsTestProgram", dependencies: ["AllocationCounter", "DenseNetModel", "Kernels", "Support"],
             path: "Tests/NumericsTestProgram"),
         .target(name: "SlowCalls", path: "Tests/SlowCalls"),
         .executableTarget(
-            name: "CheckpointTestProgram", dependencies: ["Training", "DenseNetModel", "Kernels", "SlowCalls"],
+            name: "CheckpointTestProgram", dependencies: ["Safetensors", "SlowCalls", "Support", "Training"],
             path: "Tests/CheckpointTestProgram"),
         .executableTarget(
-            name: "FuzzTestProgram", dependencies: ["Training", "DenseNetModel", "ImageData", "Kernels"],
+            name: "FuzzTestProgram",
+            dependencies: ["DenseNetModel", "ImageData", "Safetensors", "Support", "Training"],
             path: "Tests/FuzzTestProgram"),
-        .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels"]),
+        .testTarget(name: "SupportTests", dependencies: ["Safetensors", "Support", "TestSupport"]),
+        .testTarget(name: "SafetensorsTests", dependencies: ["Safetensors", "Support", "TestSupport"]),
+        .testTarget(name: "KernelsTests", dependencies: ["CKernels", "Kernels", "Support"]),
         .testTarget(
-            name: "DenseNetTests", dependencies: ["DenseNetModel", "Kernels", "NumericsTestProgram", "TestSupport"]),
-        .testTarget(name: "DataTests", dependencies: ["ImageData", "Kernels"]),
+            name: "DenseNetTests",
+            dependencies: [
+                "DenseNetModel", "Kernels", "NumericsTestProgram", "Safetensors", "Support", "TestSupport",
+            ]),
+        .testTarget(name: "DataTests", dependencies: ["ImageData", "Support"]),
         .testTarget(
             name: "DistributedTests",
-            dependencies: ["DataParallel", "Kernels", "DistributedTestProgram", "TestSupport"]),
+            dependencies: ["DataParallel", "DistributedTestProgram", "Support", "TestSupport"]),
         .testTarget(
             name: "TrainingTests",
             dependencies: [
-                "Training", "DenseNetModel", "ImageData", "Kernels", "CheckpointTestProgram", "FuzzTestProgram",
-                "TestSupport",
+                "CheckpointTestProgram", "DenseNetModel", "FuzzTestProgram",
+                "ImageData", "Kernels", "Safetensors", "Support", "TestSupport", "Training",
             ]),
     ],
     swiftLanguageModes: [.v6]

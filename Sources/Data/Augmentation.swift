@@ -1,18 +1,18 @@
-import Kernels
+import Support
 
 /// Which random changes the training images undergo, in this order: crop, flip, colour jitter, (normalisation,) cutout.
 ///
 /// All is drawn from seed, epoch, sample index and stage, so that a sample looks the same on whichever rank it is, and
 /// one stage's numbers do not depend on whether another is on.
-public struct Augmentation: Sendable, Equatable {
+package struct Augmentation: Sendable, Equatable {
     /// Zero-pad by `padding`, crop back to the old size at a random place.
-    public let crop: Bool
+    package let crop: Bool
     /// Mirror every second image or so.
-    public let flip: Bool
+    package let flip: Bool
     /// Change brightness, contrast, saturation and hue, as torchvision's `ColorJitter`.
-    public let jitter: Bool
+    package let jitter: Bool
     /// Set a square of half the image's edge to zero, after normalisation.
-    public let cutout: Bool
+    package let cutout: Bool
 
     /// Pixels of black around the image from which the crop is taken, before normalisation.
     static let padding = 4
@@ -23,7 +23,7 @@ public struct Augmentation: Sendable, Equatable {
     static let hue: Float = 0.1
 
     /// No change at all.
-    public static let none = Augmentation(words: [])
+    package static let none = Augmentation(words: [])
 
     private enum Stage: UInt64 {
         case crop = 1
@@ -40,7 +40,7 @@ public struct Augmentation: Sendable, Equatable {
     /// Reads a comma-separated list of `crop`, `flip`, `jitter`, `cutout`, or the word `none`.
     ///
     /// - Throws: `Failure(.usage)` naming the word that is none of them.
-    public init(parsing text: String) throws {
+    package init(parsing text: String) throws {
         let words = text == "none" ? [] : text.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
         for word in words where !["crop", "flip", "jitter", "cutout"].contains(word) {
             throw Failure(

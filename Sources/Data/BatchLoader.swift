@@ -1,27 +1,27 @@
 import Dispatch
 import Glibc
-import Kernels
+import Support
 import Synchronization
 
 /// One rank's part of a global batch. The memory is the loader's, valid until its next call of `next()`.
-public struct Batch {
+package struct Batch {
     /// `[count, 3, height, width]`, normalised.
-    public let images: UnsafePointer<Float>
+    package let images: UnsafePointer<Float>
     /// `[count]`
-    public let labels: UnsafePointer<Int32>
+    package let labels: UnsafePointer<Int32>
     /// `[count]`, positions in the image set.
-    public let sampleIndices: UnsafePointer<Int32>
+    package let sampleIndices: UnsafePointer<Int32>
     /// The samples of this rank; may be zero in the last batch of an epoch.
-    public let count: Int
+    package let count: Int
     /// The samples of all ranks.
-    public let globalCount: Int
+    package let globalCount: Int
     /// Counted from 1.
-    public let epoch: Int
+    package let epoch: Int
     /// Counted from 0 in each epoch.
-    public let step: Int
+    package let step: Int
 
     /// A batch of memory that the caller keeps.
-    public init(
+    package init(
         images: UnsafePointer<Float>, labels: UnsafePointer<Int32>, sampleIndices: UnsafePointer<Int32>, count: Int,
         globalCount: Int, epoch: Int, step: Int
     ) {
@@ -41,9 +41,9 @@ public struct Batch {
 /// There are two buffers: one is the caller's, one is being filled. A batch is a pure function of images, sampler,
 /// rank, augmentation, normalisation, seed, epoch and step, whatever the number of threads. One thread at a time may
 /// call the loader.
-public final class BatchLoader {
+package final class BatchLoader {
     /// Seconds that `next()` has waited for batches so far; the very first batch counts.
-    public private(set) var waitSeconds = 0.0
+    package private(set) var waitSeconds = 0.0
 
     private let work: BatchWork
     private var threads: [pthread_t] = []
@@ -58,7 +58,7 @@ public final class BatchLoader {
     ///   - threads: how many threads share the work on a batch.
     /// - Throws: `Failure(.usage)` for a start that does not exist or no thread, `.data` if the normalisation is for
     ///   images of another size, `.unavailable` if a thread cannot be started.
-    public init(
+    package init(
         images: ImageSet, sampler: Sampler, rank: Int, augmentation: Augmentation, normalization: Normalization,
         seed: UInt64, startEpoch: Int = 1, startStep: Int = 0, threads: Int = 1
     ) throws {
@@ -89,7 +89,7 @@ public final class BatchLoader {
     ///
     /// - Throws: `Failure(.data)` or `.noInput` where the files have changed, or can no longer be read, since they
     ///   were opened.
-    public func next() throws -> Batch {
+    package func next() throws -> Batch {
         precondition(!isStopped, "the loader has been stopped")
         let before = monotonicSeconds()
         work.finish()
@@ -108,7 +108,7 @@ public final class BatchLoader {
 
     /// Ends the threads and waits for them, at most for the batch that is in preparation. Also done when the loader
     /// goes.
-    public func stop() {
+    package func stop() {
         guard !isStopped else { return }
         isStopped = true
         work.endThreads()
@@ -118,7 +118,7 @@ public final class BatchLoader {
     private func startThread(_ index: Int) throws {
         // The threads hold the work, never the loader: it can go, and ends them.
         let thread = BatchThread(work: work, index: index)
-        threads.append(try Kernels.startThread(refusal: "the loader cannot start thread \(index)") { thread.run() })
+        threads.append(try Support.startThread(refusal: "the loader cannot start thread \(index)") { thread.run() })
     }
 }
 

@@ -1,11 +1,11 @@
 import Glibc
-import Kernels
+import Support
 
 /// Reads the binary version of CIFAR-10 and CIFAR-100 (Krizhevsky, "Learning multiple layers of features from tiny
 /// images", 2009).
-public enum CIFAR {
+package enum CIFAR {
     /// The edge of an image in pixels.
-    public static let imageSize = 32
+    package static let imageSize = 32
     /// The number of records in an official CIFAR-10 file.
     static let recordsPerBatch = 10_000
     static let batchFiles = (1...5).map { "data_batch_\($0).bin" }
@@ -55,7 +55,7 @@ public enum CIFAR {
     ///   no class names of its own, and about files that look like training images and are not read.
     /// - Throws: `Failure(.noInput)` for what is missing, `.data` for a file of the wrong size, `.usage` for a limit
     ///   below one or a folder that holds both sets. Labels are not looked at: see `ImageSet.validateLabels`.
-    public static func open(
+    package static func open(
         _ path: String, limitTrain: Int? = nil, limitTest: Int? = nil
     ) throws -> (train: ImageSet, test: ImageSet, warnings: [String]) {
         for (name, limit) in [("training", limitTrain), ("test", limitTest)] {
@@ -83,7 +83,7 @@ public enum CIFAR {
 
     /// A line about files that are named as CIFAR-10's training files are, beyond these.
     private static func unreadFiles(_ variant: Variant, in folder: String) -> [String] {
-        guard variant.trainFiles == batchFiles, let all = try? Kernels.names(inFolder: folder) else { return [] }
+        guard variant.trainFiles == batchFiles, let all = try? Support.names(inFolder: folder) else { return [] }
         let unread = all.filter { $0.hasPrefix("data_batch_") && $0.hasSuffix(".bin") && !batchFiles.contains($0) }
             .sorted()
         guard !unread.isEmpty else { return [] }
@@ -96,7 +96,7 @@ public enum CIFAR {
     /// Classes of the set in a folder and the height and width of its images.
     ///
     /// - Throws: `Failure(.noInput)` or `.usage` where there is no set, or more than one; the files are not opened.
-    public static func shape(of path: String) throws -> (classes: Int, imageSize: Int) {
+    package static func shape(of path: String) throws -> (classes: Int, imageSize: Int) {
         let (variant, _) = try find(path)
         return (variant.layout.classes, variant.layout.height)
     }

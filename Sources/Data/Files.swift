@@ -1,5 +1,5 @@
 import Glibc
-import Kernels
+import Support
 
 /// The system's words for the error of the last call that failed.
 func systemError() -> String { String(cString: strerror(errno)) }

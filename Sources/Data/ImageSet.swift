@@ -1,9 +1,9 @@
-import Kernels
+import Support
 
 /// An immutable set of labelled images of one size: red, green and blue planes of bytes, row-major.
 ///
 /// The records lie in files or in memory owned by the set; all threads may read it.
-public final class ImageSet: Sendable {
+package final class ImageSet: Sendable {
     /// How one record is laid out: header bytes, the last of which is the label, then the planes.
     struct Layout: Sendable {
         let classes: Int
@@ -30,18 +30,18 @@ public final class ImageSet: Sendable {
     static let channels = 3
 
     /// The number of images.
-    public let count: Int
+    package let count: Int
     /// The names of the classes in the order of their labels, if known.
-    public let classNames: [String]?
+    package let classNames: [String]?
     let layout: Layout
     private let segments: [Segment]
 
     /// The number of classes; labels are `0 ..< classes`.
-    public var classes: Int { layout.classes }
+    package var classes: Int { layout.classes }
     /// Always 3: red, green, blue.
-    public var channels: Int { Self.channels }
-    public var height: Int { layout.height }
-    public var width: Int { layout.width }
+    package var channels: Int { Self.channels }
+    package var height: Int { layout.height }
+    package var width: Int { layout.width }
 
     init(layout: Layout, segments: [Segment], classNames: [String]?, limit: Int? = nil) {
         let total = segments.reduce(0) { $0 + $1.count }
@@ -52,7 +52,7 @@ public final class ImageSet: Sendable {
     }
 
     /// The first `n` images (all of them if there are fewer); shares this set's memory.
-    public func prefix(_ n: Int) -> ImageSet {
+    package func prefix(_ n: Int) -> ImageSet {
         precondition(n >= 0, "a set cannot have \(n) images")
         return ImageSet(layout: layout, segments: segments, classNames: classNames, limit: min(n, count))
     }
@@ -85,38 +85,33 @@ public final class ImageSet: Sendable {
         return label
     }
 
-    /// Goes through the bytes of the records in use, file by file.
+    /// The files behind the images, with the number and the CRC-32 of the bytes in use.
     ///
-    /// - Parameters:
-    ///   - initial: what `add` begins with for each file.
-    ///   - add: takes the next bytes of the file.
     /// - Throws: `Failure(.noInput)` when the system refuses to read.
-    public func reduceFiles<Result>(
-        _ initial: Result, _ add: (Result, UnsafeRawBufferPointer) -> Result
-    ) throws -> [(path: String, bytes: Int, result: Result)] {
+    package func checksums() throws -> [(path: String, bytes: Int, checksum: CRC32)] {
         let block = AlignedBuffer<UInt8>(count: 1 << 20)
         var rest = count
         return try segments.map { segment in
             let bytes = min(segment.count, rest) * layout.recordBytes
             rest -= min(segment.count, rest)
-            var result = initial
-            for start in stride(from: 0, to: bytes, by: block.count) {
-                let part = UnsafeMutableRawBufferPointer(start: block.pointer, count: min(block.count, bytes - start))
-                switch segment.records {
-                case .memory(let buffer):
-                    part.copyMemory(from: UnsafeRawBufferPointer(start: buffer.pointer + start, count: part.count))
-                case .file(let file): try file.read(into: part, at: start)
+            var sum = CRC32()
+            switch segment.records {
+            case .memory(let buffer): sum.add(UnsafeRawBufferPointer(buffer[0..<bytes]))
+            case .file(let file):
+                for start in stride(from: 0, to: bytes, by: block.count) {
+                    let part = UnsafeMutableRawBufferPointer(block[0..<min(block.count, bytes - start)])
+                    try file.read(into: part, at: start)
+                    sum.add(UnsafeRawBufferPointer(part))
                 }
-                result = add(result, UnsafeRawBufferPointer(part))
             }
-            return (segment.name, bytes, result)
+            return (segment.name, bytes, sum)
         }
     }
 
     /// Reads one share of the images for their labels' sake, so that each rank need look at its own share only.
     ///
     /// - Throws: as `read`, for the first image that cannot be used.
-    public func validateLabels(part: Int, of parts: Int) throws {
+    package func validateLabels(part: Int, of parts: Int) throws {
         let record = AlignedBuffer<UInt8>(count: layout.recordBytes)
         defer { withExtendedLifetime(record) {} }
         for index in share(part, of: parts, in: count) { try read(index, into: record.pointer) }

@@ -1,5 +1,5 @@
 import Glibc
-import Kernels
+import Support
 
 /// Pictures of ten classes that are easy for a convolutional network and hard for a linear classifier: a stand-in for
 /// CIFAR-10 where there is none.
@@ -8,14 +8,14 @@ import Kernels
 /// random, and shape and background draw their colours from the same distribution: colour and brightness tell nothing
 /// of the class. (Softmax regression on the pixels of 20,000 pictures gets 24 % of 4,000 others right.) All is a pure
 /// function of seed, split and sample.
-public enum SyntheticImages {
+package enum SyntheticImages {
     /// Training and test images never share random numbers.
-    public enum Split: UInt64, Sendable {
+    package enum Split: UInt64, Sendable {
         case train = 1
         case test
     }
 
-    public static let classNames = [
+    package static let classNames = [
         "disc", "ring", "square", "triangle", "cross", "horizontal_stripes", "vertical_stripes", "diagonal_stripes",
         "checkerboard", "dots",
     ]
@@ -29,7 +29,7 @@ public enum SyntheticImages {
     }
 
     /// The class of a sample. Each run of ten samples (0…9, 10…19, …) has every class once, in random order.
-    public static func label(sample: Int, seed: UInt64, split: Split) -> Int {
+    package static func label(sample: Int, seed: UInt64, split: Split) -> Int {
         var random = CounterRandom(.synthetic, seed, split.rawValue, Stream.label.rawValue, UInt64(sample / 10))
         // Fisher and Yates's shuffle, in a vector since an array would be allocated.
         var classes = SIMD16<UInt8>(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 0, 0, 0, 0, 0)
@@ -45,7 +45,7 @@ public enum SyntheticImages {
     /// - Returns: its label.
     /// - Precondition: `imageSize ≥ 8`.
     @discardableResult
-    public static func draw(
+    package static func draw(
         sample: Int, seed: UInt64, split: Split, imageSize: Int = CIFAR.imageSize,
         into planes: UnsafeMutablePointer<UInt8>
     ) -> Int {

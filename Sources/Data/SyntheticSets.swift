@@ -1,5 +1,5 @@
 import Glibc
-import Kernels
+import Support
 
 extension ImageSet {
     /// Refuses sets of so many pictures in all that memory could not hold.
@@ -8,8 +8,8 @@ extension ImageSet {
     ///   - ranks: the processes of this host that draw as many each.
     ///   - advice: what makes them fewer.
     /// - Throws: `Failure(.unavailable)`.
-    public static func demandMemory(synthetic count: Int, imageSize: Int, ranks: Int, advice: String) throws {
-        try Kernels.demandMemory(
+    package static func demandMemory(synthetic count: Int, imageSize: Int, ranks: Int, advice: String) throws {
+        try Support.demandMemory(
             Double(count * (1 + channels * imageSize * imageSize)), ranks: ranks, who: "\(count) synthetic images need",
             advice: advice)
     }
@@ -17,7 +17,7 @@ extension ImageSet {
     /// A set of `SyntheticImages` in memory: samples `0 ..< count` of a split.
     ///
     /// - Precondition: `count ≥ 1` and `imageSize ≥ 8`.
-    public static func synthetic(
+    package static func synthetic(
         count: Int, seed: UInt64, split: SyntheticImages.Split, imageSize: Int = CIFAR.imageSize
     ) -> ImageSet {
         precondition(count >= 1, "a set of \(count) pictures, expected 1 or more")
@@ -42,7 +42,7 @@ extension SyntheticImages {
     ///   - test: test images, 1 to 10,000.
     /// - Throws: `Failure(.usage)` for other numbers, `.unavailable` if the system refuses or one of the files is
     ///   there already.
-    public static func write(to folder: String, train: Int = 50_000, test: Int = 10_000, seed: UInt64) throws {
+    package static func write(to folder: String, train: Int = 50_000, test: Int = 10_000, seed: UInt64) throws {
         let files = CIFAR.batchFiles.count
         guard (files...files * CIFAR.recordsPerBatch).contains(train) else {
             throw Failure(.usage, "\(train) training images: expected \(files) to \(files * CIFAR.recordsPerBatch)")

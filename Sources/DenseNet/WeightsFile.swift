@@ -1,14 +1,15 @@
 import FoundationEssentials
-import Kernels
+import Safetensors
+import Support
 
 /// A network's weights as safetensors, in torchvision's names and shapes, so that PyTorch loads ours and we load
 /// theirs.
-public enum WeightsFile {
+package enum WeightsFile {
     /// Writes parameters and running statistics; the configuration rides in the metadata key `config`, beside what
     /// `metadata` has.
     ///
     /// - Throws: `Failure(.unavailable)` when the system refuses; the file is whole or not there.
-    public static func write(_ network: DenseNet, to path: String, metadata: [String: String] = [:]) throws {
+    package static func write(_ network: DenseNet, to path: String, metadata: [String: String] = [:]) throws {
         var metadata = metadata
         metadata["config"] = try configurationText(network.configuration)
         metadata["format"] = "pt"
@@ -16,23 +17,23 @@ public enum WeightsFile {
     }
 
     /// A configuration as the metadata key `config` has it: JSON with sorted keys.
-    public static func configurationText(_ configuration: DenseNetConfiguration) throws -> String {
+    package static func configurationText(_ configuration: DenseNetConfiguration) throws -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         return String(decoding: try encoder.encode(configuration), as: UTF8.self)
     }
 
     /// Parameters and running statistics, under `prefix`; they borrow the network's buffers.
-    public static func tensors(of network: DenseNet, prefix: String = "") -> [NamedTensor] {
+    package static func tensors(of network: DenseNet, prefix: String = "") -> [NamedTensor] {
         tensors(network.table, parameters: network.parameters, statistics: network.statistics, prefix: prefix)
     }
 
     /// The same of a network's numbers that lie elsewhere, laid out as in the network; they borrow these buffers.
-    public static func tensors(
+    package static func tensors(
         _ table: ParameterTable, parameters: UnsafeMutableBufferPointer<Float>,
         statistics: UnsafeMutableBufferPointer<Float>, prefix: String = ""
     ) -> [NamedTensor] {
-        table.learnt.map { named(prefix, $0, in: parameters) }
+        table.trainable.map { named(prefix, $0, in: parameters) }
             + table.statistics.map { named(prefix, $0, in: statistics) }
     }
 
@@ -47,7 +48,7 @@ public enum WeightsFile {
     /// The configuration that a weights file carries; nil where it carries none.
     ///
     /// - Throws: `Failure(.data)` when it carries one that cannot be understood or built.
-    public static func configuration(in file: SafetensorsFile) throws -> DenseNetConfiguration? {
+    package static func configuration(in file: SafetensorsFile) throws -> DenseNetConfiguration? {
         guard let text = file.metadata["config"] else { return nil }
         do {
             let configuration = try JSONDecoder().decode(DenseNetConfiguration.self, from: Data(text.utf8))
@@ -75,7 +76,7 @@ public enum WeightsFile {
     /// - Throws: `Failure(.data)` on a missing, extra or misshapen tensor, naming it; the network's numbers are
     ///   undefined then.
     @discardableResult
-    public static func load(
+    package static func load(
         _ file: SafetensorsFile, into network: DenseNet, ignoring ignored: String? = nil,
         sparingClassifier sparesClassifier: Bool = false
     ) throws -> Int? {
@@ -85,7 +86,7 @@ public enum WeightsFile {
         try read(from: file, &names, prefix: "", into: network, withClassifier: otherClasses == nil)
         if let extra = names.values.min() {
             throw Failure(
-                .data, "\(file.path): has the tensor '\(extra)', which this network has not; it is of another network")
+                .data, "\(file.path): has the tensor '\(extra)', which this network has not; it belongs to a different network")
         }
         return otherClasses
     }
@@ -93,7 +94,7 @@ public enum WeightsFile {
     /// Reads the tensors under `prefix`; others are left alone.
     ///
     /// - Throws: as `load`.
-    public static func read(from file: SafetensorsFile, prefix: String, into network: DenseNet) throws {
+    package static func read(from file: SafetensorsFile, prefix: String, into network: DenseNet) throws {
         var names = try names(in: file, prefix: prefix)
         try read(from: file, &names, prefix: prefix, into: network)
     }
@@ -134,14 +135,18 @@ public enum WeightsFile {
         func read(_ parameters: [Parameter], into buffer: UnsafeMutableBufferPointer<Float>) throws {
             for parameter in parameters {
                 let name = names.removeValue(forKey: parameter.name) ?? prefix + parameter.name
-                try file.floats(
-                    named: name, shape: parameter.shape,
-                    into: UnsafeMutableBufferPointer(rebasing: buffer[parameter.range]))
+                do {
+                    try file.floats(
+                        named: name, shape: parameter.shape,
+                        into: UnsafeMutableBufferPointer(rebasing: buffer[parameter.range]))
+                } catch let failure as Failure where file.tensors[name]?.shape != parameter.shape {
+                    throw Failure(failure.kind, "\(failure); it belongs to a different network")
+                }
             }
         }
         let table = network.table
         try read(
-            withClassifier ? table.learnt : table.learnt.filter { !table.classifier.contains($0) },
+            withClassifier ? table.trainable : table.trainable.filter { !table.classifier.contains($0) },
             into: network.parameters)
         try read(table.statistics, into: network.statistics)
     }

@@ -1,6 +1,6 @@
 internal import COpenMPI
 import Glibc
-import Kernels
+import Support
 
 /// How an error found by one rank ends all of them, in seconds and without a hang.
 extension Communicator {
@@ -12,7 +12,7 @@ extension Communicator {
     ///
     /// - Precondition: `body` makes no collective call; the ranks that still work would wait in it for those that
     ///   have failed.
-    public func agree<T>(_ body: () throws -> T) throws -> T {
+    package func agree<T>(_ body: () throws -> T) throws -> T {
         let result = Result(catching: body)
         // The maximum of `size − rank` over the failing ranks belongs to the lowest of them; zero means that none
         // failed.
@@ -35,13 +35,13 @@ extension Communicator {
 
     /// Not collective, but for a failure that all ranks have found together, in the same words: they throw it in good
     /// order, as one that `agree` has thrown.
-    public func agreed(_ failure: Failure) -> Failure {
+    package func agreed(_ failure: Failure) -> Failure {
         agreedFailure = failure
         return failure
     }
 
     /// Collective: the ranks whose value is not that of rank zero, ascending. All ranks get the same answer.
-    public func ranksDiffering(from hash: UInt64) throws -> [Int] {
+    package func ranksDiffering(from hash: UInt64) throws -> [Int] {
         let hashes = try allGather(hash)
         return hashes.indices.filter { hashes[$0] != hashes[0] }
     }
@@ -50,7 +50,7 @@ extension Communicator {
     /// of.
     ///
     /// Nothing is finalised or freed; what has been printed is flushed. Not collective.
-    public func abort(_ kind: Failure.Kind) -> Never {
+    package func abort(_ kind: Failure.Kind) -> Never {
         fflush(nil)
         if size > 1 { MPI_Abort(handle, kind.rawValue) }
         exit(kind.rawValue)

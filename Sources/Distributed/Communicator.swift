@@ -1,22 +1,22 @@
 internal import COpenMPI
-import Kernels
+import Support
 
 /// A group of ranks and what they do together (MPI 3.1, chapters 5 and 6).
 ///
 /// A collective call must be made by all ranks, in the same order, with buffers of the same size; it blocks until this
 /// rank's part is done. In a world of one nothing is sent and no MPI call is made. Not thread-safe: the main thread
 /// makes all calls.
-public final class Communicator {
+package final class Communicator {
     /// This process among the `size` ranks, counted from zero.
-    public let rank: Int
-    public let size: Int
+    package let rank: Int
+    package let size: Int
     /// This process among the `localSize` ranks on the same host, counted from zero.
-    public let localRank: Int
-    public let localSize: Int
+    package let localRank: Int
+    package let localSize: Int
     /// The host's name (`MPI_Get_processor_name`).
-    public let hostName: String
+    package let hostName: String
     /// Where this rank stands; each collective call is noted in it.
-    public let stages = StageBoard()
+    package let stages = StageBoard()
     /// What `agree` has thrown last, on all ranks.
     var agreedFailure: Failure?
 
@@ -53,12 +53,12 @@ public final class Communicator {
     /// Collective: replaces each element by its sum over all ranks (`MPI_Allreduce`). All ranks get the same bits.
     ///
     /// - Throws: `.unavailable`, as all collective calls do when MPI reports an error.
-    public func allReduceSum<T: MPIElement>(_ values: UnsafeMutableBufferPointer<T>) throws {
+    package func allReduceSum<T: MPIElement>(_ values: UnsafeMutableBufferPointer<T>) throws {
         try allReduce(values, cmpi_sum())
     }
 
     /// Collective: replaces each element by its maximum over all ranks (`MPI_Allreduce`).
-    public func allReduceMax<T: MPIElement>(_ values: UnsafeMutableBufferPointer<T>) throws {
+    package func allReduceMax<T: MPIElement>(_ values: UnsafeMutableBufferPointer<T>) throws {
         try allReduce(values, cmpi_max())
     }
 
@@ -75,7 +75,7 @@ public final class Communicator {
     // MARK: Broadcasts
 
     /// Collective: fills the buffer of every rank with that of rank `root` (`MPI_Bcast`).
-    public func broadcast<T: MPIElement>(_ values: UnsafeMutableBufferPointer<T>, from root: Int) throws {
+    package func broadcast<T: MPIElement>(_ values: UnsafeMutableBufferPointer<T>, from root: Int) throws {
         guard size > 1, let start = values.baseAddress else { return }
         for chunk in chunks(of: values.count) {
             try collective("MPI_Bcast") {
@@ -85,7 +85,7 @@ public final class Communicator {
     }
 
     /// Collective: the value of rank `root`; those of the others do not matter.
-    public func broadcast<T: MPIElement>(_ value: T, from root: Int) throws -> T {
+    package func broadcast<T: MPIElement>(_ value: T, from root: Int) throws -> T {
         var value = value
         try withUnsafeMutablePointer(to: &value) {
             try broadcast(UnsafeMutableBufferPointer(start: $0, count: 1), from: root)
@@ -97,7 +97,7 @@ public final class Communicator {
     ///
     /// - Parameter bytes: what to send on rank `root`, ignored elsewhere.
     /// - Precondition: `bytes` is not nil on rank `root`.
-    public func broadcast(bytes: [UInt8]?, from root: Int) throws -> [UInt8] {
+    package func broadcast(bytes: [UInt8]?, from root: Int) throws -> [UInt8] {
         precondition(rank != root || bytes != nil, "the root of a broadcast has nothing to send")
         let count = try Int(broadcast(Int64(bytes?.count ?? 0), from: root))
         var received = [UInt8](repeating: 0, count: rank == root ? 0 : count)
@@ -109,7 +109,7 @@ public final class Communicator {
     // MARK: The rest
 
     /// Collective: the values of all ranks, in the order of the ranks (`MPI_Allgather`).
-    public func allGather(_ value: UInt64) throws -> [UInt64] {
+    package func allGather(_ value: UInt64) throws -> [UInt64] {
         var value = value
         guard size > 1 else { return [value] }
         var values = [UInt64](repeating: 0, count: size)
@@ -120,7 +120,7 @@ public final class Communicator {
     }
 
     /// Collective: returns when all ranks have called it (`MPI_Barrier`).
-    public func barrier() throws {
+    package func barrier() throws {
         guard size > 1 else { return }
         try collective("MPI_Barrier") { MPI_Barrier(handle) }
     }

@@ -1,5 +1,5 @@
 internal import COpenMPI
-import Kernels
+import Support
 
 /// Sums one flat gradient buffer over all ranks while backward still fills it (as PyTorch's DistributedDataParallel
 /// does: Li et al., "PyTorch Distributed", VLDB 2020, section 3.2.3).
@@ -10,9 +10,9 @@ import Kernels
 /// made and the gradients stay as they are.
 ///
 /// An error may leave buckets under way, which MPI goes on writing into; requests and buffer are then kept for good.
-public final class GradientAllReduce {
+package final class GradientAllReduce {
     /// Seconds spent in `finish` so far: communication that backward did not hide.
-    public private(set) var waitSeconds = 0.0
+    package private(set) var waitSeconds = 0.0
 
     private let communicator: Communicator
     private let gradients: UnsafeMutableBufferPointer<Float>
@@ -28,7 +28,7 @@ public final class GradientAllReduce {
     ///   - owner: frees the buffer when it goes; kept alive as long as MPI may touch it.
     ///   - bucketElements: elements a bucket, the same on all ranks; the last bucket may be smaller.
     /// - Precondition: `1 ≤ bucketElements ≤ Int32.max`.
-    public init(
+    package init(
         communicator: Communicator, gradients: UnsafeMutableBufferPointer<Float>, of owner: AnyObject,
         bucketElements: Int
     ) {
@@ -54,7 +54,7 @@ public final class GradientAllReduce {
     ///
     /// - Precondition: `offset` lies within the buffer and not before that of an earlier call of the same step.
     /// - Throws: `.unavailable` if MPI reports an error.
-    public func ready(upTo offset: Int) throws {
+    package func ready(upTo offset: Int) throws {
         precondition(
             offset >= readyElements && offset <= gradients.count,
             "gradients ready up to \(offset) after \(readyElements) of \(gradients.count)")
@@ -69,7 +69,7 @@ public final class GradientAllReduce {
     /// Collective: takes all gradients as final, waits until every bucket is summed, and is ready for the next step.
     ///
     /// - Throws: `.unavailable` if MPI reports an error.
-    public func finish() throws {
+    package func finish() throws {
         if communicator.size > 1 {
             let begin = monotonicSeconds()
             try start(upTo: bucketCount)

@@ -1,6 +1,6 @@
 internal import COpenMPI
 import Glibc
-import Kernels
+import Support
 
 /// The funnel of all MPI calls: a return code other than success becomes a `Failure` that names the call and the rank.
 ///

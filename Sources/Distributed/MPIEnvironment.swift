@@ -1,13 +1,13 @@
 internal import COpenMPI
 import Glibc
-import Kernels
+import Support
 
 /// The one place that initialises and finalises MPI.
 ///
 /// A scope rather than an owner with a `deinit`: an error that unwinds the stack would finalise MPI while other ranks
 /// still wait for this one, which hangs, and Swift 6.3.1 may end an owner's life before a `catch` with a path that
 /// never returns.
-public enum MPIEnvironment {
+package enum MPIEnvironment {
     /// Collective: initialises MPI, runs `body` with all ranks of the job, finalises MPI. Once a process, on its main
     /// thread, which makes all MPI calls (`MPI_THREAD_FUNNELED`). A process that no launcher started is a world of one.
     ///
@@ -23,7 +23,7 @@ public enum MPIEnvironment {
     /// - Returns: the process's exit code: zero, or that of the error (`.unavailable` if MPI cannot be initialised or
     ///   does not see the ranks that the launcher started; that of another MPI library starts worlds of one that know
     ///   nothing of each other).
-    public static func run(report: (Failure) -> Void, _ body: (Communicator) throws -> Void) -> Int32 {
+    package static func run(report: (Failure) -> Void, _ body: (Communicator) throws -> Void) -> Int32 {
         var exitCode: Int32 = 0
         do {
             let world = try initialize()
@@ -49,7 +49,7 @@ public enum MPIEnvironment {
     }
 
     /// The rank that the launcher gave to this process, known before MPI is initialised; nil if no launcher started it.
-    public static var launchedRank: Int? {
+    package static var launchedRank: Int? {
         for name in ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"] {
             if let value = getenv(name), let rank = Int(String(cString: value)) { return rank }
         }

@@ -2,11 +2,11 @@ import CKernels
 
 /// Where the images of a group of one resolution have their place in the panels of another, which may put more of them
 /// side by side.
-public struct GroupPlaces {
+package struct GroupPlaces {
     private let source: Stage
     private let target: PanelLayout
 
-    public init(source: Stage, target: PanelLayout) {
+    package init(source: Stage, target: PanelLayout) {
         self.source = source
         self.target = target
     }
@@ -30,7 +30,7 @@ public struct GroupPlaces {
     /// left out.
     ///
     /// - Parameter scratch: a row of the source's lanes.
-    public func averagePool(
+    package func averagePool(
         _ values: Panels, _ affine: ChannelAffine, group: Int, y: Int, into pooled: Panels,
         scratch: UnsafeMutablePointer<Float>
     ) {
@@ -44,7 +44,7 @@ public struct GroupPlaces {
 
     /// The gradient of rows 2y and 2y + 1 of the pool's input, shape [channels][lanes of the source]; zero where the
     /// pool leaves out.
-    public func averagePoolBackward(_ gradient: Panels, group: Int, y: Int, into output: UnsafeMutablePointer<Float>) {
+    package func averagePoolBackward(_ gradient: Panels, group: Int, y: Int, into output: UnsafeMutablePointer<Float>) {
         guard y < target.height else {
             return output.update(repeating: 0, count: gradient.channels * source.layout.lanes)
         }
@@ -57,17 +57,17 @@ public struct GroupPlaces {
 }
 
 /// 3×3 max-pool with stride 2 and padding 1 of max(0, affine(values)): ResNet's and DenseNet's ImageNet stem.
-public struct MaxPool {
+package struct MaxPoolKernel {
     private let source: Stage
     private let target: PanelLayout
 
-    public init(source: Stage, target: PanelLayout) {
+    package init(source: Stage, target: PanelLayout) {
         self.source = source
         self.target = target
     }
 
     /// Writes row `y` of the first `affine.channels` channels of the pooled panels, for every image of the group.
-    public func forward(_ values: Panels, _ affine: ChannelAffine, group: Int, y: Int, into pooled: Panels) {
+    package func forward(_ values: Panels, _ affine: ChannelAffine, group: Int, y: Int, into pooled: Panels) {
         withUnsafeTemporaryAllocation(of: UnsafePointer<Float>?.self, capacity: 3) { rows in
             for r in 0..<3 { rows[r] = row(2 * y + r - 1).map { UnsafePointer(values.panel(group, $0)) } }
             for n in 0..<source.images(in: group) {
@@ -83,7 +83,7 @@ public struct MaxPool {
 
     /// Adds row `y` of one target group's pooled gradient, a panel of shape [channels][lanes], to the values that were
     /// the largest.
-    public func backward(
+    package func backward(
         _ gradient: UnsafePointer<Float>, targetGroup: Int, y: Int, _ values: Panels, _ affine: ChannelAffine,
         into gradients: Panels
     ) {
@@ -109,22 +109,8 @@ public struct MaxPool {
     private func row(_ y: Int) -> Int? { y >= 0 && y < source.layout.height ? y : nil }
 }
 
-/// The input rows that a group's images show to a convolution with padding, as a panel of kernel·kernel·channels rows.
-///
-/// - Parameters:
-///   - images: the group's images, shape [count][channels][size][size].
-///   - patches: shape [channels·kernel·kernel][lanes], ordered as a weight [channels][kernel][kernel] is.
-public func writePatches(
-    of images: UnsafePointer<Float>, count: Int, channels: Int, size: Int, kernel: Int, stride: Int, y: Int,
-    layout: PanelLayout, into patches: UnsafeMutablePointer<Float>
-) {
-    kernels.pointee.extract_patches(
-        images, channels * size * size, count, channels, size, size, kernel, stride, kernel / 2, y, layout.width,
-        layout.interleave, layout.lanes, patches)
-}
-
 /// sums[c][lane] += max(0, affine(panel)): one row of a global average pool.
-public func addActivated(
+package func addActivated(
     _ panel: UnsafePointer<Float>, _ affine: ChannelAffine, lanes: Int, to sums: UnsafeMutablePointer<Float>
 ) {
     kernels.pointee.add_affine_relu(panel, affine.channels, lanes, affine.scale.pointer, affine.shift.pointer, sums)

@@ -1,21 +1,25 @@
 import CKernels
+import Support
 
 /// The threads of one rank, the calling one among them.
 ///
 /// Work is cut into the same tasks whatever the number of threads, and each task adds up into memory of its own, so
 /// that results do not depend on the number of threads in a single bit.
-public final class WorkerPool {
+package final class WorkerPool {
     /// Threads, with the calling one.
-    public let count: Int
+    package let count: Int
     private let pool: OpaquePointer
 
+    /// The cores that this process may run on.
+    package static var allowedCores: Int { Int(ck_allowed_cores()) }
+
     /// - Throws: `Failure(.usage)` for a number of threads that none can have.
-    public static func validate(threads: Int) throws {
+    package static func validate(threads: Int) throws {
         guard (1...1024).contains(threads) else { throw Failure(.usage, "--threads is \(threads), expected 1 to 1024") }
     }
 
     /// - Throws: as `validate`, and `Failure(.unavailable)` where the system refuses the threads.
-    public init(threads: Int) throws {
+    package init(threads: Int) throws {
         try Self.validate(threads: threads)
         Self.checkCallingConvention
         guard let pool = ck_pool_create(Int32(threads)) else {
@@ -32,7 +36,7 @@ public final class WorkerPool {
     /// - Parameter body: may run on several threads at a time, each with a worker's number of its own, below `count`.
     ///   What tasks write must not overlap; allocates nothing.
     @inline(__always)
-    public func run(tasks: Int, _ body: (_ task: Int, _ worker: Int) -> Void) {
+    package func run(tasks: Int, _ body: (_ task: Int, _ worker: Int) -> Void) {
         ck_pool_run(pool, tasks, body)
     }
 
@@ -55,18 +59,18 @@ public final class WorkerPool {
 private func ck_pool_run(_ pool: OpaquePointer, _ tasks: Int, _ body: (_ task: Int, _ worker: Int) -> Void)
 
 /// A stage's groups in at most eight runs, the tasks of a `WorkerPool`: a function of the number of groups alone.
-public struct Chunks {
+package struct Chunks {
     /// The most chunks that a stage has.
-    public static let most = 8
+    package static let most = 8
 
     private let groups: Int
 
-    public init(groups: Int) { self.groups = groups }
+    package init(groups: Int) { self.groups = groups }
 
-    public var count: Int { min(groups, Self.most) }
+    package var count: Int { min(groups, Self.most) }
 
     /// The groups of a chunk.
-    public func groups(of chunk: Int) -> Range<Int> {
+    package func groups(of chunk: Int) -> Range<Int> {
         chunk * groups / count..<(chunk + 1) * groups / count
     }
 }

@@ -1,9 +1,9 @@
 import Glibc
-import Kernels
+import Support
 
 /// The learning rate of every step: a pure function of the step, so that a resumed run needs no state for it.
-public struct LearningRateSchedule: Codable, Equatable, Sendable {
-    public enum Shape: Codable, Equatable, Sendable {
+package struct LearningRateSchedule: Codable, Equatable, Sendable {
+    package enum Shape: Codable, Equatable, Sendable {
         case constant
         /// Times `factor` from the start of epoch ⌊milestone·epochs⌋ + 1 on (epochs counted from 1), for each milestone
         /// (Huang et al., "Densely Connected Convolutional Networks", section 4.2: 0.1 at 50 % and 75 % of the epochs).
@@ -16,13 +16,13 @@ public struct LearningRateSchedule: Codable, Equatable, Sendable {
         case oneCycle
     }
 
-    public let shape: Shape
+    package let shape: Shape
     /// The highest rate.
-    public let learningRate: Double
+    package let learningRate: Double
     /// Over so many epochs the rate climbs linearly with every step, from learningRate / (steps of these epochs) on.
-    public let warmUpEpochs: Int
+    package let warmUpEpochs: Int
 
-    public init(shape: Shape, learningRate: Double, warmUpEpochs: Int = 0) {
+    package init(shape: Shape, learningRate: Double, warmUpEpochs: Int = 0) {
         self.shape = shape
         self.learningRate = learningRate
         self.warmUpEpochs = warmUpEpochs
@@ -34,7 +34,7 @@ public struct LearningRateSchedule: Codable, Equatable, Sendable {
     ///   - schedule: `step`, `cosine`, `one-cycle` or `constant`.
     ///   - milestones: fractions of the epochs, as `0.5,0.75` (which nil stands for); only with `step`.
     /// - Throws: `Failure(.usage)` naming the option and the value found.
-    public init(schedule: String, milestones: String?, learningRate: Double, warmUpEpochs: Int) throws {
+    package init(schedule: String, milestones: String?, learningRate: Double, warmUpEpochs: Int) throws {
         guard milestones == nil || schedule == "step" else {
             throw Failure(.usage, "--milestones \(milestones!) means nothing to --schedule \(schedule), only to step")
         }
@@ -94,7 +94,7 @@ public struct LearningRateSchedule: Codable, Equatable, Sendable {
     ///   - step: counted from 0 over all epochs; beyond the end the rate of the end stays.
     ///   - stepsPerEpoch: at least 1.
     ///   - epochs: of the whole run, at least 1.
-    public func rate(step: Int, stepsPerEpoch: Int, epochs: Int) -> Double {
+    package func rate(step: Int, stepsPerEpoch: Int, epochs: Int) -> Double {
         precondition(
             step >= 0 && stepsPerEpoch >= 1 && epochs >= 1, "no rate for step \(step) of \(epochs) × \(stepsPerEpoch)")
         let total = Double(epochs * stepsPerEpoch)

@@ -1,15 +1,16 @@
 import DenseNetModel
 import Kernels
+import Support
 
 /// How weights follow gradients: stochastic gradient descent with momentum (arXiv 1608.06993, section 4.2).
-public struct OptimizerConfiguration: Codable, Sendable, Equatable {
-    public var momentum: Double
-    public var nesterov: Bool
-    public var weightDecay: Double
+package struct OptimizerConfiguration: Codable, Sendable, Equatable {
+    package var momentum: Double
+    package var nesterov: Bool
+    package var weightDecay: Double
     /// Whether norms and biases decay as weights do. The paper's code decays all parameters.
-    public var decaysNorms: Bool
+    package var decaysNorms: Bool
 
-    public init(momentum: Double = 0.9, nesterov: Bool = true, weightDecay: Double = 1e-4, decaysNorms: Bool = true) {
+    package init(momentum: Double = 0.9, nesterov: Bool = true, weightDecay: Double = 1e-4, decaysNorms: Bool = true) {
         self.momentum = momentum
         self.nesterov = nesterov
         self.weightDecay = weightDecay
@@ -18,19 +19,19 @@ public struct OptimizerConfiguration: Codable, Sendable, Equatable {
 }
 
 /// The optimizer of a network: its momenta lie in a flat buffer laid out as the parameters.
-final class Optimizer {
+package final class Optimizer {
     let momenta: AlignedBuffer<Float>
     private let configuration: OptimizerConfiguration
-    private let network: DenseNet
+    private let network: TrainableDenseNet
     /// Runs of the flat buffers, with the decay of each.
     private let runs: [(range: Range<Int>, decay: Float)]
 
-    init(_ configuration: OptimizerConfiguration, of network: DenseNet) {
+    init(_ configuration: OptimizerConfiguration, of network: TrainableDenseNet) {
         self.configuration = configuration
         self.network = network
-        momenta = AlignedBuffer(count: network.table.learntCount)
+        momenta = AlignedBuffer(count: network.table.parameterCount)
         var runs: [(range: Range<Int>, decay: Float)] = []
-        for parameter in network.table.learnt.sorted(by: { $0.offset < $1.offset }) {
+        for parameter in network.table.trainable.sorted(by: { $0.offset < $1.offset }) {
             let decay = parameter.isWeight || configuration.decaysNorms ? Float(configuration.weightDecay) : 0
             if let last = runs.last, last.decay == decay {
                 runs[runs.count - 1].range = last.range.lowerBound..<parameter.range.upperBound
@@ -42,7 +43,7 @@ final class Optimizer {
     }
 
     /// Moves the weights; the gradients are sums over `globalCount` images.
-    func step(rate: Double, globalCount: Int) {
+    package func step(rate: Double, globalCount: Int) {
         for (range, decay) in runs {
             descend(
                 weights: UnsafeMutableBufferPointer(rebasing: network.parameters[range]),

@@ -1,17 +1,17 @@
 import DataParallel
 import DenseNetModel
 import ImageData
-import Kernels
+import Support
 
 extension SynchronizedSums: GlobalSums {}
 
 /// A network with all that moves its weights, on every rank: one step from a batch to new weights.
 ///
 /// All memory is allocated by `init`; a step allocates nothing.
-final class TrainingStep {
-    let network: DenseNet
-    let optimizer: Optimizer
-    let sums: SynchronizedSums
+package final class TrainingStep {
+    package let network: TrainableDenseNet
+    package let optimizer: Optimizer
+    package let sums: SynchronizedSums
     let allReduce: GradientAllReduce
     /// Whether the last step's gradient and running statistics had nothing but finite numbers. Both are made of sums
     /// over ranks, with the same bits on all of them, so all ranks know.
@@ -25,8 +25,8 @@ final class TrainingStep {
     /// backward.
     private static let bucketElements = 65_536
 
-    init(
-        _ network: DenseNet, optimizer: OptimizerConfiguration, labelSmoothing: Double, seed: UInt64,
+    package init(
+        _ network: TrainableDenseNet, optimizer: OptimizerConfiguration, labelSmoothing: Double, seed: UInt64,
         communicator: Communicator
     ) {
         self.network = network
@@ -45,7 +45,7 @@ final class TrainingStep {
     /// (Where the loss is not finite the gradient is not either.)
     ///
     /// - Returns: this rank's loss and hits, before the weights moved.
-    func callAsFunction(_ batch: Batch, rate: Double) throws -> BatchResult {
+    package func callAsFunction(_ batch: Batch, rate: Double) throws -> BatchResult {
         _ = statisticsBefore.elements.update(fromContentsOf: network.statistics)
         let result = try gradients(of: batch)
         network.clock.enter(.optimizer, backward: false)
@@ -61,14 +61,15 @@ final class TrainingStep {
 
     /// Leaves in the network the gradient of the summed loss of the whole global batch, the same on all ranks.
     /// Collective.
-    func gradients(of batch: Batch) throws -> BatchResult {
+    package func gradients(of batch: Batch) throws -> BatchResult {
         sums.beginPass("forward statistics")
-        try network.forward(
-            batch.images, count: batch.count, globalCount: batch.globalCount, training: true,
+        let pass = try network.forward(
+            batch.images, count: batch.count, globalCount: batch.globalCount,
             dropout: (seed, batch.epoch, batch.sampleIndices), sums: sums)
-        let result = network.loss(batch.labels, labelSmoothing: labelSmoothing)
+        let loss = pass.loss(batch.labels, labelSmoothing: labelSmoothing)
+        let result = loss.result
         sums.beginPass("backward statistics")
-        try network.backward(batch.images) { offset in
+        try loss.backward { offset in
             network.clock.enter(.gradientWait)
             try allReduce.ready(upTo: offset)
         }

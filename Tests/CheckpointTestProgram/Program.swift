@@ -1,6 +1,6 @@
-import DenseNetModel
-import Kernels
+import Safetensors
 import SlowCalls
+import Support
 import Training
 
 /// Goes on from a folder's newest checkpoint and writes one after the other, all of whose numbers are its step, until

@@ -1,5 +1,5 @@
 import Glibc
-import Kernels
+import Support
 import Testing
 
 @testable import ImageData

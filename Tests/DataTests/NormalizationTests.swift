@@ -1,5 +1,5 @@
 import FoundationEssentials
-import Kernels
+import Support
 import Testing
 
 @testable import ImageData

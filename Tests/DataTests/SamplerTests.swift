@@ -1,4 +1,4 @@
-import Kernels
+import Support
 import Testing
 
 @testable import ImageData

@@ -1,5 +1,3 @@
-import DenseNetModel
-import Kernels
 import Testing
 
 /// The length of the difference of two vectors, relative to the second's.

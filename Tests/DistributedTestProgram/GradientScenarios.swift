@@ -1,6 +1,6 @@
 import DataParallel
 import Glibc
-import Kernels
+import Support
 
 /// Bucketed sums are those of one plain all-reduce, whatever the bucket size and whatever each rank's backward reports
 /// when.

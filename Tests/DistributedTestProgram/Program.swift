@@ -1,6 +1,6 @@
 import DataParallel
 @preconcurrency import Glibc
-import Kernels
+import Support
 
 /// Runs the scenarios named on the command line, one after the other, on all ranks. Each states what must hold and ends
 /// the job if it does not; exit code 0 means that all held.

@@ -1,6 +1,6 @@
 import DataParallel
 import Glibc
-import Kernels
+import Support
 
 typealias Scenario = @Sendable (Communicator) throws -> Void
 

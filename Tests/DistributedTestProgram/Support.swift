@@ -1,4 +1,4 @@
-import Kernels
+import Support
 
 /// States what must hold.
 ///

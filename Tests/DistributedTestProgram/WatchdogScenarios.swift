@@ -1,6 +1,5 @@
 import DataParallel
 @preconcurrency import Glibc
-import Kernels
 
 /// A watchdog of one second; with records in the folder that FOLDER names, if it does.
 private func startWatchdog(_ world: Communicator) throws -> Watchdog {

@@ -1,5 +1,5 @@
 import Glibc
-import Kernels
+import Support
 
 /// The damage of one case, drawn from its number.
 struct Mutator {

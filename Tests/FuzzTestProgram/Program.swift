@@ -1,5 +1,5 @@
 @preconcurrency import Glibc
-import Kernels
+import Support
 
 /// Feeds thousands of damaged files to one of the program's readers: `FuzzTestProgram TARGET FOLDER FIRST COUNT`.
 ///

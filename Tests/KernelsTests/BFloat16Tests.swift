@@ -1,5 +1,6 @@
 import CKernels
 import Kernels
+import Support
 import Testing
 
 /// The nearest bfloat16 number, of two equally near the even one.

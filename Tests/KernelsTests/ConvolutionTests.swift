@@ -1,5 +1,6 @@
 import CKernels
 import Kernels
+import Support
 import Testing
 
 /// Puts a group's images in the interior of a padded group.

@@ -1,5 +1,6 @@
 import CKernels
 import Kernels
+import Support
 import Testing
 
 /// A panel of one group: random values, an affine function and a mask of the shape's last group.

@@ -1,5 +1,6 @@
 import CKernels
 import Kernels
+import Support
 
 /// Numbers of images as plain planes in float64: what the references compute with.
 final class Planes {

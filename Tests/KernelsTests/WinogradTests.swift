@@ -1,4 +1,5 @@
 import Kernels
+import Support
 import Testing
 
 /// Problems of at least four rows, some with rows left over.

@@ -1,5 +1,6 @@
 import Glibc
 import Kernels
+import Support
 import Synchronization
 import Testing
 

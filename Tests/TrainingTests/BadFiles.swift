@@ -1,10 +1,9 @@
 import DenseNetModel
 import FoundationEssentials
 import Glibc
-import Kernels
+import Safetensors
 import TestSupport
 import Testing
-import Training
 
 /// Weights and run folders that are not as they should be.
 extension BadInput {

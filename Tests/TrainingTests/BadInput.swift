@@ -1,8 +1,7 @@
-import DenseNetModel
 import FoundationEssentials
 import Glibc
 import ImageData
-import Kernels
+import Support
 import TestSupport
 import Testing
 

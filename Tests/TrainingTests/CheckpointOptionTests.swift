@@ -1,6 +1,6 @@
-import DenseNetModel
 import FoundationEssentials
-import Kernels
+import Safetensors
+import Support
 import TestSupport
 import Testing
 

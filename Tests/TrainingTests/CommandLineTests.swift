@@ -1,9 +1,8 @@
 import FoundationEssentials
 import Glibc
-import Kernels
+import Support
 import TestSupport
 import Testing
-import Training
 
 /// What surrounds a command: its words, its output, the system's limits.
 @Suite struct CommandLineTests {

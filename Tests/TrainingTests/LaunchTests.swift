@@ -1,6 +1,6 @@
 import FoundationEssentials
 import Glibc
-import Kernels
+import Support
 import TestSupport
 import Testing
 

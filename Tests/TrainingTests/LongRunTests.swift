@@ -1,6 +1,5 @@
 import FoundationEssentials
 import Glibc
-import Kernels
 import TestSupport
 import Testing
 

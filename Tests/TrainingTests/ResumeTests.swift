@@ -1,7 +1,7 @@
 import FoundationEssentials
 import Glibc
 import ImageData
-import Kernels
+import Support
 import TestSupport
 import Testing
 

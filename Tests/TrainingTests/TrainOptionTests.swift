@@ -1,10 +1,8 @@
-import DenseNetModel
 import FoundationEssentials
 import Glibc
-import Kernels
+import Safetensors
 import TestSupport
 import Testing
-import Training
 
 /// Options of `train` do what they say.
 @Suite struct TrainOptionTests {

@@ -1,11 +1,9 @@
-import DenseNetModel
 import FoundationEssentials
 import Glibc
 import ImageData
-import Kernels
+import Support
 import TestSupport
 import Testing
-import Training
 
 /// A run folder, or a file of weights, that comes from somebody else.
 @Suite struct UntrustedRunTests {

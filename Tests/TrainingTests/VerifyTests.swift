@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Kernels
+import Support
 import TestSupport
 import Testing
 

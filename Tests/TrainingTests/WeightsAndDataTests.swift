@@ -1,10 +1,9 @@
-import DenseNetModel
 import FoundationEssentials
 import ImageData
-import Kernels
+import Safetensors
+import Support
 import TestSupport
 import Testing
-import Training
 
 /// What a run writes can be used, and what it reads can come from elsewhere.
 @Suite struct WeightsAndDataTests {

@@ -1,0 +1,222 @@
+import DataParallel
+import DenseNetModel
+import ImageData
+import Kernels
+import Support
+import Training
+
+/// Times whole training steps on all ranks: data with augmentation, forward, backward, all-reduce, optimizer.
+package final class Benchmark {
+    package struct Configuration: Sendable {
+        package var network: DenseNetConfiguration
+        package var batchSize: Int
+        package var steps: Int
+        /// Forward only, by running statistics.
+        package var evaluates: Bool
+        package var threads: Int?
+        package var precision: Precision
+
+        package init(
+            network: DenseNetConfiguration, batchSize: Int, steps: Int, evaluates: Bool, threads: Int?,
+            precision: Precision
+        ) {
+            self.network = network
+            self.batchSize = batchSize
+            self.steps = steps
+            self.evaluates = evaluates
+            self.threads = threads
+            self.precision = precision
+        }
+    }
+
+    /// What was measured.
+    package struct Result: Sendable {
+        /// Seconds of each timed step.
+        package let steps: [Double]
+        /// Seconds a step of each phase on rank zero's calling thread: forward and backward.
+        package let phases: [(phase: Phase, forward: Double, backward: Double)]
+        /// The largest resident memory of any rank in bytes.
+        package let peakMemory: Int
+        /// OpenBLAS's sgemm on all ranks' threads at a time, in GFLOP/s.
+        package let matrixPeak: Double
+        /// Seconds that a step's products take alone, on rank zero.
+        package let productSeconds: Double
+        package let threads: Int
+
+        package var median: Double { steps.sorted()[steps.count / 2] }
+    }
+
+    private let configuration: Configuration
+    private let communicator: Communicator
+    private let work: Work
+    private let loader: BatchLoader
+    private let threads: Int
+    private var network: DenseNet {
+        switch work {
+        case .training(let step): step.network
+        case .evaluation(let network): network
+        }
+    }
+
+    private enum Work {
+        case training(TrainingStep)
+        case evaluation(DenseNet)
+    }
+
+    /// Collective.
+    package init(_ configuration: Configuration, communicator: Communicator) throws {
+        self.configuration = configuration
+        self.communicator = communicator
+        let threads = configuration.threads ?? communicator.defaultThreads
+        self.threads = threads
+        let count = max(2 * configuration.batchSize, 64)
+        let image = configuration.network.image
+        (work, loader) = try communicator.agree {
+            guard configuration.batchSize >= communicator.size else {
+                throw Failure(
+                    .usage,
+                    "--batch-size \(configuration.batchSize) is smaller than the number of ranks, \(communicator.size)")
+            }
+            let work = try Self.work(configuration, threads: threads, communicator)
+            try ImageSet.demandMemory(
+                synthetic: count, imageSize: image, ranks: communicator.localSize, advice: "use a smaller --batch-size")
+            let images = ImageSet.synthetic(count: count, seed: 1, split: .train, imageSize: image)
+            let sampler = try Sampler(
+                sampleCount: images.count, globalBatch: configuration.batchSize, worldSize: communicator.size, seed: 1,
+                shuffle: true)
+            return (
+                work,
+                try BatchLoader(
+                    images: images, sampler: sampler, rank: communicator.rank,
+                    augmentation: Augmentation(parsing: "crop,flip"),
+                    normalization: try .channel(from: PixelSums(of: images)), seed: 1)
+            )
+        }
+    }
+
+    private static func work(
+        _ configuration: Configuration, threads: Int, _ communicator: Communicator
+    ) throws -> Work {
+        let capacity = communicator.largestShare(of: configuration.batchSize)
+        let overhead = MemoryOverhead(ranks: communicator.localSize, batches: 2, threads: 1)
+        if configuration.evaluates {
+            let network = try DenseNet(
+                configuration.network, capacity: capacity, threads: threads, precision: configuration.precision,
+                overhead: overhead)
+            network.initialize(seed: 1)
+            return .evaluation(network)
+        }
+        let network = try TrainableDenseNet(
+            configuration.network, capacity: capacity, threads: threads, precision: configuration.precision,
+            overhead: overhead)
+        network.initialize(seed: 1)
+        return .training(
+            TrainingStep(
+                network, optimizer: OptimizerConfiguration(), labelSmoothing: 0, seed: 1, communicator: communicator))
+    }
+
+    /// Warms up, times the steps, then times as many again phase by phase. Collective.
+    ///
+    /// - Parameter noting: whether the last part notes spans for a trace.
+    package func run(noting: Bool) throws -> Result {
+        let peak = try communicator.sum(Products.matrixPeak()) * Double(threads)
+        for _ in 0..<3 { try runStep() }
+        var times: [Double] = []
+        for _ in 0..<configuration.steps {
+            try communicator.barrier()
+            let began = monotonicSeconds()
+            try runStep()
+            try communicator.barrier()
+            times.append(monotonicSeconds() - began)
+        }
+        network.clock.start(noting: noting)
+        for _ in 0..<configuration.steps { try runStep() }
+        network.clock.stop()
+        let steps = Double(configuration.steps)
+        let phases = Phase.allCases.map { phase in
+            (
+                phase, network.clock.seconds(phase, backward: false) / steps,
+                network.clock.seconds(phase, backward: true) / steps
+            )
+        }
+        let memory = try communicator.largest(Int64(peakResidentBytes()))
+        let products = Products(
+            configuration.network, images: communicator.largestShare(of: configuration.batchSize),
+            precision: configuration.precision)
+        let alone = products.measure().filter { !configuration.evaluates || $0.product.kind == .forward }.map(\.total)
+            .reduce(0, +)
+        return Result(
+            steps: times, phases: phases, peakMemory: Int(memory), matrixPeak: peak,
+            productSeconds: alone / Double(threads), threads: threads)
+    }
+
+    /// What rank zero's clock has noted.
+    package var spans: [PhaseClock.Span] { network.clock.spans ?? [] }
+
+    private func runStep() throws {
+        let clock = network.clock
+        clock.enter(.dataWait, backward: false)
+        let batch = try loader.next()
+        clock.enter(.other)
+        switch work {
+        case .training(let step): _ = try step(batch, rate: 1e-3)
+        case .evaluation(let network): _ = try network.evaluate(batch.images, count: batch.count)
+        }
+    }
+}
+
+extension Benchmark.Result {
+    /// The report: images a second, and where a step goes.
+    package func report(_ network: DenseNetConfiguration, batchSize: Int, ranks: Int, evaluates: Bool) -> String {
+        let description = try? NetworkDescription(network, batchSize: batchSize)
+        let work = PhaseWork(network)
+        let sorted = steps.sorted()
+        let rate = Double(batchSize) / median
+        let operations = work.operations(evaluates: evaluates) * rate * 1e-9
+        func rates(_ seconds: Double) -> String { (Double(batchSize) / seconds).formatted(places: 1) }
+        var lines = [
+            "\(rates(median)) images/s  (\(steps.count) steps: \(rates(sorted[sorted.count - 1])) to \(rates(sorted[0])); "
+                + "\(operations.formatted(places: 0)) GFLOP/s, \((100 * operations / matrixPeak).formatted(places: 0)) % of sgemm's "
+                + "\(matrixPeak.formatted(places: 0)))",
+            "\(description?.name ?? "network"), \(network.image)×\(network.image), batch \(batchSize), \(ranks) ranks × \(threads) threads, "
+                + "vector level \(VectorLevel.current), peak \((Double(peakMemory) / 0x1p20).formatted(places: 0)) MiB a rank",
+            "a step takes \((median / productSeconds).formatted(places: 2)) times its matrix products alone",
+            "",
+            "phase               forward: ms  GFLOP/s     GB/s   backward: ms  GFLOP/s     GB/s  share",
+        ]
+        let total = phases.reduce(0) { $0 + $1.forward + $1.backward }
+        for (phase, forward, backward) in phases where forward + backward > 0 {
+            func cell(_ value: Double, _ seconds: Double) -> String {
+                value > 0 && seconds > 0 ? (value / seconds * 1e-9).formatted(places: 1, width: 9) : "        -"
+            }
+            let images = Double(batchSize) / Double(ranks)
+            lines.append(
+                phase.name + String(repeating: " ", count: 20 - phase.name.count)
+                    + (forward * 1e3).formatted(places: 2, width: 11)
+                    + cell(work.forwardOperations(phase) * images, forward)
+                    + cell(work.forwardBytes(phase) * images, forward)
+                    + (backward * 1e3).formatted(places: 2, width: 15)
+                    + cell(work.backwardOperations(phase) * images, backward)
+                    + cell(work.backwardBytes(phase) * images, backward)
+                    + (100 * (forward + backward) / total).formatted(places: 1, width: 7))
+        }
+        return lines.joined(separator: "\n")
+    }
+
+    /// A Chrome or Perfetto trace: one track a rank, times in microseconds.
+    ///
+    /// - Parameter ranks: each rank's spans.
+    package static func trace(_ ranks: [[PhaseClock.Span]]) -> String {
+        let start = ranks.joined().map(\.from).min() ?? 0
+        let events = ranks.enumerated().flatMap { rank, spans in
+            spans.map { span in
+                "{\"name\":\"\(span.name)\",\"ph\":\"X\",\"pid\":0,\"tid\":\(rank),"
+                    + "\"ts\":\(((span.from - start) * 1e6).formatted(places: 1)),\"dur\":\(((span.to - span.from) * 1e6).formatted(places: 1))}"
+            }
+        }
+        let names = ranks.indices.map {
+            "{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":0,\"tid\":\($0),\"args\":{\"name\":\"rank \($0)\"}}"
+        }
+        return "{\"traceEvents\":[\n" + (names + events).joined(separator: ",\n") + "\n]}\n"
+    }
+}

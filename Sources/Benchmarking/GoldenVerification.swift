@@ -1,0 +1,180 @@
+import DataParallel
+import DenseNetModel
+import FoundationEssentials
+import Glibc
+import ImageData
+import Safetensors
+import Support
+import Training
+
+/// Holds this build, on this machine and at this number of ranks, against a file of what PyTorch computed in float64.
+///
+/// The file is safetensors with a metadata key `config` (JSON) and tensors `input` [N, 3, H, W], `labels` [N] (I64),
+/// `initial.NAME`, `logits`, `grad.NAME` of step 1 (mean cross-entropy), `after1.NAME` and `after{steps}.NAME` (state
+/// after SGD steps on the same batch), `losses` [steps], `eval_logits` after the last step. NAME as torchvision names a
+/// DenseNet's state.
+package struct GoldenVerification {
+    /// A quantity and its error ‖ours − reference‖ / ‖reference‖.
+    package struct Error: Sendable {
+        package let name: String
+        package let relative: Double
+    }
+
+    private struct Configuration: Decodable {
+        var blocks: [Int]
+        var growthRate: Int
+        var stemChannels: Int
+        var stem: DenseNetConfiguration.Stem
+        var bottleneck: Bool
+        var compression: Double
+        var classes: Int
+        var image: Int
+        var batch: Int
+        var lr: Double
+        var momentum: Double
+        var nesterov: Bool
+        var weightDecay: Double
+        var steps: Int
+
+        /// Reads the file's keys, which are Python's: growth_rate and its like.
+        static var decoder: JSONDecoder {
+            let decoder = JSONDecoder()
+            decoder.keyDecodingStrategy = .convertFromSnakeCase
+            return decoder
+        }
+    }
+
+    private let file: SafetensorsFile
+    private let golden: Configuration
+    private let communicator: Communicator
+    private let step: TrainingStep
+    private let input: AlignedBuffer<Float>
+    private let labels: AlignedBuffer<Int32>
+    private let part: Range<Int>
+    private var network: TrainableDenseNet { step.network }
+
+    /// Reads the file on every rank. Collective.
+    ///
+    /// - Throws: `Failure(.noInput)` or `Failure(.data)` when the file cannot be read or is not as it should be.
+    package init(path: String, threads: Int, communicator: Communicator) throws {
+        self.communicator = communicator
+        (file, golden, step, input, labels) = try communicator.agree {
+            let file = try SafetensorsFile(path: path)
+            guard let text = file.metadata["config"] else {
+                throw Failure(.data, "\(path): has no metadata key 'config'; it is not a golden file")
+            }
+            let golden: Configuration
+            do { golden = try Configuration.decoder.decode(Configuration.self, from: Data(text.utf8)) } catch {
+                throw Failure(
+                    .data,
+                    "\(path): is not a golden file: the metadata key 'config' lacks a value or has a wrong one: \(text)"
+                )
+            }
+            guard golden.batch >= 1, golden.batch <= 65_536, (1...1000).contains(golden.steps) else {
+                throw Failure(
+                    .data, "\(path): batch \(golden.batch) and \(golden.steps) steps, expected 1 or more of each")
+            }
+            let configuration = DenseNetConfiguration(
+                stem: golden.stem, blocks: golden.blocks, growthRate: golden.growthRate,
+                stemChannels: golden.stemChannels, bottleneck: golden.bottleneck, compression: golden.compression,
+                classes: golden.classes, image: golden.image)
+            let network = try TrainableDenseNet(
+                configuration, capacity: communicator.largestShare(of: golden.batch), threads: threads,
+                overhead: MemoryOverhead(ranks: communicator.localSize))
+            let step = TrainingStep(
+                network,
+                optimizer: OptimizerConfiguration(
+                    momentum: golden.momentum, nesterov: golden.nesterov, weightDecay: golden.weightDecay),
+                labelSmoothing: 0, seed: 0, communicator: communicator)
+            let input = AlignedBuffer<Float>(count: golden.batch * 3 * golden.image * golden.image)
+            try file.floats(named: "input", shape: [golden.batch, 3, golden.image, golden.image], into: input.elements)
+            let labels = AlignedBuffer<Int32>(count: golden.batch)
+            for (index, label) in try file.integers(named: "labels", shape: [golden.batch]).enumerated() {
+                guard label >= 0, label < golden.classes else {
+                    throw Failure(
+                        .data, "\(path): label \(label) of image \(index), expected 0 to \(golden.classes - 1)")
+                }
+                labels.pointer[index] = Int32(label)
+            }
+            try WeightsFile.read(from: file, prefix: "initial.", into: network)
+            return (file, golden, step, input, labels)
+        }
+        let sampler = try Sampler(
+            sampleCount: golden.batch, globalBatch: golden.batch, worldSize: communicator.size, seed: 0, shuffle: false)
+        part = sampler.localRange(step: 0, rank: communicator.rank)
+    }
+
+    private var batch: Batch {
+        Batch(
+            images: UnsafePointer(input.pointer + part.lowerBound * 3 * golden.image * golden.image),
+            labels: UnsafePointer(labels.pointer + part.lowerBound), sampleIndices: UnsafePointer(labels.pointer),
+            count: part.count, globalCount: golden.batch, epoch: 1, step: 0)
+    }
+
+    /// Runs all steps and compares; the same errors on all ranks. Collective.
+    package func run() throws -> [Error] {
+        var errors: [Error] = []
+        var losses: [Double] = []
+        for number in 1...golden.steps {
+            let result = try step.gradients(of: batch)
+            losses.append(try communicator.sum(result.lossSum) / Double(golden.batch))
+            if number == 1 {
+                errors.append(try Error(name: "logits", relative: relativeError([(allLogits(), "logits")])))
+                let scale = 1 / Float(golden.batch)
+                errors.append(
+                    try Error(
+                        name: "gradient",
+                        relative: relativeError(
+                            network.table.trainable.map { parameter in
+                                (network.gradients[parameter.range].map { $0 * scale }, "grad.\(parameter.name)")
+                            })))
+            }
+            step.optimizer.step(rate: golden.lr, globalCount: golden.batch)
+            if number == 1 { errors.append(try stateError("after1")) }
+        }
+        errors.append(try stateError("after\(golden.steps)"))
+        errors.append(try Error(name: "losses", relative: relativeError([(losses.map(Float.init), "losses")])))
+        _ = try network.evaluate(batch.images, count: part.count)
+        errors.append(try Error(name: "eval logits", relative: relativeError([(allLogits(), "eval_logits")])))
+        return errors
+    }
+
+    private func stateError(_ prefix: String) throws -> Error {
+        let state =
+            network.table.trainable.map { (Array(network.parameters[$0.range]), "\(prefix).\($0.name)") }
+            + network.table.statistics.map { (Array(network.statistics[$0.range]), "\(prefix).\($0.name)") }
+        return try Error(
+            name: "state after \(prefix.dropFirst(5)) step\(prefix == "after1" ? "" : "s")",
+            relative: relativeError(state))
+    }
+
+    /// The logits of all ranks' images: each rank fills in its own.
+    private func allLogits() throws -> [Float] {
+        var all = [Float](repeating: 0, count: golden.batch * golden.classes)
+        for index in 0..<part.count * golden.classes {
+            all[part.lowerBound * golden.classes + index] = network.logits[index]
+        }
+        try all.withUnsafeMutableBufferPointer { try communicator.allReduceSum($0) }
+        return all
+    }
+
+    /// The error of several tensors taken as one vector, in float64.
+    private func relativeError(_ tensors: [([Float], String)]) throws -> Double {
+        try communicator.agree {
+            var difference = 0.0
+            var size = 0.0
+            for (ours, name) in tensors {
+                let reference = try file.floats(named: name)
+                guard reference.count == ours.count else {
+                    throw Failure(
+                        .data, "\(file.path): tensor \(name) has \(reference.count) elements, expected \(ours.count)")
+                }
+                for (a, b) in zip(ours, reference) {
+                    difference += (Double(a) - Double(b)) * (Double(a) - Double(b))
+                    size += Double(b) * Double(b)
+                }
+            }
+            return sqrt(difference / max(size, .leastNormalMagnitude))
+        }
+    }
+}

@@ -1,0 +1,75 @@
+import DenseNetModel
+import Kernels
+
+/// What the phases of a step do for one image: operations of the matrix products, and the bytes that must pass memory
+/// at least once when nothing stays in cache between one pass over a stage and the next.
+struct PhaseWork {
+    private var forwardOperations = [Phase: Double]()
+    private var forwardBytes = [Phase: Double]()
+    private var backwardBytes = [Phase: Double]()
+
+    init(_ network: DenseNetConfiguration) {
+        var blockInput = 0
+        for convolution in ParameterTable(network).convolutions {
+            let pixels = convolution.computedSize * convolution.computedSize
+            forwardOperations[convolution.phase, default: 0] += 2 * Double(convolution.weight.count * pixels)
+            addBytes(convolution, hasBottleneck: network.bottleneck, blockInput: blockInput)
+            blockInput = convolution.inputs
+        }
+    }
+
+    /// - Parameter blockInput: channels of the block that a bottleneck's 1×1 convolution before this one has read.
+    private mutating func addBytes(_ convolution: Convolution, hasBottleneck: Bool, blockInput: Int) {
+        let size = convolution.size
+        /// Bytes of `count` channels.
+        func channels(_ count: Int) -> Double { 4 * Double(count * size * size) }
+        let (inputs, outputs) = (convolution.inputs, convolution.outputs)
+        switch convolution.kind {
+        case .stem: break
+        case .pointwise:
+            // The input is read; the bottleneck's output written by the product and read again.
+            forwardBytes[.norm, default: 0] += channels(inputs + outputs)
+            forwardBytes[.pointwise, default: 0] += channels(outputs)
+        case .growth where hasBottleneck:
+            forwardBytes[.spatial, default: 0] += channels(outputs)
+            // G and x of the new channels; the bottleneck's output and gradient for the mask, for the transposed
+            // activation, for the norm's backward; the block's input, and G read and written.
+            backwardBytes[.norm, default: 0] += channels(
+                2 * outputs + 2 * inputs + inputs + 2 * inputs + 3 * blockInput)
+            backwardBytes[.spatial, default: 0] += channels(inputs)
+        case .growth:
+            forwardBytes[.norm, default: 0] += channels(inputs)
+            forwardBytes[.spatial, default: 0] += channels(outputs)
+            backwardBytes[.norm, default: 0] += channels(2 * outputs + 4 * inputs)
+        case .transition:
+            forwardBytes[.pool, default: 0] += channels(inputs) * 1.25
+            backwardBytes[.norm, default: 0] += channels(inputs) * 2
+            backwardBytes[.pool, default: 0] += channels(inputs) * 0.25
+        }
+    }
+
+    func forwardOperations(_ phase: Phase) -> Double { forwardOperations[phase] ?? 0 }
+
+    /// Twice forward's; the stem has no gradient of its input.
+    func backwardOperations(_ phase: Phase) -> Double { forwardOperations(phase) * (phase == .stem ? 1 : 2) }
+
+    func forwardBytes(_ phase: Phase) -> Double { forwardBytes[phase] ?? 0 }
+
+    func backwardBytes(_ phase: Phase) -> Double { backwardBytes[phase] ?? 0 }
+
+    /// All operations that an image takes here.
+    func operations(evaluates: Bool) -> Double {
+        forwardOperations.reduce(0) { $0 + $1.value + (evaluates ? 0 : backwardOperations($1.key)) }
+    }
+}
+
+extension Convolution {
+    /// The phase of a step that its products belong to.
+    fileprivate var phase: Phase {
+        switch kind {
+        case .stem: .stem
+        case .pointwise, .transition: .pointwise
+        case .growth: .spatial
+        }
+    }
+}

@@ -1,0 +1,35 @@
+import DataParallel
+import Glibc
+import GoldenFiles
+import Support
+import Training
+
+extension GoldenVerification {
+    /// The golden files that the build has put beside the program, sorted by name. Collective: all ranks have the same
+    /// ones.
+    ///
+    /// - Throws: on all ranks `Failure(.noInput)` where there are none, `Failure(.internal)` where the ranks' builds
+    ///   have others.
+    package static func shippedFiles(_ communicator: Communicator) throws -> [String] {
+        let (folder, names) = try communicator.agree {
+            guard let program = realpath("/proc/self/exe", nil) else {
+                throw Failure(
+                    .noInput, "cannot find the program's file: \(String(cString: strerror(errno))); name golden files")
+            }
+            defer { free(program) }
+            let place = String(cString: program).split(separator: "/").dropLast().map { "/" + $0 }.joined()
+            let path = place + "/" + String(cString: golden_folder)
+            let names = ((try? Support.names(inFolder: path)) ?? []).filter { $0.hasSuffix(".safetensors") }.sorted()
+            guard !names.isEmpty else {
+                throw Failure(
+                    .noInput,
+                    "\(path) has no golden files, as it has where densenet was built; name some: densenet verify FILE")
+            }
+            return (path, names)
+        }
+        try communicator.demandSame(
+            [SharedValue("the golden files beside the program", names.joined(separator: ", "))], .internal,
+            advice: "install the same build on all nodes")
+        return names.map { "\(folder)/\($0)" }
+    }
+}

@@ -1,0 +1,227 @@
+import Support
+
+/// A safetensors file opened for reading (format: https://github.com/huggingface/safetensors).
+///
+/// The file is eight bytes of header length (little endian), a JSON header `{name: {dtype, shape, data_offsets}}` with
+/// an optional string map `__metadata__`, then the data. Opening reads and checks the header; tensors are read when
+/// asked for.
+package final class SafetensorsFile: Sendable {
+    /// The element types of the format; this program reads F32, F16, BF16, F64 and I64.
+    package enum DataType: String, Sendable {
+        case bool = "BOOL"
+        case uint8 = "U8"
+        case int8 = "I8"
+        case float8e5m2 = "F8_E5M2"
+        case float8e4m3 = "F8_E4M3"
+        case float8e8m0 = "F8_E8M0"
+        case int16 = "I16"
+        case uint16 = "U16"
+        case float16 = "F16"
+        case bfloat16 = "BF16"
+        case int32 = "I32"
+        case uint32 = "U32"
+        case float32 = "F32"
+        case int64 = "I64"
+        case uint64 = "U64"
+        case float64 = "F64"
+        case complex64 = "C64"
+
+        /// Bytes of an element.
+        package var size: Int {
+            switch self {
+            case .bool, .uint8, .int8, .float8e5m2, .float8e4m3, .float8e8m0: 1
+            case .int16, .uint16, .float16, .bfloat16: 2
+            case .int32, .uint32, .float32: 4
+            case .int64, .uint64, .float64, .complex64: 8
+            }
+        }
+    }
+
+    package struct TensorInfo: Sendable, Equatable {
+        package let dtype: DataType
+        /// Empty for a single number.
+        package let shape: [Int]
+        /// Bytes, counted from the start of the data.
+        package let range: Range<Int>
+    }
+
+    /// A longer header is refused before anything is allocated for it (the limit of the format's own library).
+    package static let largestHeader = 100_000_000
+
+    package let path: String
+    package let tensors: [String: TensorInfo]
+    package let metadata: [String: String]
+    private let file: InputFile
+    private let dataStart: Int
+
+    /// Opens a file and checks all of its header against its size.
+    ///
+    /// - Throws: `Failure(.noInput)` when there is no such file or it cannot be read; `Failure(.data)` when the
+    ///   header is cut, too long or not JSON, names something twice, has an unknown dtype or an impossible shape, or
+    ///   when the tensors' bytes are not those of their shapes, overlap, leave holes, or do not end with the file.
+    package init(path: String) throws {
+        let file = try InputFile(path: path)
+        guard file.size >= 8 else {
+            throw Failure(
+                .data, "\(path): has \(file.size) bytes, a safetensors file has at least 8; it is cut or something else"
+            )
+        }
+        var littleEndian: UInt64 = 0
+        try withUnsafeMutableBytes(of: &littleEndian) { try file.read(into: $0, at: 0) }
+        let length = UInt64(littleEndian: littleEndian)
+        try Self.refusePyTorch(file)
+        guard length <= UInt64(Self.largestHeader) else {
+            throw Failure(
+                .data,
+                "\(path): claims a header of \(length) bytes, at most \(Self.largestHeader) are allowed;"
+                    + " it is no safetensors file")
+        }
+        guard length <= UInt64(file.size - 8) else {
+            throw Failure(
+                .data, "\(path): claims a header of \(length) bytes, but only \(file.size - 8) follow; it is cut")
+        }
+        var bytes = [UInt8](repeating: 0, count: Int(length))
+        try bytes.withUnsafeMutableBytes { try file.read(into: $0, at: 8) }
+        let header = try SafetensorsHeader(bytes, path: path)
+        dataStart = 8 + Int(length)
+        metadata = header.metadata
+        tensors = try header.tensors(dataSize: file.size - dataStart)
+        self.path = path
+        self.file = file
+    }
+
+    // MARK: - Tensors
+
+    /// Copies an F32, F16, BF16 or F64 tensor into `destination`, which has as many elements as `shape`.
+    ///
+    /// An F64 number is rounded; beyond Float's range it becomes infinite.
+    ///
+    /// - Throws: `Failure(.data)` when there is no such tensor, or its dtype or shape is another, or the file has
+    ///   shrunk since.
+    package func floats(named name: String, shape: [Int], into destination: UnsafeMutableBufferPointer<Float>) throws {
+        let info = try tensor(name, .float32, .float16, .bfloat16, .float64, shape: shape)
+        precondition(
+            destination.count * info.dtype.size == info.range.count, "\(shape) does not fit \(destination.count) floats"
+        )
+        switch info.dtype {
+        case .float16: try convert(info, into: destination) { (number: Float16) in Float(number) }
+        // bfloat16 is float32's upper half.
+        case .bfloat16: try convert(info, into: destination) { (half: UInt16) in Float(bitPattern: UInt32(half) << 16) }
+        case .float64: try convert(info, into: destination) { (number: Double) in Float(number) }
+        default: try read(info.range, into: UnsafeMutableRawBufferPointer(destination))
+        }
+    }
+
+    /// The elements of an F32 tensor, the last dimension running fastest; any shape will do when `shape` is nil.
+    ///
+    /// - Throws: as `floats(named:shape:into:)`.
+    package func floats(named name: String, shape: [Int]? = nil) throws -> [Float] {
+        try array(tensor(name, .float32, shape: shape))
+    }
+
+    /// The elements of an I64 tensor, as `floats(named:shape:)`.
+    package func integers(named name: String, shape: [Int]? = nil) throws -> [Int64] {
+        try array(tensor(name, .int64, shape: shape))
+    }
+
+    /// Copies a part of the data as it stands in the file.
+    ///
+    /// - Parameters:
+    ///   - range: bytes from the start of the data, as in `TensorInfo.range`.
+    ///   - destination: as many bytes as `range` has.
+    /// - Throws: `Failure(.data)` when the file has shrunk since it was opened.
+    package func read(_ range: Range<Int>, into destination: UnsafeMutableRawBufferPointer) throws {
+        precondition(range.count == destination.count, "\(range.count) bytes do not fit \(destination.count)")
+        try file.read(into: destination, at: dataStart + range.lowerBound)
+    }
+
+    private func tensor(_ name: String, _ dtypes: DataType..., shape: [Int]?) throws -> TensorInfo {
+        guard let info = tensors[name] else {
+            throw Failure(.data, "\(path): has no tensor \(quoted(name))")
+        }
+        guard dtypes.contains(info.dtype) else {
+            let expected = dtypes.map(\.rawValue).joined(separator: ", ")
+            throw Failure(.data, "\(path): tensor \(quoted(name)) is \(info.dtype.rawValue), expected \(expected)")
+        }
+        if let shape, shape != info.shape {
+            throw Failure(.data, "\(path): tensor \(quoted(name)) has shape \(info.shape), expected \(shape)")
+        }
+        return info
+    }
+
+    /// Reads a tensor piece by piece: a second copy of all of it would need memory that nobody counts.
+    private func convert<Stored: BitwiseCopyable>(
+        _ info: TensorInfo, into destination: UnsafeMutableBufferPointer<Float>, _ value: (Stored) -> Float
+    ) throws {
+        let piece = AlignedBuffer<Stored>(count: min(destination.count, 1 << 16))
+        var done = 0
+        while done < destination.count {
+            let count = min(piece.count, destination.count - done)
+            let start = info.range.lowerBound + done * info.dtype.size
+            try read(start..<start + count * info.dtype.size, into: UnsafeMutableRawBufferPointer(piece[0..<count]))
+            for index in 0..<count { destination[done + index] = value(piece.pointer[index]) }
+            done += count
+        }
+    }
+
+    private func array<Element: BitwiseCopyable>(_ info: TensorInfo) throws -> [Element] {
+        let count = info.range.count / MemoryLayout<Element>.stride
+        return try [Element](unsafeUninitializedCapacity: count) { buffer, initialized in
+            try read(
+                info.range, into: UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(rebasing: buffer[..<count])))
+            initialized = count
+        }
+    }
+}
+
+extension SafetensorsHeader {
+    /// Holds every entry against its shape, the others and the size of the data.
+    fileprivate func tensors(dataSize: Int) throws -> [String: SafetensorsFile.TensorInfo] {
+        var result: [String: SafetensorsFile.TensorInfo] = [:]
+        var covered = 0
+        var last = "the header"
+        for entry in entries.sorted(by: { ($0.start, $0.end) < ($1.start, $1.end) }) {
+            let tensor = "\(path): tensor \(quoted(entry.name))"
+            let claimed = "data_offsets [\(entry.start), \(entry.end)]"
+            var bytes = entry.dtype.size
+            for dimension in entry.shape {
+                let (product, overflow) = bytes.multipliedReportingOverflow(by: dimension)
+                guard !overflow else {
+                    throw Failure(.data, "\(tensor) has shape \(brief(entry.shape)), more than any memory holds")
+                }
+                bytes = product
+            }
+            guard entry.end >= entry.start, entry.end - entry.start == bytes else {
+                throw Failure(
+                    .data,
+                    "\(tensor) has \(claimed), expected \(bytes) bytes for"
+                        + " \(entry.dtype.rawValue) of shape \(brief(entry.shape))")
+            }
+            guard entry.end <= dataSize else {
+                throw Failure(
+                    .data, "\(tensor) has \(claimed), but the file has only \(dataSize) bytes of data; it is cut")
+            }
+            guard entry.start >= covered else {
+                throw Failure(.data, "\(tensor) has \(claimed), which overlaps \(last)")
+            }
+            guard entry.start == covered else {
+                throw Failure(
+                    .data, "\(tensor) has \(claimed), which leaves \(entry.start - covered) bytes unused after \(last)")
+            }
+            covered = entry.end
+            last = quoted(entry.name)
+            result[entry.name] = SafetensorsFile.TensorInfo(
+                dtype: entry.dtype, shape: entry.shape, range: entry.start..<entry.end)
+        }
+        guard covered == dataSize else {
+            throw Failure(
+                .data,
+                "\(path): has \(dataSize) bytes of data, but its tensors take \(covered); trailing bytes belong to no tensor")
+        }
+        return result
+    }
+
+    private func brief(_ shape: [Int]) -> String {
+        shape.count <= 8 ? "\(shape)" : "of \(shape.count) dimensions"
+    }
+}

@@ -1,0 +1,22 @@
+import CZlib
+
+/// The CRC-32 of bytes that come piece by piece (zlib's).
+package struct CRC32: Sendable, Equatable {
+    package private(set) var value: UInt32 = 0
+
+    package init() {}
+
+    package mutating func add(_ bytes: UnsafeRawBufferPointer) {
+        // zlib takes a missing buffer as the wish to begin anew.
+        guard let start = bytes.baseAddress, !bytes.isEmpty else { return }
+        value = UInt32(crc32_z(UInt(value), start.assumingMemoryBound(to: UInt8.self), bytes.count))
+    }
+
+    package mutating func add(_ text: String) {
+        var text = text
+        text.withUTF8 { add(UnsafeRawBufferPointer($0)) }
+    }
+
+    /// Eight hexadecimal digits.
+    package var text: String { String(value, radix: 16).paddedWithZeros(to: 8) }
+}

@@ -1,0 +1,27 @@
+import Glibc
+
+/// Runs `body` on a new thread, which the caller joins or detaches; it holds what `body` holds until that returns.
+///
+/// - Parameter refusal: what the message begins with, before the system's words, such as `the loader cannot start
+///   thread 2`.
+/// - Throws: `Failure(.unavailable)` when the system refuses the thread.
+package func startThread(refusal: String, _ body: sending @escaping () -> Void) throws -> pthread_t {
+    let start = Unmanaged.passRetained(ThreadBody(body))
+    var thread = pthread_t()
+    let code = pthread_create(
+        &thread, nil,
+        { argument in
+            Unmanaged<ThreadBody>.fromOpaque(argument!).takeRetainedValue().body()
+            return nil
+        }, start.toOpaque())
+    guard code == 0 else {
+        start.release()
+        throw Failure(.unavailable, "\(refusal): \(String(cString: strerror(code)))")
+    }
+    return thread
+}
+
+private final class ThreadBody {
+    let body: () -> Void
+    init(_ body: @escaping () -> Void) { self.body = body }
+}

@@ -1,0 +1,146 @@
+import FoundationEssentials
+import Glibc
+import Support
+
+/// What one epoch came to. Numbers that are not finite are `null` in JSON and come back as not-a-number.
+package struct EpochMetrics: Codable, Sendable {
+    /// Counted from 1.
+    package var epoch: Int
+    /// Means over all images of the epoch, whatever the number of ranks; accuracies from 0 to 1.
+    package var trainLoss, trainAccuracy, testLoss, testAccuracy: Double
+    /// Training images of all ranks together, without the evaluation.
+    package var imagesPerSecond: Double
+    /// Of the epoch's last step.
+    package var learningRate: Double
+    /// How long the steps waited for their batches.
+    package var dataWaitSeconds: Double
+    /// How long training waited for checkpoints: for copies of the weights, and for files that were not written yet.
+    package var checkpointWaitSeconds: Double
+    package var epochSeconds: Double
+
+    enum CodingKeys: String, CodingKey {
+        case epoch
+        case trainLoss = "train_loss"
+        case trainAccuracy = "train_accuracy"
+        case testLoss = "test_loss"
+        case testAccuracy = "test_accuracy"
+        case imagesPerSecond = "images_per_second"
+        case learningRate = "learning_rate"
+        case dataWaitSeconds = "data_wait_seconds"
+        case checkpointWaitSeconds = "checkpoint_wait_seconds"
+        case epochSeconds = "epoch_seconds"
+    }
+
+    package init(
+        epoch: Int, trainLoss: Double, trainAccuracy: Double, testLoss: Double, testAccuracy: Double,
+        imagesPerSecond: Double, learningRate: Double, dataWaitSeconds: Double, checkpointWaitSeconds: Double,
+        epochSeconds: Double
+    ) {
+        self.epoch = epoch
+        self.trainLoss = trainLoss
+        self.trainAccuracy = trainAccuracy
+        self.testLoss = testLoss
+        self.testAccuracy = testAccuracy
+        self.imagesPerSecond = imagesPerSecond
+        self.learningRate = learningRate
+        self.dataWaitSeconds = dataWaitSeconds
+        self.checkpointWaitSeconds = checkpointWaitSeconds
+        self.epochSeconds = epochSeconds
+    }
+
+    private static let numbers: [(CodingKeys, WritableKeyPath<EpochMetrics, Double> & Sendable)] = [
+        (.trainLoss, \.trainLoss), (.trainAccuracy, \.trainAccuracy), (.testLoss, \.testLoss),
+        (.testAccuracy, \.testAccuracy),
+        (.imagesPerSecond, \.imagesPerSecond), (.learningRate, \.learningRate), (.dataWaitSeconds, \.dataWaitSeconds),
+        (.checkpointWaitSeconds, \.checkpointWaitSeconds), (.epochSeconds, \.epochSeconds),
+    ]
+
+    package init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        let nan = Double.nan
+        self.init(
+            epoch: try container.decode(Int.self, forKey: .epoch), trainLoss: nan, trainAccuracy: nan, testLoss: nan,
+            testAccuracy: nan, imagesPerSecond: nan, learningRate: nan, dataWaitSeconds: nan,
+            checkpointWaitSeconds: nan, epochSeconds: nan)
+        for (key, field) in Self.numbers {
+            // Logs of older programs lack the key.
+            self[keyPath: field] =
+                field == \.checkpointWaitSeconds
+                ? try container.decodeIfPresent(Double.self, forKey: key) ?? nan
+                : try container.decode(Double?.self, forKey: key) ?? nan
+        }
+    }
+
+    package func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(epoch, forKey: .epoch)
+        for (key, field) in Self.numbers {
+            let value = self[keyPath: field]
+            try container.encode(value.isFinite ? value : nil, forKey: key)
+        }
+    }
+}
+
+/// The log of a run's epochs: a JSON object a line, in the order of the epochs. Rank zero alone has one.
+package struct MetricsLog: Sendable {
+    package let path: String
+
+    package init(path: String) { self.path = path }
+
+    /// Adds a line and waits until it is on the disk.
+    ///
+    /// - Throws: `Failure(.unavailable)` when the system refuses; the log is as before then.
+    package func append(_ metrics: EpochMetrics) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .sortedKeys
+        let line = Array(try encoder.encode(metrics)) + [UInt8(ascii: "\n")]
+        // A link in a folder from elsewhere must not lead the writing to another file.
+        let descriptor = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0o666)
+        guard descriptor >= 0 else { throw Failure.system("cannot write", path) }
+        defer { close(descriptor) }
+        let before = lseek(descriptor, 0, SEEK_END)
+        let written = write(descriptor, line, line.count)
+        guard written == line.count, fsync(descriptor) == 0 else {
+            // A disk that fills up takes a part of the line and says nothing.
+            let code = written >= 0 && written < line.count ? ENOSPC : errno
+            _ = ftruncate(descriptor, before)
+            throw Failure.system("cannot write", path, code: code)
+        }
+    }
+
+    /// The number of the last epoch that has a whole line; nil where there is none.
+    ///
+    /// - Throws: as `truncate`.
+    package func lastEpoch() throws -> Int? { try epochs(in: contents()).map(\.epoch).max() }
+
+    /// Drops what a resumed run will write again: the lines of later epochs, and a last line that the end of the
+    /// process cut.
+    ///
+    /// A log that does not exist is left so.
+    ///
+    /// - Throws: `Failure(.noInput)` when the log cannot be read, `Failure(.data)` for a line within it that is no
+    ///   epoch's, `Failure(.unavailable)` when the system refuses the new one; the log is as before then.
+    package func truncate(keepingEpochsUpTo last: Int) throws {
+        let text = try contents()
+        let kept = try epochs(in: text).filter { $0.epoch <= last }.flatMap { $0.line + [UInt8(ascii: "\n")] }
+        guard !kept.elementsEqual(text) else { return }
+        try AtomicFile.write(path) { output in try kept.withUnsafeBytes { try output.write($0) } }
+    }
+
+    /// Empty for a log that does not exist.
+    private func contents() throws -> Data {
+        access(path, F_OK) == 0 ? Data(try InputFile.contents(of: path, atMost: 1 << 30)) : Data()
+    }
+
+    private func epochs(in text: Data) throws -> [(epoch: Int, line: Data)] {
+        let lines = text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+        return try lines.enumerated().compactMap { number, line in
+            if let metrics = try? JSONDecoder().decode(EpochMetrics.self, from: line) { return (metrics.epoch, line) }
+            // What follows the last line feed is nothing, or a cut line.
+            guard number == lines.count - 1 else {
+                throw Failure(.data, "\(path): line \(number + 1) is no epoch's metrics; mend or remove it")
+            }
+            return nil
+        }
+    }
+}

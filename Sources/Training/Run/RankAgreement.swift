@@ -1,0 +1,177 @@
+import DataParallel
+import FoundationEssentials
+import Glibc
+import ImageData
+import Kernels
+import Support
+
+/// Something that has to be alike on all ranks.
+package struct SharedValue: Codable {
+    /// As a message calls it.
+    let name: String
+    /// What is compared.
+    let value: String
+    /// How a message shows it; may differ where the values do not.
+    var shown: String
+
+    package init(_ name: String, _ value: String, shown: String? = nil) {
+        self.name = name
+        self.value = value
+        self.shown = shown ?? value
+    }
+}
+
+/// Ranks that were started differently would train something that nobody asked for, or wait for each other for ever.
+extension Communicator {
+    /// Collective, and the first collective call of every command: refuses ranks that run another program, another
+    /// command or other options than rank zero. Paths of data may differ, as its content is compared later; so may
+    /// `--threads`.
+    ///
+    /// - Throws: on all ranks `Failure(.usage)` naming the option, or `Failure(.internal)` for another build.
+    package func demandSameStart() throws {
+        guard size > 1 else { return }
+        let program = try agree { try programFile() }
+        try demandSame([program], .internal, advice: "install the same build on all nodes")
+        try demandSame(
+            startOptions(Array(CommandLine.arguments.dropFirst())), .usage,
+            advice: "start all ranks with the same options")
+    }
+
+    /// Collective: refuses ranks whose kernels use other vector instructions, for their weights would drift apart in
+    /// the last bits.
+    ///
+    /// - Throws: on all ranks `Failure(.unavailable)`.
+    func demandSameVectorLevel() throws {
+        let own = VectorLevel.current
+        let lowest = try allGather(UInt64(own.number)).map { VectorLevel.allCases[Int($0)] }.min() ?? own
+        try demandSame(
+            [SharedValue("the vector level of their CPUs", "\(own)")], .unavailable,
+            advice:
+                "use CPUs of one kind, or set DENSENET_SIMD=\(lowest) on all ranks (mpirun -x DENSENET_SIMD=\(lowest))")
+    }
+
+    /// Collective: refuses ranks whose copies of the images differ in a byte, and images that are not those a run began
+    /// with.
+    ///
+    /// - Parameter expected: what the files held then; nil where nobody knows.
+    /// - Returns: what the files hold.
+    /// - Throws: on all ranks `Failure(.data)` naming the file.
+    func demandSameImages(
+        _ sets: [ImageSet], as expected: [RunConfiguration.DataFile]?
+    ) throws -> [RunConfiguration.DataFile] {
+        let (files, paths) = try agree {
+            let sums = try sets.flatMap { try $0.checksums() }
+            let files = sums.map { path, bytes, sum in
+                let name = path[(path.lastIndex(of: "/").map(path.index(after:)) ?? path.startIndex)...]
+                return RunConfiguration.DataFile(name: String(name), bytes: bytes, checksum: sum.text)
+            }
+            return (files, sums.map(\.path))
+        }
+        func shown(_ file: RunConfiguration.DataFile) -> String {
+            "(\(file.bytes) bytes used, CRC-32 \(file.checksum))"
+        }
+        let values = zip(files, paths).map { file, path in
+            SharedValue(file.name, "\(file.bytes) \(file.checksum)", shown: "\(path) \(shown(file))")
+        }
+        try demandSame(values, .data, advice: "give all nodes the same files")
+        for (file, path) in zip(files, paths) {
+            guard let expected, let before = expected.first(where: { $0.name == file.name }), before != file else {
+                continue
+            }
+            throw agreed(
+                Failure(
+                    .data,
+                    "\(path): holds other images \(shown(file)) than when the run began \(shown(before)); bring them back, or begin "
+                        + "another run with --init and the weights of this one"))
+        }
+        return files
+    }
+
+    /// Collective: refuses ranks that have read other weights from their copies of a file.
+    ///
+    /// - Throws: on all ranks `Failure(.data)`.
+    package func demandSameWeights(_ path: String, _ buffers: [UnsafeMutableBufferPointer<Float>]) throws {
+        let sum = buffers.reduce(into: CRC32()) { $0.add(UnsafeRawBufferPointer($1)) }.text
+        try demandSame(
+            [SharedValue("the weights", sum, shown: "\(path) (CRC-32 \(sum))")], .data,
+            advice: "give all nodes the same file")
+    }
+
+    /// Collective: throws on all ranks when the values of any rank are not those of rank zero, naming the first that
+    /// differs.
+    package func demandSame(_ own: [SharedValue], _ kind: Failure.Kind, advice: String) throws {
+        let hash = textChecksum(own.map { "\($0.name)\n\($0.value)\n" }.joined())
+        guard let other = try ranksDiffering(from: hash).first else { return }
+        let bytes = Array(try JSONEncoder().encode(own))
+        func values(of root: Int) throws -> [SharedValue] {
+            try JSONDecoder().decode([SharedValue].self, from: Data(try broadcast(bytes: bytes, from: root)))
+        }
+        let (first, second) = (try values(of: 0), try values(of: other))
+        func find(_ name: String, in values: [SharedValue]) -> SharedValue {
+            values.first { $0.name == name } ?? SharedValue(name, "", shown: "none")
+        }
+        let names = (first + second).map(\.name)
+        guard let name = names.first(where: { find($0, in: first).value != find($0, in: second).value }) else {
+            throw agreed(Failure(.internal, "ranks 0 and \(other) have the same start in different words"))
+        }
+        let hashes = try allGather(textChecksum(find(name, in: own).value))
+        let ranks = hashes.indices.filter { hashes[$0] == hashes[other] }
+        throw agreed(
+            Failure(
+                kind,
+                "ranks disagree on \(name): \(find(name, in: first).shown) on rank 0, \(find(name, in: second).shown) on "
+                    + "rank\(ranks.count > 1 ? "s" : "") \(ranks.map(String.init).joined(separator: ", ")); \(advice)"))
+    }
+}
+
+/// The options of a command line by name, whatever their order, behind the command; an option that stands twice has
+/// both values.
+func startOptions(_ arguments: [String]) -> [SharedValue] {
+    var values: [String: String] = ["--data": "synthetic"]
+    var positionals: [String] = []
+    var words = arguments.dropFirst()[...]
+    while let word = words.popFirst() {
+        guard word.hasPrefix("--") else {
+            positionals.append(word)
+            continue
+        }
+        let parts = word.split(separator: "=", maxSplits: 1).map(String.init)
+        let name = parts.first ?? word
+        let hasValue = words.first.map { !$0.hasPrefix("--") } ?? false
+        let value = parts.count > 1 ? parts[1] : hasValue ? words.removeFirst() : "given"
+        switch name {
+        case "--threads", "--weights": continue
+        case "--data": values[name] = value == "synthetic" ? value : "a folder"
+        default: values[name] = values[name].map { $0 + " and " + value } ?? value
+        }
+    }
+    // A run that one rank resumes differs in all its options; that it is resumed says it best.
+    let resumed = values.removeValue(forKey: "--resume") ?? "none"
+    return [SharedValue("the command", arguments.first ?? "none"), SharedValue("--resume", resumed)]
+        + values.sorted { $0.key < $1.key }.map { SharedValue($0.key, $0.value) }
+        + positionals.enumerated().map { SharedValue("argument \($0.offset + 1)", $0.element) }
+}
+
+/// The file that this process runs, by its content.
+private func programFile() throws -> SharedValue {
+    let path = "/proc/self/exe"
+    let file = try InputFile(path: path)
+    let chunk = AlignedBuffer<UInt8>(count: 1 << 20)
+    var sum = CRC32()
+    for start in stride(from: 0, to: file.size, by: chunk.count) {
+        let part = UnsafeMutableRawBufferPointer(chunk[0..<min(chunk.count, file.size - start)])
+        try file.read(into: part, at: start)
+        sum.add(UnsafeRawBufferPointer(part))
+    }
+    let name = realpath(path, nil)
+    defer { free(name) }
+    return SharedValue(
+        "the program", sum.text,
+        shown: "\(name.map { String(cString: $0) } ?? path) (CRC-32 \(sum.text))")
+}
+
+private func textChecksum(_ text: String) -> UInt64 {
+    var sum = CRC32()
+    sum.add(text)
+    return UInt64(sum.value)
+}

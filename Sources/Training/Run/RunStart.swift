@@ -1,0 +1,113 @@
+import Glibc
+import Support
+
+/// Where a run begins or goes on, on rank zero: its folder, and a network, optimizer and state that are as they have to
+/// be.
+struct RunStart {
+    let folder: RunFolder
+    let state: RunState
+    /// The checkpoint that the run goes on from.
+    let newest: CheckpointPosition?
+
+    /// Begins a new run: with fresh weights, or those that `--init` names.
+    ///
+    /// - Parameter path: of the run folder; nil for a new one below `runs`, named after the time and the model.
+    /// - Throws: `Failure` when the weights cannot be read, or the folder cannot be made or holds a run.
+    init(newAt path: String?, _ configuration: RunConfiguration, step: TrainingStep) throws {
+        step.network.initialize(seed: configuration.seed)
+        if let weights = configuration.initialWeights, let note = try GivenWeights.begin(step.network, from: weights) {
+            Console.note(note)
+        }
+        folder =
+            try path.map { try RunFolder(path: $0, resuming: false) }
+            ?? RunFolder(newBelow: "runs", name: "\(Self.timestamp())-\(configuration.model)")
+        try folder.writeConfiguration(configuration)
+        (state, newest) = (RunState(), nil)
+    }
+
+    /// Goes on from the newest valid checkpoint; from the beginning only where nothing was ever finished.
+    ///
+    /// - Parameters:
+    ///   - configuration: as it is now, and `before`: as config.json has it.
+    /// - Throws: `Failure(.noInput)` where there is no checkpoint but there are results, which starting anew would
+    ///   overwrite; `Failure(.usage)` when the run is past the epochs it is to have; what reading a checkpoint throws.
+    init(
+        resuming folder: RunFolder, _ configuration: RunConfiguration, before: RunConfiguration, step: TrainingStep,
+        stepsPerEpoch: Int
+    ) throws {
+        let found = try CheckpointFolder(path: folder.checkpoints).newestValid()
+        for warning in found?.warnings ?? [] { Console.note(warning) }
+        let log = MetricsLog(path: folder.metrics)
+        var state = RunState()
+        if let found {
+            state = try step.read(found.checkpoint, stepsPerEpoch: stepsPerEpoch)
+            // A checkpoint is from before the evaluation of its epoch; the result is in the log.
+            if state.isTrained(stepsPerEpoch: stepsPerEpoch, steps: configuration.steps),
+                try log.lastEpoch() ?? 0 >= state.epoch
+            {
+                state.beginEpoch()
+            }
+        } else {
+            try Self.demandNoResults(in: folder)
+            // Resuming opens no file that a run folder names but the images.
+            if let weights = configuration.initialWeights {
+                throw Failure(
+                    .noInput,
+                    "\(folder.path) has no checkpoint to go on from, and the run began with the weights \(weights); begin it anew "
+                        + "with --init and another --out")
+            }
+            step.network.initialize(seed: configuration.seed)
+        }
+        self.state = state
+        newest = found?.checkpoint.position
+        self.folder = folder
+        guard configuration.epochs >= state.epoch - 1 else {
+            throw Failure(
+                .usage, "--epochs is \(configuration.epochs), but the run has finished epoch \(state.epoch - 1) already"
+            )
+        }
+        try log.truncate(keepingEpochsUpTo: state.epoch - 1)
+        try keep(configuration, over: before, stepsPerEpoch: stepsPerEpoch)
+    }
+
+    /// Local time, as 2026-01-31-235959.
+    private static func timestamp() -> String {
+        var now = time(nil)
+        var parts = tm()
+        localtime_r(&now, &parts)
+        return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 32) { text in
+            strftime(text.baseAddress!, text.count, "%Y-%m-%d-%H%M%S", &parts)
+            return String(cString: text.baseAddress!)
+        }
+    }
+
+    /// A run that has results, but nothing to go on from, must not begin anew over them.
+    private static func demandNoResults(in folder: RunFolder) throws {
+        let results = [folder.metrics, folder.best, folder.weights].filter { (try? InputFile(path: $0).size) ?? 0 > 0 }
+        guard let first = results.first else { return }
+        let names = results.map { String($0.dropFirst(folder.path.count + 1)) }.joined(separator: ", ")
+        let weights = results.last { $0 != folder.metrics }
+        throw Failure(
+            .noInput,
+            "\(folder.checkpoints): there is no checkpoint to go on from, and starting anew would overwrite \(names); bring the "
+                + "checkpoints back, or begin another run "
+                + (weights.map { "from these weights: train --init \($0) --out FOLDER" }
+                    ?? "(remove \(first) to begin this one anew)"))
+    }
+
+    /// Writes what has changed for good into config.json, and says what it means.
+    private func keep(_ configuration: RunConfiguration, over before: RunConfiguration, stepsPerEpoch: Int) throws {
+        var stored = before
+        stored.epochs = configuration.epochs
+        stored.data.files = configuration.data.files
+        guard stored != before else { return }
+        try folder.writeConfiguration(stored)
+        guard stored.epochs != before.epochs else { return }
+        func rate(_ run: RunConfiguration) -> Double {
+            run.schedule.rate(step: state.step(stepsPerEpoch), stepsPerEpoch: stepsPerEpoch, epochs: run.epochs)
+        }
+        Console.note(
+            "the run has \(stored.epochs) epochs now, not \(before.epochs); from here on the learning rate is that of a run of "
+                + "\(stored.epochs): \(rate(stored)) for the next step in place of \(rate(before))")
+    }
+}

@@ -1,0 +1,347 @@
+import DataParallel
+import DenseNetModel
+import FoundationEssentials
+import Glibc
+import ImageData
+import Support
+
+/// A whole training run on all ranks: epochs of steps, evaluation, checkpoints, metrics.
+///
+/// Every rank makes the same collective calls in the same order, which follows from the configuration and the sizes of
+/// the data alone. Rank zero decides the learning rate and when to stop, holds the run folder and speaks to the user.
+package final class TrainingRun {
+    let configuration: RunConfiguration
+    private let safety: SafetyOptions
+    let communicator: Communicator
+    let path: String
+    let data: RunData
+    let step: TrainingStep
+    private let evaluator: Evaluator
+    private let sampler: Sampler
+    /// On rank zero only.
+    private let folder: RunFolder?
+    let checkpoints: CheckpointWriter?
+    /// Where `checkpoints` stood when an epoch was reported last.
+    private var reportedCheckpointWait = 0.0
+    /// Steps of this start that were left out for numbers that are not finite.
+    private var skippedSteps = 0
+    private(set) var state: RunState
+    var stepsPerEpoch: Int { sampler.stepsPerEpoch }
+    private var isRankZero: Bool { communicator.rank == 0 }
+
+    /// Begins a new run. Collective.
+    ///
+    /// - Parameters:
+    ///   - path: the run folder, made on rank zero once all else is in order; nil for a new one below `runs`.
+    ///   - threads: of this rank; nil shares the host's cores. The result does not depend on it.
+    ///   - watchdog: keeps its records in the run folder.
+    /// - Throws: on all ranks the failure of the first rank that has one.
+    package convenience init(
+        _ configuration: RunConfiguration, path: String?, threads: Int?, watchdog: Watchdog, communicator: Communicator
+    ) throws {
+        try communicator.agree { try configuration.validate(worldSize: communicator.size) }
+        try self.init(
+            configuration, path: path, threads: threads, watchdog: watchdog, resumed: nil, communicator: communicator)
+    }
+
+    /// Goes on with the run in a folder, from its newest valid checkpoint, or from the start where no step was ever
+    /// kept. Collective.
+    ///
+    /// - Parameters:
+    ///   - epochs: makes the run longer or shorter, for good; the learning rate's schedule is that of so many epochs
+    ///     from here on.
+    ///   - safety: what it has goes before the run's own.
+    package convenience init(
+        resuming path: String, epochs: Int?, safety: SafetyOptions, threads: Int?, watchdog: Watchdog,
+        communicator: Communicator
+    ) throws {
+        let folder = try communicator.agree { communicator.rank == 0 ? try RunFolder(path: path, resuming: true) : nil }
+        let bytes = try communicator.agree {
+            try folder.map { Array(try JSONEncoder().encode(RunConfiguration(from: $0))) }
+        }
+        let text = Data(try communicator.broadcast(bytes: bytes, from: 0))
+        let (configuration, before) = try communicator.agree {
+            let before = try JSONDecoder().decode(RunConfiguration.self, from: text)
+            var configuration = before
+            configuration.safety = safety.over(configuration.safety)
+            if let epochs { try configuration.change(epochs: epochs) }
+            try configuration.validate(worldSize: communicator.size)
+            return (configuration, before)
+        }
+        try self.init(
+            configuration, path: path, threads: threads, watchdog: watchdog, resumed: folder.map { ($0, before) },
+            communicator: communicator)
+    }
+
+    /// - Parameter resumed: the run's folder, on rank zero, and its configuration as it was.
+    private init(
+        _ configuration: RunConfiguration, path: String?, threads: Int?, watchdog: Watchdog,
+        resumed: (folder: RunFolder, before: RunConfiguration)?, communicator: Communicator
+    ) throws {
+        safety =
+            configuration.safety
+            ?? SafetyOptions(keep: nil, checkpointSteps: nil, onCheckpointError: nil, onNonfinite: nil)
+        self.communicator = communicator
+        try communicator.demandSameVectorLevel()
+        let network = try communicator.agree {
+            try TrainableDenseNet(
+                configuration.network, capacity: communicator.largestShare(of: configuration.batchSize),
+                threads: threads ?? communicator.defaultThreads, precision: configuration.precision ?? .float32,
+                // Two loaders of two batches, each with a thread; the checkpoints' copies, and their thread.
+                overhead: MemoryOverhead(
+                    ranks: communicator.localSize, batches: 4, copies: communicator.rank == 0 ? 2 : 0, threads: 3))
+        }
+        data = try RunData(
+            configuration.data, seed: configuration.seed, imageSize: configuration.network.image,
+            classes: configuration.network.classes, normalization: configuration.normalization,
+            communicator: communicator)
+        var configuration = configuration
+        configuration.data.files = data.files
+        self.configuration = configuration
+        let (train, test, normalization) = (data.train, data.test, data.normalization)
+        (sampler, evaluator) = try communicator.agree {
+            (
+                try Sampler(
+                    sampleCount: train.count, globalBatch: configuration.batchSize, worldSize: communicator.size,
+                    seed: configuration.seed, shuffle: configuration.shuffle),
+                try Evaluator(
+                    network, images: test, batchSize: configuration.batchSize, normalization: normalization,
+                    communicator: communicator)
+            )
+        }
+        step = TrainingStep(
+            network, optimizer: configuration.optimizer, labelSmoothing: configuration.labelSmoothing,
+            seed: configuration.seed, communicator: communicator)
+        let (step, stepsPerEpoch, keep) = (step, sampler.stepsPerEpoch, safety.keep ?? SafetyOptions.defaultKeep)
+        communicator.stages.enter("opening the run folder")
+        let (start, checkpoints) = try communicator.agree { () -> (RunStart?, CheckpointWriter?) in
+            guard communicator.rank == 0 else { return (nil, nil) }
+            let start =
+                try resumed.map {
+                    try RunStart(
+                        resuming: $0.folder, configuration, before: $0.before, step: step, stepsPerEpoch: stepsPerEpoch)
+                } ?? RunStart(newAt: path, configuration, step: step)
+            let writer = try CheckpointWriter(
+                of: step, folder: CheckpointFolder(path: start.folder.checkpoints, keep: keep), newest: start.newest,
+                metrics: MetricsLog(path: start.folder.metrics), bestWeights: start.folder.best,
+                best: BestEpoch(path: start.folder.best, last: start.state.epoch - 1),
+                metadata: normalizationMetadata(normalization))
+            return (start, writer)
+        }
+        self.checkpoints = checkpoints
+        folder = start?.folder
+        let path = String(
+            decoding: try communicator.broadcast(bytes: start.map { Array($0.folder.path.utf8) }, from: 0),
+            as: UTF8.self)
+        self.path = path
+        watchdog.keepRecords(in: RunFolder.ranks(of: path), advice: "go on with: train --resume \(path)")
+        communicator.stages.enter("first weights")
+        var numbers = (start?.state ?? RunState()).numbers
+        try numbers.withUnsafeMutableBufferPointer { try communicator.broadcast($0, from: 0) }
+        state = RunState(numbers)
+        try step.broadcast(from: 0, communicator)
+    }
+
+    /// Trains to the end. Collective.
+    ///
+    /// - Throws: on all ranks `Failure(.stopped)` after a signal, once a checkpoint is written; other failures as
+    ///   they come.
+    package func run() throws {
+        if isRankZero { announce() }
+        let loader = try communicator.agree {
+            try BatchLoader(
+                images: data.train, sampler: sampler, rank: communicator.rank,
+                augmentation: Augmentation(parsing: configuration.augment), normalization: data.normalization,
+                seed: configuration.seed, startEpoch: state.epoch, startStep: state.stepInEpoch)
+        }
+        while !isFinished {
+            let waitBefore = loader.waitSeconds
+            try trainEpoch(loader)
+            try finishEpoch(dataWait: loader.waitSeconds - waitBefore)
+        }
+        loader.stop()
+        try finishCheckpoint()
+        communicator.stages.enter("writing the weights", mayTakeLong: true)
+        try communicator.agree {
+            guard let folder else { return }
+            reportCheckpoints()
+            try WeightsFile.write(
+                step.network, to: folder.weights, metadata: try normalizationMetadata(data.normalization))
+            Console.say("weights: \(folder.weights)")
+        }
+    }
+
+    /// Whether all epochs, or all steps that the configuration allows, are done and evaluated.
+    private var isFinished: Bool {
+        state.epoch > configuration.epochs
+            || state.stepInEpoch == 0 && state.step(stepsPerEpoch) >= configuration.steps ?? .max
+    }
+
+    /// Whether the epoch in progress lacks no step, only its evaluation.
+    var epochIsTrained: Bool { state.isTrained(stepsPerEpoch: stepsPerEpoch, steps: configuration.steps) }
+
+    /// The steps that the epoch in progress still has. Collective.
+    private func trainEpoch(_ loader: BatchLoader) throws {
+        var progress = isRankZero ? ProgressLine(phase: "Training", epoch: state.epoch, total: stepsPerEpoch) : nil
+        while !epochIsTrained {
+            let began = monotonicSeconds()
+            communicator.stages.beginStep(state.step(stepsPerEpoch) + 1)
+            let rate = try learningRate()
+            communicator.stages.enter("waiting for data")
+            let batch = try loader.next()
+            let result = try step(batch, rate: rate)
+            let stopWasAsked = try add(result, of: batch)
+            state.seconds += monotonicSeconds() - began
+            if stopWasAsked {
+                StopSignal.takeNote()
+                progress?.finish()
+                try writeCheckpoint()
+                try stop()
+            }
+            if isCheckpointDue { try writeCheckpoint() }
+            progress?.update(
+                done: state.stepInEpoch, loss: state.lossSum / state.images, accuracy: state.correct / state.images)
+        }
+        progress?.finish()
+    }
+
+    /// Whether this step within an epoch is one of those after which `--checkpoint-steps` asks for a checkpoint.
+    private var isCheckpointDue: Bool {
+        guard let every = safety.checkpointSteps, state.stepInEpoch < stepsPerEpoch else { return false }
+        return state.step(stepsPerEpoch) % every == 0
+    }
+
+    /// Rank zero's learning rate for the next step. Collective.
+    private func learningRate() throws -> Double {
+        communicator.stages.enter("learning rate")
+        return try communicator.broadcast(
+            configuration.schedule.rate(
+                step: state.step(stepsPerEpoch), stepsPerEpoch: stepsPerEpoch, epochs: configuration.epochs), from: 0)
+    }
+
+    /// Adds a step's loss and hits, of all ranks, to the epoch's. Collective.
+    ///
+    /// - Returns: whether any rank has been asked to stop.
+    private func add(_ result: BatchResult, of batch: Batch) throws -> Bool {
+        var sums = (
+            result.lossSum, Double(result.correct), StopSignal.isRaised ? 1.0 : 0.0,
+            checkpoints?.hasFailed == true ? 1.0 : 0.0
+        )
+        communicator.stages.enter("loss")
+        try withUnsafeMutableBytes(of: &sums) { try communicator.allReduceSum($0.assumingMemoryBound(to: Double.self)) }
+        if sums.3 > 0 { try finishCheckpoint() }
+        if step.isFinite {
+            state.lossSum += sums.0
+            state.correct += sums.1
+            state.images += Double(batch.globalCount)
+        } else {
+            try skipOrStop()
+        }
+        state.stepInEpoch += 1
+        return sums.2 > 0
+    }
+
+    /// Counts a skipped step, whose numbers were not finite, or ends all ranks. Collective.
+    private func skipOrStop() throws {
+        let report = try NonfiniteReport(step.network, communicator)
+        guard safety.onNonfinite == .skip, !report.isStored else { return try stop(for: report) }
+        skippedSteps += 1
+        if isRankZero { Console.note("\(place(of: report)); the step is skipped, \(skippedSteps) so far") }
+    }
+
+    private func place(of report: NonfiniteReport) -> String {
+        "epoch \(state.epoch), step \(state.stepInEpoch + 1): \(report.text)"
+    }
+
+    /// Ends all ranks, for numbers that are not finite. Collective.
+    private func stop(for report: NonfiniteReport) throws {
+        try finishCheckpoint()
+        try communicator.agree {
+            guard isRankZero else { return }
+            let newest = checkpoints?.newest.map { "\(path)/checkpoints/\($0.fileName)" }
+            let advice =
+                report.isStored
+                ? newest.map { "the newest checkpoint is \($0);" } ?? "there is no checkpoint yet;"
+                : "no weight was moved; to go on from \(newest ?? "the start") without such steps: train --resume \(path) "
+                    + "--on-nonfinite skip; or"
+            throw Failure(.data, "\(place(of: report)); \(advice) start anew with a lower --learning-rate or --warm-up")
+        }
+    }
+
+    /// Ends all ranks, which have agreed to stop and have begun to write a checkpoint. Collective.
+    private func stop() throws {
+        StopSignal.takeNote()
+        try finishCheckpoint()
+        throw communicator.agreed(
+            Failure(
+                .stopped,
+                "stopped on request after step \(state.step(stepsPerEpoch)); go on with: train --resume \(path)"))
+    }
+
+    /// Holds the ranks' weights against each other, writes a checkpoint, evaluates and reports. Collective.
+    private func finishEpoch(dataWait: Double) throws {
+        communicator.stages.enter("weights hash")
+        let differing = try communicator.ranksDiffering(from: step.hash)
+        guard differing.isEmpty else {
+            throw communicator.agreed(
+                Failure(
+                    .internal,
+                    "after epoch \(state.epoch) the weights of rank\(differing.count > 1 ? "s" : "") "
+                        + "\(differing.map(String.init).joined(separator: ", ")) differ from rank 0's; do all nodes run the same program "
+                        + "on the same kind of CPU?"))
+        }
+        // An evaluation may take long: by then the epoch's work is safe, and a stop does not wait for the result.
+        try writeCheckpoint()
+        var progress = isRankZero ? ProgressLine(phase: "Test", epoch: state.epoch, total: evaluator.steps) : nil
+        let test: Evaluation
+        do { test = try evaluator.run(progress: &progress) } catch is EvaluationStopped { return try stop() }
+        var largest = (dataWait, StopSignal.isRaised ? 1.0 : 0.0)
+        try withUnsafeMutableBytes(of: &largest) {
+            try communicator.allReduceMax($0.assumingMemoryBound(to: Double.self))
+        }
+        let epoch = EpochMetrics(
+            epoch: state.epoch, trainLoss: state.lossSum / state.images, trainAccuracy: state.correct / state.images,
+            testLoss: test.loss, testAccuracy: test.accuracy, imagesPerSecond: state.images / state.seconds,
+            learningRate: configuration.schedule.rate(
+                step: state.step(stepsPerEpoch) - 1, stepsPerEpoch: stepsPerEpoch, epochs: configuration.epochs),
+            dataWaitSeconds: largest.0, checkpointWaitSeconds: (checkpoints?.waitSeconds ?? 0) - reportedCheckpointWait,
+            epochSeconds: state.seconds)
+        reportedCheckpointWait = checkpoints?.waitSeconds ?? 0
+        if isRankZero { report(epoch) }
+        try finishCheckpoint()
+        checkpoints?.begin(result: epoch, at: position)
+        // Also where `steps` ends the run within an epoch: an epoch in progress is one that is not evaluated yet.
+        state.beginEpoch()
+        if isFinished {
+            StopSignal.takeNote()
+        } else if largest.1 > 0 {
+            try stop()
+        }
+    }
+
+    /// Begins to write a checkpoint, once the one before is written. Collective.
+    private func writeCheckpoint() throws {
+        try finishCheckpoint()
+        guard step.network.parameters.areFinite, step.network.statistics.areFinite else {
+            return try stop(for: NonfiniteReport(step.network, communicator))
+        }
+        checkpoints?.begin(state, at: position)
+    }
+
+    /// Where the run stands, for the name of a checkpoint: the last epoch whose steps are all done, evaluated or not,
+    /// and the step.
+    private var position: CheckpointPosition {
+        CheckpointPosition(epoch: state.epoch - (epochIsTrained ? 0 : 1), step: state.step(stepsPerEpoch))
+    }
+
+    /// Waits until the checkpoint, or the result, under way is on the disk; a failure ends all ranks or is a warning.
+    /// Collective.
+    private func finishCheckpoint() throws {
+        communicator.stages.enter("checkpoint", mayTakeLong: true)
+        try communicator.agree {
+            do { try checkpoints?.finish() } catch let failure as Failure where safety.onCheckpointError == .continue {
+                Console.note("\(failure); training goes on without")
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+import ArgumentParser
+import Benchmarking
+import DataParallel
+import DenseNetModel
+import Kernels
+import Support
+import Training
+
+struct Bench: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Time whole training steps, and where they go.",
+        discussion:
+            "The first line is the median. Shares are of rank zero's calling thread, timed in steps of their own.")
+
+    @OptionGroup(title: "Network") var network: NetworkOptions
+    @OptionGroup(title: "Threads") var threads: ThreadOptions
+    @OptionGroup(title: "Precision") var precision: PrecisionOptions
+
+    @Option(help: "Images of a step over all ranks.")
+    var batchSize = 64
+
+    @Option(help: "Steps to time.")
+    var steps = 10
+
+    @Flag(help: "Time evaluation, not training.")
+    var evaluate = false
+
+    @Flag(help: "Time each product of the convolutions alone, beside OpenBLAS's sgemm.")
+    var kernels = false
+
+    @Option(help: "Fail (exit code 1) where a step takes more than so many times its matrix products alone.")
+    var check: Double?
+
+    @Option(help: ArgumentHelp("Write a Chrome or Perfetto trace, one track a rank.", valueName: "file"))
+    var trace: String?
+
+    func run() throws {
+        guard (1...100_000).contains(steps) else { throw Failure(.usage, "--steps is \(steps), expected 1 to 100,000") }
+        guard (1...1_000_000).contains(batchSize) else {
+            throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000")
+        }
+        let configuration = try network.configuration(defaultModel: "densenet-bc-100-12", classes: nil, image: nil)
+            .network
+        if kernels { return try onOneProcess { reportKernels(configuration, precision: precision.value) } }
+        try withRanks { world in
+            let benchmark = try Benchmark(
+                Benchmark.Configuration(
+                    network: configuration, batchSize: batchSize, steps: steps, evaluates: evaluate,
+                    threads: threads.threads, precision: precision.value),
+                communicator: world)
+            let result = try benchmark.run(noting: trace != nil)
+            if world.rank == 0 {
+                Console.say(result.report(configuration, batchSize: batchSize, ranks: world.size, evaluates: evaluate))
+            }
+            if let trace { try write(benchmark.spans, to: trace, world) }
+            // Rank zero judges for all: the others' times differ.
+            let ratio = try world.broadcast(result.median / result.productSeconds, from: 0)
+            if let check, ratio > check {
+                throw world.agreed(
+                    Failure(
+                        .differs,
+                        "a step takes \(ratio.formatted(places: 2)) times its matrix products alone, above \(check)"))
+            }
+        }
+    }
+
+    /// Each rank's spans go to rank zero, which writes the file.
+    private func write(_ spans: [PhaseClock.Span], to path: String, _ world: Communicator) throws {
+        var ranks: [[PhaseClock.Span]] = []
+        for rank in 0..<world.size {
+            let bytes = try world.broadcast(bytes: world.rank == rank ? PhaseClock.encode(spans) : nil, from: rank)
+            ranks.append(PhaseClock.decode(bytes))
+        }
+        try world.agree {
+            guard world.rank == 0 else { return }
+            var text = Benchmark.Result.trace(ranks)
+            try AtomicFile.write(path) { output in try text.withUTF8 { try output.write(UnsafeRawBufferPointer($0)) } }
+            Console.say("trace: \(path)")
+        }
+    }
+
+    private func reportKernels(_ configuration: DenseNetConfiguration, precision: Precision) {
+        let peak = Products.matrixPeak()
+        Console.say("sgemm 1024×1024×1024: \(peak.formatted(places: 0)) GFLOP/s")
+        var seen: Set<String> = []
+        let measurements = Products(configuration, images: batchSize, precision: precision).measure()
+        for measurement in measurements where seen.insert(measurement.product.name).inserted {
+            let share = (100 * measurement.gigaflops / peak).formatted(places: 0, width: 4)
+            Console.say(
+                "\(measurement.product.name.padding(to: 32)) \(measurement.product.lanes) lanes "
+                    + "\(measurement.gigaflops.formatted(places: 1, width: 8)) GFLOP/s \(share) %")
+        }
+    }
+}
+
+/// How many threads a rank has.
+struct ThreadOptions: ParsableArguments {
+    @Option(
+        help:
+            "Threads of each rank (default: the host's cores, shared by its ranks). Results do not depend on it in a single bit."
+    )
+    var threads: Int?
+}
+
+/// In what the network multiplies.
+struct PrecisionOptions: ParsableArguments {
+    @Option(help: "What dense layers multiply in: f32 (default), or bf16, faster where the CPU has avx512_bf16.")
+    var precision: Precision?
+
+    var value: Precision { precision ?? .float32 }
+}
+
+extension Precision: ExpressibleByArgument {}

@@ -1,0 +1,86 @@
+import ArgumentParser
+import DenseNetModel
+import ImageData
+import Safetensors
+import Support
+import Training
+
+struct Evaluate: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Loss, accuracy and each class's accuracy of weights on test images.")
+
+    @Option(
+        help: ArgumentHelp("A safetensors file of weights, ours or torchvision's, or a checkpoint.", valueName: "file"))
+    var weights: String
+
+    @OptionGroup(title: "Network (default: as the weights file says)") var network: NetworkOptions
+    @OptionGroup(title: "Data") var dataOptions: DataOptions
+
+    @OptionGroup(title: "Threads") var threads: ThreadOptions
+    @OptionGroup(title: "Precision") var precision: PrecisionOptions
+    @OptionGroup(title: "Watchdog") var watchdog: WatchdogOptions
+
+    @Option(help: "Images of a step over all ranks.")
+    var batchSize = 64
+
+    @Option(help: "What the synthetic images are drawn from.", transform: seedNumber)
+    var seed: UInt64 = 1
+
+    func run() throws {
+        try withWatchedRanks(watchdog) { world, _ in
+            let (file, network, ready) = try world.agree {
+                guard (1...1_000_000).contains(batchSize) else {
+                    throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000")
+                }
+                let file = try SafetensorsFile(path: weights)
+                let configuration = try configuration(of: file)
+                let network = try DenseNet(
+                    configuration, capacity: world.largestShare(of: batchSize),
+                    threads: threads.threads ?? world.defaultThreads, precision: precision.value,
+                    overhead: MemoryOverhead(ranks: world.localSize, batches: 2, threads: 1))
+                try GivenWeights.load(file, into: network)
+                let choice = try dataOptions.normalization()
+                return (file, network, choice == nil ? try normalization(in: file) : nil)
+            }
+            try world.demandSameWeights(file.path, [network.parameters, network.statistics])
+            let data = try RunData(
+                dataOptions.source, seed: seed, imageSize: network.configuration.image,
+                classes: network.configuration.classes, normalization: try dataOptions.normalization() ?? .channel,
+                ready: ready, communicator: world)
+            if world.rank == 0 { for warning in data.warnings { Console.note(warning) } }
+            let evaluator = try world.agree {
+                try Evaluator(
+                    network, images: data.test, batchSize: batchSize, normalization: data.normalization,
+                    communicator: world)
+            }
+            var progress = world.rank == 0 ? ProgressLine(phase: "Test", total: evaluator.steps) : nil
+            let result = try evaluator.run(progress: &progress)
+            if world.rank == 0 { report(result, names: data.test.classNames, path: file.path) }
+        }
+    }
+
+    private func configuration(of file: SafetensorsFile) throws -> DenseNetConfiguration {
+        if network.model == nil, network.blocks == nil {
+            guard let configuration = try WeightsFile.configuration(in: file) else {
+                throw Failure(.usage, "\(file.path) does not say which network it is of; name it with --model")
+            }
+            return configuration
+        }
+        let shape = try dataOptions.source.path.map { try CIFAR.shape(of: $0) }
+        return try network.configuration(
+            defaultModel: "", classes: shape?.classes ?? SyntheticImages.classNames.count,
+            image: shape?.imageSize ?? CIFAR.imageSize
+        ).network
+    }
+
+    private func report(_ result: Evaluation, names: [String]?, path: String) {
+        Console.say("\(path): \(result.total.reduce(0, +)) images")
+        Console.say(
+            "Test loss: \(result.loss.formatted(places: 4)), Test accuracy: \(result.accuracy.formatted(places: 4))")
+        for (label, total) in result.total.enumerated() where total > 0 {
+            let name = names.flatMap { label < $0.count ? $0[label] : nil } ?? "class \(label)"
+            let share = (100 * Double(result.correct[label]) / Double(total)).formatted(places: 2, width: 6)
+            Console.say("\(share) %  \(name) (\(result.correct[label]) of \(total))")
+        }
+    }
+}
