@@ -67,7 +67,7 @@ static long nanoseconds(void) {
     return time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-/// Spins until a value is zero, or until it is not; false when that takes too long.
+/// Spins until the value is zero (`zero`) or nonzero; false after SPIN_NANOSECONDS.
 static bool spin_until(atomic_long *value, bool zero) {
     for (long end = 0;;) {
         for (int i = 0; i < 64; i++) {
@@ -80,6 +80,7 @@ static bool spin_until(atomic_long *value, bool zero) {
     }
 }
 
+/// Waits until the value is zero (`zero`) or nonzero.
 static void wait_until(ck_pool *pool, struct waiters *waiters, atomic_long *value, bool zero) {
     if (spin_until(value, zero)) return;
     pthread_mutex_lock(&pool->mutex);
@@ -89,7 +90,7 @@ static void wait_until(ck_pool *pool, struct waiters *waiters, atomic_long *valu
     pthread_mutex_unlock(&pool->mutex);
 }
 
-/// Wakes up to `count` of those that sleep. The value that they wait for has been changed before.
+/// Wakes up to `count` sleeping threads. To be called after the value that they wait for has changed.
 static void wake(ck_pool *pool, struct waiters *waiters, long count) {
     if (!atomic_load(&waiters->asleep)) return;
     pthread_mutex_lock(&pool->mutex);
@@ -100,7 +101,7 @@ static void wake(ck_pool *pool, struct waiters *waiters, long count) {
 
 // ---- Working
 
-/// Takes tasks until none is left. Workers that come late, or not at all, hold up nobody.
+/// Takes tasks until none is left. A worker that wakes late delays nobody: the others take its tasks.
 static void work(ck_pool *pool, int worker) {
     for (long left = atomic_load(&pool->left); left > 0;) {
         if (!atomic_compare_exchange_weak(&pool->left, &left, left - 1)) continue;
