@@ -4,17 +4,17 @@ import Support
 ///
 /// All is drawn from seed, epoch, sample index and stage, so that a sample looks the same on whichever rank it is, and
 /// one stage's numbers do not depend on whether another is on.
-package struct Augmentation: Sendable, Equatable {
+public struct Augmentation: Sendable, Equatable {
     /// Zero-pad by `padding`, crop back to the old size at a random place.
-    package var crop: Bool
+    public var crop: Bool
     /// Mirror every second image or so.
-    package var flip: Bool
+    public var flip: Bool
     /// Change brightness, contrast, saturation and hue, as torchvision's `ColorJitter`.
-    package var jitter: Bool
+    public var jitter: Bool
     /// Set a square of half the image's edge to zero, after normalisation.
-    package var cutout: Bool
+    public var cutout: Bool
 
-    package init(crop: Bool = false, flip: Bool = false, jitter: Bool = false, cutout: Bool = false) {
+    public init(crop: Bool = false, flip: Bool = false, jitter: Bool = false, cutout: Bool = false) {
         self.crop = crop
         self.flip = flip
         self.jitter = jitter
@@ -30,7 +30,7 @@ package struct Augmentation: Sendable, Equatable {
     static let hue: Float = 0.1
 
     /// No change at all.
-    package static let none = Augmentation()
+    public static let none = Augmentation()
 
     private enum Stage: UInt64 {
         case crop = 1
@@ -98,7 +98,7 @@ extension Augmentation: LosslessStringConvertible {
         ("crop", \.crop), ("flip", \.flip), ("jitter", \.jitter), ("cutout", \.cutout),
     ]
 
-    package init?(_ description: String) {
+    public init?(_ description: String) {
         self = .none
         guard description != "none" else { return }
         for word in description.split(separator: ",", omittingEmptySubsequences: false) {
@@ -107,7 +107,7 @@ extension Augmentation: LosslessStringConvertible {
         }
     }
 
-    package var description: String {
+    public var description: String {
         let names = Self.changes.filter { self[keyPath: $0.isOn] }.map(\.name)
         return names.isEmpty ? "none" : names.joined(separator: ",")
     }
@@ -115,7 +115,7 @@ extension Augmentation: LosslessStringConvertible {
 
 /// Stored as text.
 extension Augmentation: Codable {
-    package init(from decoder: any Decoder) throws {
+    public init(from decoder: any Decoder) throws {
         let text = try decoder.singleValueContainer().decode(String.self)
         guard let augmentation = Augmentation(text) else {
             throw DecodingError.dataCorrupted(
@@ -124,7 +124,7 @@ extension Augmentation: Codable {
         self = augmentation
     }
 
-    package func encode(to encoder: any Encoder) throws {
+    public func encode(to encoder: any Encoder) throws {
         var container = encoder.singleValueContainer()
         try container.encode(description)
     }

@@ -96,7 +96,7 @@ public enum CIFAR {
     /// Classes of the set in a folder and the height and width of its images.
     ///
     /// - Throws: `Failure(.noInput)` or `.usage` where there is no set, or more than one; the files are not opened.
-    public static func shape(of path: String) throws -> (classes: Int, imageSize: Int) {
+    package static func shape(of path: String) throws -> (classes: Int, imageSize: Int) {
         let (variant, _) = try find(path)
         return (variant.layout.classes, variant.layout.height)
     }

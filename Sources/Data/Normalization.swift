@@ -60,16 +60,16 @@ package struct PixelSums: Sendable, Equatable {
 
 /// How colours in 0…1 become the network's input: `(colour − mean) / std` a channel, then less a mean a pixel, if there
 /// is one.
-package struct Normalization: Sendable, Equatable, Codable {
+public struct Normalization: Sendable, Equatable, Codable {
     /// Three numbers: red, green, blue.
-    package let mean: [Float]
+    public let mean: [Float]
     /// Three positive numbers.
-    package let std: [Float]
+    public let std: [Float]
     /// `[3, height, width]` in units of 0…1.
-    package let pixelMean: [Float]?
+    public let pixelMean: [Float]?
 
     /// Colours as they are, 0…1.
-    package static let none = Normalization(mean: [0, 0, 0], std: [1, 1, 1], pixelMean: nil)
+    public static let none = Normalization(mean: [0, 0, 0], std: [1, 1, 1], pixelMean: nil)
 
     private init(mean: [Float], std: [Float], pixelMean: [Float]?) {
         self.mean = mean
@@ -99,7 +99,7 @@ package struct Normalization: Sendable, Equatable, Codable {
     /// Means and deviations of red, green and blue, in units of 0…1.
     ///
     /// - Throws: `Failure(.usage)` if one is not three finite numbers, or a deviation is not above zero.
-    package init(mean: [Float], std: [Float]) throws {
+    public init(mean: [Float], std: [Float]) throws {
         for (name, numbers) in [("mean", mean), ("std", std)] {
             guard numbers.count == ImageSet.channels, numbers.allSatisfy(\.isFinite) else {
                 throw Failure(.usage, "`\(name)` is \(numbers), expected three numbers: of red, green and blue")

@@ -8,7 +8,7 @@ extension ImageSet {
     ///   - ranks: the processes of this host that draw as many each.
     ///   - advice: what makes them fewer.
     /// - Throws: `Failure(.unavailable)`.
-    public static func demandMemory(synthetic count: Int, imageSize: Int, ranks: Int, advice: String) throws {
+    package static func demandMemory(synthetic count: Int, imageSize: Int, ranks: Int, advice: String) throws {
         try Support.demandMemory(
             Double(count * (1 + channels * imageSize * imageSize)), ranks: ranks, who: "\(count) synthetic images need",
             advice: advice)
@@ -42,7 +42,7 @@ extension SyntheticImages {
     ///   - test: test images, 1 to 10,000.
     /// - Throws: `Failure(.usage)` for other numbers, `.unavailable` if the system refuses or one of the files is
     ///   there already.
-    public static func write(to folder: String, train: Int = 50_000, test: Int = 10_000, seed: UInt64) throws {
+    package static func write(to folder: String, train: Int = 50_000, test: Int = 10_000, seed: UInt64) throws {
         let files = CIFAR.batchFiles.count
         guard (files...files * CIFAR.recordsPerBatch).contains(train) else {
             throw Failure(.usage, "\(train) training images: expected \(files) to \(files * CIFAR.recordsPerBatch)")

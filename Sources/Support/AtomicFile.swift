@@ -1,16 +1,16 @@
 import Glibc
 
 /// Files that are either whole or not there: whoever opens the path sees the old content or the new one, never a part.
-public enum AtomicFile {
+package enum AtomicFile {
     /// The temporary file being written; it cannot outlive the closure that fills it.
-    public struct Output: ~Copyable {
+    package struct Output: ~Copyable {
         fileprivate let descriptor: Int32
         fileprivate let path: String
 
         /// Appends all of `bytes`.
         ///
         /// - Throws: `Failure(.unavailable)` when the system refuses.
-        public func write(_ bytes: UnsafeRawBufferPointer) throws {
+        package func write(_ bytes: UnsafeRawBufferPointer) throws {
             var rest = bytes[...]
             while !rest.isEmpty {
                 let written = Glibc.write(descriptor, rest.base.baseAddress! + rest.startIndex, rest.count)
@@ -32,7 +32,7 @@ public enum AtomicFile {
     ///
     /// - Throws: `Failure(.unavailable)` when the system refuses, or what `body` throws; the temporary file is gone
     ///   then.
-    public static func write(_ path: String, _ body: (borrowing Output) throws -> Void) throws {
+    package static func write(_ path: String, _ body: (borrowing Output) throws -> Void) throws {
         let temporary = path + ".tmp-\(UInt32.random(in: 0 ... .max))"
         let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
         guard descriptor >= 0 else { throw Failure.system("cannot write", path) }
@@ -75,7 +75,7 @@ extension Failure {
     /// - Parameters:
     ///   - action: what could not be done, for example `cannot write`.
     ///   - code: the call's `errno`.
-    public static func system(_ action: String, _ path: String, code: Int32 = errno) -> Failure {
+    package static func system(_ action: String, _ path: String, code: Int32 = errno) -> Failure {
         let advice =
             switch code {
             case ENOSPC, EDQUOT: "free some space or choose another folder"

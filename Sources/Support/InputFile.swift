@@ -4,14 +4,14 @@ import Glibc
 ///
 /// Files are read by `pread`, never mapped: one that shrinks meanwhile, or whose disk fails, is an error in words and
 /// not a signal that ends the process. The ranks of a host share the system's cache all the same.
-public final class InputFile: Sendable {
-    public let path: String
+package final class InputFile: Sendable {
+    package let path: String
     /// Bytes, when it was opened.
-    public let size: Int
+    package let size: Int
     private let descriptor: Int32
 
     /// - Throws: `Failure(.noInput)` when there is no such file, it is no regular file, or it cannot be read.
-    public init(path: String) throws {
+    package init(path: String) throws {
         // Without O_NONBLOCK, opening a named pipe would wait for a writer.
         let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
         guard descriptor >= 0 else { throw Failure.unreadable(path) }
@@ -31,7 +31,7 @@ public final class InputFile: Sendable {
     ///
     /// - Throws: `Failure(.data)` when the file has shrunk since it was opened, `Failure(.noInput)` when the system
     ///   refuses.
-    public func read(into destination: UnsafeMutableRawBufferPointer, at offset: Int) throws(Failure) {
+    package func read(into destination: UnsafeMutableRawBufferPointer, at offset: Int) throws(Failure) {
         var done = 0
         while done < destination.count {
             let count = pread(
@@ -49,7 +49,7 @@ public final class InputFile: Sendable {
     ///
     /// - Throws: `Failure(.data)` when it has more bytes than `limit`, before memory is taken for them; else as
     ///   `init` and `read`.
-    public static func contents(of path: String, atMost limit: Int) throws -> [UInt8] {
+    package static func contents(of path: String, atMost limit: Int) throws -> [UInt8] {
         let file = try InputFile(path: path)
         guard file.size <= limit else {
             throw Failure(.data, "\(path): has \(file.size) bytes, at most \(limit) are expected; it is something else")
@@ -60,13 +60,13 @@ public final class InputFile: Sendable {
     }
 
     /// Asks the system to fetch the whole file in its own order, for someone who will read it in another.
-    public func prefetch() { posix_fadvise(descriptor, 0, 0, POSIX_FADV_WILLNEED) }
+    package func prefetch() { posix_fadvise(descriptor, 0, 0, POSIX_FADV_WILLNEED) }
 }
 
 /// The names of all that lies in a folder, in no order.
 ///
 /// - Throws: `Failure(.noInput)` in the system's words when it cannot be read.
-public func names(inFolder path: String) throws -> [String] {
+package func names(inFolder path: String) throws -> [String] {
     guard let folder = opendir(path) else { throw Failure.unreadable(path) }
     defer { closedir(folder) }
     var names: [String] = []

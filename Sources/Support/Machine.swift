@@ -9,7 +9,7 @@ import Glibc
 ///   - who: a subject and its verb, such as `64 images a rank need`.
 ///   - advice: what makes it less.
 /// - Throws: `Failure(.unavailable)` saying what is needed and which limit is in the way.
-public func demandMemory(
+package func demandMemory(
     _ bytes: Double, addressSpace: Int? = 0, ranks: Int = 1, who: String, advice: String
 ) throws(Failure) {
     let needed = bytes + Double(ProcessMemory.now.held)
@@ -30,7 +30,7 @@ public func demandMemory(
 /// Refuses what this process could not map, be it for `ulimit -v`, for `ulimit -d` or for another rule of the system.
 ///
 /// - Throws: `Failure(.unavailable)` as `demandMemory`.
-public func demandAddressSpace(_ bytes: Int, who: String, advice: String) throws(Failure) {
+package func demandAddressSpace(_ bytes: Int, who: String, advice: String) throws(Failure) {
     // Small things, which nobody counts, have to find room too.
     let needed = bytes + 32 << 20
     let probe = mmap(nil, needed, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
@@ -46,7 +46,7 @@ public func demandAddressSpace(_ bytes: Int, who: String, advice: String) throws
 /// Refuses a limit of open files with which MPI's start ends by a signal, or not at all.
 ///
 /// - Throws: `Failure(.unavailable)`.
-public func demandOpenFiles(_ count: Int) throws(Failure) {
+package func demandOpenFiles(_ count: Int) throws(Failure) {
     var limit = rlimit()
     guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < count else { return }
     throw Failure(
@@ -59,7 +59,7 @@ public func demandOpenFiles(_ count: Int) throws(Failure) {
 /// OpenBLAS starts a thread a core when it is loaded, each with a buffer of 128 MiB, and one that gets no buffer tries
 /// for ever; they are not needed here. The C library reserves a heap of 64 MiB for each thread. Only the environment
 /// that a program is started with can forbid both.
-public func saveAddressSpace() {
+package func saveAddressSpace() {
     let settings = ["OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX"]
     guard addressSpaceLimit() != nil, settings.contains(where: { getenv($0).map { strcmp($0, "1") } != 0 }) else {
         return
@@ -71,7 +71,7 @@ public func saveAddressSpace() {
 }
 
 /// Bytes of address space that a thread's stack takes.
-public var threadStackBytes: Int {
+package var threadStackBytes: Int {
     var attributes = pthread_attr_t()
     var size = 0
     pthread_attr_init(&attributes)
@@ -81,7 +81,7 @@ public var threadStackBytes: Int {
 }
 
 /// The most memory that this process has had in use, in bytes.
-public func peakResidentBytes() -> Int {
+package func peakResidentBytes() -> Int {
     var usage = rusage()
     getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
     return usage.ru_maxrss * 1024

@@ -5,7 +5,7 @@ import Glibc
 /// - Parameter refusal: what the message begins with, before the system's words, such as `the loader cannot start
 ///   thread 2`.
 /// - Throws: `Failure(.unavailable)` when the system refuses the thread.
-public func startThread(refusal: String, _ body: sending @escaping () -> Void) throws -> pthread_t {
+package func startThread(refusal: String, _ body: sending @escaping () -> Void) throws -> pthread_t {
     let start = Unmanaged.passRetained(ThreadBody(body))
     var thread = pthread_t()
     let code = pthread_create(

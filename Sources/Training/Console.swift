@@ -3,9 +3,9 @@ import Support
 import Synchronization
 
 /// Lines for the user, from rank zero.
-public enum Console {
+package enum Console {
     /// A line of results, on standard output, seen at once even through a pipe.
-    public static func say(_ line: String) {
+    package static func say(_ line: String) {
         guard let code = write(printable(line, exceptFor: "\n"), to: STDOUT_FILENO), code != EPIPE else { return }
         lostOutput.withLock {
             $0 = $0 ?? Failure(.unavailable, "standard output cannot be written: \(String(cString: strerror(code)))")
@@ -18,12 +18,12 @@ public enum Console {
     /// For a command whose lines are its result.
     ///
     /// - Throws: `Failure(.unavailable)` where a line was lost.
-    public static func demandWholeOutput() throws {
+    package static func demandWholeOutput() throws {
         if let failure = lostOutput.withLock({ $0 }) { throw failure }
     }
 
     /// For a command whose result is elsewhere: says, once, that a line was lost.
-    public static func forgiveLostOutput() {
+    package static func forgiveLostOutput() {
         let failure = lostOutput.withLock { lost in
             defer { lost = nil }
             return lost
@@ -32,7 +32,7 @@ public enum Console {
     }
 
     /// A line of warning, on standard error.
-    public static func note(_ line: String) {
+    package static func note(_ line: String) {
         _ = write("densenet: \(printable(line))", to: STDERR_FILENO)
     }
 

@@ -7,7 +7,7 @@ import Support
 ///
 ///     [Training] loss: 1.5326, accuracy: 0.4452: 100%|██████████| 782/782 [00:56<00:00, 13.84it/s]
 ///     [Training] epoch 3:  40% 313/782, loss: 1.5326, accuracy: 0.4452 [05:04<07:36]
-public struct ProgressLine {
+package struct ProgressLine {
     private let phase: String
     private let epoch: Int?
     private let total: Int
@@ -27,7 +27,7 @@ public struct ProgressLine {
     ///   - phase: stands in the brackets, for example `Training`.
     ///   - epoch: for the plain lines, if any.
     ///   - total: steps of the epoch.
-    public init(phase: String, epoch: Int? = nil, total: Int) {
+    package init(phase: String, epoch: Int? = nil, total: Int) {
         self.init(phase: phase, epoch: epoch, total: total, descriptor: STDERR_FILENO)
     }
 
@@ -46,7 +46,7 @@ public struct ProgressLine {
     /// - Parameters:
     ///   - done: steps finished so far.
     ///   - loss: and `accuracy`: means over the epoch so far.
-    public mutating func update(done: Int, loss: Double, accuracy: Double) {
+    package mutating func update(done: Int, loss: Double, accuracy: Double) {
         latest = (done, loss, accuracy)
         let since = monotonicSeconds() - drawn
         if let terminal {
@@ -57,7 +57,7 @@ public struct ProgressLine {
     }
 
     /// Draws the last state and ends the line. Nothing when no step was ever finished.
-    public mutating func finish() {
+    package mutating func finish() {
         if latest != nil, let terminal { draw(on: terminal, end: "\n") }
     }
 

@@ -68,11 +68,7 @@ struct Bench: RankedCommand {
 
     /// Each rank's spans go to rank zero, which writes the file.
     private func write(_ spans: [PhaseClock.Span], to path: String, _ world: Communicator) throws {
-        var ranks: [[PhaseClock.Span]] = []
-        for rank in 0..<world.size {
-            let bytes = try world.broadcast(bytes: world.rank == rank ? PhaseClock.encode(spans) : nil, from: rank)
-            ranks.append(PhaseClock.decode(bytes))
-        }
+        let ranks = try world.allGather(bytes: PhaseClock.encode(spans)).map(PhaseClock.decode)
         try world.throwOnAllRanks {
             guard world.rank == 0 else { return }
             var text = Benchmark.Result.trace(ranks)

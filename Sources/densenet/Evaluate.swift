@@ -47,11 +47,15 @@ struct Evaluate: RankedCommand {
             try world.requireSameOptions(NamedValue.all(of: configuration, except: ["path"]))
             let (network, ready) = try world.throwOnAllRanks {
                 let network = try DenseNet(
-                    configuration.network, capacity: world.largestShare(of: batchSize), training: false,
+                    configuration.network, capacity: world.largestShare(of: batchSize),
                     threads: threads.threads ?? world.defaultThreads, precision: precision.value,
                     overhead: MemoryOverhead(ranks: world.localSize, batches: 2, threads: 1))
                 try GivenWeights.load(file, into: network)
-                return (network, configuration.normalization == nil ? try normalization(in: file) : nil)
+                return (
+                    network,
+                    configuration.normalization == nil
+                        ? try Normalization(metadata: file.metadata, path: file.path) : nil
+                )
             }
             try world.requireSameWeights(file.path, [network.parameters, network.statistics])
             let data = try RunData(

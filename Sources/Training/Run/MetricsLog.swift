@@ -3,20 +3,20 @@ import Glibc
 import Support
 
 /// What one epoch came to. Numbers that are not finite are `null` in JSON and come back as not-a-number.
-public struct EpochMetrics: Codable, Sendable {
+package struct EpochMetrics: Codable, Sendable {
     /// Counted from 1.
-    public var epoch: Int
+    package var epoch: Int
     /// Means over all images of the epoch, whatever the number of ranks; accuracies from 0 to 1.
-    public var trainLoss, trainAccuracy, testLoss, testAccuracy: Double
+    package var trainLoss, trainAccuracy, testLoss, testAccuracy: Double
     /// Training images of all ranks together, without the evaluation.
-    public var imagesPerSecond: Double
+    package var imagesPerSecond: Double
     /// Of the epoch's last step.
-    public var learningRate: Double
+    package var learningRate: Double
     /// How long the steps waited for their batches.
-    public var dataWaitSeconds: Double
+    package var dataWaitSeconds: Double
     /// How long training waited for checkpoints: for copies of the weights, and for files that were not written yet.
-    public var checkpointWaitSeconds: Double
-    public var epochSeconds: Double
+    package var checkpointWaitSeconds: Double
+    package var epochSeconds: Double
 
     enum CodingKeys: String, CodingKey {
         case epoch
@@ -31,7 +31,7 @@ public struct EpochMetrics: Codable, Sendable {
         case epochSeconds = "epoch_seconds"
     }
 
-    public init(
+    package init(
         epoch: Int, trainLoss: Double, trainAccuracy: Double, testLoss: Double, testAccuracy: Double,
         imagesPerSecond: Double, learningRate: Double, dataWaitSeconds: Double, checkpointWaitSeconds: Double,
         epochSeconds: Double
@@ -55,7 +55,7 @@ public struct EpochMetrics: Codable, Sendable {
         (.checkpointWaitSeconds, \.checkpointWaitSeconds), (.epochSeconds, \.epochSeconds),
     ]
 
-    public init(from decoder: any Decoder) throws {
+    package init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         let nan = Double.nan
         self.init(
@@ -71,7 +71,7 @@ public struct EpochMetrics: Codable, Sendable {
         }
     }
 
-    public func encode(to encoder: any Encoder) throws {
+    package func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(epoch, forKey: .epoch)
         for (key, field) in Self.numbers {
@@ -82,15 +82,15 @@ public struct EpochMetrics: Codable, Sendable {
 }
 
 /// The log of a run's epochs: a JSON object a line, in the order of the epochs. Rank zero alone has one.
-public struct MetricsLog: Sendable {
-    public let path: String
+package struct MetricsLog: Sendable {
+    package let path: String
 
-    public init(path: String) { self.path = path }
+    package init(path: String) { self.path = path }
 
     /// Adds a line and waits until it is on the disk.
     ///
     /// - Throws: `Failure(.unavailable)` when the system refuses; the log is as before then.
-    public func append(_ metrics: EpochMetrics) throws {
+    package func append(_ metrics: EpochMetrics) throws {
         let encoder = JSONEncoder()
         encoder.outputFormatting = .sortedKeys
         let line = Array(try encoder.encode(metrics)) + [UInt8(ascii: "\n")]
@@ -111,7 +111,7 @@ public struct MetricsLog: Sendable {
     /// The number of the last epoch that has a whole line; nil where there is none.
     ///
     /// - Throws: as `truncate`.
-    public func lastEpoch() throws -> Int? { try epochs(in: contents()).map(\.epoch).max() }
+    package func lastEpoch() throws -> Int? { try epochs(in: contents()).map(\.epoch).max() }
 
     /// Drops what a resumed run will write again: the lines of later epochs, and a last line that the end of the
     /// process cut.
@@ -120,7 +120,7 @@ public struct MetricsLog: Sendable {
     ///
     /// - Throws: `Failure(.noInput)` when the log cannot be read, `Failure(.data)` for a line within it that is no
     ///   epoch's, `Failure(.unavailable)` when the system refuses the new one; the log is as before then.
-    public func truncate(keepingEpochsUpTo last: Int) throws {
+    package func truncate(keepingEpochsUpTo last: Int) throws {
         let text = try contents()
         let kept = try epochs(in: text).filter { $0.epoch <= last }.flatMap { $0.line + [UInt8(ascii: "\n")] }
         guard !kept.elementsEqual(text) else { return }

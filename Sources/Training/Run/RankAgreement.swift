@@ -90,24 +90,20 @@ extension Communicator {
     package func requireSame(_ own: [NamedValue], _ kind: Failure.Kind, advice: String) throws {
         let hash = textChecksum(own.map { "\($0.name)\n\($0.value)\n" }.joined())
         guard let other = try ranksDiffering(from: hash).first else { return }
-        let bytes = Array(try JSONEncoder().encode(own))
-        func values(of root: Int) throws -> [NamedValue] {
-            try JSONDecoder().decode([NamedValue].self, from: Data(try broadcast(bytes: bytes, from: root)))
+        let all = try allGather(bytes: Array(JSONEncoder().encode(own)))
+            .map { try JSONDecoder().decode([NamedValue].self, from: Data($0)) }
+        func find(_ name: String, on rank: Int) -> NamedValue {
+            all[rank].first { $0.name == name } ?? NamedValue(name, "", shown: "none")
         }
-        let (first, second) = (try values(of: 0), try values(of: other))
-        func find(_ name: String, in values: [NamedValue]) -> NamedValue {
-            values.first { $0.name == name } ?? NamedValue(name, "", shown: "none")
-        }
-        let names = (first + second).map(\.name)
-        guard let name = names.first(where: { find($0, in: first).value != find($0, in: second).value }) else {
+        let names = (all[0] + all[other]).map(\.name)
+        guard let name = names.first(where: { find($0, on: 0).value != find($0, on: other).value }) else {
             throw markAgreed(Failure(.internal, "ranks 0 and \(other) have the same start in different words"))
         }
-        let hashes = try allGather(textChecksum(find(name, in: own).value))
-        let ranks = hashes.indices.filter { hashes[$0] == hashes[other] }
+        let ranks = all.indices.filter { find(name, on: $0).value == find(name, on: other).value }
         throw markAgreed(
             Failure(
                 kind,
-                "ranks disagree on \(name): \(find(name, in: first).shown) on rank 0, \(find(name, in: second).shown) on "
+                "ranks disagree on \(name): \(find(name, on: 0).shown) on rank 0, \(find(name, on: other).shown) on "
                     + "rank\(ranks.count > 1 ? "s" : "") \(ranks.map(String.init).joined(separator: ", ")); \(advice)"))
     }
 }

@@ -88,7 +88,7 @@ package struct RunData {
             var sums = try communicator.throwOnAllRanks {
                 try PixelSums(of: train, part: communicator.rank, of: communicator.size)
             }
-            try sums.values.withUnsafeMutableBufferPointer { try communicator.allReduceSum($0) }
+            sums.values = try communicator.allReduceSum(sums.values)
             return sums
         }
         switch choice {

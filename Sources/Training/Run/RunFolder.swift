@@ -10,7 +10,7 @@ import Support
 ///     RUN/checkpoints/           see `CheckpointFolder`
 ///     RUN/best.safetensors       the weights of the epoch with the best test accuracy
 ///     RUN/weights.safetensors    the result
-///     RUN/ranks/                 where each rank stands while the run is at work; see `Watchdog`
+///     RUN/ranks/                 each rank's heartbeat while the run is active; see `Watchdog`
 ///     RUN/.lock                  who is at work here
 package final class RunFolder: Sendable {
     package let path: String
@@ -82,7 +82,7 @@ package final class RunFolder: Sendable {
 
     deinit { Self.unlock(lock) }
 
-    /// Where the ranks of the run in a folder keep their records; other ranks than zero need it as well.
+    /// Where the ranks of the run in a folder write their heartbeats; ranks other than zero need it as well.
     package static func ranks(of path: String) -> String { path + "/ranks" }
 
     /// Writes config.json: readable, keys sorted, whole or not at all.

@@ -33,7 +33,7 @@ package final class TrainingRun {
     /// - Parameters:
     ///   - path: the run folder, made on rank zero once all else is in order; nil for a new one below `runs`.
     ///   - threads: of this rank; nil shares the host's cores. The result does not depend on it.
-    ///   - watchdog: keeps its records in the run folder.
+    ///   - watchdog: writes heartbeats to the run folder.
     /// - Throws: on all ranks the failure of the first rank that has one.
     package convenience init(
         _ configuration: RunConfiguration, path: String?, threads: Int?, watchdog: Watchdog, communicator: Communicator
@@ -84,8 +84,8 @@ package final class TrainingRun {
         try communicator.requireSameVectorLevel()
         var configuration = configuration.withAbsolutePaths()
         let network = try communicator.throwOnAllRanks {
-            try DenseNet(
-                configuration.network, capacity: communicator.largestShare(of: configuration.batchSize), training: true,
+            try TrainableDenseNet(
+                configuration.network, capacity: communicator.largestShare(of: configuration.batchSize),
                 threads: threads ?? communicator.defaultThreads, precision: configuration.precision,
                 // Two loaders of two batches, each with a thread; the checkpoints' copies, and their thread.
                 overhead: MemoryOverhead(
@@ -124,7 +124,7 @@ package final class TrainingRun {
                 of: step, folder: CheckpointFolder(path: start.folder.checkpoints, keep: keep), newest: start.newest,
                 metrics: MetricsLog(path: start.folder.metrics), bestWeights: start.folder.best,
                 best: BestEpoch(path: start.folder.best, last: start.state.epoch - 1),
-                metadata: normalizationMetadata(normalization))
+                metadata: normalization.metadata)
             return (start, writer)
         }
         self.checkpoints = checkpoints
@@ -135,9 +135,7 @@ package final class TrainingRun {
         self.path = path
         watchdog.writeHeartbeats(to: RunFolder.ranks(of: path), advice: Self.resumeAdvice(path))
         communicator.progress.enter("first weights")
-        var numbers = (start?.state ?? RunState()).numbers
-        try numbers.withUnsafeMutableBufferPointer { try communicator.broadcast($0, from: 0) }
-        state = RunState(numbers)
+        state = RunState(try communicator.broadcast((start?.state ?? RunState()).numbers, from: 0))
         try step.broadcast(from: 0, communicator)
     }
 
@@ -158,14 +156,13 @@ package final class TrainingRun {
             try trainEpoch(loader)
             try finishEpoch(dataWait: loader.waitSeconds - waitBefore)
         }
-        loader.stop()
         try finishCheckpoint()
         communicator.progress.enter("writing the weights", mayTakeLong: true)
         try communicator.throwOnAllRanks {
             guard let folder else { return }
             reportCheckpoints()
             try WeightsFile.write(
-                step.network, to: folder.weights, metadata: try normalizationMetadata(data.normalization))
+                step.network, to: folder.weights, metadata: try data.normalization.metadata)
             Console.say("weights: \(folder.weights)")
         }
     }
@@ -225,22 +222,21 @@ package final class TrainingRun {
     ///
     /// - Returns: whether any rank has been asked to stop.
     private func add(_ result: BatchResult, of batch: Batch) throws -> Bool {
-        var sums = (
-            result.lossSum, Double(result.correct), StopSignal.isRaised ? 1.0 : 0.0,
-            checkpoints?.hasFailed == true ? 1.0 : 0.0
-        )
         communicator.progress.enter("loss")
-        try withUnsafeMutableBytes(of: &sums) { try communicator.allReduceSum($0.assumingMemoryBound(to: Double.self)) }
-        if sums.3 > 0 { try finishCheckpoint() }
+        let sums = try communicator.allReduceSum([
+            result.lossSum, Double(result.correct), StopSignal.isRaised ? 1 : 0, checkpoints?.hasFailed == true ? 1 : 0,
+        ])
+        let (lossSum, correct, stopRequests, failedCheckpoints) = (sums[0], sums[1], sums[2], sums[3])
+        if failedCheckpoints > 0 { try finishCheckpoint() }
         if step.isFinite {
-            state.lossSum += sums.0
-            state.correct += sums.1
+            state.lossSum += lossSum
+            state.correct += correct
             state.images += Double(batch.globalCount)
         } else {
             try skipOrStop()
         }
         state.stepInEpoch += 1
-        return sums.2 > 0
+        return stopRequests > 0
     }
 
     /// Counts a skipped step, whose numbers were not finite, or ends all ranks. Collective.
@@ -298,16 +294,15 @@ package final class TrainingRun {
         var progress = isRankZero ? ProgressLine(phase: "Test", epoch: state.epoch, total: evaluator.steps) : nil
         let test: Evaluation
         do { test = try evaluator.run(progress: &progress) } catch is EvaluationStopped { return try stop() }
-        var largest = (dataWait, StopSignal.isRaised ? 1.0 : 0.0)
-        try withUnsafeMutableBytes(of: &largest) {
-            try communicator.allReduceMax($0.assumingMemoryBound(to: Double.self))
-        }
+        let maxima = try communicator.allReduceMax([dataWait, StopSignal.isRaised ? 1 : 0])
+        let (longestDataWait, stopRequest) = (maxima[0], maxima[1])
         let epoch = EpochMetrics(
             epoch: state.epoch, trainLoss: state.lossSum / state.images, trainAccuracy: state.correct / state.images,
             testLoss: test.loss, testAccuracy: test.accuracy, imagesPerSecond: state.images / state.seconds,
             learningRate: configuration.schedule.rate(
                 step: state.step(stepsPerEpoch) - 1, stepsPerEpoch: stepsPerEpoch, epochs: configuration.epochs),
-            dataWaitSeconds: largest.0, checkpointWaitSeconds: (checkpoints?.waitSeconds ?? 0) - reportedCheckpointWait,
+            dataWaitSeconds: longestDataWait,
+            checkpointWaitSeconds: (checkpoints?.waitSeconds ?? 0) - reportedCheckpointWait,
             epochSeconds: state.seconds)
         reportedCheckpointWait = checkpoints?.waitSeconds ?? 0
         if isRankZero { report(epoch) }
@@ -317,7 +312,7 @@ package final class TrainingRun {
         state.beginEpoch()
         if isFinished {
             StopSignal.takeNote()
-        } else if largest.1 > 0 {
+        } else if stopRequest > 0 {
             try stop()
         }
     }
