@@ -82,6 +82,7 @@ install() {
         command -v sudo >/dev/null || fail 69 "packages are missing; as root: apt-get install $*"
         apt=(sudo "${apt[@]}")
     fi
+    choose_tmpdir 1000 || true
     say "installing system packages: $*"
     quietly "${apt[@]}" update || say "apt-get update failed, trying with the lists at hand"
     quietly "${apt[@]}" install -y --no-install-recommends "$@" ||
@@ -173,8 +174,7 @@ make_plan() {
     local plan
     plan=$("$binary" launch-plan "$@") || end "$?"
     read -r start cores first_core kills folder_is <<<"$plan" || true
-    folder=${plan#"${plan%%$'\n'*}"}
-    folder=${folder#$'\n'}
+    [[ $plan == *$'\n'* ]] && folder=${plan#*$'\n'} || folder=''
 }
 
 # Sets `options` to what mpirun needs here.
@@ -186,11 +186,9 @@ choose_options() {
     [[ ! -t 2 ]] || options+=(-x "DENSENET_TERMINAL=$(stty size <&2 | cut -d ' ' -f 2) $(readlink /proc/self/fd/2)")
     # A filter on system calls (in containers) may forbid ranks to read each other's memory, which Open MPI would try.
     ! grep -q '^Seccomp:\s*2' /proc/self/status || options+=(--mca btl_vader_single_copy_mechanism none)
-
     # A host that falls silent (power, network) is given up after a minute; by default mpirun waits for eight.
     [[ -z $hostfile${SLURM_JOB_ID:-} ]] ||
         options+=(--mca oob_tcp_keepalive_time 30 --mca oob_tcp_keepalive_intvl 10 --mca oob_tcp_keepalive_probes 3)
-
     if [[ -n $hostfile ]]; then
         options+=(--hostfile "$hostfile")
         slots=$(slots_of "$hostfile" 0)
@@ -221,27 +219,33 @@ require_room() {
         fail 69 "mpirun needs $files open files here, ulimit -n allows $(ulimit -n); raise the limit"
 }
 
-# SIGNAL COMMAND …: becomes mpirun, which is sent SIGNAL until it ends once launch.sh is gone, however that was ended. The watcher has
-# a session of its own too, and is there before mpirun is.
+# Becomes a process of its own, in a session of its own, with the numbers of launch.sh and of mpirun and a signal: sends mpirun the signal
+# until it ends once launch.sh is gone, however that was ended.
+watcher='
+    runs() { kill -0 "$1" && [[ $(</proc/$1/stat) != *") Z "* ]]; }
+    while runs "$1" && runs "$2"; do sleep 1; done
+    while runs "$2"; do kill -s "$3" "$2"; sleep 1; done'
+
+# SIGNAL COMMAND …: becomes mpirun, in a session of its own. The watcher is there before it.
 become_mpirun() {
+    local mpirun=$BASHPID
     # mpirun would die of a SIGUSR1 that comes before or after its own handlers are in place, so it starts with it ignored.
     trap '' USR1
-    setsid bash -c 'while [[ -e /proc/$0/exe && -e /proc/$1/exe ]]; do sleep 1; done; while kill -s "$2" "$1"; do sleep 1; done' \
-        $$ "$BASHPID" "$1" </dev/null >/dev/null 2>&1 {results}>&- &
+    setsid bash -c "$watcher" watcher $$ "$mpirun" "$1" </dev/null >/dev/null 2>&1 {results}>&- &
     exec setsid "${@:2}" </dev/null >&"$results"
 }
 
 # mpirun answers SIGTERM and SIGINT by killing the ranks a second later, and ends with 1. So while it trains it does not see SIGTERM and
-# SIGHUP, which SLURM and others send to all processes at once, and has a session of its own, where a Ctrl-C does not reach it. SIGUSR1 it
+# SIGHUP, which SLURM and others send to all processes at once, and is in another session, where a Ctrl-C does not reach it. SIGUSR1 it
 # hands on to all ranks, on all nodes; they end their step, write a checkpoint, and their exit code is mpirun's.
 # Sets `code` to the exit code, and `asked` to the number of signals.
 run_over_ranks() {
-    local killed='' stop_with=TERM block=() cause='' results=1 writer='' mpirun
+    local killed='' stop_with=TERM block=() cause='' results=1 writer='' mpirun signal
     code=0 asked=0 refused=0
     [[ $1 != train ]] || stop_with=USR1 block=(env --block-signal=TERM,HUP)
     ! ((verbose)) || say "mpirun ${options[*]} $binary $*"
-    # mpirun keeps it to itself when what it prints cannot be written. Training has its results in files.
-    [[ $1 == train || -t 1 ]] || { exec {results}> >(exec cat 2>/dev/null) && writer=$!; }
+    # mpirun keeps it to itself when what it prints cannot be written. Training has its results in files; a reader may have enough.
+    [[ $1 == train || -t 1 ]] || { exec {results}> >({ { LC_ALL=C cat 2>&1 >&3 || :; } | grep -qv 'Broken pipe'; } 3>&1) && writer=$!; }
     become_mpirun "$stop_with" "${block[@]}" mpirun "${options[@]}" "$binary" "$@" &
     mpirun=$!
     [[ -z $writer ]] || exec {results}>&-
@@ -261,12 +265,7 @@ run_over_ranks() {
     }
     # Ctrl-Z: mpirun stops the ranks, and continues them.
     # shellcheck disable=SC2329
-    suspend() {
-        kill -TSTP "$mpirun" 2>/dev/null || true
-        kill -STOP $$
-        kill -CONT "$mpirun" 2>/dev/null || true
-    }
-    local signal
+    suspend() { { kill -TSTP "$mpirun" && kill -STOP $$ && kill -CONT "$mpirun"; } 2>/dev/null || true; }
     for signal in INT TERM HUP USR1 USR2 ALRM; do trap "stop $signal" "$signal"; done
     trap suspend TSTP
     trap : PIPE # `say` sees it
@@ -288,7 +287,7 @@ run_over_ranks() {
         say "mpirun could not run the ranks; -v shows what it says"
     elif ((code == 75 && stderr_is_gone)); then
         say "stopped; resume with: train --resume $folder"
-    elif [[ -n $writer ]] && ! wait "$writer" && ((code == 0 && $? < 128)); then
+    elif [[ -n $writer ]] && wait "$writer" && ((code == 0)); then
         say "standard output cannot be written: the results are lost"
         code=69
     fi

@@ -69,6 +69,18 @@ import Testing
             "\(rebuilt.errors)")
     }
 
+    @Test func `a build that fails leaves the program of a copied folder as it was`() throws {
+        try makePackage(says: "one")
+        #expect(try launch().output == "one\n")
+        #expect(try run("cp", ["-a", root, scratch("b")]).status == 0)
+        _ = try scratch.write(Array("no Swift\n".utf8), to: "b/Sources/densenet/main.swift")
+        let broken = try launch("b")
+        #expect(broken.status == 69 && broken.errors.contains("building anew"), "\(broken.errors)")
+        try write("one", in: "b")
+        let again = try launch("b", withoutSwift)
+        #expect(again.status == 0 && again.output == "one\n" && again.errors.isEmpty, "\(again.errors)")
+    }
+
     @Test func `a folder that cannot be written to is named`() throws {
         try makePackage(says: "one")
         _ = try scratch.write([], to: "a/.build")

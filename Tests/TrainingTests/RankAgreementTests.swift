@@ -42,7 +42,11 @@ import Testing
                 "ranks disagree on --learning-rate: 0.1 on rank 0, 0.2 on ranks 1, 2; start all ranks with the same options"
             ],
             first: small("--learning-rate", "0.1"), others: small("--learning-rate=0.2"))
+        // A default is compared as what it stands for.
         try check(.usage, ["--epochs: 5 on rank 0, 2 on ranks 1, 2"], first: small(), others: small("--epochs", "2"))
+        try check(
+            .usage, ["--schedule: step at 0.5,0.75 on rank 0, cosine on ranks 1, 2"], first: small(),
+            others: small("--schedule", "cosine"))
         // Shares of the batch, and with them the number of collective calls, would differ.
         try check(
             .usage, ["--batch-size: 3 on rank 0, 100 on ranks 1, 2"], first: ["bench", "--batch-size", "3"],
@@ -50,6 +54,17 @@ import Testing
         try check(
             .usage, ["--data: synthetic on rank 0, a folder on ranks 1, 2"], first: small(),
             others: small("--data", "/nowhere"))
+    }
+
+    @Test func `other options of a run that is resumed are named`() throws {
+        try train(smallRun + ["--epochs", "1"], out: scratch("earlier"))
+        let resumed = ["train", "--resume", scratch("earlier")]
+        try check(
+            .usage, ["ranks disagree on --epochs: 1 on rank 0, 3 on ranks 1, 2; "], first: resumed,
+            others: resumed + ["--epochs", "3"])
+        try check(
+            .usage, ["ranks disagree on --on-nonfinite: stop on rank 0, skip on ranks 1, 2; "], first: resumed,
+            others: resumed + ["--on-nonfinite", "skip"])
     }
 
     @Test func `another command and a run resumed by one rank only are named`() throws {
@@ -71,10 +86,13 @@ import Testing
             "\(job.errors)")
     }
 
-    @Test func `the order of options, threads and folders of equal images may differ`() throws {
+    @Test func `the order of options, defaults that are given, threads and folders of equal images may differ`() throws
+    {
         for folder in ["a", "b"] { try SyntheticImages.write(to: scratch(folder), train: 20, test: 8, seed: 1) }
         let options = smallNetwork.dropLast(2) + ["--batch-size", "8", "--epochs", "1", "--out", scratch("run")]
-        let others = ["train", "--out", scratch("run"), "--data", scratch("b"), "--threads", "2"] + options.dropLast(2)
+        let others =
+            ["train", "--out", scratch("run"), "--data", scratch("b"), "--threads", "2", "--seed=1"]
+            + options.dropLast(2)
         let job = try mpirun(
             ranks: 1, program: "densenet",
             arguments: ["train", "--data", scratch("a")] + options + [":", "-n", "1", try program] + others)
@@ -107,7 +125,7 @@ import Testing
     @Test func `another build on one rank is found`() throws {
         let copy = scratch("densenet")
         try FileManager.default.copyItem(atPath: program, toPath: copy)
-        let file = open(copy, O_WRONLY | O_APPEND)
+        let file = open(copy, O_WRONLY | O_APPEND | O_CLOEXEC)
         #expect(write(file, [0], 1) == 1)
         close(file)
         try check(

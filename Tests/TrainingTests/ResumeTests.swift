@@ -131,6 +131,42 @@ import Testing
         #expect(steps.status == 64 && steps.errors.contains("ends after 5 steps"), "\(steps.errors)")
     }
 
+    // MARK: - Options given again
+
+    @Test func `options may be given again as they were, and others are refused by name`() throws {
+        let options = smallRun + ["--epochs", "1", "--schedule", "step", "--normalize", "channel", "--seed", "1"]
+        try train(options, out: run)
+        let again = try resume("--out", scratch.path + "/./run/")
+        #expect(again.status == 0, "\(again.errors)")
+        let job = try densenet(
+            ["train", "--resume", run, "--threads", "2", "--on-nonfinite", "skip"] + options, ranks: 2)
+        #expect(job.status == 0 && job.errors.isEmpty, "\(job.errors)")
+        let kept = try FinishedRun(path: run)
+        for (options, words) in [
+            ("--blocks 1,2", "--blocks is 1,2, but the run in \(run) has 1,1, "),
+            ("--model densenet-bc-10-4", "--model is densenet-bc-10-4, but the run in \(run) has custom, "),
+            ("--growth-rate 5", "--growth-rate is 5, but the run in \(run) has 4, "),
+            ("--no-bottleneck", "the bottleneck (--no-bottleneck) is false, but "),
+            ("--classes 12", "--classes is 12, but "), ("--data \(scratch.path)", "--data is \(scratch.path), but "),
+            ("--limit-test 8", "--limit-test is 8, but "), ("--augment none", "--augment is none, but "),
+            ("--normalize none", "--normalize is none, but the run in \(run) has channel, "),
+            ("--steps 9", "--steps is 9, but the run in \(run) has none, "), ("--batch-size 8", "--batch-size is 8, "),
+            ("--schedule cosine", "--schedule is cosine, but the run in \(run) has step at 0.5,0.75, "),
+            ("--milestones 0.4", "--schedule is step at 0.4, but the run in \(run) has step at 0.5,0.75, "),
+            ("--learning-rate 0.2", "--learning-rate is 0.2, but the run in \(run) has 0.1, "),
+            ("--no-nesterov", "--nesterov is false, but "), ("--weight-decay 0", "--weight-decay is 0.0, but "),
+            ("--no-decay-norm", "--decay-norm is false, but "), ("--label-smoothing 0.1", "--label-smoothing is 0.1, "),
+            ("--seed 2", "--seed is 2, but "), ("--no-shuffle", "shuffling (--no-shuffle) is false, but "),
+            ("--init nowhere", "--init is nowhere, but the run in \(run) has none, "),
+            ("--precision bf16", "--precision is bf16, but the run in \(run) has f32, "),
+            ("--out other", "--out is other, but the run to resume is in \(run)"),
+        ] {
+            let job = try densenet(["train", "--resume", run] + options.split(separator: " ").map(String.init))
+            #expect(job.status == 64 && job.errors.hasPrefix("densenet: \(words)"), "\(options): \(job.errors)")
+        }
+        #expect(try FinishedRun(path: run).weights == kept.weights && readMetrics(run).count == 1)
+    }
+
     // MARK: - Names of run folders
 
     @Test func `runs that start in the same second have folders of their own`() throws {

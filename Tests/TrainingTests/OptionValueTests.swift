@@ -1,0 +1,96 @@
+import FoundationEssentials
+import Support
+import TestSupport
+import Testing
+import Training
+
+/// How the words of the command line become a run's configuration.
+@Suite struct OptionValueTests {
+    let scratch = ScratchFolder()
+
+    @Test(arguments: [
+        (["--augment", "crop,flop"], "'crop,flop' is invalid for '--augment"), (["--augment=none,crop"], "'none,crop'"),
+        (["--augment=crop,"], "'crop,'"), (["--augment", " "], "crop, flip, jitter, cutout"),
+        (["--mean", "1,2", "--std", "1,1,1"], "--mean is [1.0, 2.0], expected three numbers"),
+        (["--mean", "a,1,1", "--std", "1,1,1"], "'a,1,1' is invalid for '--mean"),
+        (["--mean", "0,,0,0", "--std", "1,1,1"], "'0,,0,0' is invalid for '--mean"),
+        (["--mean", "0,0,0", "--std", "1,0,1"], "--std is [1.0, 0.0, 1.0], expected numbers above zero"),
+        (["--mean", "0,0,0", "--std=1,-1,1"], "--std is "), (["--mean", "0,0,0", "--std", "1,nan,1"], "--std is "),
+        (["--mean", "0,0,0"], "--mean and --std go together"),
+        (["--mean", "0,0,0", "--std", "1,1,1", "--normalize", "none"], "--normalize and --mean both"),
+        (["--normalize", "pixels"], "'channel', 'pixel-mean' or 'none'"),
+        (["--schedule", "linear"], "'step', 'cosine', 'one-cycle' or 'constant'"),
+        (["--schedule", "cosine", "--milestones", "0.5"], "--milestones 0.5 means nothing to --schedule cosine"),
+        (["--milestones", "0.5,,0.7"], "'0.5,,0.7' is invalid for '--milestones"),
+        (["--milestones", "0.7,0.5"], "--milestones is 0.7,0.5, expected ascending fractions"),
+        (["--milestones", "150,225"], "--milestones is 150.0,225.0"), (["--milestones", "nan"], "--milestones is nan"),
+        (["--milestones="], "--milestones"),
+        (["--learning-rate", "0"], "--learning-rate is 0.0, expected a number above"),
+        (["--learning-rate", "nan"], "--learning-rate is nan"), (["--warm-up=-1"], "--warm-up is -1"),
+        (["--schedule", "one-cycle", "--warm-up", "1"], "has a warm-up of its own"),
+        (["--blocks", "2,x"], "'2,x' is invalid for '--blocks"), (["--stem", "round"], "'cifar' and 'imagenet'"),
+        (["--on-nonfinite", "go"], "'stop' and 'skip'"),
+        (["--model", "densenet121", "--growth-rate", "3"], "--growth-rate goes with --blocks"),
+    ])
+    func `a value that is none is named, and what there is instead`(_ options: [String], _ words: String) throws {
+        let job = try densenet(["train", "--out", scratch("run")] + options)
+        #expect(job.status == 64 && job.errors.lines.count == 1, "\(job.errors)")
+        #expect(job.errors.hasPrefix("densenet: ") && job.errors.contains(words), "\(job.errors)")
+        #expect(scratch.names.isEmpty)
+    }
+
+    @Test func `options become the configuration, and what is not given has its default`() throws {
+        func configuration(_ options: [String]) throws -> RunConfiguration {
+            let name = "\(scratch.names.count)"
+            try train(smallRun + ["--steps", "1"] + options, out: scratch(name))
+            return try JSONDecoder().decode(RunConfiguration.self, from: Data(scratch.read(name + "/config.json")))
+        }
+        let plain = try configuration([])
+        #expect(plain == RunConfiguration(network: plain.network, data: plain.data, epochs: 5, steps: 1, batchSize: 16))
+        #expect(plain.network.growthRate == 4 && plain.data.limitTrain == 64)
+        let full = try configuration([
+            "--augment", "jitter,crop", "--normalize", "pixel-mean", "--schedule", "step", "--milestones", "0.3,0.6",
+            "--warm-up", "1", "--learning-rate", "0.05", "--momentum", "0.5", "--no-nesterov", "--weight-decay", "0",
+            "--no-decay-norm", "--label-smoothing", "0.1", "--seed", "7", "--no-shuffle", "--precision", "bf16",
+            "--epochs", "3", "--keep", "2", "--checkpoint-steps", "9", "--on-checkpoint-error", "continue",
+            "--on-nonfinite", "skip", "--dropout", "0.1",
+        ])
+        var expected = RunConfiguration(
+            network: plain.network, data: plain.data, epochs: 3, steps: 1, batchSize: 16, seed: 7, shuffle: false,
+            schedule: LearningRateSchedule(
+                shape: .step(milestones: [0.3, 0.6], factor: 0.1), learningRate: 0.05, warmUpEpochs: 1),
+            optimizer: OptimizerConfiguration(momentum: 0.5, nesterov: false, weightDecay: 0, decaysNorms: false),
+            labelSmoothing: 0.1, augmentation: .init(crop: true, jitter: true), normalization: .pixelMean,
+            precision: .bfloat16,
+            faults: FaultPolicy(keep: 2, checkpointSteps: 9, onCheckpointError: .continue, onNonfinite: .skip))
+        expected.network.dropout = 0.1
+        #expect(full == expected)
+        let given = try configuration(["--mean", "0.5,0.25,0", "--std", "0.5,0.25,1"])
+        #expect(given.normalization == .explicit(mean: [0.5, 0.25, 0], std: [0.5, 0.25, 1]))
+    }
+
+    @Test func `the configuration of an older program is read, and written so that it can read it again`() throws {
+        let text = """
+            {"augment":"flip,crop","batchSize":16,"data":{"limitTrain":64},"epochs":2,"labelSmoothing":0,"model":"custom",
+            "network":{"blocks":[1,1],"bottleneck":true,"classes":10,"compression":0.5,"dropout":0,"growthRate":4,"image":8,
+            "stem":"cifar","stemChannels":4},"normalization":{"explicit":{"mean":"0.5,0.25,0.1","std":"0.2,1,1"}},
+            "optimizer":{"decaysNorms":true,"momentum":0.9,"nesterov":true,"weightDecay":0.0001},SAFETY"schedule":{"learningRate":0.1,
+            "shape":{"step":{"factor":0.1,"milestones":[0.3,0.6]}},"warmUpEpochs":0},"seed":1,"shuffle":true,"version":1}
+            """
+        for safety in ["", "\"safety\":{},", "\"safety\":{\"keep\":7},"] {
+            let old = Data(text.replacing("SAFETY", with: safety).utf8)
+            let read = try JSONDecoder().decode(RunConfiguration.self, from: old)
+            #expect(read.augmentation == .init(crop: true, flip: true) && read.precision == .float32)
+            #expect(read.normalization == .explicit(mean: [0.5, 0.25, 0.1], std: [0.2, 1, 1]))
+            #expect(read.faults == FaultPolicy(keep: safety.contains("7") ? 7 : 3))
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = .sortedKeys
+            let written = String(decoding: try encoder.encode(read), as: UTF8.self)
+            for part in [
+                "\"augment\":\"crop,flip\"", "\"explicit\":{\"mean\":\"0.5,0.25,0.1\",\"std\":\"0.2,1.0,1.0\"}",
+                "\"precision\":\"f32\"", "\"shape\":{\"step\":{\"factor\":0.1,\"milestones\":[0.3,0.6]}}",
+                "\"safety\":{\"keep\":", "\"onCheckpointError\":\"stop\"", "\"version\":1",
+            ] { #expect(written.contains(part), "\(written)") }
+        }
+    }
+}
