@@ -1,8 +1,8 @@
 // swift-tools-version: 6.1
 import PackageDescription
 
-// Arrows run down only: DensenetTool → Benchmarking → Training → {DenseNetModel, ImageData, DataParallel}, the network
-// → {Kernels, Safetensors}, all → Support. CKernels and COpenBLAS are imported by Kernels alone.
+// Imports run one way: DensenetTool → Benchmarking → Training → {DenseNetModel, ImageData, DataParallel}, DenseNetModel →
+// {Kernels, Safetensors}, and any of them → Support. Only Kernels imports CKernels and COpenBLAS.
 //
 // Two folders keep short names while their modules do not: a module `Distributed` would shadow the standard library's,
 // and a module `Data` could not be qualified beside Foundation's `Data`.
@@ -62,7 +62,7 @@ let package = Package(
             path: "Tests/FuzzTestProgram"),
         .testTarget(name: "SupportTests", dependencies: ["Safetensors", "Support", "TestSupport"]),
         .testTarget(name: "SafetensorsTests", dependencies: ["Safetensors", "Support", "TestSupport"]),
-        .testTarget(name: "KernelsTests", dependencies: ["CKernels", "Kernels", "Support"]),
+        .testTarget(name: "KernelsTests", dependencies: ["Kernels", "Support"]),
         .testTarget(
             name: "DenseNetTests",
             dependencies: [

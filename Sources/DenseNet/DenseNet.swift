@@ -6,10 +6,10 @@ import Support
 /// images with.
 ///
 /// All memory is allocated by `init`. One network is used by one thread at a time.
-package class DenseNet {
-    package let configuration: DenseNetConfiguration
+public class DenseNet {
+    public let configuration: DenseNetConfiguration
     /// The images that a pass can have.
-    package let capacity: Int
+    public let capacity: Int
     let parts: NetworkParts
     fileprivate var state: NetworkState { parts.state }
 
@@ -22,7 +22,7 @@ package class DenseNet {
     ///   - overhead: what shares the host's memory with the network.
     /// - Throws: `Failure(.usage)` on an impossible configuration, `Failure(.unavailable)` where memory is too small or
     ///   the system refuses the threads.
-    package convenience init(
+    public convenience init(
         _ configuration: DenseNetConfiguration, capacity: Int, threads: Int = 1, precision: Precision = .float32,
         overhead: MemoryOverhead = MemoryOverhead()
     ) throws {
@@ -63,7 +63,7 @@ package class DenseNet {
 
     /// Draws the initial weights: convolutions from a normal distribution of standard deviation √(2/(k²·outputs)), the
     /// classifier's uniformly within ±1/√inputs, norms 1, biases 0 (the paper's code).
-    package func initialize(seed: UInt64) {
+    public func initialize(seed: UInt64) {
         for (index, parameter) in table.trainable.enumerated() {
             let elements = state.parameters[parameter.range]
             if parameter.shape.count == 4 {
@@ -132,11 +132,11 @@ package struct Predictions: ~Copyable {
 /// A network that can also be trained: forward, loss and backward of one rank's part of a batch.
 ///
 /// A step is a chain of tokens, each consumed by the next call: `forward` → `ForwardPass.loss` → `Loss.backward`.
-package final class TrainableDenseNet: DenseNet {
+public final class TrainableDenseNet: DenseNet {
     private let dropoutKeys: AlignedBuffer<UInt64>
 
     /// As `DenseNet.init`; takes about four times its memory.
-    package init(
+    public init(
         _ configuration: DenseNetConfiguration, capacity: Int, threads: Int = 1, precision: Precision = .float32,
         overhead: MemoryOverhead = MemoryOverhead()
     ) throws {

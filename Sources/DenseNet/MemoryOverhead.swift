@@ -2,7 +2,7 @@ import Kernels
 import Support
 
 /// What shares a host's memory with a network and is allocated by the network's owner.
-package struct MemoryOverhead: Sendable {
+public struct MemoryOverhead: Sendable {
     /// The ranks of the host, with a network like this one each.
     let ranks: Int
     /// Batches of images, as large as the network's largest.
@@ -12,7 +12,7 @@ package struct MemoryOverhead: Sendable {
     /// Threads that are still to be started.
     let threads: Int
 
-    package init(ranks: Int = 1, batches: Int = 0, copies: Int = 0, threads: Int = 0) {
+    public init(ranks: Int = 1, batches: Int = 0, copies: Int = 0, threads: Int = 0) {
         (self.ranks, self.batches, self.copies, self.threads) = (ranks, batches, copies, threads)
     }
 

@@ -11,7 +11,7 @@ extension Communicator {
     ///
     /// - Precondition: `body` makes no collective call; the other ranks would wait in it for the one that has failed.
     /// - Returns: what `body` returned on this rank.
-    package func throwOnAllRanks<T>(_ body: () throws -> T) throws -> T {
+    public func throwOnAllRanks<T>(_ body: () throws -> T) throws -> T {
         let result = Result(catching: body)
         // The maximum of `size − rank` over the failing ranks belongs to the lowest of them; 0 means that none failed.
         var distance = Int64(0)
@@ -30,13 +30,13 @@ extension Communicator {
 
     /// Marks a failure that every rank has derived identically, so that `MPIEnvironment.run` ends in order instead of
     /// aborting the job. Not collective, but every rank must do it, and then throw the failure.
-    package func markAgreed(_ failure: Failure) -> Failure {
+    public func markAgreed(_ failure: Failure) -> Failure {
         agreedFailure = failure
         return failure
     }
 
     /// Collective: the ranks whose value is not that of rank 0, ascending (`MPI_Allgather`). The same on all ranks.
-    package func ranksDiffering(from hash: UInt64) throws -> [Int] {
+    public func ranksDiffering(from hash: UInt64) throws -> [Int] {
         let hashes = try allGather(hash)
         return hashes.indices.filter { hashes[$0] != hashes[0] }
     }

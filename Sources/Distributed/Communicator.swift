@@ -8,19 +8,19 @@ import Support
 /// reports an error. With one rank nothing is sent and no MPI call is made.
 ///
 /// Not thread-safe: only the main thread makes calls (`MPI_THREAD_FUNNELED`).
-package final class Communicator {
+public final class Communicator {
     /// This process among the `size` ranks, counted from zero.
-    package let rank: Int
+    public let rank: Int
     /// The number of ranks.
-    package let size: Int
+    public let size: Int
     /// This process among the `localSize` ranks on the same host, counted from zero.
-    package let localRank: Int
+    public let localRank: Int
     /// The number of ranks on this host.
-    package let localSize: Int
+    public let localSize: Int
     /// The host's name (`MPI_Get_processor_name`).
-    package let hostName: String
+    public let hostName: String
     /// What this rank is doing; each collective call is noted in it.
-    package let progress = ProgressBeacon()
+    public let progress = ProgressBeacon()
     /// The failure that all ranks know of, if there is one; see `markAgreed`.
     var agreedFailure: Failure?
 
@@ -55,34 +55,34 @@ package final class Communicator {
     // MARK: Reductions
 
     /// Collective: replaces each element by its sum over all ranks (`MPI_Allreduce`). All ranks get the same bits.
-    package func allReduceSum<T: MPIElement>(_ values: consuming MutableSpan<T>) throws {
+    public func allReduceSum<T: MPIElement>(_ values: consuming MutableSpan<T>) throws {
         try allReduce(values, cmpi_sum())
     }
 
     /// Collective: each element's sum over all ranks (`MPI_Allreduce`). All ranks get the same bits.
-    package func allReduceSum<T: MPIElement>(_ values: [T]) throws -> [T] {
+    public func allReduceSum<T: MPIElement>(_ values: [T]) throws -> [T] {
         var sums = values
         try allReduceSum(sums.mutableSpan)
         return sums
     }
 
     /// Collective: the sum of a value over all ranks (`MPI_Allreduce`). All ranks get the same bits.
-    package func allReduceSum<T: MPIElement>(_ value: T) throws -> T { try allReduceSum([value])[0] }
+    public func allReduceSum<T: MPIElement>(_ value: T) throws -> T { try allReduceSum([value])[0] }
 
     /// Collective: replaces each element by its maximum over all ranks (`MPI_Allreduce`).
-    package func allReduceMax<T: MPIElement>(_ values: consuming MutableSpan<T>) throws {
+    public func allReduceMax<T: MPIElement>(_ values: consuming MutableSpan<T>) throws {
         try allReduce(values, cmpi_max())
     }
 
     /// Collective: each element's maximum over all ranks (`MPI_Allreduce`).
-    package func allReduceMax<T: MPIElement>(_ values: [T]) throws -> [T] {
+    public func allReduceMax<T: MPIElement>(_ values: [T]) throws -> [T] {
         var maxima = values
         try allReduceMax(maxima.mutableSpan)
         return maxima
     }
 
     /// Collective: the maximum of a value over all ranks (`MPI_Allreduce`).
-    package func allReduceMax<T: MPIElement>(_ value: T) throws -> T { try allReduceMax([value])[0] }
+    public func allReduceMax<T: MPIElement>(_ value: T) throws -> T { try allReduceMax([value])[0] }
 
     private func allReduce<T: MPIElement>(_ values: consuming MutableSpan<T>, _ operation: MPI_Op) throws {
         guard size > 1 else { return }
@@ -100,7 +100,7 @@ package final class Communicator {
     // MARK: Broadcasts
 
     /// Collective: fills every rank's elements with those of rank `root` (`MPI_Bcast`).
-    package func broadcast<T: MPIElement>(_ values: consuming MutableSpan<T>, from root: Int) throws {
+    public func broadcast<T: MPIElement>(_ values: consuming MutableSpan<T>, from root: Int) throws {
         guard size > 1 else { return }
         try values.withUnsafeMutableBufferPointer { values in
             for chunk in chunks(of: values.count) {
@@ -114,14 +114,14 @@ package final class Communicator {
     }
 
     /// Collective: the values of rank `root`; other ranks' values do not matter, only their number (`MPI_Bcast`).
-    package func broadcast<T: MPIElement>(_ values: [T], from root: Int) throws -> [T] {
+    public func broadcast<T: MPIElement>(_ values: [T], from root: Int) throws -> [T] {
         var values = values
         try broadcast(values.mutableSpan, from: root)
         return values
     }
 
     /// Collective: the value of rank `root`; other ranks' values do not matter (`MPI_Bcast`).
-    package func broadcast<T: MPIElement>(_ value: T, from root: Int) throws -> T {
+    public func broadcast<T: MPIElement>(_ value: T, from root: Int) throws -> T {
         try broadcast([value], from: root)[0]
     }
 
@@ -129,7 +129,7 @@ package final class Communicator {
     ///
     /// - Parameter bytes: what to send on rank `root`, ignored elsewhere.
     /// - Precondition: `bytes` is not nil on rank `root`.
-    package func broadcast(bytes: [UInt8]?, from root: Int) throws -> [UInt8] {
+    public func broadcast(bytes: [UInt8]?, from root: Int) throws -> [UInt8] {
         precondition(rank != root || bytes != nil, "the root of a broadcast has nothing to send")
         let count = try Int(broadcast(Int64(bytes?.count ?? 0), from: root))
         if rank == root, let bytes { return try broadcast(bytes, from: root) }
@@ -139,7 +139,7 @@ package final class Communicator {
     // MARK: Gathers
 
     /// Collective: the values of all ranks, in rank order (`MPI_Allgather`).
-    package func allGather<T: MPIElement>(_ value: T) throws -> [T] {
+    public func allGather<T: MPIElement>(_ value: T) throws -> [T] {
         var values = [T](repeating: value, count: size)
         guard size > 1 else { return values }
         try collective("MPI_Allgather") {
@@ -152,7 +152,7 @@ package final class Communicator {
     /// the counts, `MPI_Allgatherv`).
     ///
     /// - Throws: also `Failure(.unavailable)`, on all ranks, when they are more than MPI's 32-bit counts can say.
-    package func allGather(bytes: [UInt8]) throws -> [[UInt8]] {
+    public func allGather(bytes: [UInt8]) throws -> [[UInt8]] {
         guard size > 1 else { return [bytes] }
         let counts = try allGather(Int64(bytes.count)).map { Int($0) }
         let total = counts.reduce(0, +)
@@ -174,7 +174,7 @@ package final class Communicator {
     // MARK: Synchronization
 
     /// Collective: returns when all ranks have called it (`MPI_Barrier`).
-    package func barrier() throws {
+    public func barrier() throws {
         guard size > 1 else { return }
         try collective("MPI_Barrier") { MPI_Barrier(handle) }
     }

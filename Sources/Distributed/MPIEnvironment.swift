@@ -7,7 +7,7 @@ import Support
 /// A scope rather than an owner with a `deinit`: an error that unwinds the stack would finalise MPI while other ranks
 /// still wait for this one, which hangs, and Swift 6.3.1 may end an owner's life before a `catch` whose path never
 /// returns.
-package enum MPIEnvironment {
+public enum MPIEnvironment {
     /// Collective: initialises MPI (`MPI_Init_thread`), runs `body` with all ranks of the job, finalises MPI
     /// (`MPI_Finalize`). Once per process, on its main thread, which makes all MPI calls (`MPI_THREAD_FUNNELED`).
     /// Without a launcher the process is the only rank.
@@ -23,7 +23,7 @@ package enum MPIEnvironment {
     /// - Returns: the process's exit code: zero, or that of the error (`.unavailable` if MPI cannot be initialised, or
     ///   does not see the ranks that the launcher started: the launcher of another MPI library starts processes of
     ///   which each is alone).
-    package static func run(report: (Failure) -> Void, _ body: (Communicator) throws -> Void) -> Int32 {
+    public static func run(report: (Failure) -> Void, _ body: (Communicator) throws -> Void) -> Int32 {
         var exitCode: Int32 = 0
         do {
             let world = try initialize()

@@ -80,3 +80,21 @@ package final class TrainingStep {
         return result
     }
 }
+
+extension TrainingStep {
+    /// Rank zero's weights, running statistics and momenta become everybody's. Collective.
+    func broadcast(from root: Int, _ communicator: Communicator) throws {
+        try communicator.broadcast(network.parameters.mutableSpan, from: root)
+        try communicator.broadcast(network.statistics.mutableSpan, from: root)
+        try communicator.broadcast(optimizer.momenta.elements.mutableSpan, from: root)
+    }
+
+    /// A number that differs where any weight, running statistic or momentum differs in a bit (CRC-32).
+    var hash: UInt64 {
+        var sum = CRC32()
+        for buffer in [network.parameters, network.statistics, optimizer.momenta.elements] {
+            sum.add(UnsafeRawBufferPointer(buffer))
+        }
+        return UInt64(sum.value)
+    }
+}

@@ -40,7 +40,9 @@ struct Evaluate: ParsableCommand {
                     overhead: MemoryOverhead(ranks: world.localSize, batches: 2, threads: 1))
                 try GivenWeights.load(file, into: network)
                 let choice = try dataOptions.normalization()
-                return (file, network, choice == nil ? try normalization(in: file) : nil)
+                return (
+                    file, network, choice == nil ? try Normalization(metadata: file.metadata, path: file.path) : nil
+                )
             }
             try world.requireSameWeights(file.path, [network.parameters, network.statistics])
             let data = try RunData(

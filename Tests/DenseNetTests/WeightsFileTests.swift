@@ -28,7 +28,7 @@ private struct StoredTensor {
 
     private func stored(_ network: DenseNet) -> [StoredTensor] {
         WeightsFile.tensors(of: network).map {
-            StoredTensor(name: $0.name, shape: $0.shape, bytes: Array(UnsafeRawBufferPointer($0.values)))
+            StoredTensor(name: $0.name, shape: $0.shape, bytes: $0.withUnsafeBytes { Array($0) })
         }
     }
 

@@ -73,7 +73,7 @@ struct WeightsTarget: Target {
             }
         }
         _ = try WeightsFile.configuration(in: file)
-        try normalization(in: file)?.validate(height: 4, width: 4)
+        try Normalization(metadata: file.metadata, path: file.path)?.validate(height: 4, width: 4)
         try WeightsFile.load(file, into: network)
     }
 }

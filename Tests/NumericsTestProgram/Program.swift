@@ -26,6 +26,16 @@ struct Program {
                 let count = allocation_counter_stop()
                 print("\(training.name): \(count)")
             }
+            let job = try BackgroundJob<Int>(refusal: "no thread") { _ in }
+            job.start(0)
+            try job.wait()
+            allocation_counter_start()
+            for number in 0..<10 {
+                job.start(number)
+                try job.wait()
+            }
+            let count = allocation_counter_stop()
+            print("background job: \(count)")
         case "lower-levels":
             for level in VectorLevel.allCases where level < .best { print(level) }
         default:

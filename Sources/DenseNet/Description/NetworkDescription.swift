@@ -4,42 +4,42 @@ import Support
 ///
 /// All numbers follow from the configuration; nothing is allocated, so a network too large for this machine can be
 /// described too.
-package struct NetworkDescription: Sendable {
+public struct NetworkDescription: Sendable {
     /// One operation of the network, in the order of the forward pass.
-    package struct Layer: Sendable, Equatable {
+    public struct Layer: Sendable, Equatable {
         /// torchvision's name, such as `features.denseblock1.denselayer1.conv2`.
         ///
         /// Concatenations and what follows `features.norm5` are plain functions there and get a name of the same kind.
-        package let name: String
+        public let name: String
         /// What it does, such as `conv 3×3` or `norm`.
-        package let operation: String
+        public let operation: String
         /// Of one image's output: [channels, height, width], or [classes].
-        package let shape: [Int]
-        package let parameters: Int
+        public let shape: [Int]
+        public let parameters: Int
         /// Of a forward pass of one image; convolutions and the classifier, as papers count them.
-        package let multiplyAccumulates: Int
+        public let multiplyAccumulates: Int
     }
 
-    package let configuration: DenseNetConfiguration
+    public let configuration: DenseNetConfiguration
     /// The images of a rank's batch, which `memory` is for.
-    package let batchSize: Int
-    package let layers: [Layer]
+    public let batchSize: Int
+    public let layers: [Layer]
     /// Convolutions and the classifier: the L of the paper's DenseNet-L.
-    package let depth: Int
+    public let depth: Int
     /// All of them are trained.
-    package let parameters: Int
+    public let parameters: Int
     /// Running means and variances of all batch norms.
-    package let runningStatistics: Int
+    public let runningStatistics: Int
     /// What this program saves of `multiplyAccumulates`, as its transitions pool before they convolve.
-    package let savedMultiplyAccumulates: Int
+    public let savedMultiplyAccumulates: Int
     /// What one rank allocates to train on `batchSize` images.
-    package let memory: TrainingMemory
+    public let memory: TrainingMemory
     /// ResNet-101 for the same images and classes; beside networks with the ImageNet stem only.
-    package let comparison: ResNet?
+    public let comparison: ResNet?
 
     /// - Parameter batchSize: the images of a rank's batch.
     /// - Throws: `Failure(.usage)` on an impossible configuration or a batch size outside of 1 to 65,536.
-    package init(_ configuration: DenseNetConfiguration, batchSize: Int) throws {
+    public init(_ configuration: DenseNetConfiguration, batchSize: Int) throws {
         try configuration.validate()
         guard (1...65_536).contains(batchSize) else {
             throw Failure(.usage, "batch size \(batchSize): expected 1 to 65,536 images a rank")
@@ -63,17 +63,17 @@ package struct NetworkDescription: Sendable {
 
     /// Of a forward pass of one image; convolutions and the classifier, a transition's at full resolution, as the paper
     /// has it.
-    package var multiplyAccumulates: Int { layers.reduce(0) { $0 + $1.multiplyAccumulates } }
+    public var multiplyAccumulates: Int { layers.reduce(0) { $0 + $1.multiplyAccumulates } }
 
     /// Floating-point operations to train on one image: two a multiply-accumulate, each of forward, backward to the
     /// data and backward to the weights; but the stem's data, the image, needs no gradient.
-    package var trainingOperations: Int { 6 * multiplyAccumulates - 2 * layers[0].multiplyAccumulates }
+    public var trainingOperations: Int { 6 * multiplyAccumulates - 2 * layers[0].multiplyAccumulates }
 
     /// What one rank allocates to train on `batchSize` images, in bytes: `memory` in all.
-    package var trainingBytes: Int { memory.total }
+    public var trainingBytes: Int { memory.total }
 
     /// The name by which papers call the network, such as `DenseNet-121` or `DenseNet-BC-100`.
-    package var name: String {
+    public var name: String {
         var letters = ""
         if configuration.stem == .cifar {
             if configuration.bottleneck { letters += "B" }

@@ -1,6 +1,6 @@
 extension NetworkDescription: CustomStringConvertible {
     /// The whole table, a line a layer, then the totals; lines of 100 columns at most for the networks that have names.
-    package var description: String {
+    public var description: String {
         var lines = [heading, shapeLine, ""]
         lines += layerLines
         lines += [""] + totalLines + [""] + memoryLines

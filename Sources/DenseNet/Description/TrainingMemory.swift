@@ -4,31 +4,31 @@ import Support
 /// What one rank allocates before its first step, in bytes: the buffers of the network and, to train, the optimizer's.
 ///
 /// Counted by building the network without its memory (`BufferPlan`). The data loader and MPI have their own memory.
-package struct TrainingMemory: Sendable, Equatable {
+public struct TrainingMemory: Sendable, Equatable {
     /// The blocks' raw features and the gradients of their normalised features.
-    package let features: Int
+    public let features: Int
     /// The 1×1 convolutions' outputs of all dense layers, and one gradient per block.
-    package let bottlenecks: Int
+    public let bottlenecks: Int
     /// The transitions' pooled activations.
-    package let pooled: Int
+    public let pooled: Int
     /// The ImageNet stem's output and its gradient.
-    package let stem: Int
+    public let stem: Int
     /// Logits and pooled features with their gradients.
-    package let head: Int
-    package let parameters: Int
-    package let gradients: Int
-    package let momenta: Int
-    package let runningStatistics: Int
+    public let head: Int
+    public let parameters: Int
+    public let gradients: Int
+    public let momenta: Int
+    public let runningStatistics: Int
     /// All of these, and what the layers use in turn, and sums, statistics and affine functions per channel.
-    package let total: Int
+    public let total: Int
     /// Address space, no memory, that it takes to have the large buffers begin at whole huge pages.
     let alignment: Int
 
     /// What grows with the batch.
-    package var activations: Int { features + bottlenecks + pooled + stem + head }
+    public var activations: Int { features + bottlenecks + pooled + stem + head }
 
     /// What the layers use in turn, and what they have per channel.
-    package var workspace: Int { total - activations - parameters - gradients - momenta - runningStatistics }
+    public var workspace: Int { total - activations - parameters - gradients - momenta - runningStatistics }
 
     /// - Parameter images: of the largest pass of this rank.
     init(

@@ -3,11 +3,11 @@ import Kernels
 import Support
 
 /// Loss and accuracy of a batch, summed over this rank's images.
-package struct BatchResult: Sendable, Equatable {
+public struct BatchResult: Sendable, Equatable {
     /// Sum of the images' losses (cross-entropy, natural logarithm).
-    package var lossSum: Double
+    public var lossSum: Double
     /// Images whose largest logit is their label's.
-    package var correct: Int
+    public var correct: Int
 }
 
 /// Norm, ReLU, global average pool, classifier and cross-entropy.

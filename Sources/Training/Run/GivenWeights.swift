@@ -27,6 +27,6 @@ package enum GivenWeights {
     }
 
     private static func momenta(in file: SafetensorsFile) -> String? {
-        RunState.isOfCheckpoint(file.metadata) ? TrainingStep.momentumPrefix : nil
+        RunState.isOfCheckpoint(file.metadata) ? momentumPrefix : nil
     }
 }

@@ -127,7 +127,7 @@ package final class TrainingRun {
                 of: step, folder: CheckpointFolder(path: start.folder.checkpoints, keep: keep), newest: start.newest,
                 metrics: MetricsLog(path: start.folder.metrics), bestWeights: start.folder.best,
                 best: BestEpoch(path: start.folder.best, last: start.state.epoch - 1),
-                metadata: normalizationMetadata(normalization))
+                metadata: normalization.metadata)
             return (start, writer)
         }
         self.checkpoints = checkpoints
@@ -159,14 +159,13 @@ package final class TrainingRun {
             try trainEpoch(loader)
             try finishEpoch(dataWait: loader.waitSeconds - waitBefore)
         }
-        loader.stop()
         try finishCheckpoint()
         communicator.progress.enter("writing the weights", mayTakeLong: true)
         try communicator.throwOnAllRanks {
             guard let folder else { return }
             reportCheckpoints()
             try WeightsFile.write(
-                step.network, to: folder.weights, metadata: try normalizationMetadata(data.normalization))
+                step.network, to: folder.weights, metadata: try data.normalization.metadata)
             Console.say("weights: \(folder.weights)")
         }
     }
