@@ -9,7 +9,13 @@ import PackageDescription
 let package = Package(
     name: "densenet",
     products: [
-        .executable(name: "densenet", targets: ["DensenetTool"])
+        .executable(name: "densenet", targets: ["DensenetTool"]),
+        // `Support` has the type of all errors.
+        .library(name: "DenseNet", targets: ["DenseNetModel", "Support"]),
+        .library(name: "ImageData", targets: ["ImageData"]),
+        .library(name: "DataParallel", targets: ["DataParallel"]),
+        .library(name: "Training", targets: ["Training"]),
+        .library(name: "Safetensors", targets: ["Safetensors"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")

@@ -10,14 +10,14 @@ extension StatisticsAllReduce: GlobalSums {
 /// A network with all that moves its weights, on every rank: one step from a batch to new weights.
 ///
 /// All memory is allocated by `init`; a step allocates nothing.
-package final class TrainingStep {
-    package let network: TrainableDenseNet
-    package let optimizer: Optimizer
+public final class TrainingStep {
+    public let network: TrainableDenseNet
+    public let optimizer: Optimizer
     package let sums: StatisticsAllReduce
     let allReduce: GradientAllReduce
     /// Whether the last step's gradient and running statistics had nothing but finite numbers. Both are made of sums
     /// over ranks, with the same bits on all of them, so all ranks know.
-    private(set) var isFinite = true
+    public private(set) var isFinite = true
     /// The running statistics before the step.
     private let statisticsBefore: AlignedBuffer<Float>
     private let labelSmoothing: Double
@@ -27,8 +27,9 @@ package final class TrainingStep {
     /// backward.
     private static let bucketElements = 65_536
 
-    package init(
-        _ network: TrainableDenseNet, optimizer: OptimizerConfiguration, labelSmoothing: Double, seed: UInt64,
+    public init(
+        _ network: TrainableDenseNet, optimizer: OptimizerConfiguration = OptimizerConfiguration(),
+        labelSmoothing: Double = 0, seed: UInt64,
         communicator: Communicator
     ) {
         self.network = network
@@ -47,7 +48,7 @@ package final class TrainingStep {
     /// (Where the loss is not finite the gradient is not either.)
     ///
     /// - Returns: this rank's loss and hits, before the weights moved.
-    package func callAsFunction(_ batch: Batch, rate: Double) throws -> BatchResult {
+    public func callAsFunction(_ batch: Batch, rate: Double) throws -> BatchResult {
         _ = statisticsBefore.elements.update(fromContentsOf: network.statistics)
         let result = try gradients(of: batch)
         network.clock.enter(.optimizer, backward: false)
