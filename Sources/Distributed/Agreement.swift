@@ -30,13 +30,13 @@ extension Communicator {
 
     /// Marks a failure that every rank has derived identically, so that `MPIEnvironment.run` ends in order instead of
     /// aborting the job. Not collective, but every rank must do it, and then throw the failure.
-    public func markAgreed(_ failure: Failure) -> Failure {
+    package func markAgreed(_ failure: Failure) -> Failure {
         agreedFailure = failure
         return failure
     }
 
     /// Collective: the ranks whose value is not that of rank 0, ascending (`MPI_Allgather`). The same on all ranks.
-    public func ranksDiffering(from hash: UInt64) throws -> [Int] {
+    package func ranksDiffering(from hash: UInt64) throws -> [Int] {
         let hashes = try allGather(hash)
         return hashes.indices.filter { hashes[$0] != hashes[0] }
     }

@@ -20,7 +20,7 @@ public final class Communicator {
     /// The host's name (`MPI_Get_processor_name`).
     public let hostName: String
     /// What this rank is doing; each collective call is noted in it.
-    public let progress = ProgressBeacon()
+    package let progress = ProgressBeacon()
     /// The failure that all ranks know of, if there is one; see `markAgreed`.
     var agreedFailure: Failure?
 

@@ -27,7 +27,7 @@ struct RankProgress: Equatable, CustomStringConvertible {
 
 /// Publishes what this rank's main thread is doing, for the watchdog's threads to read: a few plain stores per
 /// collective call, no allocation and no system call.
-public final class ProgressBeacon: Sendable {
+package final class ProgressBeacon: Sendable {
     private let startedCalls = Atomic<Int>(0)
     private let finishedCalls = Atomic<Int>(0)
     private let step = Atomic<Int>(0)
@@ -40,7 +40,7 @@ public final class ProgressBeacon: Sendable {
     /// A new step begins. Not collective.
     ///
     /// - Parameter number: counted from 1.
-    public func beginStep(_ number: Int) { step.store(number, ordering: .relaxed) }
+    package func beginStep(_ number: Int) { step.store(number, ordering: .relaxed) }
 
     /// Sets what the rank does from now on, alone and in its next collective calls. Not collective.
     ///
@@ -49,7 +49,7 @@ public final class ProgressBeacon: Sendable {
     ///   - index: 1-based index within `count`; 0 if there is only one.
     ///   - count: how many there are; 0 if that is not known.
     ///   - mayTakeLong: the other ranks wait longer for a rank that works on this activity; for writing large files.
-    public func enter(_ activity: StaticString, _ index: Int = 0, of count: Int = 0, mayTakeLong: Bool = false) {
+    package func enter(_ activity: StaticString, _ index: Int = 0, of count: Int = 0, mayTakeLong: Bool = false) {
         self.activity.store(activity.utf8Start, ordering: .relaxed)
         self.index.store(index, ordering: .relaxed)
         self.count.store(count, ordering: .relaxed)

@@ -10,7 +10,7 @@ import Synchronization
 /// system, and the deadline thread then reports without it.
 ///
 /// With one rank there is nothing to watch, and no thread starts.
-public final class Watchdog: Sendable {
+package final class Watchdog: Sendable {
     /// Timeouts that can be asked for, in seconds.
     private static let timeouts = 1...1_000_000
     /// Seconds between two polls of a thread.
@@ -66,7 +66,7 @@ public final class Watchdog: Sendable {
     ///   - report: shows a failure to the user; called on one rank, on a thread of the watchdog, before the job ends.
     /// - Throws: on all ranks `Failure(.usage)` for a timeout out of range, `Failure(.unavailable)` if the system
     ///   refuses a thread.
-    public init(
+    package init(
         _ communicator: Communicator, collectiveTimeout: Int, stopSignals: @escaping @Sendable () -> Int,
         launcherHost: String? = nil, report: @escaping @Sendable (Failure) -> Void
     ) throws {
@@ -97,7 +97,7 @@ public final class Watchdog: Sendable {
     /// - Parameters:
     ///   - path: the folder, which rank 0 makes; the others find it where they share its file system.
     ///   - advice: how the user resumes; the end of messages.
-    public func writeHeartbeats(to path: String, advice: String) {
+    package func writeHeartbeats(to path: String, advice: String) {
         guard peers.count > 1 else { return }
         let heartbeats = HeartbeatFolder(path: path)
         if rank == 0 { mkdir(path, 0o777) }
@@ -109,7 +109,7 @@ public final class Watchdog: Sendable {
 
     /// Removes this rank's heartbeat, because it ends in order or has reported its error: peers no longer take its exit
     /// for a death. Its own deadline stays armed. Not collective.
-    public func deregister() {
+    package func deregister() {
         isDeregistered.store(true, ordering: .sequentiallyConsistent)
         folder.withLock {
             $0?.heartbeats.remove(rank: rank)
