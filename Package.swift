@@ -24,7 +24,7 @@ let package = Package(
         .systemLibrary(name: "COpenMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
-        .target(name: "CKernels"),
+        .target(name: "CKernels", exclude: ["kernels"]),
         .target(name: "GoldenFiles", resources: [.copy("Golden")]),
         .target(name: "Support", dependencies: ["CZlib"]),
         .target(name: "Safetensors", dependencies: ["Support"]),
