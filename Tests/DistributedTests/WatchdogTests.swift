@@ -61,7 +61,9 @@ private let program = "DistributedTestProgram"
     @Test func `without heartbeats a rank says what it knows and the job ends`() throws {
         let job = try job("missing", heartbeats: false)
         #expect(job.result.status == 69 && job.lines.count == 1, "\(job.result.errors)")
-        #expect(job.lines.first?.contains("; arrived: 1; unknown: 0, 2; ") == true, "\(job.lines)")
+        // Rank 1 has the first turn, which a busy machine may make it miss.
+        let known = ["; arrived: 1; unknown: 0, 2; ", "; arrived: 2; unknown: 0-1; "]
+        #expect(known.contains { job.lines.first?.contains($0) == true }, "\(job.lines)")
     }
 
     @Test func `a file system that hangs holds no rank for ever`() throws {
