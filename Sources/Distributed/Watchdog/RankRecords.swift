@@ -101,7 +101,7 @@ struct RankRecords: Sendable {
         names.filter { $0.hasPrefix("rank-") }.compactMap { Int($0.dropFirst(5)) }.filter { $0 >= 0 }.sorted()
     }
 
-    private var names: [String] { (try? Support.names(inFolder: folder)) ?? [] }
+    private var names: [String] { (try? FileSystem.names(inFolder: folder)) ?? [] }
 
     /// Links are not followed: in a folder from elsewhere one could lead to any other file.
     @discardableResult
