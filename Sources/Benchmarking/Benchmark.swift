@@ -48,10 +48,20 @@ package final class Benchmark {
 
     private let configuration: Configuration
     private let communicator: Communicator
-    private let step: TrainingStep
+    private let work: Work
     private let loader: BatchLoader
     private let threads: Int
-    private var network: DenseNet { step.network }
+    private var network: DenseNet {
+        switch work {
+        case .training(let step): step.network
+        case .evaluation(let network): network
+        }
+    }
+
+    private enum Work {
+        case training(TrainingStep)
+        case evaluation(DenseNet)
+    }
 
     /// Collective.
     package init(_ configuration: Configuration, communicator: Communicator) throws {
@@ -61,17 +71,13 @@ package final class Benchmark {
         self.threads = threads
         let count = max(2 * configuration.batchSize, 64)
         let image = configuration.network.image
-        (step, loader) = try communicator.agree {
+        (work, loader) = try communicator.agree {
             guard configuration.batchSize >= communicator.size else {
                 throw Failure(
                     .usage,
                     "--batch-size \(configuration.batchSize) is smaller than the number of ranks, \(communicator.size)")
             }
-            let network = try DenseNet(
-                configuration.network, capacity: communicator.largestShare(of: configuration.batchSize),
-                training: !configuration.evaluates, threads: threads, precision: configuration.precision,
-                company: MemoryCompany(ranks: communicator.localSize, batches: 2, threads: 1))
-            network.initialize(seed: 1)
+            let work = try Self.work(configuration, threads: threads, communicator)
             try ImageSet.demandMemory(
                 synthetic: count, imageSize: image, ranks: communicator.localSize, advice: "use a smaller --batch-size")
             let images = ImageSet.synthetic(count: count, seed: 1, split: .train, imageSize: image)
@@ -79,15 +85,34 @@ package final class Benchmark {
                 sampleCount: images.count, globalBatch: configuration.batchSize, worldSize: communicator.size, seed: 1,
                 shuffle: true)
             return (
-                TrainingStep(
-                    network, optimizer: OptimizerConfiguration(), labelSmoothing: 0, seed: 1, communicator: communicator
-                ),
+                work,
                 try BatchLoader(
                     images: images, sampler: sampler, rank: communicator.rank,
                     augmentation: Augmentation(parsing: "crop,flip"),
                     normalization: try .channel(from: PixelSums(of: images)), seed: 1)
             )
         }
+    }
+
+    private static func work(
+        _ configuration: Configuration, threads: Int, _ communicator: Communicator
+    ) throws -> Work {
+        let capacity = communicator.largestShare(of: configuration.batchSize)
+        let overhead = MemoryOverhead(ranks: communicator.localSize, batches: 2, threads: 1)
+        if configuration.evaluates {
+            let network = try DenseNet(
+                configuration.network, capacity: capacity, threads: threads, precision: configuration.precision,
+                overhead: overhead)
+            network.initialize(seed: 1)
+            return .evaluation(network)
+        }
+        let network = try TrainableDenseNet(
+            configuration.network, capacity: capacity, threads: threads, precision: configuration.precision,
+            overhead: overhead)
+        network.initialize(seed: 1)
+        return .training(
+            TrainingStep(
+                network, optimizer: OptimizerConfiguration(), labelSmoothing: 0, seed: 1, communicator: communicator))
     }
 
     /// Warms up, times the steps, then times as many again phase by phase. Collective.
@@ -133,11 +158,9 @@ package final class Benchmark {
         clock.enter(.dataWait, backward: false)
         let batch = try loader.next()
         clock.enter(.other)
-        if configuration.evaluates {
-            try network.forward(
-                batch.images, count: batch.count, globalCount: batch.globalCount, training: false, sums: step.sums)
-        } else {
-            _ = try step(batch, rate: 1e-3)
+        switch work {
+        case .training(let step): _ = try step(batch, rate: 1e-3)
+        case .evaluation(let network): _ = try network.evaluate(batch.images, count: batch.count)
         }
     }
 }

@@ -51,7 +51,7 @@ package struct GoldenVerification {
     private let input: AlignedBuffer<Float>
     private let labels: AlignedBuffer<Int32>
     private let part: Range<Int>
-    private var network: DenseNet { step.network }
+    private var network: TrainableDenseNet { step.network }
 
     /// Reads the file on every rank. Collective.
     ///
@@ -78,9 +78,9 @@ package struct GoldenVerification {
                 stem: golden.stem, blocks: golden.blocks, growthRate: golden.growthRate,
                 stemChannels: golden.stemChannels, bottleneck: golden.bottleneck, compression: golden.compression,
                 classes: golden.classes, image: golden.image)
-            let network = try DenseNet(
-                configuration, capacity: communicator.largestShare(of: golden.batch), training: true, threads: threads,
-                company: MemoryCompany(ranks: communicator.localSize))
+            let network = try TrainableDenseNet(
+                configuration, capacity: communicator.largestShare(of: golden.batch), threads: threads,
+                overhead: MemoryOverhead(ranks: communicator.localSize))
             let step = TrainingStep(
                 network,
                 optimizer: OptimizerConfiguration(
@@ -125,7 +125,7 @@ package struct GoldenVerification {
                     try Error(
                         name: "gradient",
                         relative: relativeError(
-                            network.table.learnt.map { parameter in
+                            network.table.trainable.map { parameter in
                                 (network.gradients[parameter.range].map { $0 * scale }, "grad.\(parameter.name)")
                             })))
             }
@@ -134,15 +134,14 @@ package struct GoldenVerification {
         }
         errors.append(try stateError("after\(golden.steps)"))
         errors.append(try Error(name: "losses", relative: relativeError([(losses.map(Float.init), "losses")])))
-        try network.forward(
-            batch.images, count: part.count, globalCount: golden.batch, training: false, sums: step.sums)
+        _ = try network.evaluate(batch.images, count: part.count)
         errors.append(try Error(name: "eval logits", relative: relativeError([(allLogits(), "eval_logits")])))
         return errors
     }
 
     private func stateError(_ prefix: String) throws -> Error {
         let state =
-            network.table.learnt.map { (Array(network.parameters[$0.range]), "\(prefix).\($0.name)") }
+            network.table.trainable.map { (Array(network.parameters[$0.range]), "\(prefix).\($0.name)") }
             + network.table.statistics.map { (Array(network.statistics[$0.range]), "\(prefix).\($0.name)") }
         return try Error(
             name: "state after \(prefix.dropFirst(5)) step\(prefix == "after1" ? "" : "s")",

@@ -45,35 +45,27 @@ package struct Products {
 
     /// All products of a training step on so many images; in bfloat16 those of dense layers are.
     package init(_ configuration: DenseNetConfiguration, images: Int, precision: Precision) {
-        let table = ParameterTable(configuration)
-        var products: [Product] = []
-        func add(_ weight: Parameter, size: Int, precision: Precision, isStem: Bool = false) {
-            let layout = PanelLayout(height: size, width: size, images: images)
-            let count = layout.groups(images) * size
-            let outputs = weight.shape[0]
-            let taps = isStem ? 1 : weight.shape[2] * weight.shape[3]
-            let inputs = weight.count / outputs / taps
-            func product(_ kind: Product.Kind, _ inputs: Int, _ outputs: Int) {
-                products.append(
-                    Product(
-                        kind: kind, taps: taps, inputs: inputs, outputs: outputs, lanes: layout.lanes,
-                        precision: precision, count: count))
-            }
-            product(.forward, inputs, outputs)
-            if !isStem { product(.dataGradient, outputs, inputs) }
-            product(.weightGradient, inputs, outputs)
+        products = ParameterTable(configuration).convolutions.flatMap {
+            Self.products(of: $0, images: images, precision: precision)
         }
-        add(table.stemConvolution, size: configuration.stemConvolutionSize, precision: .float32, isStem: true)
-        for (b, size) in configuration.blockSizes.enumerated() {
-            for layer in table.blocks[b] {
-                add(layer.conv1, size: size, precision: precision)
-                if let conv2 = layer.conv2 { add(conv2, size: size, precision: precision) }
-            }
-            if b < table.transitions.count {
-                add(table.transitions[b].conv, size: configuration.blockSizes[b + 1], precision: .float32)
-            }
+    }
+
+    private static func products(of convolution: Convolution, images: Int, precision: Precision) -> [Product] {
+        let size = convolution.computedSize
+        let layout = PanelLayout(height: size, width: size, images: images)
+        let isStem = convolution.kind == .stem
+        let isInDenseLayer = convolution.kind == .pointwise || convolution.kind == .growth
+        // The stem's is a product over patches.
+        let taps = isStem ? 1 : convolution.weight.shape[2] * convolution.weight.shape[3]
+        let outputs = convolution.outputs
+        let inputs = convolution.weight.count / outputs / taps
+        func product(_ kind: Product.Kind, _ inputs: Int, _ outputs: Int) -> Product {
+            Product(
+                kind: kind, taps: taps, inputs: inputs, outputs: outputs, lanes: layout.lanes,
+                precision: isInDenseLayer ? precision : .float32, count: layout.groups(images) * size)
         }
-        self.products = products
+        return [product(.forward, inputs, outputs)] + (isStem ? [] : [product(.dataGradient, outputs, inputs)])
+            + [product(.weightGradient, inputs, outputs)]
     }
 
     /// Measures every product for a few milliseconds.

@@ -3,7 +3,7 @@ import Support
 /// An immutable set of labelled images of one size: red, green and blue planes of bytes, row-major.
 ///
 /// The records lie in files or in memory owned by the set; all threads may read it.
-package final class ImageSet: Sendable {
+public final class ImageSet: Sendable {
     /// How one record is laid out: header bytes, the last of which is the label, then the planes.
     struct Layout: Sendable {
         let classes: Int
@@ -30,18 +30,18 @@ package final class ImageSet: Sendable {
     static let channels = 3
 
     /// The number of images.
-    package let count: Int
+    public let count: Int
     /// The names of the classes in the order of their labels, if known.
-    package let classNames: [String]?
+    public let classNames: [String]?
     let layout: Layout
     private let segments: [Segment]
 
     /// The number of classes; labels are `0 ..< classes`.
-    package var classes: Int { layout.classes }
+    public var classes: Int { layout.classes }
     /// Always 3: red, green, blue.
-    package var channels: Int { Self.channels }
-    package var height: Int { layout.height }
-    package var width: Int { layout.width }
+    public var channels: Int { Self.channels }
+    public var height: Int { layout.height }
+    public var width: Int { layout.width }
 
     init(layout: Layout, segments: [Segment], classNames: [String]?, limit: Int? = nil) {
         let total = segments.reduce(0) { $0 + $1.count }
@@ -51,8 +51,45 @@ package final class ImageSet: Sendable {
         count = min(total, limit ?? total)
     }
 
+    /// A set of a program's own images.
+    ///
+    /// - Parameters:
+    ///   - pixels: shape [count][3][height][width]: red, green and blue planes, row by row.
+    ///   - labels: one per image, each in `0 ..< classNames.count`.
+    ///   - classNames: up to 256.
+    /// - Throws: `Failure(.usage)` where the numbers of pixels, labels and classes do not fit each other, or a label is
+    ///   out of range.
+    public convenience init(
+        pixels: Span<UInt8>, labels: [Int], height: Int, width: Int, classNames: [String]
+    ) throws {
+        guard height > 0, width > 0, (1...256).contains(classNames.count) else {
+            throw Failure(
+                .usage,
+                "images of \(height) × \(width) pixels in \(classNames.count) classes: expected 1 pixel or more and 1 "
+                    + "to 256 classes")
+        }
+        let layout = Layout(classes: classNames.count, height: height, width: width, headerBytes: 1)
+        guard pixels.count == labels.count * layout.pixelBytes else {
+            throw Failure(
+                .usage,
+                "\(pixels.count) bytes of pixels for \(labels.count) labels: expected \(layout.pixelBytes) per image")
+        }
+        let records = AlignedBuffer<UInt8>(count: labels.count * layout.recordBytes)
+        for (index, label) in labels.enumerated() {
+            guard classNames.indices.contains(label) else {
+                throw Failure(
+                    .usage, "image \(index) has label \(label), expected 0 to \(classNames.count - 1)")
+            }
+            let record = records.pointer + index * layout.recordBytes
+            record[0] = UInt8(label)
+            for byte in 0..<layout.pixelBytes { record[1 + byte] = pixels[index * layout.pixelBytes + byte] }
+        }
+        let segment = Segment(name: "images in memory", count: labels.count, records: .memory(records))
+        self.init(layout: layout, segments: [segment], classNames: classNames)
+    }
+
     /// The first `n` images (all of them if there are fewer); shares this set's memory.
-    package func prefix(_ n: Int) -> ImageSet {
+    public func prefix(_ n: Int) -> ImageSet {
         precondition(n >= 0, "a set cannot have \(n) images")
         return ImageSet(layout: layout, segments: segments, classNames: classNames, limit: min(n, count))
     }

@@ -60,7 +60,7 @@ package struct PixelSums: Sendable, Equatable {
 
 /// How colours in 0…1 become the network's input: `(colour − mean) / std` a channel, then less a mean a pixel, if there
 /// is one.
-package struct Normalization: Sendable, Equatable, Codable {
+public struct Normalization: Sendable, Equatable, Codable {
     /// Three numbers: red, green, blue.
     package let mean: [Float]
     /// Three positive numbers.

@@ -6,17 +6,17 @@ import Support
 /// batch is cut into one contiguous part a rank; sizes differ by at most one, larger parts first (8 over 3 ranks = 3 +
 /// 3 + 2). Thus the union over ranks is the same for every world size. In a small last batch some ranks may have no
 /// sample at all.
-package struct Sampler: Sendable {
-    package let sampleCount: Int
+public struct Sampler: Sendable {
+    public let sampleCount: Int
     /// Samples a step, over all ranks.
-    package let globalBatch: Int
-    package let worldSize: Int
+    public let globalBatch: Int
+    public let worldSize: Int
     let seed: UInt64
     let shuffle: Bool
 
     /// - Parameter shuffle: a new random order every epoch; otherwise always 0, 1, 2, ….
     /// - Throws: `Failure(.usage)` if there is no sample, no rank, or a global batch below one.
-    package init(sampleCount: Int, globalBatch: Int, worldSize: Int, seed: UInt64, shuffle: Bool) throws {
+    public init(sampleCount: Int, globalBatch: Int, worldSize: Int, seed: UInt64, shuffle: Bool) throws {
         guard sampleCount > 0, sampleCount <= Int(Int32.max) else {
             throw Failure(.usage, "\(sampleCount) samples: expected 1 to \(Int32.max)")
         }
@@ -32,12 +32,12 @@ package struct Sampler: Sendable {
     }
 
     /// Steps an epoch; the last one may have a smaller batch.
-    package var stepsPerEpoch: Int { (sampleCount - 1) / globalBatch + 1 }
+    public var stepsPerEpoch: Int { (sampleCount - 1) / globalBatch + 1 }
 
     /// The order in which an epoch (counted from 1) goes through the samples: each index in `0 ..< sampleCount` once.
     ///
     /// Fisher and Yates's shuffle, in Durstenfeld's form (Knuth, TAOCP vol. 2, algorithm 3.4.2P).
-    package func order(epoch: Int) -> [Int32] {
+    public func order(epoch: Int) -> [Int32] {
         var order = [Int32](0..<Int32(sampleCount))
         guard shuffle else { return order }
         var random = CounterRandom(.shuffle, seed, UInt64(epoch))
@@ -48,7 +48,7 @@ package struct Sampler: Sendable {
     /// The number of samples of a step over all ranks.
     ///
     /// - Precondition: `0 ≤ step < stepsPerEpoch`.
-    package func globalCount(step: Int) -> Int {
+    public func globalCount(step: Int) -> Int {
         precondition(step >= 0 && step < stepsPerEpoch, "there is no step \(step) in an epoch of \(stepsPerEpoch)")
         return min(globalBatch, sampleCount - step * globalBatch)
     }
@@ -56,7 +56,7 @@ package struct Sampler: Sendable {
     /// The positions in the epoch's order that are a rank's part of a step; may be empty.
     ///
     /// - Precondition: `0 ≤ step < stepsPerEpoch` and `0 ≤ rank < worldSize`.
-    package func localRange(step: Int, rank: Int) -> Range<Int> {
+    public func localRange(step: Int, rank: Int) -> Range<Int> {
         let part = share(rank, of: worldSize, in: globalCount(step: step))
         let start = step * globalBatch
         return start + part.lowerBound..<start + part.upperBound

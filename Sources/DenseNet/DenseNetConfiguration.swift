@@ -1,33 +1,33 @@
 import Support
 
 /// Everything that decides a DenseNet's shape (arXiv 1608.06993, section 3 and table 1).
-package struct DenseNetConfiguration: Codable, Sendable, Equatable {
+public struct DenseNetConfiguration: Codable, Sendable, Equatable {
     /// What stands before the first dense block.
-    package enum Stem: String, Codable, Sendable, CaseIterable {
+    public enum Stem: String, Codable, Sendable, CaseIterable {
         /// 3×3 convolution, stride 1; no norm, no pool.
         case cifar
         /// 7×7 convolution, stride 2, norm, ReLU, 3×3 max-pool, stride 2.
         case imagenet
     }
 
-    package var stem: Stem
+    public var stem: Stem
     /// Dense layers of each block.
-    package var blocks: [Int]
+    public var blocks: [Int]
     /// Channels that a dense layer adds, k in the paper.
-    package var growthRate: Int
+    public var growthRate: Int
     /// Channels that the stem makes.
-    package var stemChannels: Int
+    public var stemChannels: Int
     /// Whether a dense layer first reduces its input to 4·k channels by a 1×1 convolution (the paper's B).
-    package var bottleneck: Bool
+    public var bottleneck: Bool
     /// The share of its channels that a transition keeps, θ in the paper (below 1: its C).
-    package var compression: Double
+    public var compression: Double
     /// The probability that an element of a convolution's output is dropped in training.
-    package var dropout: Double
-    package var classes: Int
+    public var dropout: Double
+    public var classes: Int
     /// Height and width of the input in pixels.
-    package var image: Int
+    public var image: Int
 
-    package init(
+    public init(
         stem: Stem, blocks: [Int], growthRate: Int, stemChannels: Int, bottleneck: Bool, compression: Double,
         dropout: Double = 0, classes: Int, image: Int
     ) {
@@ -43,7 +43,7 @@ package struct DenseNetConfiguration: Codable, Sendable, Equatable {
     }
 
     /// The names that `init(model:)` understands, for messages.
-    package static let modelNames =
+    public static let modelNames =
         "densenet-DEPTH-GROWTH, densenet-bc-DEPTH-GROWTH (CIFAR), densenet121, densenet161, densenet169, densenet201, densenet264"
 
     private static let imageNetBlocks = [
@@ -60,7 +60,7 @@ package struct DenseNetConfiguration: Codable, Sendable, Equatable {
     ///   - classes: 10 for CIFAR nets and 1000 for the others where nil.
     ///   - image: 32 for CIFAR nets and 224 for the others where nil.
     /// - Throws: `Failure(.usage)` on an unknown name or an impossible depth.
-    package init(model name: String, classes: Int? = nil, image: Int? = nil) throws {
+    public init(model name: String, classes: Int? = nil, image: Int? = nil) throws {
         let words = name.lowercased().split(separator: "-", omittingEmptySubsequences: false).map(String.init)
         if words.count == 1, words[0].hasPrefix("densenet"),
             let blocks = Self.imageNetBlocks[String(words[0].dropFirst(8))]
@@ -94,7 +94,7 @@ package struct DenseNetConfiguration: Codable, Sendable, Equatable {
     /// Refuses what cannot be built.
     ///
     /// - Throws: `Failure(.usage)` naming the value and what it has to be.
-    package func validate() throws {
+    public func validate() throws {
         func demand(_ holds: Bool, _ message: @autoclosure () -> String) throws {
             if !holds { throw Failure(.usage, message()) }
         }
@@ -123,17 +123,17 @@ package struct DenseNetConfiguration: Codable, Sendable, Equatable {
             channels = Int(compression * Double(channels))
             try demand(channels > 0, "compression \(compression) leaves no channel after block \(index + 1)")
         }
-        let parameters = ParameterTable.count(self).learnt
+        let parameters = parameterCount
         try demand(
             parameters <= 10_000_000_000,
             "the network would have \(parameters) parameters, expected 10,000,000,000 at most")
     }
 
     /// Height and width after the stem's convolution (both stems have one).
-    package var stemConvolutionSize: Int { stem == .cifar ? image : (image - 1) / 2 + 1 }
+    public var stemConvolutionSize: Int { stem == .cifar ? image : (image - 1) / 2 + 1 }
 
     /// Height and width of each block; 0 where the image is too small.
-    package var blockSizes: [Int] {
+    public var blockSizes: [Int] {
         var size = stem == .cifar ? image : (stemConvolutionSize - 1) / 2 + 1
         return blocks.indices.map { index in
             if index > 0 { size /= 2 }
@@ -148,7 +148,7 @@ package struct DenseNetConfiguration: Codable, Sendable, Equatable {
     }
 
     /// Channels that each block ends with.
-    package var blockChannels: [Int] {
+    public var blockChannels: [Int] {
         var channels = stemChannels
         return blocks.enumerated().map { index, layers in
             if index > 0 { channels = Int(compression * Double(channels)) }
@@ -158,5 +158,5 @@ package struct DenseNetConfiguration: Codable, Sendable, Equatable {
     }
 
     /// Channels that each block begins with.
-    package var blockInputs: [Int] { zip(blockChannels, blocks).map { $0 - $1 * growthRate } }
+    public var blockInputs: [Int] { zip(blockChannels, blocks).map { $0 - $1 * growthRate } }
 }

@@ -17,17 +17,35 @@ package final class LocalSums: GlobalSums {
 }
 
 /// One pass of the network over a batch: what every layer needs to know of it.
-package struct Pass {
-    /// Whether batch statistics are taken and dropout is on.
-    package let training: Bool
+struct Pass {
+    /// Whether batch statistics are computed and dropout is on.
+    let training: Bool
     /// Images of this rank's part.
-    package let count: Int
+    let count: Int
     /// Images of the global batch.
-    package let globalCount: Int
-    /// Keys of the dropout, one an image of this rank; nil without dropout.
+    let globalCount: Int
+    /// One key per image of this rank, what dropout is drawn from.
     let dropoutKeys: UnsafePointer<UInt64>?
     let sums: any GlobalSums
     let clock: PhaseClock
+
+    init(
+        training: Bool, count: Int, globalCount: Int, dropoutKeys: UnsafePointer<UInt64>?, sums: any GlobalSums,
+        clock: PhaseClock
+    ) {
+        self.training = training
+        self.count = count
+        self.globalCount = globalCount
+        self.dropoutKeys = dropoutKeys
+        self.sums = sums
+        self.clock = clock
+    }
+
+    /// A pass with the running statistics, which needs nothing of other ranks.
+    init(evaluating count: Int, clock: PhaseClock) {
+        self.init(
+            training: false, count: count, globalCount: count, dropoutKeys: nil, sums: LocalSums(), clock: clock)
+    }
 
     /// Replaces values by their sums over all ranks. Collective.
     func sumOverRanks(_ values: UnsafeMutableBufferPointer<Double>) throws {

@@ -4,12 +4,12 @@ import Support
 
 /// A network's weights as safetensors, in torchvision's names and shapes, so that PyTorch loads ours and we load
 /// theirs.
-package enum WeightsFile {
+public enum WeightsFile {
     /// Writes parameters and running statistics; the configuration rides in the metadata key `config`, beside what
     /// `metadata` has.
     ///
     /// - Throws: `Failure(.unavailable)` when the system refuses; the file is whole or not there.
-    package static func write(_ network: DenseNet, to path: String, metadata: [String: String] = [:]) throws {
+    public static func write(_ network: DenseNet, to path: String, metadata: [String: String] = [:]) throws {
         var metadata = metadata
         metadata["config"] = try configurationText(network.configuration)
         metadata["format"] = "pt"
@@ -33,7 +33,7 @@ package enum WeightsFile {
         _ table: ParameterTable, parameters: UnsafeMutableBufferPointer<Float>,
         statistics: UnsafeMutableBufferPointer<Float>, prefix: String = ""
     ) -> [NamedTensor] {
-        table.learnt.map { named(prefix, $0, in: parameters) }
+        table.trainable.map { named(prefix, $0, in: parameters) }
             + table.statistics.map { named(prefix, $0, in: statistics) }
     }
 
@@ -45,10 +45,31 @@ package enum WeightsFile {
             values: UnsafeBufferPointer(rebasing: UnsafeBufferPointer(buffer)[parameter.range]))
     }
 
+    /// The network of a weights file, with its weights, to evaluate images.
+    ///
+    /// - Parameters:
+    ///   - capacity: the images that a pass can have.
+    ///   - threads: how many threads share a pass.
+    /// - Throws: `Failure(.noInput)` and `Failure(.data)` where the file cannot be read, carries no configuration
+    ///   (build a `DenseNet` and `load` into it then), or has other tensors than such a network;
+    ///   `Failure(.unavailable)` as `DenseNet.init`.
+    public static func network(from path: String, capacity: Int = 1, threads: Int = 1) throws -> DenseNet {
+        let file = try SafetensorsFile(path: path)
+        guard let configuration = try configuration(in: file) else {
+            throw Failure(
+                .data,
+                "\(path): does not say what network it is of (no metadata key 'config'); build that network and load "
+                    + "the file into it")
+        }
+        let network = try DenseNet(configuration, capacity: capacity, threads: threads)
+        try load(file, into: network)
+        return network
+    }
+
     /// The configuration that a weights file carries; nil where it carries none.
     ///
     /// - Throws: `Failure(.data)` when it carries one that cannot be understood or built.
-    package static func configuration(in file: SafetensorsFile) throws -> DenseNetConfiguration? {
+    public static func configuration(in file: SafetensorsFile) throws -> DenseNetConfiguration? {
         guard let text = file.metadata["config"] else { return nil }
         do {
             let configuration = try JSONDecoder().decode(DenseNetConfiguration.self, from: Data(text.utf8))
@@ -76,7 +97,7 @@ package enum WeightsFile {
     /// - Throws: `Failure(.data)` on a missing, extra or misshapen tensor, naming it; the network's numbers are
     ///   undefined then.
     @discardableResult
-    package static func load(
+    public static func load(
         _ file: SafetensorsFile, into network: DenseNet, ignoring ignored: String? = nil,
         sparingClassifier sparesClassifier: Bool = false
     ) throws -> Int? {
@@ -148,7 +169,7 @@ package enum WeightsFile {
         }
         let table = network.table
         try read(
-            withClassifier ? table.learnt : table.learnt.filter { !table.classifier.contains($0) },
+            withClassifier ? table.trainable : table.trainable.filter { !table.classifier.contains($0) },
             into: network.parameters)
         try read(table.statistics, into: network.statistics)
     }

@@ -67,7 +67,7 @@ package final class Panels: Sendable {
         return buffer.pointer + offset
     }
 
-    package var bytes: Int { buffer.count * MemoryLayout<Float>.stride }
+    package var byteCount: Int { buffer.byteCount }
 
     package func clear() { buffer.elements.update(repeating: 0) }
 
@@ -91,7 +91,6 @@ package final class Stage {
         self.layout = layout
         fullMask = AlignedBuffer(count: layout.lanes)
         lastMask = AlignedBuffer(count: layout.lanes)
-        for lane in 0..<layout.liveLanes { fullMask.pointer[lane] = 1 }
     }
 
     /// The tasks into which work on the groups is cut.
@@ -105,6 +104,7 @@ package final class Stage {
         let inLast = images - (groups - 1) * layout.interleave
         lastIsPartial = inLast < layout.interleave
         for lane in 0..<layout.lanes {
+            fullMask.pointer[lane] = lane < layout.liveLanes ? 1 : 0
             lastMask.pointer[lane] = lane < layout.liveLanes && lane % layout.interleave < inLast ? 1 : 0
         }
     }

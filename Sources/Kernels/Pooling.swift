@@ -57,7 +57,7 @@ package struct GroupPlaces {
 }
 
 /// 3×3 max-pool with stride 2 and padding 1 of max(0, affine(values)): ResNet's and DenseNet's ImageNet stem.
-package struct MaxPool {
+package struct MaxPoolKernel {
     private let source: Stage
     private let target: PanelLayout
 

@@ -5,9 +5,9 @@ import Support
 /// The file is eight bytes of header length (little endian), a JSON header `{name: {dtype, shape, data_offsets}}` with
 /// an optional string map `__metadata__`, then the data. Opening reads and checks the header; tensors are read when
 /// asked for.
-package final class SafetensorsFile: Sendable {
+public final class SafetensorsFile: Sendable {
     /// The element types of the format; this program reads F32, F16, BF16, F64 and I64.
-    package enum DataType: String, Sendable {
+    public enum DataType: String, Sendable {
         case bool = "BOOL"
         case uint8 = "U8"
         case int8 = "I8"
@@ -27,7 +27,7 @@ package final class SafetensorsFile: Sendable {
         case complex64 = "C64"
 
         /// Bytes of an element.
-        package var size: Int {
+        public var size: Int {
             switch self {
             case .bool, .uint8, .int8, .float8e5m2, .float8e4m3, .float8e8m0: 1
             case .int16, .uint16, .float16, .bfloat16: 2
@@ -37,20 +37,20 @@ package final class SafetensorsFile: Sendable {
         }
     }
 
-    package struct TensorInfo: Sendable, Equatable {
-        package let dtype: DataType
+    public struct TensorInfo: Sendable, Equatable {
+        public let dtype: DataType
         /// Empty for a single number.
-        package let shape: [Int]
+        public let shape: [Int]
         /// Bytes, counted from the start of the data.
-        package let range: Range<Int>
+        public let range: Range<Int>
     }
 
     /// A longer header is refused before anything is allocated for it (the limit of the format's own library).
     package static let largestHeader = 100_000_000
 
-    package let path: String
-    package let tensors: [String: TensorInfo]
-    package let metadata: [String: String]
+    public let path: String
+    public let tensors: [String: TensorInfo]
+    public let metadata: [String: String]
     private let file: InputFile
     private let dataStart: Int
 
@@ -59,7 +59,7 @@ package final class SafetensorsFile: Sendable {
     /// - Throws: `Failure(.noInput)` when there is no such file or it cannot be read; `Failure(.data)` when the
     ///   header is cut, too long or not JSON, names something twice, has an unknown dtype or an impossible shape, or
     ///   when the tensors' bytes are not those of their shapes, overlap, leave holes, or do not end with the file.
-    package init(path: String) throws {
+    public init(path: String) throws {
         let file = try InputFile(path: path)
         guard file.size >= 8 else {
             throw Failure(
@@ -115,12 +115,12 @@ package final class SafetensorsFile: Sendable {
     /// The elements of an F32 tensor, the last dimension running fastest; any shape will do when `shape` is nil.
     ///
     /// - Throws: as `floats(named:shape:into:)`.
-    package func floats(named name: String, shape: [Int]? = nil) throws -> [Float] {
+    public func floats(named name: String, shape: [Int]? = nil) throws -> [Float] {
         try array(tensor(name, .float32, shape: shape))
     }
 
     /// The elements of an I64 tensor, as `floats(named:shape:)`.
-    package func integers(named name: String, shape: [Int]? = nil) throws -> [Int64] {
+    public func integers(named name: String, shape: [Int]? = nil) throws -> [Int64] {
         try array(tensor(name, .int64, shape: shape))
     }
 

@@ -2,9 +2,9 @@
 ///
 /// Every error that can reach a user is a `Failure`. The message names the file, the value found, what was expected and
 /// what to do.
-package struct Failure: Error, Sendable, Equatable, CustomStringConvertible {
+public struct Failure: Error, Sendable, Equatable, CustomStringConvertible {
     /// The kind of a failure; its raw value is the exit code (as in BSD's `sysexits.h`).
-    package enum Kind: Int32, Sendable {
+    public enum Kind: Int32, Sendable {
         /// A comparison was made and its two sides differ.
         case differs = 1
         /// The command line asks for something that cannot be.
@@ -21,13 +21,13 @@ package struct Failure: Error, Sendable, Equatable, CustomStringConvertible {
         case stopped = 75
     }
 
-    package let kind: Kind
-    package let message: String
+    public let kind: Kind
+    public let message: String
 
-    package init(_ kind: Kind, _ message: String) {
+    public init(_ kind: Kind, _ message: String) {
         self.kind = kind
         self.message = message
     }
 
-    package var description: String { message }
+    public var description: String { message }
 }

@@ -23,7 +23,6 @@ package final class Evaluator {
     private let sampler: Sampler
     private let loader: BatchLoader
     private let communicator: Communicator
-    private let sums: SynchronizedSums
     /// Hits of each class, then images of each class, then the loss: what is summed over ranks.
     private var tally: [Double]
 
@@ -36,7 +35,6 @@ package final class Evaluator {
     ) throws {
         self.network = network
         self.communicator = communicator
-        sums = SynchronizedSums(communicator: communicator)
         sampler = try Sampler(
             sampleCount: images.count, globalBatch: batchSize, worldSize: communicator.size, seed: 0, shuffle: false)
         loader = try BatchLoader(
@@ -59,12 +57,11 @@ package final class Evaluator {
                 throw EvaluationStopped()
             }
             let batch = try loader.next()
-            try network.forward(
-                batch.images, count: batch.count, globalCount: batch.globalCount, training: false, sums: sums)
-            tally[2 * classes] += network.loss(batch.labels).lossSum
+            let predictions = try network.evaluate(batch.images, count: batch.count)
+            tally[2 * classes] += predictions.loss(batch.labels).lossSum
             for image in 0..<batch.count {
                 let label = Int(batch.labels[image])
-                if network.prediction(image) == label { tally[label] += 1 }
+                if predictions[image] == label { tally[label] += 1 }
                 tally[classes + label] += 1
             }
             let done = tally[classes..<2 * classes].reduce(0, +)

@@ -9,7 +9,7 @@ extension SynchronizedSums: GlobalSums {}
 ///
 /// All memory is allocated by `init`; a step allocates nothing.
 package final class TrainingStep {
-    package let network: DenseNet
+    package let network: TrainableDenseNet
     package let optimizer: Optimizer
     package let sums: SynchronizedSums
     let allReduce: GradientAllReduce
@@ -26,7 +26,7 @@ package final class TrainingStep {
     private static let bucketElements = 65_536
 
     package init(
-        _ network: DenseNet, optimizer: OptimizerConfiguration, labelSmoothing: Double, seed: UInt64,
+        _ network: TrainableDenseNet, optimizer: OptimizerConfiguration, labelSmoothing: Double, seed: UInt64,
         communicator: Communicator
     ) {
         self.network = network
@@ -63,12 +63,13 @@ package final class TrainingStep {
     /// Collective.
     package func gradients(of batch: Batch) throws -> BatchResult {
         sums.beginPass("forward statistics")
-        try network.forward(
-            batch.images, count: batch.count, globalCount: batch.globalCount, training: true,
+        let pass = try network.forward(
+            batch.images, count: batch.count, globalCount: batch.globalCount,
             dropout: (seed, batch.epoch, batch.sampleIndices), sums: sums)
-        let result = network.loss(batch.labels, labelSmoothing: labelSmoothing)
+        let loss = pass.loss(batch.labels, labelSmoothing: labelSmoothing)
+        let result = loss.result
         sums.beginPass("backward statistics")
-        try network.backward(batch.images) { offset in
+        try loss.backward { offset in
             network.clock.enter(.gradientWait)
             try allReduce.ready(upTo: offset)
         }

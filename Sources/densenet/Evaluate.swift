@@ -35,12 +35,14 @@ struct Evaluate: ParsableCommand {
                 let file = try SafetensorsFile(path: weights)
                 let configuration = try configuration(of: file)
                 let network = try DenseNet(
-                    configuration, capacity: world.largestShare(of: batchSize), training: false,
+                    configuration, capacity: world.largestShare(of: batchSize),
                     threads: threads.threads ?? world.defaultThreads, precision: precision.value,
-                    company: MemoryCompany(ranks: world.localSize, batches: 2, threads: 1))
+                    overhead: MemoryOverhead(ranks: world.localSize, batches: 2, threads: 1))
                 try GivenWeights.load(file, into: network)
                 let choice = try dataOptions.normalization()
-                return (file, network, choice == nil ? try normalization(in: file) : nil)
+                return (
+                    file, network, choice == nil ? try Normalization(metadata: file.metadata, path: file.path) : nil
+                )
             }
             try world.demandSameWeights(file.path, [network.parameters, network.statistics])
             let data = try RunData(

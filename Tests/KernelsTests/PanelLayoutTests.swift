@@ -85,9 +85,9 @@ private func everyLayout(_ body: (_ layout: PanelLayout, _ images: Int) -> Void)
         for group in 0..<layout.groups(7) {
             for y in 0..<3 { #expect(panels.panel(group, y) == first + (group * 3 + y) * size) }
         }
-        #expect(panels.bytes == layout.groups(7) * 3 * size * 4)
+        #expect(panels.byteCount == layout.groups(7) * 3 * size * 4)
         #expect(Int(bitPattern: first) % 64 == 0)
-        let all = UnsafeMutableBufferPointer(start: first, count: panels.bytes / 4)
+        let all = UnsafeMutableBufferPointer(start: first, count: panels.byteCount / 4)
         #expect(all.allSatisfy { $0 == 0 })
         all.update(repeating: 5)
         panels.clear()

@@ -142,7 +142,7 @@ private struct PoolCase: CustomStringConvertible, Sendable {
     private func pool(_ problem: PoolCase, _ panels: Panels, _ affine: ChannelAffine) -> Planes {
         let pooled = Panels(layout: problem.target, channels: problem.channels + 1, images: problem.capacity)
         let stage = problem.stage(problem.source)
-        let maxPool = MaxPool(source: stage, target: problem.target)
+        let maxPool = MaxPoolKernel(source: stage, target: problem.target)
         for group in 0..<stage.groups {
             for y in 0..<problem.target.height { maxPool.forward(panels, affine, group: group, y: y, into: pooled) }
         }
@@ -193,7 +193,7 @@ private struct PoolCase: CustomStringConvertible, Sendable {
         pooledGradient.place(gradient)
         result.place(before)
         let stage = problem.stage(problem.source)
-        let maxPool = MaxPool(source: stage, target: problem.target)
+        let maxPool = MaxPoolKernel(source: stage, target: problem.target)
         for group in 0..<problem.target.groups(problem.images) {
             for y in 0..<problem.target.height {
                 maxPool.backward(pooledGradient.panel(group, y), targetGroup: group, y: y, panels, affine, into: result)

@@ -54,7 +54,7 @@ package struct Checkpoint {
         var checksum = CheckpointChecksum(complete)
         for tensor in tensors.sorted(by: { $0.name < $1.name }) {
             checksum.add(tensor.name, tensor.shape)
-            checksum.add(UnsafeRawBufferPointer(tensor.values))
+            tensor.withUnsafeBytes { checksum.add($0) }
         }
         complete["checksum"] = checksum.text
         try SafetensorsWriter.write(to: path, tensors: tensors, metadata: complete)
@@ -135,9 +135,9 @@ struct CheckpointContents: Sendable {
     /// - Parameter metadata: what every file carries beside the network's configuration.
     init(_ step: TrainingStep, metadata: [String: String]) throws {
         table = step.network.table
-        parameters = AlignedBuffer(count: table.learntCount)
+        parameters = AlignedBuffer(count: table.parameterCount)
         statistics = AlignedBuffer(count: table.statisticsCount)
-        momenta = AlignedBuffer(count: table.learntCount)
+        momenta = AlignedBuffer(count: table.parameterCount)
         let configuration = try WeightsFile.configurationText(step.network.configuration)
         self.metadata = metadata.merging(["config": configuration]) { $1 }
     }
@@ -150,7 +150,7 @@ struct CheckpointContents: Sendable {
 
     /// What was copied last, as a checkpoint that borrows this memory.
     func checkpoint(_ state: RunState, at position: CheckpointPosition) -> Checkpoint {
-        let momentumTensors = table.learnt.map { parameter in
+        let momentumTensors = table.trainable.map { parameter in
             NamedTensor(
                 name: momentumPrefix + parameter.name, shape: parameter.shape,
                 values: UnsafeBufferPointer(momenta[parameter.range]))
@@ -185,7 +185,7 @@ extension TrainingStep {
             )
         }
         try WeightsFile.read(from: file, prefix: "", into: network)
-        for parameter in network.table.learnt {
+        for parameter in network.table.trainable {
             try file.floats(
                 named: momentumPrefix + parameter.name, shape: parameter.shape,
                 into: optimizer.momenta[parameter.range])

@@ -84,11 +84,11 @@ package final class TrainingRun {
         self.communicator = communicator
         try communicator.demandSameVectorLevel()
         let network = try communicator.agree {
-            try DenseNet(
-                configuration.network, capacity: communicator.largestShare(of: configuration.batchSize), training: true,
+            try TrainableDenseNet(
+                configuration.network, capacity: communicator.largestShare(of: configuration.batchSize),
                 threads: threads ?? communicator.defaultThreads, precision: configuration.precision ?? .float32,
                 // Two loaders of two batches, each with a thread; the checkpoints' copies, and their thread.
-                company: MemoryCompany(
+                overhead: MemoryOverhead(
                     ranks: communicator.localSize, batches: 4, copies: communicator.rank == 0 ? 2 : 0, threads: 3))
         }
         data = try RunData(
@@ -125,7 +125,7 @@ package final class TrainingRun {
                 of: step, folder: CheckpointFolder(path: start.folder.checkpoints, keep: keep), newest: start.newest,
                 metrics: MetricsLog(path: start.folder.metrics), bestWeights: start.folder.best,
                 best: BestEpoch(path: start.folder.best, last: start.state.epoch - 1),
-                metadata: normalizationMetadata(normalization))
+                metadata: normalization.metadata)
             return (start, writer)
         }
         self.checkpoints = checkpoints
@@ -165,7 +165,7 @@ package final class TrainingRun {
             guard let folder else { return }
             reportCheckpoints()
             try WeightsFile.write(
-                step.network, to: folder.weights, metadata: try normalizationMetadata(data.normalization))
+                step.network, to: folder.weights, metadata: try data.normalization.metadata)
             Console.say("weights: \(folder.weights)")
         }
     }

@@ -6,7 +6,7 @@ extension TrainingRun {
         for warning in data.warnings { Console.note(warning) }
         let network = configuration.network
         Console.say(
-            "\(configuration.model): \(step.network.table.learntCount) parameters, \(network.image)×\(network.image) images, "
+            "\(configuration.model): \(step.network.table.parameterCount) parameters, \(network.image)×\(network.image) images, "
                 + "\(network.classes) classes")
         Console.say(
             "\(communicator.size) rank\(communicator.size == 1 ? "" : "s"), \(data.train.count) training and \(data.test.count) test images"

@@ -1,6 +1,6 @@
 extension NetworkDescription: CustomStringConvertible {
     /// The whole table, a line a layer, then the totals; lines of 100 columns at most for the networks that have names.
-    package var description: String {
+    public var description: String {
         var lines = [heading, shapeLine, ""]
         lines += layerLines
         lines += [""] + totalLines + [""] + memoryLines
@@ -65,7 +65,7 @@ extension NetworkDescription: CustomStringConvertible {
             ("bottleneck outputs and a gradient", memory.bottlenecks),
             ("transitions' pooled features", memory.pooled), ("stem's output and its gradient", memory.stem),
             ("logits and pooled features", memory.head),
-            ("workspace and channel statistics", memory.workspace + memory.channels),
+            ("workspace and channel statistics", memory.workspace),
             ("parameters", memory.parameters), ("gradients", memory.gradients), ("momenta", memory.momenta),
             ("running means and variances", memory.runningStatistics), ("in all", memory.total),
         ]

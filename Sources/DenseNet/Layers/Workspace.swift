@@ -67,28 +67,16 @@ struct WorkspaceNeeds {
         directWeights = max(directWeights, weight.count)
         weightGradient = max(weightGradient, gradient.gradientCount)
     }
-
-    /// How many of the buffers for so many threads have `count` numbers or more.
-    func buffers(threads: Int, withAtLeast count: Int) -> Int {
-        func number(_ needed: Int, _ times: Int) -> Int { needed >= count ? times : 0 }
-        return counts.map { number($0, threads) }.reduce(0, +) + number(weights, 1) + number(directWeights, 1)
-            + number(weightGradient, Chunks.most)
-    }
-
-    /// Bytes for so many threads.
-    func bytes(threads: Int) -> Int {
-        (counts.reduce(0, +) * threads + weights + directWeights + weightGradient * Chunks.most)
-            * MemoryLayout<Float>.stride
-    }
 }
 
 /// Memory that the layers use in turn, allocated once.
 ///
-/// A layer says at its birth what it needs; what it finds in a buffer when it starts is what another layer left there.
+/// Layers reserve what they need in `init`. The buffers are shared: their contents are undefined when a layer starts.
 final class Workspace {
     var needs = WorkspaceNeeds()
-    let pool: WorkerPool
     let sumSpace: SumSpace
+    private let threads: Int
+    private var pool: WorkerPool?
     private(set) var workers: [WorkerSpace] = []
     /// Packed weights of the product at hand, which all workers read.
     private(set) var weights = AlignedBuffer<Float>(count: 0)
@@ -99,40 +87,57 @@ final class Workspace {
     /// Offsets of taps, and of one.
     let tapOffsets = AlignedBuffer<Int>(count: 21)
     let noOffset = AlignedBuffer<Int>(count: 1)
-    init(threads: Int) throws {
-        pool = try WorkerPool(threads: threads)
+
+    init(threads: Int) {
+        self.threads = threads
         sumSpace = SumSpace(workers: threads)
     }
 
     /// Allocates all that was reserved; gradients of weights only for training.
     func allocate(training: Bool, clock: PhaseClock) {
-        workers = (0..<pool.count).map { WorkerSpace(index: $0, needs: needs, clock: $0 == 0 ? clock : PhaseClock()) }
+        workers = (0..<threads).map { WorkerSpace(index: $0, needs: needs, clock: $0 == 0 ? clock : PhaseClock()) }
         weights = AlignedBuffer(count: needs.weights)
         directWeights = AlignedBuffer(count: needs.directWeights)
         weightGradients = (0..<Chunks.most).map { _ in AlignedBuffer(count: training ? needs.weightGradient : 0) }
         sumSpace.allocate()
     }
 
-    /// Does a pass's work on the groups of a stage, cut into chunks, on all threads.
+    /// Starts the threads.
+    ///
+    /// - Throws: `Failure(.unavailable)` where the system refuses them.
+    func start() throws { pool = try WorkerPool(threads: threads) }
+
+    /// Does a pass's work on all groups of a resolution, cut into tasks, on all threads.
     @inline(__always)
-    func forEachChunk(of stage: Stage, _ body: (_ groups: Range<Int>, _ chunk: Int, _ worker: WorkerSpace) -> Void) {
-        let chunks = stage.chunks
-        pool.run(tasks: chunks.count) { chunk, worker in body(chunks.groups(of: chunk), chunk, workers[worker]) }
+    func forEachTask(of stage: Stage, _ body: (_ task: PassTask) -> Void) {
+        guard let pool else { preconditionFailure("the workspace has no threads yet") }
+        let tasks = stage.chunks
+        pool.run(tasks: tasks.count) { task, worker in
+            body(PassTask(groups: tasks.groups(of: task), index: task, worker: workers[worker]))
+        }
     }
 
-    /// A chunk's empty gradient of a weight.
-    func weightGradient(chunk: Int, count: Int) -> UnsafeMutablePointer<Float> {
-        weightGradients[chunk][0..<count].update(repeating: 0)
-        return weightGradients[chunk].pointer
+    /// A task's empty gradient of a weight.
+    func weightGradient(_ task: PassTask, count: Int) -> UnsafeMutablePointer<Float> {
+        weightGradients[task.index][0..<count].update(repeating: 0)
+        return weightGradients[task.index].pointer
     }
 
-    /// The sum of the chunks' gradients, in their order.
+    /// The sum of the tasks' gradients, in their order.
     func sumOfWeightGradients(_ stage: Stage, count: Int) -> UnsafeMutablePointer<Float> {
         let sum = weightGradients[0].pointer
         if stage.chunks.count == 0 { sum.update(repeating: 0, count: count) }
         for chunk in 1..<max(stage.chunks.count, 1) { add(weightGradients[chunk].pointer, to: sum, count: count) }
         return sum
     }
+}
+
+/// A part of a pass: some groups of a resolution, on one thread.
+struct PassTask {
+    let groups: Range<Int>
+    /// The task's number, which decides what it adds up in.
+    let index: Int
+    let worker: WorkerSpace
 }
 
 /// One thread's part of the workspace.
