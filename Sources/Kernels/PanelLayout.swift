@@ -1,5 +1,3 @@
-import Support
-
 /// Where the pixels of a resolution lie: rows of several images side by side, so that they fill the vector lanes.
 ///
 /// A *panel* is one row `y` of a *group* of `interleave` images. It holds, channel after channel, `lanes` floats; lane
@@ -46,75 +44,4 @@ package struct PanelLayout: Sendable, Equatable {
 
     /// Groups that `images` images fill, the last one perhaps only in part.
     package func groups(_ images: Int) -> Int { (images + interleave - 1) / interleave }
-}
-
-/// The panels of up to a number of images: `channels` × `lanes` floats for each group and row.
-package final class Panels: Sendable {
-    package let layout: PanelLayout
-    package let channels: Int
-    private let buffer: AlignedBuffer<Float>
-
-    package init(layout: PanelLayout, channels: Int, images: Int) {
-        self.layout = layout
-        self.channels = channels
-        buffer = AlignedBuffer(count: layout.groups(images) * layout.height * channels * layout.lanes)
-    }
-
-    /// The panel of row `y` of a group: shape [channels][lanes].
-    package func panel(_ group: Int, _ y: Int) -> UnsafeMutablePointer<Float> {
-        let offset = (group * layout.height + y) * channels * layout.lanes
-        precondition(y < layout.height && offset < buffer.count, "there is no panel \(group), \(y)")
-        return buffer.pointer + offset
-    }
-
-    package var byteCount: Int { buffer.byteCount }
-
-    package func clear() { buffer.elements.update(repeating: 0) }
-
-    /// Sets all panels of one group to zero.
-    package func clear(group: Int) {
-        panel(group, 0).update(repeating: 0, count: layout.height * channels * layout.lanes)
-    }
-}
-
-/// A resolution of the network for the images of the current step: which groups there are and which of their lanes are
-/// live.
-package final class Stage {
-    package let layout: PanelLayout
-    package private(set) var images = 0
-    package private(set) var groups = 0
-    private let fullMask: AlignedBuffer<Float>
-    private let lastMask: AlignedBuffer<Float>
-    private var lastIsPartial = false
-
-    package init(layout: PanelLayout) {
-        self.layout = layout
-        fullMask = AlignedBuffer(count: layout.lanes)
-        lastMask = AlignedBuffer(count: layout.lanes)
-    }
-
-    /// The tasks into which work on the groups is cut.
-    package var chunks: Chunks { Chunks(groups: groups) }
-
-    /// Sets the number of images of the step.
-    package func begin(images: Int) {
-        guard images != self.images else { return }
-        self.images = images
-        groups = layout.groups(images)
-        let inLast = images - (groups - 1) * layout.interleave
-        lastIsPartial = inLast < layout.interleave
-        for lane in 0..<layout.lanes {
-            fullMask.pointer[lane] = lane < layout.liveLanes ? 1 : 0
-            lastMask.pointer[lane] = lane < layout.liveLanes && lane % layout.interleave < inLast ? 1 : 0
-        }
-    }
-
-    /// 1 for each live lane of a group's panels, 0 for each dead one; nil where all are live.
-    package func mask(_ group: Int) -> UnsafePointer<Float>? {
-        if lastIsPartial && group == groups - 1 { return UnsafePointer(lastMask.pointer) }
-        return layout.liveLanes < layout.lanes ? UnsafePointer(fullMask.pointer) : nil
-    }
-
-    /// How many of a group's images there are.
-    package func images(in group: Int) -> Int { min(layout.interleave, images - group * layout.interleave) }
 }
