@@ -272,7 +272,7 @@ run_over_ranks() {
     done
     [[ -z $killed ]] || end $((128 + $(kill -l "$killed")))
     ((code != 137)) || [[ $(memory_kills) == "$kills" ]] || memory=(--out-of-memory)
-    ((code == 0)) || [[ -z $folder ]] || "$binary" last-words "${memory[@]}" -- "$folder" "$code" || true
+    ((code == 0)) || [[ -z $folder ]] || "$binary" post-mortem "${memory[@]}" -- "$folder" "$code" || true
     if ((code > 128 && code <= 192)); then
         say "a rank was killed by signal $((code - 128)) ($(kill -l "$code"))${memory:+: the kernel ended it for want of memory}"
         code=69

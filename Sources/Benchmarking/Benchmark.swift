@@ -71,7 +71,7 @@ package final class Benchmark {
         self.threads = threads
         let count = max(2 * configuration.batchSize, 64)
         let image = configuration.network.image
-        (work, loader) = try communicator.agree {
+        (work, loader) = try communicator.throwOnAllRanks {
             guard configuration.batchSize >= communicator.size else {
                 throw Failure(
                     .usage,
@@ -119,7 +119,7 @@ package final class Benchmark {
     ///
     /// - Parameter noting: whether the last part notes spans for a trace.
     package func run(noting: Bool) throws -> Result {
-        let peak = try communicator.sum(Products.matrixPeak()) * Double(threads)
+        let peak = try communicator.allReduceSum(Products.matrixPeak()) * Double(threads)
         for _ in 0..<3 { try runStep() }
         var times: [Double] = []
         for _ in 0..<configuration.steps {
@@ -139,7 +139,7 @@ package final class Benchmark {
                 network.clock.seconds(phase, backward: true) / steps
             )
         }
-        let memory = try communicator.largest(Int64(peakResidentBytes()))
+        let memory = try communicator.allReduceMax(Int64(peakResidentBytes()))
         let products = Products(
             configuration.network, images: communicator.largestShare(of: configuration.batchSize),
             precision: configuration.precision)

@@ -58,7 +58,7 @@ package struct GoldenVerification {
     /// - Throws: `Failure(.noInput)` or `Failure(.data)` when the file cannot be read or is not as it should be.
     package init(path: String, threads: Int, communicator: Communicator) throws {
         self.communicator = communicator
-        (file, golden, step, input, labels) = try communicator.agree {
+        (file, golden, step, input, labels) = try communicator.throwOnAllRanks {
             let file = try SafetensorsFile(path: path)
             guard let text = file.metadata["config"] else {
                 throw Failure(.data, "\(path): has no metadata key 'config'; it is not a golden file")
@@ -117,7 +117,7 @@ package struct GoldenVerification {
         var losses: [Double] = []
         for number in 1...golden.steps {
             let result = try step.gradients(of: batch)
-            losses.append(try communicator.sum(result.lossSum) / Double(golden.batch))
+            losses.append(try communicator.allReduceSum(result.lossSum) / Double(golden.batch))
             if number == 1 {
                 errors.append(try Error(name: "logits", relative: relativeError([(allLogits(), "logits")])))
                 let scale = 1 / Float(golden.batch)
@@ -154,13 +154,12 @@ package struct GoldenVerification {
         for index in 0..<part.count * golden.classes {
             all[part.lowerBound * golden.classes + index] = network.logits[index]
         }
-        try all.withUnsafeMutableBufferPointer { try communicator.allReduceSum($0) }
-        return all
+        return try communicator.allReduceSum(all)
     }
 
     /// The error of several tensors taken as one vector, in float64.
     private func relativeError(_ tensors: [([Float], String)]) throws -> Double {
-        try communicator.agree {
+        try communicator.throwOnAllRanks {
             var difference = 0.0
             var size = 0.0
             for (ours, name) in tensors {

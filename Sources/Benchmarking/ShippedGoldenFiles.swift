@@ -10,7 +10,7 @@ extension GoldenVerification {
     /// - Throws: on all ranks `Failure(.noInput)` where there are none, `Failure(.internal)` where the ranks' builds
     ///   have others.
     package static func shippedFiles(_ communicator: Communicator) throws -> [String] {
-        let (folder, names) = try communicator.agree {
+        let (folder, names) = try communicator.throwOnAllRanks {
             let place = try FileSystem.programFile().split(separator: "/").dropLast().map { "/" + $0 }.joined()
             let path = place + "/" + String(cString: golden_folder)
             let names = ((try? FileSystem.names(inFolder: path)) ?? []).filter { $0.hasSuffix(".safetensors") }.sorted()
@@ -21,7 +21,7 @@ extension GoldenVerification {
             }
             return (path, names)
         }
-        try communicator.demandSame(
+        try communicator.requireSame(
             [SharedValue("the golden files beside the program", names.joined(separator: ", "))], .internal,
             advice: "install the same build on all nodes")
         return names.map { "\(folder)/\($0)" }

@@ -4,7 +4,7 @@ import Support
 ///
 /// All is drawn from seed, epoch, sample index and stage, so that a sample looks the same on whichever rank it is, and
 /// one stage's numbers do not depend on whether another is on.
-package struct Augmentation: Sendable, Equatable {
+public struct Augmentation: Sendable, Equatable {
     /// Zero-pad by `padding`, crop back to the old size at a random place.
     package let crop: Bool
     /// Mirror every second image or so.
@@ -23,7 +23,7 @@ package struct Augmentation: Sendable, Equatable {
     static let hue: Float = 0.1
 
     /// No change at all.
-    package static let none = Augmentation(words: [])
+    public static let none = Augmentation(words: [])
 
     private enum Stage: UInt64 {
         case crop = 1

@@ -1,7 +1,7 @@
 import Support
 
 /// One rank's part of a global batch. The memory is the loader's, valid until its next call of `next()`.
-package struct Batch {
+public struct Batch {
     /// `[count, 3, height, width]`, normalised.
     package let images: UnsafePointer<Float>
     /// `[count]`
@@ -9,13 +9,13 @@ package struct Batch {
     /// `[count]`, positions in the image set.
     package let sampleIndices: UnsafePointer<Int32>
     /// The samples of this rank; may be zero in the last batch of an epoch.
-    package let count: Int
+    public let count: Int
     /// The samples of all ranks.
-    package let globalCount: Int
+    public let globalCount: Int
     /// Counted from 1.
-    package let epoch: Int
+    public let epoch: Int
     /// Counted from 0 in each epoch.
-    package let step: Int
+    public let step: Int
 
     /// A batch of memory that the caller keeps.
     package init(
@@ -38,9 +38,9 @@ package struct Batch {
 /// There are two buffers: one is the caller's, one is being filled. A batch is a pure function of images, sampler,
 /// rank, augmentation, normalisation, seed, epoch and step, whatever the number of threads. One thread at a time may
 /// call the loader.
-package final class BatchLoader {
+public final class BatchLoader {
     /// Seconds that `next()` has waited for batches so far; the very first batch counts.
-    package private(set) var waitSeconds = 0.0
+    public private(set) var waitSeconds = 0.0
 
     private let source: BatchSource
     /// Each prepares its share of every batch.
@@ -58,9 +58,9 @@ package final class BatchLoader {
     ///   - threads: how many threads share the work on a batch.
     /// - Throws: `Failure(.usage)` for a start that does not exist or no thread, `.data` if the normalisation is for
     ///   images of another size, `.unavailable` if a thread cannot be started.
-    package init(
-        images: ImageSet, sampler: Sampler, rank: Int, augmentation: Augmentation, normalization: Normalization,
-        seed: UInt64, startEpoch: Int = 1, startStep: Int = 0, threads: Int = 1
+    public init(
+        images: ImageSet, sampler: Sampler, rank: Int, augmentation: Augmentation = .none,
+        normalization: Normalization, seed: UInt64, startEpoch: Int = 1, startStep: Int = 0, threads: Int = 1
     ) throws {
         precondition(
             sampler.sampleCount <= images.count, "a sampler of \(sampler.sampleCount) for \(images.count) images")
@@ -91,7 +91,7 @@ package final class BatchLoader {
     ///
     /// - Throws: `Failure(.data)` or `.noInput` where the files have changed, or can no longer be read, since they
     ///   were opened; there is no batch after that.
-    package func next() throws -> Batch {
+    public func next() throws -> Batch {
         let before = monotonicSeconds()
         for job in jobs {
             do { try job.wait() } catch { failure = failure ?? error }

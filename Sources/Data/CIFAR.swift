@@ -3,9 +3,9 @@ import Support
 
 /// Reads the binary version of CIFAR-10 and CIFAR-100 (Krizhevsky, "Learning multiple layers of features from tiny
 /// images", 2009).
-package enum CIFAR {
+public enum CIFAR {
     /// The edge of an image in pixels.
-    package static let imageSize = 32
+    public static let imageSize = 32
     /// The number of records in an official CIFAR-10 file.
     static let recordsPerBatch = 10_000
     static let batchFiles = (1...5).map { "data_batch_\($0).bin" }
@@ -55,7 +55,7 @@ package enum CIFAR {
     ///   no class names of its own, and about files that look like training images and are not read.
     /// - Throws: `Failure(.noInput)` for what is missing, `.data` for a file of the wrong size, `.usage` for a limit
     ///   below one or a folder that holds both sets. Labels are not looked at: see `ImageSet.validateLabels`.
-    package static func open(
+    public static func open(
         _ path: String, limitTrain: Int? = nil, limitTest: Int? = nil
     ) throws -> (train: ImageSet, test: ImageSet, warnings: [String]) {
         for (name, limit) in [("training", limitTrain), ("test", limitTest)] {

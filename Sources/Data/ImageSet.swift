@@ -94,6 +94,16 @@ public final class ImageSet: Sendable {
         return ImageSet(layout: layout, segments: segments, classNames: classNames, limit: min(n, count))
     }
 
+    /// One image: its pixels, shape [3][height][width], and its label.
+    ///
+    /// - Throws: `Failure(.data)` for a damaged record, `Failure(.noInput)` when the system refuses to read it.
+    /// - Precondition: `0 ≤ index < count`.
+    public func image(_ index: Int) throws -> (pixels: [UInt8], label: Int) {
+        let record = AlignedBuffer<UInt8>(count: layout.recordBytes)
+        let label = try read(index, into: record.pointer)
+        return (Array(record.elements[layout.headerBytes...]), label)
+    }
+
     /// Copies the record of an image: header, the last byte of which is the label, then the planes `[3, height,
     /// width]`.
     ///

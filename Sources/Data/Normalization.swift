@@ -69,7 +69,7 @@ public struct Normalization: Sendable, Equatable, Codable {
     package let pixelMean: [Float]?
 
     /// Colours as they are, 0…1.
-    package static let none = Normalization(mean: [0, 0, 0], std: [1, 1, 1], pixelMean: nil)
+    public static let none = Normalization(mean: [0, 0, 0], std: [1, 1, 1], pixelMean: nil)
 
     private init(mean: [Float], std: [Float], pixelMean: [Float]?) {
         self.mean = mean

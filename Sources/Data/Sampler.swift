@@ -63,5 +63,5 @@ public struct Sampler: Sendable {
     }
 
     /// The largest number of samples that a rank gets in any step.
-    package func maximumLocalBatch(rank: Int) -> Int { share(rank, of: worldSize, in: globalCount(step: 0)).count }
+    public func maximumLocalBatch(rank: Int) -> Int { share(rank, of: worldSize, in: globalCount(step: 0)).count }
 }

@@ -148,6 +148,8 @@ public final class TrainableDenseNet: DenseNet {
 
     /// The gradients of the trainable numbers, laid out as these are.
     package var gradients: UnsafeMutableBufferPointer<Float> { state.gradients.elements }
+    /// The buffer of `gradients`, for an all-reduce that keeps it alive.
+    package var gradientBuffer: AlignedBuffer<Float> { state.gradients }
 
     /// Computes the logits of this rank's images with the batch statistics of all ranks' images. Collective.
     ///

@@ -8,7 +8,7 @@ package func writeChannelPairs(
     _ panel: UnsafePointer<Float>, stride: Int, channels: Int, lanes: Int, into pairs: UnsafeMutablePointer<Float>,
     pairsStride: Int
 ) {
-    ck_channel_pairs(panel, stride, channels, lanes, pairs, pairsStride)
+    kernels.pointee.pair_channels(panel, stride, channels, lanes, pairs, pairsStride)
 }
 
 /// The gradient of a 3×3 convolution's output in bfloat16, one number a lane, with the zero borders of a `PaddedGroup`:
@@ -37,7 +37,7 @@ package struct PaddedHalves {
 
     /// Rounds row `y`, a panel of shape [channels][lanes].
     package func write(_ panel: UnsafePointer<Float>, channels: Int, lanes: Int, row y: Int) {
-        ck_halves(panel, lanes, channels, lanes, start + (y + 1) * rowStride + interleave, stride)
+        kernels.pointee.to_bfloat16(panel, lanes, channels, lanes, start + (y + 1) * rowStride + interleave, stride)
     }
 
     /// Where the tap at row `tapY`, column `tapX` (0...2) of output row `y` starts.
@@ -56,7 +56,7 @@ extension ChannelAffine {
     /// [channels][lanes].
     @inline(__always)
     package func reluPanel(_ input: UnsafePointer<Float>, lanes: Int, into halves: UnsafeMutablePointer<UInt16>) {
-        ck_affine_relu_halves(input, channels, lanes, scale.pointer, shift.pointer, halves)
+        kernels.pointee.affine_relu_bfloat16(input, channels, lanes, scale.pointer, shift.pointer, halves)
     }
 }
 
@@ -73,7 +73,7 @@ package func addWeightGradient(
     otherRow: Int, others: Int, lanes: Int, rows: Int, to gradient: UnsafeMutablePointer<Float>,
     next: UnsafePointer<Float>? = nil, nextCount: Int = 0
 ) {
-    ck_weight_gradient_pairs(
+    kernels.pointee.weight_gradient_pairs(
         transposed, width, transposedRow, other, otherStride, otherRow, others, lanes / 2, rows, gradient, next,
         nextCount)
 }

@@ -22,9 +22,12 @@ package final class ChannelAffine {
         outputStride: Int, precision: Precision = .float32
     ) {
         switch precision {
-        case .float32: ck_affine_relu(input, channels, lanes, live, scale.pointer, shift.pointer, output, outputStride)
+        case .float32:
+            kernels.pointee.affine_relu(
+                input, channels, lanes, live, scale.pointer, shift.pointer, output, outputStride)
         case .bfloat16:
-            ck_affine_relu_pairs(input, channels, lanes, live, scale.pointer, shift.pointer, output, outputStride)
+            kernels.pointee.affine_relu_pairs(
+                input, channels, lanes, live, scale.pointer, shift.pointer, output, outputStride)
         }
     }
 }
@@ -66,7 +69,7 @@ package final class NormBackward {
         gradient: UnsafePointer<Float>, values: UnsafePointer<Float>, lanes: Int, mask: UnsafePointer<Float>?,
         into output: UnsafeMutablePointer<Float>, outputStride: Int
     ) {
-        ck_combine(
+        kernels.pointee.batch_norm_backward(
             gradient, values, channels, lanes, mask, gradientFactor.pointer, valueFactor.pointer, constant.pointer,
             output, outputStride)
     }
@@ -80,7 +83,7 @@ package func reluBackward(
     _ gradient: UnsafeMutablePointer<Float>, values: UnsafePointer<Float>, affine: ChannelAffine, lanes: Int,
     mask: UnsafePointer<Float>?, inverse: UnsafePointer<Float>, offset: UnsafePointer<Float>, sums: PartialSums
 ) {
-    ck_relu_backward(
+    kernels.pointee.relu_backward(
         gradient, values, affine.channels, lanes, mask, affine.scale.pointer, affine.shift.pointer, inverse, offset,
         sums.gradients, sums.products)
 }
@@ -93,7 +96,7 @@ package func reluBackward(
     mask: UnsafePointer<Float>?, inverse: UnsafePointer<Float>, offset: UnsafePointer<Float>,
     weight: UnsafePointer<Float>, accumulate: Bool, into: UnsafeMutablePointer<Float>, sums: PartialSums
 ) {
-    ck_relu_backward_into(
+    kernels.pointee.relu_backward_scaled(
         gradient, values, affine.channels, lanes, mask, affine.scale.pointer, affine.shift.pointer, inverse, offset,
         weight, accumulate ? 1 : 0, into, sums.gradients, sums.products)
 }

@@ -91,10 +91,10 @@ package struct PartialSums {
     }
 
     /// Adds the vectors of gradients and products to the totals and clears them.
-    package func flushGradients() { ck_flush(gradients, 2 * channels, totals) }
+    package func flushGradients() { kernels.pointee.flush_float_sums(gradients, 2 * channels, totals) }
 
     /// Adds the vectors of values and squares to the totals and clears them.
-    package func flushValues() { ck_flush_doubles(values, 2 * channels, totals) }
+    package func flushValues() { kernels.pointee.flush_double_sums(values, 2 * channels, totals) }
 }
 
 /// Masks dead lanes of a panel of new values and adds up each channel's values and squares.
@@ -102,5 +102,5 @@ package struct PartialSums {
 package func addSums(
     _ panel: UnsafeMutablePointer<Float>, lanes: Int, mask: UnsafePointer<Float>?, to sums: PartialSums
 ) {
-    ck_sums(panel, sums.channels, lanes, mask, sums.values, sums.squares)
+    kernels.pointee.channel_sums(panel, sums.channels, lanes, mask, sums.values, sums.squares)
 }

@@ -51,29 +51,29 @@ package struct PackedWeights {
         pointer = buffer.pointer
         self.buffer = buffer
         pitch = outputs
-        ck_channel_pairs(weights, outputs, inputs, outputs, pointer, outputs)
+        kernels.pointee.pair_channels(weights, outputs, inputs, outputs, pointer, outputs)
     }
 
     /// Packs weights of shape [outputs][inputs][taps] for the forward product.
     package func packForward(_ weights: UnsafePointer<Float>) {
-        ck_pack_weights(weights, 1, inputs * taps, taps, taps, outputs, inputs, 0, pointer)
+        kernels.pointee.pack_weights(weights, 1, inputs * taps, taps, taps, outputs, inputs, 0, pointer)
         pairInputs()
     }
 
     /// Packs weights of shape [outputs][taps][inputs] for the forward product over patches.
     package func packPatches(_ weights: UnsafePointer<Float>) {
-        ck_pack_weights(weights, inputs, inputs * taps, 1, taps, outputs, inputs, 0, pointer)
+        kernels.pointee.pack_weights(weights, inputs, inputs * taps, 1, taps, outputs, inputs, 0, pointer)
     }
 
     /// Packs weights of shape [inputs][outputs][taps] (the forward's outputs are the inputs here) for the product that
     /// carries the gradient back: transposed, with the taps in reverse.
     package func packBackward(_ weights: UnsafePointer<Float>) {
-        ck_pack_weights(weights, 1, taps, outputs * taps, taps, outputs, inputs, 1, pointer)
+        kernels.pointee.pack_weights(weights, 1, taps, outputs * taps, taps, outputs, inputs, 1, pointer)
         pairInputs()
     }
 
     private func pairInputs() {
-        if precision == .bfloat16 { ck_pair_weights(pointer, taps, outputs, inputs) }
+        if precision == .bfloat16 { kernels.pointee.pair_packed_weights(pointer, taps, outputs, inputs) }
     }
 
     /// output[o][lane] = Σ over taps t and inputs i of weight[o][i][t] · input[i·stride + offset(t) + lane].
@@ -95,11 +95,11 @@ package struct PackedWeights {
         let offsets = tapOffsets + some.lowerBound
         switch precision {
         case .float32:
-            ck_convolve(
+            kernels.pointee.convolve(
                 input, stride, offsets, some.lowerBound, some.count, pointer, taps, pitch, inputs, outputs, lanes,
                 output, outputStride, next, nextCount)
         case .bfloat16:
-            ck_convolve_pairs(
+            kernels.pointee.convolve_pairs(
                 input, stride, offsets, some.lowerBound, some.count, pointer, taps, pitch, precision.elements(inputs),
                 outputs, lanes, output, outputStride, next, nextCount)
         }
@@ -115,8 +115,8 @@ package func transposePanel(
 ) {
     let width = (channels + 15) / 16 * 16
     switch precision {
-    case .float32: ck_transpose(panel, stride, channels, lanes, transposed, width)
-    case .bfloat16: ck_transpose_pairs(panel, stride, channels, lanes, transposed, width)
+    case .float32: kernels.pointee.transpose_panel(panel, stride, channels, lanes, transposed, width)
+    case .bfloat16: kernels.pointee.transpose_panel_pairs(panel, stride, channels, lanes, transposed, width)
     }
 }
 
@@ -126,7 +126,7 @@ package func transposeMatrix(
     _ from: UnsafePointer<Float>, rows: Int, columns: Int, fromStride: Int, to: UnsafeMutablePointer<Float>,
     toStride: Int
 ) {
-    ck_transpose_matrix(from, rows, columns, fromStride, to, toStride)
+    kernels.pointee.transpose_matrix(from, rows, columns, fromStride, to, toStride)
 }
 
 /// gradient[o][m] += Σ over rows and lanes of transposed[row][lane][m] · other[row][o][lane].
@@ -142,11 +142,11 @@ package func addWeightGradient(
     otherRow: Int, others: Int, lanes: Int, rows: Int, to gradient: UnsafeMutablePointer<Float>,
     next: UnsafePointer<Float>? = nil, nextCount: Int = 0
 ) {
-    ck_weight_gradient(
+    kernels.pointee.weight_gradient(
         transposed, width, transposedRow, other, otherStride, otherRow, others, lanes, rows, gradient, next, nextCount)
 }
 
 /// Adds `count` numbers to others.
 package func add(_ values: UnsafePointer<Float>, to sums: UnsafeMutablePointer<Float>, count: Int) {
-    ck_add(values, sums, count)
+    kernels.pointee.add(values, sums, count)
 }

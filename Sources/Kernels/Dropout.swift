@@ -14,7 +14,7 @@ package func dropElements(
     of panel: UnsafeMutablePointer<Float>, channels: Int, lanes: Int, stride: Int, keys: UnsafePointer<UInt32>,
     first: UInt32, step: UInt32, probability: Double
 ) {
-    ck_dropout(
+    kernels.pointee.dropout(
         panel, channels, lanes, stride, keys, first, step, UInt32(min(probability * 0x1p32, 0x1p32 - 1)),
         Float(1 / (1 - probability)))
 }

@@ -9,7 +9,7 @@ package func writePatches(
     of images: UnsafePointer<Float>, count: Int, channels: Int, size: Int, kernel: Int, stride: Int, y: Int,
     layout: PanelLayout, into patches: UnsafeMutablePointer<Float>
 ) {
-    ck_patches(
+    kernels.pointee.extract_patches(
         images, channels * size * size, count, channels, size, size, kernel, stride, kernel / 2, y, layout.width,
         layout.interleave, layout.lanes, patches)
 }

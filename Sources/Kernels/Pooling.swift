@@ -14,15 +14,15 @@ package struct GroupPlaces {
     /// Hands `body` each image's first lane in row `y` of the target's panels, and how many images the group has.
     @inline(__always)
     private func withPlaces(
-        _ group: Int, _ y: Int, in panels: Panels, _ body: (UnsafePointer<UnsafeMutablePointer<Float>?>?, Int) -> Void
+        _ group: Int, _ y: Int, in panels: Panels, _ body: (UnsafePointer<UnsafeMutablePointer<Float>>, Int) -> Void
     ) {
         let count = source.images(in: group)
-        withUnsafeTemporaryAllocation(of: UnsafeMutablePointer<Float>?.self, capacity: count) { places in
+        withUnsafeTemporaryAllocation(of: UnsafeMutablePointer<Float>.self, capacity: count) { places in
             for n in 0..<count {
                 let image = group * source.layout.interleave + n
                 places[n] = panels.panel(image / target.interleave, y) + image % target.interleave
             }
-            body(UnsafePointer(places.baseAddress), count)
+            body(UnsafePointer(places.baseAddress!), count)
         }
     }
 
@@ -35,7 +35,7 @@ package struct GroupPlaces {
         scratch: UnsafeMutablePointer<Float>
     ) {
         withPlaces(group, y, in: pooled) { places, count in
-            ck_average_pool(
+            kernels.pointee.average_pool(
                 values.panel(group, 2 * y), values.panel(group, 2 * y + 1), affine.channels, source.layout.lanes,
                 affine.scale.pointer, affine.shift.pointer, target.width, source.layout.interleave, count, places,
                 target.lanes, target.interleave, scratch)
@@ -49,7 +49,7 @@ package struct GroupPlaces {
             return output.update(repeating: 0, count: gradient.channels * source.layout.lanes)
         }
         withPlaces(group, y, in: gradient) { places, count in
-            ck_average_pool_backward(
+            kernels.pointee.average_pool_backward(
                 places, target.lanes, target.interleave, gradient.channels, source.layout.lanes, target.width,
                 source.layout.interleave, count, output)
         }
@@ -72,8 +72,8 @@ package struct MaxPoolKernel {
             for r in 0..<3 { rows[r] = row(2 * y + r - 1).map { UnsafePointer(values.panel(group, $0)) } }
             for n in 0..<source.images(in: group) {
                 let image = group * source.layout.interleave + n
-                ck_max_pool(
-                    rows.baseAddress, affine.channels, source.layout.lanes, source.layout.width,
+                kernels.pointee.max_pool(
+                    rows.baseAddress!, affine.channels, source.layout.lanes, source.layout.width,
                     source.layout.interleave, n, affine.scale.pointer, affine.shift.pointer, target.width,
                     pooled.panel(image / target.interleave, y) + image % target.interleave, target.lanes,
                     target.interleave)
@@ -96,8 +96,8 @@ package struct MaxPoolKernel {
                         rows[r] = row(2 * y + r - 1).map { UnsafePointer(values.panel(group, $0)) }
                         gradientRows[r] = row(2 * y + r - 1).map { gradients.panel(group, $0) }
                     }
-                    ck_max_pool_backward(
-                        rows.baseAddress, gradientRows.baseAddress, affine.channels, source.layout.lanes,
+                    kernels.pointee.max_pool_backward(
+                        rows.baseAddress!, gradientRows.baseAddress!, affine.channels, source.layout.lanes,
                         source.layout.width, source.layout.interleave, image % source.layout.interleave,
                         affine.scale.pointer, affine.shift.pointer, target.width, gradient + (image - first),
                         target.lanes, target.interleave)
@@ -113,5 +113,5 @@ package struct MaxPoolKernel {
 package func addActivated(
     _ panel: UnsafePointer<Float>, _ affine: ChannelAffine, lanes: Int, to sums: UnsafeMutablePointer<Float>
 ) {
-    ck_add_affine_relu(panel, affine.channels, lanes, affine.scale.pointer, affine.shift.pointer, sums)
+    kernels.pointee.add_affine_relu(panel, affine.channels, lanes, affine.scale.pointer, affine.shift.pointer, sums)
 }

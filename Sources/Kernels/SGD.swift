@@ -12,7 +12,7 @@ package func descend(
         gradients.count == weights.count && momenta.count == weights.count,
         "weights, gradients and momenta differ in number")
     guard let first = weights.baseAddress else { return }
-    ck_sgd(
-        first, gradients.baseAddress, momenta.baseAddress, weights.count, rate, gradientScale, momentum, decay,
+    kernels.pointee.sgd_step(
+        first, gradients.baseAddress!, momenta.baseAddress!, weights.count, rate, gradientScale, momentum, decay,
         nesterov ? 1 : 0)
 }

@@ -40,7 +40,7 @@ package struct RowWinograd {
         precondition(
             taps.taps == 9 && taps.outputs == outputs && taps.inputs == inputs,
             "these are another convolution's weights")
-        ck_pack_winograd(taps.pointer, outputs, inputs, weights.pointer)
+        kernels.pointee.winograd_weights(taps.pointer, outputs, inputs, weights.pointer)
     }
 
     /// Rows `y` to `y` + 3 of the convolution.
@@ -59,15 +59,15 @@ package struct RowWinograd {
         let rowStride = shape.rowStride
         let count = outputs * lanes
         let products = scratch + 6 * rowStride
-        ck_winograd_input(padded.tap(0, 0, row: y), rowStride, rowStride, scratch)
+        kernels.pointee.winograd_input(padded.tap(0, 0, row: y), rowStride, rowStride, scratch)
         for product in 0..<6 {
             // The first three of nine tap offsets are those within a row.
-            ck_convolve(
+            kernels.pointee.convolve(
                 scratch + product * rowStride, shape.stride, tapOffsets, 0, 3,
                 weights.pointer + product * 3 * outputs * inputs, 3, 0, inputs, outputs, lanes,
                 products + product * count, lanes, product < 4 ? next.map { $0 + product * nextPitch } : nil, nextCount)
         }
-        ck_winograd_output(products, count, output, rowPitch)
+        kernels.pointee.winograd_output(products, count, output, rowPitch)
     }
 }
 
@@ -120,8 +120,9 @@ package struct RowWinogradGradient {
             let count = min(batch, runs - start)
             for run in 0..<count {
                 let y = (start + run) * RowWinograd.rows
-                ck_winograd_input(transposed + y * rowCount, rowCount, rowCount, rows + run * 6 * rowCount)
-                ck_winograd_gradient(padded.tap(1, 0, row: y), rowStride, rowStride, gradients + run * 6 * rowStride)
+                kernels.pointee.winograd_input(transposed + y * rowCount, rowCount, rowCount, rows + run * 6 * rowCount)
+                kernels.pointee.winograd_output_gradient(
+                    padded.tap(1, 0, row: y), rowStride, rowStride, gradients + run * 6 * rowStride)
             }
             for product in 0..<6 {
                 for x in 0..<3 {
@@ -138,6 +139,6 @@ package struct RowWinogradGradient {
     /// Adds what the products come to to the nine taps behind them, shape [3][3][outputs][width].
     package func finish(_ gradient: UnsafeMutablePointer<Float>) {
         guard productCount > 0 else { return }
-        ck_winograd_weight_gradient(gradient, 3 * outputs * width, gradient + productCount)
+        kernels.pointee.winograd_weight_gradient(gradient, 3 * outputs * width, gradient + productCount)
     }
 }

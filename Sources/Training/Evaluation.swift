@@ -50,9 +50,9 @@ package final class Evaluator {
         let classes = network.configuration.classes
         for index in tally.indices { tally[index] = 0 }
         for step in 0..<steps {
-            communicator.stages.enter("evaluation batch", step + 1, of: steps)
+            communicator.progress.enter("evaluation batch", step + 1, of: steps)
             // Evaluating needs no sums; where ranks did not meet, slow ones would fall behind by hours of a large set.
-            guard try communicator.largest(StopSignal.isRaised ? Int32(1) : 0) == 0 else {
+            guard try communicator.allReduceMax(StopSignal.isRaised ? Int32(1) : 0) == 0 else {
                 progress?.finish()
                 throw EvaluationStopped()
             }
@@ -70,8 +70,8 @@ package final class Evaluator {
                 accuracy: tally[..<classes].reduce(0, +) / max(done, 1))
         }
         progress?.finish()
-        communicator.stages.enter("evaluation's sums")
-        try tally.withUnsafeMutableBufferPointer { try communicator.allReduceSum($0) }
+        communicator.progress.enter("evaluation's sums")
+        tally = try communicator.allReduceSum(tally)
         return Evaluation(
             loss: tally[2 * classes] / tally[classes..<2 * classes].reduce(0, +),
             correct: tally[..<classes].map { Int($0) }, total: tally[classes..<2 * classes].map { Int($0) })

@@ -3,14 +3,14 @@ import Kernels
 import Support
 
 /// How weights follow gradients: stochastic gradient descent with momentum (arXiv 1608.06993, section 4.2).
-package struct OptimizerConfiguration: Codable, Sendable, Equatable {
-    package var momentum: Double
-    package var nesterov: Bool
-    package var weightDecay: Double
+public struct OptimizerConfiguration: Codable, Sendable, Equatable {
+    public var momentum: Double
+    public var nesterov: Bool
+    public var weightDecay: Double
     /// Whether norms and biases decay as weights do. The paper's code decays all parameters.
-    package var decaysNorms: Bool
+    public var decaysNorms: Bool
 
-    package init(momentum: Double = 0.9, nesterov: Bool = true, weightDecay: Double = 1e-4, decaysNorms: Bool = true) {
+    public init(momentum: Double = 0.9, nesterov: Bool = true, weightDecay: Double = 1e-4, decaysNorms: Bool = true) {
         self.momentum = momentum
         self.nesterov = nesterov
         self.weightDecay = weightDecay
@@ -19,7 +19,7 @@ package struct OptimizerConfiguration: Codable, Sendable, Equatable {
 }
 
 /// The optimizer of a network: its momenta lie in a flat buffer laid out as the parameters.
-package final class Optimizer {
+public final class Optimizer {
     let momenta: AlignedBuffer<Float>
     private let configuration: OptimizerConfiguration
     private let network: TrainableDenseNet

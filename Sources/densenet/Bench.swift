@@ -56,7 +56,7 @@ struct Bench: ParsableCommand {
             // Rank zero judges for all: the others' times differ.
             let ratio = try world.broadcast(result.median / result.productSeconds, from: 0)
             if let check, ratio > check {
-                throw world.agreed(
+                throw world.markAgreed(
                     Failure(
                         .differs,
                         "a step takes \(ratio.formatted(places: 2)) times its matrix products alone, above \(check)"))
@@ -66,12 +66,8 @@ struct Bench: ParsableCommand {
 
     /// Each rank's spans go to rank zero, which writes the file.
     private func write(_ spans: [PhaseClock.Span], to path: String, _ world: Communicator) throws {
-        var ranks: [[PhaseClock.Span]] = []
-        for rank in 0..<world.size {
-            let bytes = try world.broadcast(bytes: world.rank == rank ? PhaseClock.encode(spans) : nil, from: rank)
-            ranks.append(PhaseClock.decode(bytes))
-        }
-        try world.agree {
+        let ranks = try world.allGather(bytes: PhaseClock.encode(spans)).map(PhaseClock.decode)
+        try world.throwOnAllRanks {
             guard world.rank == 0 else { return }
             try AtomicFile.write(Benchmark.Result.trace(ranks).utf8, to: path)
             Console.say("trace: \(path)")

@@ -17,7 +17,7 @@ struct Densenet: ParsableCommand {
             """,
         version: "densenet 0.1.0",
         subcommands: [
-            Train.self, Evaluate.self, Verify.self, Bench.self, Describe.self, Synthesize.self, LastWordsOfRun.self,
+            Train.self, Evaluate.self, Verify.self, Bench.self, Describe.self, Synthesize.self, PostMortemOfRun.self,
         ])
 
     static func main() {
@@ -91,9 +91,9 @@ func withRanks(_ body: (Communicator) throws -> Void) throws -> Never {
     try demandAddressSpace(224 << 20, who: "MPI and this program need", advice: "raise the limit")
     exit(
         MPIEnvironment.run(report: { Console.note($0.message) }) { world in
-            try world.demandSameStart()
+            try world.requireSameStart()
             try body(world)
-            try world.agree { try Console.demandWholeOutput() }
+            try world.throwOnAllRanks { try Console.demandWholeOutput() }
         })
 }
 

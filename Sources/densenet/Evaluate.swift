@@ -28,7 +28,7 @@ struct Evaluate: ParsableCommand {
 
     func run() throws {
         try withWatchedRanks(watchdog) { world, _ in
-            let (file, network, ready) = try world.agree {
+            let (file, network, ready) = try world.throwOnAllRanks {
                 guard (1...1_000_000).contains(batchSize) else {
                     throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000")
                 }
@@ -44,13 +44,13 @@ struct Evaluate: ParsableCommand {
                     file, network, choice == nil ? try Normalization(metadata: file.metadata, path: file.path) : nil
                 )
             }
-            try world.demandSameWeights(file.path, [network.parameters, network.statistics])
+            try world.requireSameWeights(file.path, [network.parameters, network.statistics])
             let data = try RunData(
                 dataOptions.source, seed: seed, imageSize: network.configuration.image,
                 classes: network.configuration.classes, normalization: try dataOptions.normalization() ?? .channel,
                 ready: ready, communicator: world)
             if world.rank == 0 { for warning in data.warnings { Console.note(warning) } }
-            let evaluator = try world.agree {
+            let evaluator = try world.throwOnAllRanks {
                 try Evaluator(
                     network, images: data.test, batchSize: batchSize, normalization: data.normalization,
                     communicator: world)

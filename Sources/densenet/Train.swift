@@ -102,7 +102,7 @@ struct Train: ParsableCommand {
         try withWatchedRanks(watchdog) { world, watchdog in
             defer { Console.forgiveLostOutput() }
             // A folder of images may be missing on one host only.
-            let configuration = try world.agree { try resolved() }
+            let configuration = try world.throwOnAllRanks { try resolved() }
             try TrainingRun(configuration, path: out, threads: threads.threads, watchdog: watchdog, communicator: world)
                 .run()
         }

@@ -37,7 +37,7 @@ struct Verify: ParsableCommand {
                 }
             }
             guard failed == 0 else {
-                throw world.agreed(
+                throw world.markAgreed(
                     Failure(.differs, "\(failed) quantities differ from the reference by more than \(tolerance)"))
             }
         }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import DataParallel
+import Glibc
 import Training
 
 struct WatchdogOptions: ParsableArguments {
@@ -14,17 +15,17 @@ struct WatchdogOptions: ParsableArguments {
 func withWatchedRanks(_ options: WatchdogOptions, _ body: (Communicator, Watchdog) throws -> Void) throws -> Never {
     try withRanks { world in
         let watchdog = try Watchdog(
-            world, timeout: options.collectiveTimeout, signals: { StopSignal.count },
-            report: { Console.note($0.message) })
-        defer { watchdog.leave() }
+            world, collectiveTimeout: options.collectiveTimeout, stopSignals: { StopSignal.count },
+            launcherHost: getenv("DENSENET_LAUNCHER").map { String(cString: $0) }, report: { Console.note($0.message) })
+        defer { watchdog.deregister() }
         try body(world, watchdog)
     }
 }
 
 /// For launch.sh, once mpirun has ended.
-struct LastWordsOfRun: ParsableCommand {
+struct PostMortemOfRun: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "last-words",
+        commandName: "post-mortem",
         abstract:
             "Why the ranks of a run have ended, or which of them died and where it stood; nothing where that was said already.",
         shouldDisplay: false)
@@ -39,8 +40,8 @@ struct LastWordsOfRun: ParsableCommand {
     var outOfMemory = false
 
     func run() throws {
-        let words = LastWords.take(
-            from: RunFolder.ranks(of: path), isKilled: (129...192).contains(code), forWantOfMemory: outOfMemory,
+        let words = PostMortem.take(
+            from: RunFolder.ranks(of: path), isKilled: (129...192).contains(code), isOutOfMemory: outOfMemory,
             advice: "go on with: train --resume \(path)")
         for line in words { Console.note(line) }
     }

@@ -7,6 +7,8 @@ import Testing
 
     @Test func `a program's own pixels and labels come out of the loader as they went in`() throws {
         let set = try ImageSet(pixels: pixels.span, labels: [1, 0], height: 2, width: 2, classNames: ["a", "b"])
+        let image = try set.image(0)
+        #expect(image.pixels == Array(pixels[..<12]) && image.label == 1)
         #expect(set.count == 2 && set.height == 2 && set.width == 2 && set.classes == 2)
         let sampler = try Sampler(sampleCount: 2, globalBatch: 2, worldSize: 1, seed: 1, shuffle: false)
         let loader = try BatchLoader(

@@ -38,6 +38,37 @@ import Testing
         }
     }
 
+    @Test func `a thread that waits leaves its core to others`() throws {
+        let pool = try WorkerPool(threads: 2)
+        let arrived = Atomic<Int>(0)
+        let started = Atomic<Int>(0)
+        // The other thread's task is long, so that the calling one waits for it; then the other one waits for a task.
+        pool.run(tasks: 2) { _, worker in
+            arrived.add(1, ordering: .sequentiallyConsistent)
+            while arrived.load(ordering: .sequentiallyConsistent) < 2 { sched_yield() }
+            if worker == 0 { started.store(threadMicroseconds(), ordering: .relaxed) } else { usleep(300_000) }
+        }
+        #expect(threadMicroseconds() - started.load(ordering: .relaxed) < 100_000)
+        let times = AlignedBuffer<Int>(count: 2)
+        for time in 0..<2 {
+            if time > 0 { usleep(300_000) }
+            let arrived = Atomic<Int>(0)
+            pool.run(tasks: 2) { _, worker in
+                arrived.add(1, ordering: .sequentiallyConsistent)
+                if worker == 1 { times.pointer[time] = threadMicroseconds() }
+                while arrived.load(ordering: .sequentiallyConsistent) < 2 { sched_yield() }
+            }
+        }
+        #expect(times.pointer[1] - times.pointer[0] < 100_000)
+    }
+
+    /// The time that the calling thread has been on a core.
+    private func threadMicroseconds() -> Int {
+        var time = timespec()
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+        return time.tv_sec * 1_000_000 + time.tv_nsec / 1000
+    }
+
     @Test func `pools come and go`() throws {
         for threads in 1...40 {
             let pool = try WorkerPool(threads: 1 + threads % 4)

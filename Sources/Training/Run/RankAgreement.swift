@@ -28,11 +28,11 @@ extension Communicator {
     /// `--threads`.
     ///
     /// - Throws: on all ranks `Failure(.usage)` naming the option, or `Failure(.internal)` for another build.
-    package func demandSameStart() throws {
+    package func requireSameStart() throws {
         guard size > 1 else { return }
-        let program = try agree { try programFile() }
-        try demandSame([program], .internal, advice: "install the same build on all nodes")
-        try demandSame(
+        let program = try throwOnAllRanks { try programFile() }
+        try requireSame([program], .internal, advice: "install the same build on all nodes")
+        try requireSame(
             startOptions(Array(CommandLine.arguments.dropFirst())), .usage,
             advice: "start all ranks with the same options")
     }
@@ -41,10 +41,10 @@ extension Communicator {
     /// the last bits.
     ///
     /// - Throws: on all ranks `Failure(.unavailable)`.
-    func demandSameVectorLevel() throws {
+    func requireSameVectorLevel() throws {
         let own = VectorLevel.current
         let lowest = try allGather(UInt64(own.number)).map { VectorLevel.allCases[Int($0)] }.min() ?? own
-        try demandSame(
+        try requireSame(
             [SharedValue("the vector level of their CPUs", "\(own)")], .unavailable,
             advice:
                 "use CPUs of one kind, or set DENSENET_SIMD=\(lowest) on all ranks (mpirun -x DENSENET_SIMD=\(lowest))")
@@ -56,10 +56,10 @@ extension Communicator {
     /// - Parameter expected: what the files held then; nil where nobody knows.
     /// - Returns: what the files hold.
     /// - Throws: on all ranks `Failure(.data)` naming the file.
-    func demandSameImages(
+    func requireSameImages(
         _ sets: [ImageSet], as expected: [RunConfiguration.DataFile]?
     ) throws -> [RunConfiguration.DataFile] {
-        let (files, paths) = try agree {
+        let (files, paths) = try throwOnAllRanks {
             let sums = try sets.flatMap { try $0.checksums() }
             let files = sums.map { path, bytes, sum in
                 let name = path[(path.lastIndex(of: "/").map(path.index(after:)) ?? path.startIndex)...]
@@ -73,12 +73,12 @@ extension Communicator {
         let values = zip(files, paths).map { file, path in
             SharedValue(file.name, "\(file.bytes) \(file.checksum)", shown: "\(path) \(shown(file))")
         }
-        try demandSame(values, .data, advice: "give all nodes the same files")
+        try requireSame(values, .data, advice: "give all nodes the same files")
         for (file, path) in zip(files, paths) {
             guard let expected, let before = expected.first(where: { $0.name == file.name }), before != file else {
                 continue
             }
-            throw agreed(
+            throw markAgreed(
                 Failure(
                     .data,
                     "\(path): holds other images \(shown(file)) than when the run began \(shown(before)); bring them back, or begin "
@@ -90,36 +90,32 @@ extension Communicator {
     /// Collective: refuses ranks that have read other weights from their copies of a file.
     ///
     /// - Throws: on all ranks `Failure(.data)`.
-    package func demandSameWeights(_ path: String, _ buffers: [UnsafeMutableBufferPointer<Float>]) throws {
+    package func requireSameWeights(_ path: String, _ buffers: [UnsafeMutableBufferPointer<Float>]) throws {
         let sum = buffers.reduce(into: CRC32()) { $0.add(UnsafeRawBufferPointer($1)) }.text
-        try demandSame(
+        try requireSame(
             [SharedValue("the weights", sum, shown: "\(path) (CRC-32 \(sum))")], .data,
             advice: "give all nodes the same file")
     }
 
     /// Collective: throws on all ranks when the values of any rank are not those of rank zero, naming the first that
     /// differs.
-    package func demandSame(_ own: [SharedValue], _ kind: Failure.Kind, advice: String) throws {
+    package func requireSame(_ own: [SharedValue], _ kind: Failure.Kind, advice: String) throws {
         let hash = textChecksum(own.map { "\($0.name)\n\($0.value)\n" }.joined())
         guard let other = try ranksDiffering(from: hash).first else { return }
-        let bytes = Array(try JSONEncoder().encode(own))
-        func values(of root: Int) throws -> [SharedValue] {
-            try JSONDecoder().decode([SharedValue].self, from: Data(try broadcast(bytes: bytes, from: root)))
+        let all = try allGather(bytes: Array(JSONEncoder().encode(own)))
+            .map { try JSONDecoder().decode([SharedValue].self, from: Data($0)) }
+        func find(_ name: String, on rank: Int) -> SharedValue {
+            all[rank].first { $0.name == name } ?? SharedValue(name, "", shown: "none")
         }
-        let (first, second) = (try values(of: 0), try values(of: other))
-        func find(_ name: String, in values: [SharedValue]) -> SharedValue {
-            values.first { $0.name == name } ?? SharedValue(name, "", shown: "none")
+        let names = (all[0] + all[other]).map(\.name)
+        guard let name = names.first(where: { find($0, on: 0).value != find($0, on: other).value }) else {
+            throw markAgreed(Failure(.internal, "ranks 0 and \(other) have the same start in different words"))
         }
-        let names = (first + second).map(\.name)
-        guard let name = names.first(where: { find($0, in: first).value != find($0, in: second).value }) else {
-            throw agreed(Failure(.internal, "ranks 0 and \(other) have the same start in different words"))
-        }
-        let hashes = try allGather(textChecksum(find(name, in: own).value))
-        let ranks = hashes.indices.filter { hashes[$0] == hashes[other] }
-        throw agreed(
+        let ranks = all.indices.filter { find(name, on: $0).value == find(name, on: other).value }
+        throw markAgreed(
             Failure(
                 kind,
-                "ranks disagree on \(name): \(find(name, in: first).shown) on rank 0, \(find(name, in: second).shown) on "
+                "ranks disagree on \(name): \(find(name, on: 0).shown) on rank 0, \(find(name, on: other).shown) on "
                     + "rank\(ranks.count > 1 ? "s" : "") \(ranks.map(String.init).joined(separator: ", ")); \(advice)"))
     }
 }

@@ -26,8 +26,8 @@ package struct RunData {
         normalization choice: RunConfiguration.NormalizationChoice, ready: Normalization? = nil,
         communicator: Communicator
     ) throws {
-        communicator.stages.enter("opening the data")
-        let (train, test, warnings) = try communicator.agree {
+        communicator.progress.enter("opening the data")
+        let (train, test, warnings) = try communicator.throwOnAllRanks {
             let sets = try Self.open(source, seed: seed, imageSize: imageSize, ranks: communicator.localSize)
             guard sets.train.height == imageSize else {
                 throw Failure(
@@ -44,12 +44,12 @@ package struct RunData {
             try sets.test.validateLabels(part: communicator.rank, of: communicator.size)
             return sets
         }
-        files = source.path == nil ? nil : try communicator.demandSameImages([train, test], as: source.files)
+        files = source.path == nil ? nil : try communicator.requireSameImages([train, test], as: source.files)
         self.train = train
         self.test = test
         self.warnings = warnings
         if let ready {
-            try communicator.agree { try ready.validate(height: imageSize, width: imageSize) }
+            try communicator.throwOnAllRanks { try ready.validate(height: imageSize, width: imageSize) }
             normalization = ready
         } else {
             normalization = try Self.normalization(choice, of: train, communicator)
@@ -85,17 +85,18 @@ package struct RunData {
         _ choice: RunConfiguration.NormalizationChoice, of train: ImageSet, _ communicator: Communicator
     ) throws -> Normalization {
         func sums() throws -> PixelSums {
-            var sums = try communicator.agree {
+            var sums = try communicator.throwOnAllRanks {
                 try PixelSums(of: train, part: communicator.rank, of: communicator.size)
             }
-            try sums.values.withUnsafeMutableBufferPointer { try communicator.allReduceSum($0) }
+            sums.values = try communicator.allReduceSum(sums.values)
             return sums
         }
         switch choice {
         case .channel: return .channel(from: try sums())
         case .pixelMean: return .pixelMean(from: try sums())
         case .none: return .none
-        case .explicit(let mean, let std): return try communicator.agree { try Normalization(mean: mean, std: std) }
+        case .explicit(let mean, let std):
+            return try communicator.throwOnAllRanks { try Normalization(mean: mean, std: std) }
         }
     }
 }

@@ -10,7 +10,7 @@ import Support
 ///     RUN/checkpoints/           see `CheckpointFolder`
 ///     RUN/best.safetensors       the weights of the epoch with the best test accuracy
 ///     RUN/weights.safetensors    the result
-///     RUN/ranks/                 where each rank stands while the run is at work; see `Watchdog`
+///     RUN/ranks/                 each rank's heartbeat while the run is active; see `Watchdog`
 ///     RUN/.lock                  who is at work here
 package final class RunFolder: Sendable {
     package let path: String
@@ -47,7 +47,7 @@ package final class RunFolder: Sendable {
                 .usage, "\(path) already holds a run; use --resume \(path) to go on with it or another --out")
         }
         try FileSystem.makeFolderAndParents(checkpoints)
-        LastWords.clear(ranks)
+        PostMortem.clear(ranks)
         try Self.removeTemporaries(in: path)
         try Self.removeTemporaries(in: checkpoints)
     }
@@ -67,7 +67,7 @@ package final class RunFolder: Sendable {
         try self.init(path: path, resuming: false)
     }
 
-    /// Where the ranks of the run in a folder keep their records; other ranks than zero need it as well.
+    /// Where the ranks of the run in a folder write their heartbeats; ranks other than zero need it as well.
     package static func ranks(of path: String) -> String { path + "/ranks" }
 
     /// Writes config.json: readable, keys sorted, whole or not at all.

@@ -34,12 +34,12 @@ package final class TrainingRun {
     /// - Parameters:
     ///   - path: the run folder, made on rank zero once all else is in order; nil for a new one below `runs`.
     ///   - threads: of this rank; nil shares the host's cores. The result does not depend on it.
-    ///   - watchdog: keeps its records in the run folder.
+    ///   - watchdog: writes heartbeats to the run folder.
     /// - Throws: on all ranks the failure of the first rank that has one.
     package convenience init(
         _ configuration: RunConfiguration, path: String?, threads: Int?, watchdog: Watchdog, communicator: Communicator
     ) throws {
-        try communicator.agree { try configuration.validate(worldSize: communicator.size) }
+        try communicator.throwOnAllRanks { try configuration.validate(worldSize: communicator.size) }
         try self.init(
             configuration, path: path, threads: threads, watchdog: watchdog, resumed: nil, communicator: communicator)
     }
@@ -55,12 +55,14 @@ package final class TrainingRun {
         resuming path: String, epochs: Int?, safety: SafetyOptions, threads: Int?, watchdog: Watchdog,
         communicator: Communicator
     ) throws {
-        let folder = try communicator.agree { communicator.rank == 0 ? try RunFolder(path: path, resuming: true) : nil }
-        let bytes = try communicator.agree {
+        let folder = try communicator.throwOnAllRanks {
+            communicator.rank == 0 ? try RunFolder(path: path, resuming: true) : nil
+        }
+        let bytes = try communicator.throwOnAllRanks {
             try folder.map { Array(try JSONEncoder().encode(RunConfiguration(from: $0))) }
         }
         let text = Data(try communicator.broadcast(bytes: bytes, from: 0))
-        let (configuration, before) = try communicator.agree {
+        let (configuration, before) = try communicator.throwOnAllRanks {
             let before = try JSONDecoder().decode(RunConfiguration.self, from: text)
             var configuration = before
             configuration.safety = safety.over(configuration.safety)
@@ -82,8 +84,8 @@ package final class TrainingRun {
             configuration.safety
             ?? SafetyOptions(keep: nil, checkpointSteps: nil, onCheckpointError: nil, onNonfinite: nil)
         self.communicator = communicator
-        try communicator.demandSameVectorLevel()
-        let network = try communicator.agree {
+        try communicator.requireSameVectorLevel()
+        let network = try communicator.throwOnAllRanks {
             try TrainableDenseNet(
                 configuration.network, capacity: communicator.largestShare(of: configuration.batchSize),
                 threads: threads ?? communicator.defaultThreads, precision: configuration.precision ?? .float32,
@@ -99,7 +101,7 @@ package final class TrainingRun {
         configuration.data.files = data.files
         self.configuration = configuration
         let (train, test, normalization) = (data.train, data.test, data.normalization)
-        (sampler, evaluator) = try communicator.agree {
+        (sampler, evaluator) = try communicator.throwOnAllRanks {
             (
                 try Sampler(
                     sampleCount: train.count, globalBatch: configuration.batchSize, worldSize: communicator.size,
@@ -113,8 +115,8 @@ package final class TrainingRun {
             network, optimizer: configuration.optimizer, labelSmoothing: configuration.labelSmoothing,
             seed: configuration.seed, communicator: communicator)
         let (step, stepsPerEpoch, keep) = (step, sampler.stepsPerEpoch, safety.keep ?? SafetyOptions.defaultKeep)
-        communicator.stages.enter("opening the run folder")
-        let (start, checkpoints) = try communicator.agree { () -> (RunStart?, CheckpointWriter?) in
+        communicator.progress.enter("opening the run folder")
+        let (start, checkpoints) = try communicator.throwOnAllRanks { () -> (RunStart?, CheckpointWriter?) in
             guard communicator.rank == 0 else { return (nil, nil) }
             let start =
                 try resumed.map {
@@ -134,11 +136,9 @@ package final class TrainingRun {
             decoding: try communicator.broadcast(bytes: start.map { Array($0.folder.path.utf8) }, from: 0),
             as: UTF8.self)
         self.path = path
-        watchdog.keepRecords(in: RunFolder.ranks(of: path), advice: "go on with: train --resume \(path)")
-        communicator.stages.enter("first weights")
-        var numbers = (start?.state ?? RunState()).numbers
-        try numbers.withUnsafeMutableBufferPointer { try communicator.broadcast($0, from: 0) }
-        state = RunState(numbers)
+        watchdog.writeHeartbeats(to: RunFolder.ranks(of: path), advice: "go on with: train --resume \(path)")
+        communicator.progress.enter("first weights")
+        state = RunState(try communicator.broadcast((start?.state ?? RunState()).numbers, from: 0))
         try step.broadcast(from: 0, communicator)
     }
 
@@ -148,7 +148,7 @@ package final class TrainingRun {
     ///   they come.
     package func run() throws {
         if isRankZero { announce() }
-        let loader = try communicator.agree {
+        let loader = try communicator.throwOnAllRanks {
             try BatchLoader(
                 images: data.train, sampler: sampler, rank: communicator.rank,
                 augmentation: Augmentation(parsing: configuration.augment), normalization: data.normalization,
@@ -160,8 +160,8 @@ package final class TrainingRun {
             try finishEpoch(dataWait: loader.waitSeconds - waitBefore)
         }
         try finishCheckpoint()
-        communicator.stages.enter("writing the weights", mayTakeLong: true)
-        try communicator.agree {
+        communicator.progress.enter("writing the weights", mayTakeLong: true)
+        try communicator.throwOnAllRanks {
             guard let folder else { return }
             reportCheckpoints()
             try WeightsFile.write(
@@ -184,9 +184,9 @@ package final class TrainingRun {
         var progress = isRankZero ? ProgressLine(phase: "Training", epoch: state.epoch, total: stepsPerEpoch) : nil
         while !epochIsTrained {
             let began = monotonicSeconds()
-            communicator.stages.beginStep(state.step(stepsPerEpoch) + 1)
+            communicator.progress.beginStep(state.step(stepsPerEpoch) + 1)
             let rate = try learningRate()
-            communicator.stages.enter("waiting for data")
+            communicator.progress.enter("waiting for data")
             let batch = try loader.next()
             let result = try step(batch, rate: rate)
             let stopWasAsked = try add(result, of: batch)
@@ -212,7 +212,7 @@ package final class TrainingRun {
 
     /// Rank zero's learning rate for the next step. Collective.
     private func learningRate() throws -> Double {
-        communicator.stages.enter("learning rate")
+        communicator.progress.enter("learning rate")
         return try communicator.broadcast(
             configuration.schedule.rate(
                 step: state.step(stepsPerEpoch), stepsPerEpoch: stepsPerEpoch, epochs: configuration.epochs), from: 0)
@@ -222,22 +222,21 @@ package final class TrainingRun {
     ///
     /// - Returns: whether any rank has been asked to stop.
     private func add(_ result: BatchResult, of batch: Batch) throws -> Bool {
-        var sums = (
-            result.lossSum, Double(result.correct), StopSignal.isRaised ? 1.0 : 0.0,
-            checkpoints?.hasFailed == true ? 1.0 : 0.0
-        )
-        communicator.stages.enter("loss")
-        try withUnsafeMutableBytes(of: &sums) { try communicator.allReduceSum($0.assumingMemoryBound(to: Double.self)) }
-        if sums.3 > 0 { try finishCheckpoint() }
+        communicator.progress.enter("loss")
+        let sums = try communicator.allReduceSum([
+            result.lossSum, Double(result.correct), StopSignal.isRaised ? 1 : 0, checkpoints?.hasFailed == true ? 1 : 0,
+        ])
+        let (lossSum, correct, stopRequests, failedCheckpoints) = (sums[0], sums[1], sums[2], sums[3])
+        if failedCheckpoints > 0 { try finishCheckpoint() }
         if step.isFinite {
-            state.lossSum += sums.0
-            state.correct += sums.1
+            state.lossSum += lossSum
+            state.correct += correct
             state.images += Double(batch.globalCount)
         } else {
             try skipOrStop()
         }
         state.stepInEpoch += 1
-        return sums.2 > 0
+        return stopRequests > 0
     }
 
     /// Counts a skipped step, whose numbers were not finite, or ends all ranks. Collective.
@@ -255,7 +254,7 @@ package final class TrainingRun {
     /// Ends all ranks, for numbers that are not finite. Collective.
     private func stop(for report: NonfiniteReport) throws {
         try finishCheckpoint()
-        try communicator.agree {
+        try communicator.throwOnAllRanks {
             guard isRankZero else { return }
             let newest = checkpoints?.newest.map { "\(path)/checkpoints/\($0.fileName)" }
             let advice =
@@ -271,7 +270,7 @@ package final class TrainingRun {
     private func stop() throws {
         StopSignal.takeNote()
         try finishCheckpoint()
-        throw communicator.agreed(
+        throw communicator.markAgreed(
             Failure(
                 .stopped,
                 "stopped on request after step \(state.step(stepsPerEpoch)); go on with: train --resume \(path)"))
@@ -279,10 +278,10 @@ package final class TrainingRun {
 
     /// Holds the ranks' weights against each other, writes a checkpoint, evaluates and reports. Collective.
     private func finishEpoch(dataWait: Double) throws {
-        communicator.stages.enter("weights hash")
+        communicator.progress.enter("weights hash")
         let differing = try communicator.ranksDiffering(from: step.hash)
         guard differing.isEmpty else {
-            throw communicator.agreed(
+            throw communicator.markAgreed(
                 Failure(
                     .internal,
                     "after epoch \(state.epoch) the weights of rank\(differing.count > 1 ? "s" : "") "
@@ -294,16 +293,15 @@ package final class TrainingRun {
         var progress = isRankZero ? ProgressLine(phase: "Test", epoch: state.epoch, total: evaluator.steps) : nil
         let test: Evaluation
         do { test = try evaluator.run(progress: &progress) } catch is EvaluationStopped { return try stop() }
-        var largest = (dataWait, StopSignal.isRaised ? 1.0 : 0.0)
-        try withUnsafeMutableBytes(of: &largest) {
-            try communicator.allReduceMax($0.assumingMemoryBound(to: Double.self))
-        }
+        let maxima = try communicator.allReduceMax([dataWait, StopSignal.isRaised ? 1 : 0])
+        let (longestDataWait, stopRequest) = (maxima[0], maxima[1])
         let epoch = EpochMetrics(
             epoch: state.epoch, trainLoss: state.lossSum / state.images, trainAccuracy: state.correct / state.images,
             testLoss: test.loss, testAccuracy: test.accuracy, imagesPerSecond: state.images / state.seconds,
             learningRate: configuration.schedule.rate(
                 step: state.step(stepsPerEpoch) - 1, stepsPerEpoch: stepsPerEpoch, epochs: configuration.epochs),
-            dataWaitSeconds: largest.0, checkpointWaitSeconds: (checkpoints?.waitSeconds ?? 0) - reportedCheckpointWait,
+            dataWaitSeconds: longestDataWait,
+            checkpointWaitSeconds: (checkpoints?.waitSeconds ?? 0) - reportedCheckpointWait,
             epochSeconds: state.seconds)
         reportedCheckpointWait = checkpoints?.waitSeconds ?? 0
         if isRankZero { report(epoch) }
@@ -313,7 +311,7 @@ package final class TrainingRun {
         state.beginEpoch()
         if isFinished {
             StopSignal.takeNote()
-        } else if largest.1 > 0 {
+        } else if stopRequest > 0 {
             try stop()
         }
     }
@@ -336,8 +334,8 @@ package final class TrainingRun {
     /// Waits until the checkpoint, or the result, under way is on the disk; a failure ends all ranks or is a warning.
     /// Collective.
     private func finishCheckpoint() throws {
-        communicator.stages.enter("checkpoint", mayTakeLong: true)
-        try communicator.agree {
+        communicator.progress.enter("checkpoint", mayTakeLong: true)
+        try communicator.throwOnAllRanks {
             do { try checkpoints?.finish() } catch let failure as Failure where safety.onCheckpointError == .continue {
                 Console.note("\(failure); training goes on without")
             }

@@ -1,4 +1,4 @@
-// The stem's patches and the pools.
+// Pooling.
 #include "check.h"
 
 static double activation(float scale, float x, float shift) {
@@ -6,58 +6,35 @@ static double activation(float scale, float x, float shift) {
     return y > 0 ? y : 0;
 }
 
-void check_ck_patches(void) {
-    const struct {
-        long kernel, stride, padding, size, images;
-    } stems[] = {{3, 1, 1, 8, 5}, {7, 2, 3, 15, 2}, {3, 1, 1, 1, 16}, {7, 2, 3, 2, 3}};
-    for (int s = 0; s < 4; s++) {
-        const long kernel = stems[s].kernel, stride = stems[s].stride, padding = stems[s].padding, size = stems[s].size;
-        const long images = stems[s].images, width = (size + 2 * padding - kernel) / stride + 1;
-        const long lanes = (width * images + 15) / 16 * 16;
-        const long area = size * size, rows = 3 * kernel * kernel;
-        float *input = random_floats(images * 3 * area);
-        for (long y = 0; y < width; y++) {
-            float *found = random_floats(rows * lanes), *expected = FLOATS(rows * lanes);
-            ck_patches(input, 3 * area, images, 3, size, size, kernel, stride, padding, y, width, images, lanes, found);
-            for (long row = 0; row < rows; row++)
-                for (long x = 0; x < width; x++)
-                    for (long n = 0; n < images; n++) {
-                        const long c = row / (kernel * kernel), from_y = y * stride + row / kernel % kernel - padding;
-                        const long from_x = x * stride + row % kernel - padding;
-                        if (from_y >= 0 && from_y < size && from_x >= 0 && from_x < size)
-                            expected[row * lanes + x * images + n] = input[(n * 3 + c) * area + from_y * size + from_x];
-                    }
-            expect_same(found, expected, rows * lanes * 4);
-        }
-    }
-}
-
 enum { CHANNELS = 7, IMAGES = 3 };
 
-void check_ck_average_pool(void) {
+void check_average_pool(void) {
     for (long width = 2; width <= 9; width++) {
         const long lanes = (width * IMAGES + 15) / 16 * 16, out = width / 2, step = 2, out_lanes = out * step;
         float *upper = random_floats(CHANNELS * lanes), *lower = random_floats(CHANNELS * lanes);
-        float *scale = random_floats(CHANNELS), *shift = random_floats(CHANNELS), *scratch = FLOATS(lanes), *outputs[IMAGES];
+        float *scale = random_floats(CHANNELS), *shift = random_floats(CHANNELS), *scratch = FLOATS(lanes);
+        float *outputs[IMAGES];
         for (int n = 0; n < IMAGES; n++) outputs[n] = FLOATS(CHANNELS * out_lanes);
-        ck_average_pool(upper, lower, CHANNELS, lanes, scale, shift, out, IMAGES, IMAGES, outputs, out_lanes, step, scratch);
+        ck_kernels()->average_pool(upper, lower, CHANNELS, lanes, scale, shift, out, IMAGES, IMAGES, outputs, out_lanes,
+                                   step, scratch);
         for (long c = 0; c < CHANNELS; c++)
             for (int n = 0; n < IMAGES; n++)
                 for (long x = 0; x < out; x++) {
                     double sum = 0;
                     for (int k = 0; k < 4; k++)
-                        sum += activation(scale[c], (k / 2 ? lower : upper)[c * lanes + (2 * x + k % 2) * IMAGES + n], shift[c]);
+                        sum += activation(scale[c], (k / 2 ? lower : upper)[c * lanes + (2 * x + k % 2) * IMAGES + n],
+                                          shift[c]);
                     expect_near(outputs[n][c * out_lanes + x * step], sum / 4, 2, FLOAT);
                 }
     }
 }
 
-void check_ck_average_pool_backward(void) {
+void check_average_pool_backward(void) {
     for (long width = 2; width <= 9; width++) {
         const long lanes = (width * IMAGES + 15) / 16 * 16, out = width / 2, step = 2, out_lanes = out * step;
         float *gradients[IMAGES], *found = random_floats(CHANNELS * lanes), *expected = FLOATS(CHANNELS * lanes);
         for (int n = 0; n < IMAGES; n++) gradients[n] = random_floats(CHANNELS * out_lanes);
-        ck_average_pool_backward(gradients, out_lanes, step, CHANNELS, lanes, out, IMAGES, IMAGES, found);
+        ck_kernels()->average_pool_backward(gradients, out_lanes, step, CHANNELS, lanes, out, IMAGES, IMAGES, found);
         for (long c = 0; c < CHANNELS; c++)
             for (int n = 0; n < IMAGES; n++)
                 for (long x = 0; x < 2 * out; x++)
@@ -66,11 +43,12 @@ void check_ck_average_pool_backward(void) {
     }
 }
 
-/// Both directions of the max-pool, for each image; the first, the last or no row of three is outside.
-static void check_max_pool(int backward) {
+/// Both directions of the max pool, for each image; the first, the last or no row of three is outside.
+static void check_max_pools(int backward) {
     for (long width = 1; width <= 9; width++)
         for (int outside = -1; outside <= 2; outside += 1 + (outside == 0)) {
-            const long lanes = (width * IMAGES + 15) / 16 * 16, out = (width - 1) / 2 + 1, step = 2, out_lanes = out * step;
+            const long lanes = (width * IMAGES + 15) / 16 * 16, out = (width - 1) / 2 + 1, step = 2;
+            const long out_lanes = out * step;
             float *scale = random_floats(CHANNELS), *shift = random_floats(CHANNELS);
             float *output = random_floats(CHANNELS * out_lanes);
             const float *rows[3] = {0};
@@ -83,23 +61,24 @@ static void check_max_pool(int backward) {
             }
             for (long n = 0; n < IMAGES; n++) {
                 if (backward)
-                    ck_max_pool_backward(rows, gradients, CHANNELS, lanes, width, IMAGES, n, scale, shift, out, output, out_lanes,
-                                         step);
+                    ck_kernels()->max_pool_backward(rows, gradients, CHANNELS, lanes, width, IMAGES, n, scale, shift,
+                                                    out, output, out_lanes, step);
                 else
-                    ck_max_pool(rows, CHANNELS, lanes, width, IMAGES, n, scale, shift, out, output, out_lanes, step);
+                    ck_kernels()->max_pool(rows, CHANNELS, lanes, width, IMAGES, n, scale, shift, out, output,
+                                           out_lanes, step);
                 for (long c = 0; c < CHANNELS; c++)
                     for (long x = 0; x < out; x++) {
-                        double most = 0;
+                        double largest = 0;
                         float *target = 0;
                         for (int r = 0; r < 3; r++)
                             for (long k = 2 * x - 1; k <= 2 * x + 1; k++) {
                                 if (!rows[r] || k < 0 || k >= width) continue;
                                 const long at = c * lanes + k * IMAGES + n;
                                 double y = activation(scale[c], rows[r][at], shift[c]);
-                                if (y > most) most = y, target = expected[r] + at;
+                                if (y > largest) largest = y, target = expected[r] + at;
                             }
                         const float value = output[c * out_lanes + x * step];
-                        if (!backward) expect_near(value, most, 2, FLOAT);
+                        if (!backward) expect_near(value, largest, 2, FLOAT);
                         else if (target) *target += value;
                     }
             }
@@ -107,5 +86,5 @@ static void check_max_pool(int backward) {
                 if (rows[r]) expect_same(gradients[r], expected[r], CHANNELS * lanes * 4);
         }
 }
-void check_ck_max_pool(void) { check_max_pool(0); }
-void check_ck_max_pool_backward(void) { check_max_pool(1); }
+void check_max_pool(void) { check_max_pools(0); }
+void check_max_pool_backward(void) { check_max_pools(1); }
