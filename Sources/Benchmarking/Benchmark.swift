@@ -117,8 +117,8 @@ package final class Benchmark {
 
     /// Warms up, times the steps, then times as many again phase by phase. Collective.
     ///
-    /// - Parameter noting: whether the last part notes spans for a trace.
-    package func run(noting: Bool) throws -> Result {
+    /// - Parameter recordingTrace: whether the last part notes spans for a trace.
+    package func run(recordingTrace: Bool) throws -> Result {
         let peak = try communicator.allReduceSum(Products.matrixPeak()) * Double(threads)
         for _ in 0..<3 { try runStep() }
         var times: [Double] = []
@@ -129,7 +129,7 @@ package final class Benchmark {
             try communicator.barrier()
             times.append(monotonicSeconds() - began)
         }
-        network.clock.start(noting: noting)
+        network.clock.start(recordingTrace: recordingTrace)
         for _ in 0..<configuration.steps { try runStep() }
         network.clock.stop()
         let steps = Double(configuration.steps)

@@ -2,7 +2,7 @@ import DenseNetModel
 import Kernels
 
 /// What the phases of a step do for one image: operations of the matrix products, and the bytes that must pass memory
-/// at least once when nothing stays in cache between one pass over a stage and the next.
+/// at least once when nothing stays in cache between one pass over a resolution and the next.
 struct PhaseWork {
     private var forwardOperations = [Phase: Double]()
     private var forwardBytes = [Phase: Double]()

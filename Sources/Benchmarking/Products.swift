@@ -104,7 +104,8 @@ package struct Products {
                     case .bfloat16:
                         addWeightGradient(
                             transposed: buffers[0].pointer, width: width, transposedRow: 0,
-                            other: halves(in: buffers[2]), otherStride: stride, otherRow: 0, others: product.outputs,
+                            other: bfloat16Numbers(in: buffers[2]), otherStride: stride, otherRow: 0,
+                            others: product.outputs,
                             lanes: product.lanes, rows: 1, to: buffers[3].pointer + tap)
                     }
                 }

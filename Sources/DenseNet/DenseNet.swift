@@ -93,13 +93,13 @@ public class DenseNet {
     ///   - images: shape [count][3][image][image], normalised.
     ///   - count: `capacity` at most; may be 0.
     package func evaluate(_ images: UnsafePointer<Float>, count: Int) throws -> Predictions {
-        try forward(images, Pass(evaluating: count, clock: clock))
+        try forward(images, PassContext(evaluating: count, clock: clock))
         return Predictions(network: self)
     }
 
-    fileprivate func forward(_ images: UnsafePointer<Float>, _ pass: Pass) throws {
+    fileprivate func forward(_ images: UnsafePointer<Float>, _ pass: PassContext) throws {
         precondition(pass.count <= capacity, "\(pass.count) images do not fit a network for \(capacity)")
-        for s in parts.stages.indices { parts.stages[s].begin(images: pass.count) }
+        for s in parts.featureMaps.indices { parts.featureMaps[s].begin(images: pass.count) }
         clock.enter(.other, backward: false)
         try clock.span("stem forward") { try parts.stem.forward(images, pass) }
         for b in parts.blocks.indices {
@@ -170,14 +170,14 @@ public final class TrainableDenseNet: DenseNet {
                 dropoutKeys.pointer[n] = random.next()
             }
         }
-        let pass = Pass(
+        let pass = PassContext(
             training: true, count: count, globalCount: globalCount, dropoutKeys: UnsafePointer(dropoutKeys.pointer),
             sums: sums, clock: clock)
         try forward(images, pass)
         return ForwardPass(network: self, images: images, pass: pass)
     }
 
-    fileprivate func backward(_ images: UnsafePointer<Float>, _ pass: Pass, ready: (Int) throws -> Void) throws {
+    fileprivate func backward(_ images: UnsafePointer<Float>, _ pass: PassContext, ready: (Int) throws -> Void) throws {
         clock.enter(.loss, backward: true)
         parts.head.backward()
         try ready(table.finalNorm.weight.range.upperBound)
@@ -200,7 +200,7 @@ public final class TrainableDenseNet: DenseNet {
 package struct ForwardPass: ~Copyable {
     fileprivate let network: TrainableDenseNet
     fileprivate let images: UnsafePointer<Float>
-    fileprivate let pass: Pass
+    fileprivate let pass: PassContext
 
     /// Cross-entropy and hits, summed over this rank's images.
     ///
@@ -216,7 +216,7 @@ package struct Loss: ~Copyable {
     package let result: BatchResult
     fileprivate let network: TrainableDenseNet
     fileprivate let images: UnsafePointer<Float>
-    fileprivate let pass: Pass
+    fileprivate let pass: PassContext
 
     /// Computes the gradients of the SUM of this rank's losses. Collective.
     ///

@@ -17,7 +17,7 @@ package final class LocalSums: GlobalSums {
 }
 
 /// One pass of the network over a batch: what every layer needs to know of it.
-struct Pass {
+struct PassContext {
     /// Whether batch statistics are computed and dropout is on.
     let training: Bool
     /// Images of this rank's part.

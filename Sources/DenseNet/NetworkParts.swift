@@ -31,7 +31,7 @@ final class NetworkState {
 final class NetworkParts {
     let state: NetworkState
     /// All resolutions.
-    let stages: [Stage]
+    let featureMaps: [FeatureMap]
     let stem: any Stem
     let blocks: [DenseBlock]
     /// Of each block.
@@ -48,19 +48,20 @@ final class NetworkParts {
     ) {
         let state = NetworkState(configuration, training: training, threads: threads, precision: precision)
         let table = state.table
-        func stage(_ size: Int) -> Stage {
-            Stage(layout: PanelLayout(height: size, width: size, images: images))
+        func featureMap(_ size: Int) -> FeatureMap {
+            FeatureMap(layout: PanelLayout(height: size, width: size, images: images))
         }
         let blocks = zip(configuration.blockSizes, configuration.blockChannels).map { size, channels in
             DenseBlock(
-                stage: stage(size), channels: channels, images: images, training: training,
+                featureMap: featureMap(size), channels: channels, images: images, training: training,
                 sumSpace: state.workspace.sumSpace)
         }
-        var stages = blocks.map(\.stage)
+        var featureMaps = blocks.map(\.featureMap)
         if let norm = table.stemNorm {
-            stages.append(stage(configuration.stemConvolutionSize))
+            featureMaps.append(featureMap(configuration.stemConvolutionSize))
             stem = ImageNetStem(
-                table, norm: norm, stage: stages[blocks.count], to: blocks[0], images: images, training: training,
+                table, norm: norm, featureMap: featureMaps[blocks.count], to: blocks[0], images: images,
+                training: training,
                 state: state)
         } else {
             stem = CIFARStem(table, to: blocks[0], state: state)
@@ -86,7 +87,7 @@ final class NetworkParts {
         state.workspace.allocate(training: training, clock: state.clock)
         self.state = state
         self.blocks = blocks
-        self.stages = stages
+        self.featureMaps = featureMaps
         self.layers = layers
         self.transitions = transitions
         self.bottlenecks = bottlenecks
@@ -107,7 +108,7 @@ final class NetworkParts {
                 defer { number += 2 }
                 func panels() -> Panels {
                     let panels = Panels(
-                        layout: block.stage.layout, channels: parameters.norm2.channels, images: images)
+                        layout: block.featureMap.layout, channels: parameters.norm2.channels, images: images)
                     bottlenecks.append(panels)
                     return panels
                 }

@@ -13,7 +13,7 @@ package func writeChannelPairs(
 
 /// The gradient of a 3×3 convolution's output in bfloat16, one number a lane, with the zero borders of a `PaddedGroup`:
 /// what the gradient of the weights reads.
-package struct PaddedHalves {
+package struct PaddedBFloat16Group {
     private let start: UnsafeMutablePointer<UInt16>
     private let interleave: Int
     private let count: Int
@@ -25,7 +25,7 @@ package struct PaddedHalves {
     /// - Parameter buffer: at least half as many floats as the shape has elements.
     package init(_ shape: PaddedGroup.Shape, in buffer: AlignedBuffer<Float>) {
         precondition(2 * buffer.count >= shape.count, "the group does not fit its buffer")
-        start = halves(in: buffer)
+        start = bfloat16Numbers(in: buffer)
         interleave = shape.layout.interleave
         count = shape.count
         stride = shape.stride
@@ -47,7 +47,7 @@ package struct PaddedHalves {
 }
 
 /// A buffer's memory as bfloat16 numbers.
-package func halves(in buffer: AlignedBuffer<Float>) -> UnsafeMutablePointer<UInt16> {
+package func bfloat16Numbers(in buffer: AlignedBuffer<Float>) -> UnsafeMutablePointer<UInt16> {
     UnsafeMutableRawPointer(buffer.pointer).assumingMemoryBound(to: UInt16.self)
 }
 

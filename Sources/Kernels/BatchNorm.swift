@@ -13,21 +13,21 @@ package final class ChannelAffine {
         shift = AlignedBuffer(count: channels)
     }
 
-    /// output[c][lane] = max(0, scale[c]·input[c][lane] + shift[c]) for a panel of shape [channels][lanes]; dead lanes
-    /// beyond `live` become zero. Rows of the output are `outputStride` apart. In bfloat16 a row is of pairs of
+    /// output[c][lane] = max(0, scale[c]·input[c][lane] + shift[c]) for a panel of shape [channels][lanes]; padding lanes
+    /// beyond `valid` become zero. Rows of the output are `outputStride` apart. In bfloat16 a row is of pairs of
     /// channels.
     @inline(__always)
     package func reluPanel(
-        _ input: UnsafePointer<Float>, lanes: Int, live: Int, into output: UnsafeMutablePointer<Float>,
+        _ input: UnsafePointer<Float>, lanes: Int, valid: Int, into output: UnsafeMutablePointer<Float>,
         outputStride: Int, precision: Precision = .float32
     ) {
         switch precision {
         case .float32:
             kernels.pointee.affine_relu(
-                input, channels, lanes, live, scale.pointer, shift.pointer, output, outputStride)
+                input, channels, lanes, valid, scale.pointer, shift.pointer, output, outputStride)
         case .bfloat16:
             kernels.pointee.affine_relu_pairs(
-                input, channels, lanes, live, scale.pointer, shift.pointer, output, outputStride)
+                input, channels, lanes, valid, scale.pointer, shift.pointer, output, outputStride)
         }
     }
 }
@@ -36,7 +36,7 @@ package final class ChannelAffine {
 ///
 /// With x̂ = x·inverse + offset, of mean zero and variance one over N values: dx = weight·inverse·(g − Σg/N −
 /// x̂·Σ(g·x̂)/N). Ioffe and Szegedy, arXiv 1502.03167, section 3.
-package final class NormBackward {
+package final class BatchNormInputGradient {
     package let channels: Int
     private let gradientFactor: AlignedBuffer<Float>
     private let valueFactor: AlignedBuffer<Float>
@@ -76,7 +76,7 @@ package final class NormBackward {
 }
 
 /// Backward of a norm's ReLU, a panel of shape [channels][lanes] at a time: masks the gradient in place where the ReLU
-/// was shut (and in dead lanes) and adds to `sums` the masked gradient and its products with x̂ = x·inverse + offset:
+/// was shut (and in padding lanes) and adds to `sums` the masked gradient and its products with x̂ = x·inverse + offset:
 /// dβ and dγ.
 @inline(__always)
 package func reluBackward(

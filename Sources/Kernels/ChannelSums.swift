@@ -20,15 +20,15 @@ package final class ChannelSums {
     }
 
     /// The empty sums of a task.
-    package func begin(chunk: Int, worker: Int) -> PartialSums {
-        PartialSums(channels: channels, in: space, chunk: chunk, worker: worker)
+    package func begin(task: Int, worker: Int) -> PartialSums {
+        PartialSums(channels: channels, in: space, task: task, worker: worker)
     }
 
     /// Adds up the sums of all tasks, in their order.
-    package func finish(chunks: Int) {
+    package func finish(tasks: Int) {
         totals.elements.update(repeating: 0)
-        for chunk in 0..<chunks {
-            let sums = space.totals(chunk)
+        for task in 0..<tasks {
+            let sums = space.totals(task)
             for i in 0..<2 * channels { totals.pointer[i] += sums[i] }
         }
     }
@@ -45,7 +45,7 @@ package final class SumSpace {
     private var channels = 0
     private var vectors: [AlignedBuffer<Float>] = []
     private var precise: [AlignedBuffer<Double>] = []
-    private var chunks: [AlignedBuffer<Double>] = []
+    private var tasks: [AlignedBuffer<Double>] = []
 
     package init(workers: Int) { self.workers = workers }
 
@@ -55,15 +55,17 @@ package final class SumSpace {
     package func allocate() {
         vectors = (0..<workers).map { _ in AlignedBuffer(count: 2 * 16 * channels) }
         precise = (0..<workers).map { _ in AlignedBuffer(count: 2 * 8 * channels) }
-        chunks = (0..<Chunks.most).map { _ in AlignedBuffer(count: 2 * channels) }
+        tasks = (0..<TaskPartition.maximumCount).map { _ in AlignedBuffer(count: 2 * channels) }
     }
 
     /// Bytes of a space for sums of so many channels.
-    package static func bytes(channels: Int, workers: Int) -> Int { channels * 8 * (workers * 32 + Chunks.most * 2) }
+    package static func bytes(channels: Int, workers: Int) -> Int {
+        channels * 8 * (workers * 32 + TaskPartition.maximumCount * 2)
+    }
 
     func vectors(_ worker: Int) -> UnsafeMutablePointer<Float> { vectors[worker].pointer }
     func precise(_ worker: Int) -> UnsafeMutablePointer<Double> { precise[worker].pointer }
-    func totals(_ chunk: Int) -> UnsafeMutablePointer<Double> { chunks[chunk].pointer }
+    func totals(_ task: Int) -> UnsafeMutablePointer<Double> { tasks[task].pointer }
 }
 
 /// The sums of one task: a vector of partial sums a channel, and float64 totals to which they go once a group, so that
@@ -78,13 +80,13 @@ package struct PartialSums {
     let squares: UnsafeMutablePointer<Double>
     private let totals: UnsafeMutablePointer<Double>
 
-    fileprivate init(channels: Int, in space: SumSpace, chunk: Int, worker: Int) {
+    fileprivate init(channels: Int, in space: SumSpace, task: Int, worker: Int) {
         self.channels = channels
         gradients = space.vectors(worker)
         products = gradients + 16 * channels
         values = space.precise(worker)
         squares = values + 8 * channels
-        totals = space.totals(chunk)
+        totals = space.totals(task)
         gradients.update(repeating: 0, count: 2 * 16 * channels)
         values.update(repeating: 0, count: 2 * 8 * channels)
         totals.update(repeating: 0, count: 2 * channels)
@@ -97,7 +99,7 @@ package struct PartialSums {
     package func flushValues() { kernels.pointee.flush_double_sums(values, 2 * channels, totals) }
 }
 
-/// Masks dead lanes of a panel of new values and adds up each channel's values and squares.
+/// Masks padding lanes of a panel of new values and adds up each channel's values and squares.
 @inline(__always)
 package func addSums(
     _ panel: UnsafeMutablePointer<Float>, lanes: Int, mask: UnsafePointer<Float>?, to sums: PartialSums

@@ -2,7 +2,7 @@
 ///
 /// A *panel* is one row `y` of a *group* of `interleave` images. It holds, channel after channel, `lanes` floats; lane
 /// = column · interleave + image in group. `lanes` is a multiple of 16: lanes beyond `width · interleave`, and those of
-/// images that a last group does not have, are *dead*: they never reach statistics or gradients.
+/// images that a last group does not have, are *padding*: they never reach statistics or gradients.
 ///
 ///     group 0                                   group 1 …
 ///     row 0: [channel 0: lanes][channel 1: lanes]…
@@ -21,7 +21,7 @@ package struct PanelLayout: Sendable, Equatable {
     private static let longRow = 64
 
     /// The layout with the fewest lanes for up to `images` images of `height` × `width` pixels; among equals one of
-    /// long rows, if there are groups for all chunks, then one that fills the 32 lanes of a register tile, then the one
+    /// long rows, if there are groups for all tasks, then one that fills the 32 lanes of a register tile, then the one
     /// with the fewest images in a panel.
     package init(height: Int, width: Int, images: Int) {
         precondition(height > 0 && width > 0, "an image of \(height)×\(width) pixels has no panels")
@@ -29,7 +29,7 @@ package struct PanelLayout: Sendable, Equatable {
         var best = (cost: Int.max, interleave: 1)
         for interleave in 1...max(1, min(images, 128 / width)) {
             let groups = (max(images, 1) + interleave - 1) / interleave
-            let isLong = lanes(interleave) % Self.longRow == 0 && groups >= Chunks.most
+            let isLong = lanes(interleave) % Self.longRow == 0 && groups >= TaskPartition.maximumCount
             let cost = groups * lanes(interleave) * 4 + (isLong ? 0 : lanes(interleave) % 32 == 0 ? 1 : 2)
             if cost < best.cost { best = (cost, interleave) }
         }
@@ -40,7 +40,7 @@ package struct PanelLayout: Sendable, Equatable {
     }
 
     /// The lanes of a full panel that hold pixels.
-    package var liveLanes: Int { width * interleave }
+    package var validLanes: Int { width * interleave }
 
     /// Groups that `images` images fill, the last one perhaps only in part.
     package func groups(_ images: Int) -> Int { (images + interleave - 1) / interleave }

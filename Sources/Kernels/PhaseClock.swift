@@ -44,9 +44,9 @@ package final class PhaseClock {
     package init() {}
 
     /// Starts anew, in the phase `other` of forward.
-    package func start(noting: Bool = false) {
+    package func start(recordingTrace: Bool = false) {
         for index in seconds.indices { seconds[index] = 0 }
-        if noting && spans == nil { spans = [] }
+        if recordingTrace && spans == nil { spans = [] }
         phase = .other
         isBackward = false
         since = monotonicSeconds()

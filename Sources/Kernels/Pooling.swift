@@ -3,10 +3,10 @@ import CKernels
 /// Where the images of a group of one resolution have their place in the panels of another, which may put more of them
 /// side by side.
 package struct GroupPlaces {
-    private let source: Stage
+    private let source: FeatureMap
     private let target: PanelLayout
 
-    package init(source: Stage, target: PanelLayout) {
+    package init(source: FeatureMap, target: PanelLayout) {
         self.source = source
         self.target = target
     }
@@ -58,10 +58,10 @@ package struct GroupPlaces {
 
 /// 3×3 max-pool with stride 2 and padding 1 of max(0, affine(values)): ResNet's and DenseNet's ImageNet stem.
 package struct MaxPoolKernel {
-    private let source: Stage
+    private let source: FeatureMap
     private let target: PanelLayout
 
-    package init(source: Stage, target: PanelLayout) {
+    package init(source: FeatureMap, target: PanelLayout) {
         self.source = source
         self.target = target
     }

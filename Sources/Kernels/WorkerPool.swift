@@ -58,19 +58,19 @@ package final class WorkerPool {
 @_silgen_name("ck_pool_run")
 private func ck_pool_run(_ pool: OpaquePointer, _ tasks: Int, _ body: (_ task: Int, _ worker: Int) -> Void)
 
-/// A stage's groups in at most eight runs, the tasks of a `WorkerPool`: a function of the number of groups alone.
-package struct Chunks {
-    /// The most chunks that a stage has.
-    package static let most = 8
+/// A pass's groups in at most eight runs, the tasks of a `WorkerPool`: a function of the number of groups alone.
+package struct TaskPartition {
+    /// The most tasks of a pass.
+    package static let maximumCount = 8
 
     private let groups: Int
 
     package init(groups: Int) { self.groups = groups }
 
-    package var count: Int { min(groups, Self.most) }
+    package var count: Int { min(groups, Self.maximumCount) }
 
-    /// The groups of a chunk.
-    package func groups(of chunk: Int) -> Range<Int> {
-        chunk * groups / count..<(chunk + 1) * groups / count
+    /// The groups of a task.
+    package func groups(of task: Int) -> Range<Int> {
+        task * groups / count..<(task + 1) * groups / count
     }
 }

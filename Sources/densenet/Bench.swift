@@ -48,7 +48,7 @@ struct Bench: ParsableCommand {
                     network: configuration, batchSize: batchSize, steps: steps, evaluates: evaluate,
                     threads: threads.threads, precision: precision.value),
                 communicator: world)
-            let result = try benchmark.run(noting: trace != nil)
+            let result = try benchmark.run(recordingTrace: trace != nil)
             if world.rank == 0 {
                 Console.say(result.report(configuration, batchSize: batchSize, ranks: world.size, evaluates: evaluate))
             }

@@ -83,11 +83,11 @@ import Testing
         #expect(failure?.kind == .usage && failure?.message.contains("\(threads)") == true)
     }
 
-    @Test func `chunks cover all groups in their order and differ by one group at most`() {
+    @Test func `tasks cover all groups in their order and differ by one group at most`() {
         for groups in 0...50 {
-            let chunks = Chunks(groups: groups)
-            #expect(chunks.count <= Chunks.most && (chunks.count > 0) == (groups > 0))
-            let ranges = (0..<chunks.count).map { chunks.groups(of: $0) }
+            let tasks = TaskPartition(groups: groups)
+            #expect(tasks.count <= TaskPartition.maximumCount && (tasks.count > 0) == (groups > 0))
+            let ranges = (0..<tasks.count).map { tasks.groups(of: $0) }
             #expect(ranges.flatMap(Array.init) == Array(0..<groups))
             let counts = ranges.map(\.count)
             #expect(counts.allSatisfy { $0 > 0 } && (counts.max() ?? 0) - (counts.min() ?? 0) <= 1)

@@ -23,10 +23,10 @@ public struct ResNet: Sendable, Equatable {
         var channels = 64
         addConvolution(kernel: 7, from: 3, to: channels, size: size)
         size = halved(size)
-        for (stage, count) in blocks.enumerated() {
-            let width = 64 << stage
+        for (featureMap, count) in blocks.enumerated() {
+            let width = 64 << featureMap
             for block in 0..<count {
-                let outputSize = stage > 0 && block == 0 ? halved(size) : size
+                let outputSize = featureMap > 0 && block == 0 ? halved(size) : size
                 addConvolution(kernel: 1, from: channels, to: width, size: size)
                 addConvolution(kernel: 3, from: width, to: width, size: outputSize)
                 addConvolution(kernel: 1, from: width, to: Self.expansion * width, size: outputSize)

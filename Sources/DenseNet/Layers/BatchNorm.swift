@@ -16,22 +16,22 @@ final class SharedStatisticsNorm: NormalizedInput {
         self.state = state
         affine = ChannelAffine(channels: parameters.channels)
         sums = ChannelSums(channels: parameters.channels, in: state.workspace.sumSpace)
-        state.workspace.needs.reserve(.inputGradient, parameters.channels * block.stage.layout.lanes)
+        state.workspace.needs.reserve(.inputGradient, parameters.channels * block.featureMap.layout.lanes)
     }
 
     var channels: Int { parameters.channels }
-    var stage: Stage { block.stage }
+    var featureMap: FeatureMap { block.featureMap }
     var values: Panels { block.values }
 
     /// γ, β and statistics → scale and shift.
-    func prepare(_ pass: Pass) {
+    func prepare(_ pass: PassContext) {
         guard pass.training else { return affine.setFromRunning(parameters, state) }
-        let layout = block.stage.layout
+        let layout = block.featureMap.layout
         affine.set(
             parameters, state, block.statistics, pixels: Double(pass.globalCount * layout.height * layout.width))
     }
 
-    func beginGradient(_ task: PassTask) -> PartialSums { sums.begin(chunk: task.index, worker: task.worker.index) }
+    func beginGradient(_ task: PassTask) -> PartialSums { sums.begin(task: task.index, worker: task.worker.index) }
 
     func gradientRow(_ group: Int, _ y: Int, _ worker: WorkerSpace) -> UnsafeMutablePointer<Float> {
         worker.inputGradient.pointer
@@ -54,8 +54,8 @@ final class SharedStatisticsNorm: NormalizedInput {
         _ row: UnsafeMutablePointer<Float>, _ group: Int, _ y: Int, accumulate: Bool, to sums: PartialSums
     ) {
         reluBackward(
-            row, values: block.values.panel(group, y), affine: affine, lanes: block.stage.layout.lanes,
-            mask: block.stage.mask(group), inverse: block.statistics.inverse.pointer,
+            row, values: block.values.panel(group, y), affine: affine, lanes: block.featureMap.layout.lanes,
+            mask: block.featureMap.mask(group), inverse: block.statistics.inverse.pointer,
             offset: block.statistics.offset.pointer, weight: state.parameters.pointer + parameters.weight.offset,
             accumulate: accumulate, into: block.gradients.panel(group, y), sums: sums)
     }
@@ -66,7 +66,7 @@ final class SharedStatisticsNorm: NormalizedInput {
 
     /// All rows are done: writes this rank's dγ and dβ and adds the norm's part of ΣG and ΣG·x̂.
     func finishBackward() {
-        sums.finish(chunks: block.stage.chunks.count)
+        sums.finish(tasks: block.featureMap.tasks.count)
         state.writeGradients(parameters, sums)
         block.addGradientSums(weight: state.parameters.pointer + parameters.weight.offset, sums)
     }
@@ -88,18 +88,18 @@ final class BatchNorm: NormalizedInput {
     }
 
     var channels: Int { parameters.channels }
-    var stage: Stage { input.stage }
+    var featureMap: FeatureMap { input.featureMap }
     var values: Panels { input.values }
 
     /// γ, β and statistics → scale and shift. Collective in training, where the statistics are computed first.
-    func prepare(_ pass: Pass) throws {
+    func prepare(_ pass: PassContext) throws {
         guard pass.training else { return affine.setFromRunning(parameters, state) }
         try input.synchronize(pass)
         affine.set(parameters, state, input.statistics, pixels: input.pixels(pass))
     }
 
     func beginGradient(_ task: PassTask) -> PartialSums {
-        input.sums.begin(chunk: task.index, worker: task.worker.index)
+        input.sums.begin(task: task.index, worker: task.worker.index)
     }
 
     func gradientRow(_ group: Int, _ y: Int, _ worker: WorkerSpace) -> UnsafeMutablePointer<Float> {
@@ -111,7 +111,7 @@ final class BatchNorm: NormalizedInput {
     func addGradient(_ row: UnsafeMutablePointer<Float>, _ group: Int, _ y: Int, to sums: PartialSums) {
         reluBackward(
             row, values: input.values.panel(group, y), affine: affine, lanes: input.layout.lanes,
-            mask: input.stage.mask(group), inverse: input.statistics.inverse.pointer,
+            mask: input.featureMap.mask(group), inverse: input.statistics.inverse.pointer,
             offset: input.statistics.offset.pointer, sums: sums)
     }
 
@@ -119,8 +119,8 @@ final class BatchNorm: NormalizedInput {
 
     /// All rows are done: writes this rank's dγ and dβ, then computes how the input's gradient follows from the masked
     /// one. Collective.
-    func finishBackward(_ pass: Pass) throws {
-        input.sums.finish(chunks: input.stage.chunks.count)
+    func finishBackward(_ pass: PassContext) throws {
+        input.sums.finish(tasks: input.featureMap.tasks.count)
         state.writeGradients(parameters, input.sums)
         try input.synchronizeGradient(weight: state.parameters.pointer + parameters.weight.offset, pass)
     }

@@ -29,8 +29,8 @@ final class ChannelStatistics {
     /// - Parameters:
     ///   - sums: this rank's Σx and Σx², from its tasks; all ranks' afterwards.
     ///   - pixels: pixels of the global batch.
-    func set(channelsFrom first: Int, _ sums: ChannelSums, tasks: Int, pixels: Double, _ pass: Pass) throws {
-        sums.finish(chunks: tasks)
+    func set(channelsFrom first: Int, _ sums: ChannelSums, tasks: Int, pixels: Double, _ pass: PassContext) throws {
+        sums.finish(tasks: tasks)
         for c in 0..<sums.channels {
             ownIsFinite.pointer[first + c] = Float(sums.first[c]).isFinite && Float(sums.second[c]).isFinite
         }
@@ -52,7 +52,7 @@ final class ChannelStatistics {
 /// They are either the next channels of a dense block, or panels of their own with a batch norm behind them.
 final class ProducedChannels {
     /// Where and for which images of the step they are.
-    let stage: Stage
+    let featureMap: FeatureMap
     /// The panels that hold them, from channel `first` on.
     let values: Panels
     /// Alike: the gradient of the normalised channels. In a block that is G, the sum over all consumers.
@@ -63,42 +63,42 @@ final class ProducedChannels {
     let sums: ChannelSums
     /// Also indexed from `first` on.
     let statistics: ChannelStatistics
-    private let inputGradient: NormBackward
+    private let inputGradient: BatchNormInputGradient
 
     init(
         _ count: Int, from first: Int = 0, of values: Panels, gradients: Panels, statistics: ChannelStatistics,
-        stage: Stage, in space: SumSpace
+        featureMap: FeatureMap, in space: SumSpace
     ) {
-        self.stage = stage
+        self.featureMap = featureMap
         self.values = values
         self.gradients = gradients
         self.first = first
         self.count = count
         self.statistics = statistics
         sums = ChannelSums(channels: count, in: space)
-        inputGradient = NormBackward(channels: count)
+        inputGradient = BatchNormInputGradient(channels: count)
     }
 
-    var layout: PanelLayout { stage.layout }
+    var layout: PanelLayout { featureMap.layout }
     /// Floats from a row to the next.
     var rowPitch: Int { values.channels * layout.lanes }
 
     /// Pixels of the global batch.
-    func pixels(_ pass: Pass) -> Double { Double(pass.globalCount * layout.height * layout.width) }
+    func pixels(_ pass: PassContext) -> Double { Double(pass.globalCount * layout.height * layout.width) }
 
     /// Row `y` of a group: shape [count][lanes].
     func row(_ group: Int, _ y: Int) -> UnsafeMutablePointer<Float> { values.panel(group, y) + first * layout.lanes }
 
     /// All rows are written and their sums gathered: computes the statistics. Collective.
-    func synchronize(_ pass: Pass) throws {
-        try statistics.set(channelsFrom: first, sums, tasks: stage.chunks.count, pixels: pixels(pass), pass)
+    func synchronize(_ pass: PassContext) throws {
+        try statistics.set(channelsFrom: first, sums, tasks: featureMap.tasks.count, pixels: pixels(pass), pass)
     }
 
     /// All gradients are there, and `sums` has this rank's Σg and Σg·x̂: all-reduces them and computes the coefficients
     /// of ∂L/∂x. Collective.
     ///
     /// - Parameter weight: γ per channel; nil where the gradient is already that of x̂.
-    func synchronizeGradient(weight: UnsafePointer<Float>?, _ pass: Pass) throws {
+    func synchronizeGradient(weight: UnsafePointer<Float>?, _ pass: PassContext) throws {
         try pass.sumOverRanks(sums.all)
         let pixels = pixels(pass)
         for c in 0..<count {
@@ -115,6 +115,6 @@ final class ProducedChannels {
         let lanes = layout.lanes
         inputGradient.apply(
             gradient: gradients.panel(group, y) + first * lanes, values: self.row(group, y), lanes: lanes,
-            mask: stage.mask(group), into: row, outputStride: stride)
+            mask: featureMap.mask(group), into: row, outputStride: stride)
     }
 }

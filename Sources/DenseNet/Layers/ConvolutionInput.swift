@@ -38,7 +38,7 @@ protocol DifferentiableInput: ConvolutionInput {
 /// The input of a convolution behind a batch norm and its ReLU: max(0, scale·x + shift), computed while a row is copied
 /// for the product and never stored.
 protocol NormalizedInput: DifferentiableInput where GradientSums == PartialSums {
-    var stage: Stage { get }
+    var featureMap: FeatureMap { get }
     /// The raw channels, x.
     var values: Panels { get }
     var affine: ChannelAffine { get }
@@ -47,20 +47,20 @@ protocol NormalizedInput: DifferentiableInput where GradientSums == PartialSums 
 extension NormalizedInput {
     @inline(__always)
     func operand(_ group: Int, _ y: Int, _ format: OperandFormat, _ worker: WorkerSpace) -> UnsafePointer<Float> {
-        let lanes = stage.layout.lanes
+        let lanes = featureMap.layout.lanes
         let row = worker.activation.pointer
         switch format {
         case .float32, .channelPairs:
             affine.reluPanel(
-                values.panel(group, y), lanes: lanes, live: lanes, into: row, outputStride: lanes,
+                values.panel(group, y), lanes: lanes, valid: lanes, into: row, outputStride: lanes,
                 precision: format == .float32 ? .float32 : .bfloat16)
         case .bfloat16:
-            affine.reluPanel(values.panel(group, y), lanes: lanes, into: halves(in: worker.activation))
+            affine.reluPanel(values.panel(group, y), lanes: lanes, into: bfloat16Numbers(in: worker.activation))
         }
         return UnsafePointer(row)
     }
 
-    func sourceAfter(_ group: Int, _ y: Int) -> UnsafePointer<Float>? { stage.panelAfter(group, y, in: values) }
+    func sourceAfter(_ group: Int, _ y: Int) -> UnsafePointer<Float>? { featureMap.panelAfter(group, y, in: values) }
 
     func endGroup(_ sums: PartialSums) { sums.flushGradients() }
 }
@@ -68,7 +68,7 @@ extension NormalizedInput {
 /// Panels that are a convolution's input as they stand; the input's gradient takes their place.
 struct PlainInput: DifferentiableInput {
     let panels: Panels
-    let stage: Stage
+    let featureMap: FeatureMap
     var channels: Int { panels.channels }
 
     func operand(_ group: Int, _ y: Int, _ format: OperandFormat, _ worker: WorkerSpace) -> UnsafePointer<Float> {
@@ -76,7 +76,7 @@ struct PlainInput: DifferentiableInput {
         return UnsafePointer(panels.panel(group, y))
     }
 
-    func sourceAfter(_ group: Int, _ y: Int) -> UnsafePointer<Float>? { stage.panelAfter(group, y, in: panels) }
+    func sourceAfter(_ group: Int, _ y: Int) -> UnsafePointer<Float>? { featureMap.panelAfter(group, y, in: panels) }
     func beginGradient(_ task: PassTask) {}
     func gradientRow(_ group: Int, _ y: Int, _ worker: WorkerSpace) -> UnsafeMutablePointer<Float> {
         panels.panel(group, y)
@@ -86,7 +86,7 @@ struct PlainInput: DifferentiableInput {
     func endGroup(_ sums: Void) {}
 }
 
-extension Stage {
+extension FeatureMap {
     /// The panel after row `y` of a group, in the order in which passes go through them; nil after the last.
     func panelAfter(_ group: Int, _ y: Int, in panels: Panels) -> UnsafePointer<Float>? {
         if y + 1 < layout.height { return UnsafePointer(panels.panel(group, y + 1)) }

@@ -8,7 +8,7 @@ import Support
 /// it has been produced. In backward each consumer adds γ·(its masked gradient) to G, the gradient of the normalised
 /// feature; once all have, the producer applies batch norm's backward. It is exact, not an approximation.
 final class DenseBlock {
-    let stage: Stage
+    let featureMap: FeatureMap
     let channels: Int
     /// The raw features, x.
     let values: Panels
@@ -20,12 +20,12 @@ final class DenseBlock {
     private let productSums: AlignedBuffer<Double>
     private let sumSpace: SumSpace
 
-    init(stage: Stage, channels: Int, images: Int, training: Bool, sumSpace: SumSpace) {
-        self.stage = stage
+    init(featureMap: FeatureMap, channels: Int, images: Int, training: Bool, sumSpace: SumSpace) {
+        self.featureMap = featureMap
         self.channels = channels
         self.sumSpace = sumSpace
-        values = Panels(layout: stage.layout, channels: channels, images: images)
-        gradients = Panels(layout: stage.layout, channels: channels, images: training ? images : 0)
+        values = Panels(layout: featureMap.layout, channels: channels, images: images)
+        gradients = Panels(layout: featureMap.layout, channels: channels, images: training ? images : 0)
         statistics = ChannelStatistics(channels: channels)
         gradientSums = AlignedBuffer(count: channels)
         productSums = AlignedBuffer(count: channels)
@@ -34,7 +34,8 @@ final class DenseBlock {
     /// The `count` channels from `first` on, for whoever produces them.
     func produced(_ count: Int, from first: Int) -> ProducedChannels {
         ProducedChannels(
-            count, from: first, of: values, gradients: gradients, statistics: statistics, stage: stage, in: sumSpace)
+            count, from: first, of: values, gradients: gradients, statistics: statistics, featureMap: featureMap,
+            in: sumSpace)
     }
 
     /// Before backward: no consumer has added anything.
@@ -58,7 +59,7 @@ final class DenseBlock {
     /// Computes how ∂L/∂x of produced channels follows from G. Collective.
     ///
     /// Call it when all of the channels' consumers have added to G.
-    func synchronizeGradient(of produced: ProducedChannels, _ pass: Pass) throws {
+    func synchronizeGradient(of produced: ProducedChannels, _ pass: PassContext) throws {
         for c in 0..<produced.count {
             produced.sums.first[c] = gradientSums.pointer[produced.first + c]
             produced.sums.second[c] = productSums.pointer[produced.first + c]

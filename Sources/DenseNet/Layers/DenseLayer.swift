@@ -3,9 +3,9 @@ import Kernels
 /// One layer of a dense block: reads all channels before it and appends k.
 protocol DenseLayer: AnyObject {
     /// Collective in training.
-    func forward(_ pass: Pass) throws
+    func forward(_ pass: PassContext) throws
     /// Collective. Afterwards all of the layer's gradients are in the flat buffer.
-    func backward(_ pass: Pass) throws
+    func backward(_ pass: PassContext) throws
     /// What its convolutions write, in their order.
     var produced: [ProducedChannels] { get }
 }
@@ -21,19 +21,19 @@ final class PlainLayer: DenseLayer {
     init(_ parameters: ParameterTable.Plain, of block: DenseBlock, number: Int, state: NetworkState) {
         self.block = block
         norm = SharedStatisticsNorm(parameters.norm, of: block, state: state)
-        conv = GrowthConvolution(parameters.conv, stage: block.stage, layer: number, state: state)
+        conv = GrowthConvolution(parameters.conv, featureMap: block.featureMap, layer: number, state: state)
         features = block.produced(parameters.conv.shape[0], from: norm.channels)
         state.workspace.needs.reserve(
-            .inputGradient, RowWinograd.rows * norm.channels * block.stage.layout.lanes)
+            .inputGradient, RowWinograd.rows * norm.channels * block.featureMap.layout.lanes)
     }
 
-    func forward(_ pass: Pass) throws {
+    func forward(_ pass: PassContext) throws {
         norm.prepare(pass)
         conv.forward(norm, into: features, pass)
         if pass.training { try features.synchronize(pass) }
     }
 
-    func backward(_ pass: Pass) throws {
+    func backward(_ pass: PassContext) throws {
         try block.synchronizeGradient(of: features, pass)
         conv.backward(from: features, to: norm, pass)
         norm.finishBackward()
@@ -64,16 +64,16 @@ final class BottleneckLayer: DenseLayer {
         let width = parameters.norm2.channels
         bottleneck = ProducedChannels(
             width, of: values, gradients: gradients, statistics: ChannelStatistics(channels: width),
-            stage: block.stage, in: state.workspace.sumSpace)
+            featureMap: block.featureMap, in: state.workspace.sumSpace)
         norm1 = SharedStatisticsNorm(parameters.norm1, of: block, state: state)
         conv1 = PointwiseConvolution(
-            parameters.conv1, stage: block.stage, layer: number, precision: state.precision, state: state)
+            parameters.conv1, featureMap: block.featureMap, layer: number, precision: state.precision, state: state)
         norm2 = BatchNorm(parameters.norm2, of: bottleneck, state: state)
-        conv2 = GrowthConvolution(parameters.conv2, stage: block.stage, layer: number + 1, state: state)
+        conv2 = GrowthConvolution(parameters.conv2, featureMap: block.featureMap, layer: number + 1, state: state)
         features = block.produced(parameters.conv2.shape[0], from: norm1.channels)
     }
 
-    func forward(_ pass: Pass) throws {
+    func forward(_ pass: PassContext) throws {
         norm1.prepare(pass)
         conv1.forward(norm1, into: bottleneck, pass)
         try norm2.prepare(pass)
@@ -81,7 +81,7 @@ final class BottleneckLayer: DenseLayer {
         if pass.training { try features.synchronize(pass) }
     }
 
-    func backward(_ pass: Pass) throws {
+    func backward(_ pass: PassContext) throws {
         try block.synchronizeGradient(of: features, pass)
         conv2.backward(from: features, to: norm2, pass)
         try norm2.finishBackward(pass)

@@ -10,16 +10,16 @@ struct Dropout {
     let probability: Double
     /// Which convolution this is, counted from the stem.
     let layer: Int
-    let stage: Stage
+    let featureMap: FeatureMap
 
     /// Whether anything is dropped in a pass.
-    func isOn(_ pass: Pass) -> Bool { pass.training && probability > 0 }
+    func isOn(_ pass: PassContext) -> Bool { pass.training && probability > 0 }
 
     /// Sets the keys of the lanes of a group's images.
-    func begin(group: Int, _ worker: WorkerSpace, _ pass: Pass) {
+    func begin(group: Int, _ worker: WorkerSpace, _ pass: PassContext) {
         guard isOn(pass), let imageKeys = pass.dropoutKeys else { return }
-        let layout = stage.layout
-        for n in 0..<stage.images(in: group) {
+        let layout = featureMap.layout
+        for n in 0..<featureMap.images(in: group) {
             var random = CounterRandom(.dropout, imageKeys[group * layout.interleave + n], UInt64(layer))
             let key = UInt32(truncatingIfNeeded: random.next())
             for x in 0..<layout.width {
@@ -32,10 +32,10 @@ struct Dropout {
     /// Drops elements of row `y` of the group that was begun: a panel of `channels` rows, `stride` apart.
     func apply(
         _ panel: UnsafeMutablePointer<Float>, channels: Int, stride: Int, row y: Int, _ worker: WorkerSpace,
-        _ pass: Pass
+        _ pass: PassContext
     ) {
         guard isOn(pass) else { return }
-        let layout = stage.layout
+        let layout = featureMap.layout
         dropElements(
             of: panel, channels: channels, lanes: layout.lanes, stride: stride, keys: worker.dropoutKeys.pointer,
             first: UInt32(truncatingIfNeeded: y * layout.width),

@@ -17,14 +17,14 @@ final class GrowthConvolution {
     private let weightGradient: SpatialWeightGradient
 
     /// - Parameter layer: the convolution's number for dropout.
-    init(_ weight: Parameter, stage: Stage, layer: Int, state: NetworkState) {
+    init(_ weight: Parameter, featureMap: FeatureMap, layer: Int, state: NetworkState) {
         self.weight = weight
         self.state = state
         growth = weight.shape[0]
         inputs = weight.shape[1]
-        layout = stage.layout
+        layout = featureMap.layout
         precision = state.precision
-        dropout = Dropout(probability: state.configuration.dropout, layer: layer, stage: stage)
+        dropout = Dropout(probability: state.configuration.dropout, layer: layer, featureMap: featureMap)
         inputShape = PaddedGroup.Shape(channels: precision.elements(inputs), layout: layout)
         outputShape = PaddedGroup.Shape(channels: precision.elements(growth), layout: layout)
         weightGradient = SpatialWeightGradient(weight, layout: layout, precision: precision)
@@ -35,12 +35,12 @@ final class GrowthConvolution {
     // MARK: Forward
 
     /// output = the convolution of the input, with dropout; in training also the sums of the output.
-    func forward(_ input: some NormalizedInput, into output: ProducedChannels, _ pass: Pass) {
+    func forward(_ input: some NormalizedInput, into output: ProducedChannels, _ pass: PassContext) {
         let product = SpatialProduct(
             outputs: growth, inputs: inputs, inputShape, precision, nextCount: inputs * layout.lanes, state.workspace)
         product.packForward(weights)
-        state.workspace.forEachTask(of: output.stage) { task in
-            let sums = output.sums.begin(chunk: task.index, worker: task.worker.index)
+        state.workspace.forEachTask(of: output.featureMap) { task in
+            let sums = output.sums.begin(task: task.index, worker: task.worker.index)
             for group in task.groups {
                 let padded = padded(input, group, task.worker)
                 convolve(padded, product, input, group, into: output, task.worker)
@@ -56,7 +56,7 @@ final class GrowthConvolution {
         worker.clock.enter(.norm)
         for y in 0..<layout.height {
             input.affine.reluPanel(
-                input.values.panel(group, y), lanes: layout.lanes, live: layout.liveLanes, into: padded.interior(y),
+                input.values.panel(group, y), lanes: layout.lanes, valid: layout.validLanes, into: padded.interior(y),
                 outputStride: padded.stride, precision: precision)
         }
         return padded
@@ -67,7 +67,7 @@ final class GrowthConvolution {
         _ padded: PaddedGroup, _ product: SpatialProduct, _ input: some NormalizedInput, _ group: Int,
         into output: ProducedChannels, _ worker: WorkerSpace
     ) {
-        let nextGroup = group + 1 < output.stage.groups ? group + 1 : nil
+        let nextGroup = group + 1 < output.featureMap.groups ? group + 1 : nil
         worker.clock.enter(.spatial)
         var rows = product.firstRows
         while !rows.isEmpty {
@@ -82,7 +82,7 @@ final class GrowthConvolution {
     /// Dropout and the sums of a group's new channels.
     @inline(__always)
     private func finish(
-        _ output: ProducedChannels, _ group: Int, _ sums: PartialSums, _ worker: WorkerSpace, _ pass: Pass
+        _ output: ProducedChannels, _ group: Int, _ sums: PartialSums, _ worker: WorkerSpace, _ pass: PassContext
     ) {
         worker.clock.enter(.norm)
         guard pass.training else { return }
@@ -90,7 +90,7 @@ final class GrowthConvolution {
         for y in 0..<layout.height {
             let row = output.row(group, y)
             dropout.apply(row, channels: growth, stride: layout.lanes, row: y, worker, pass)
-            addSums(row, lanes: layout.lanes, mask: output.stage.mask(group), to: sums)
+            addSums(row, lanes: layout.lanes, mask: output.featureMap.mask(group), to: sums)
         }
         sums.flushValues()
     }
@@ -98,12 +98,12 @@ final class GrowthConvolution {
     // MARK: Backward
 
     /// The gradients of the input and of the weights.
-    func backward(from output: ProducedChannels, to input: some NormalizedInput, _ pass: Pass) {
+    func backward(from output: ProducedChannels, to input: some NormalizedInput, _ pass: PassContext) {
         let workspace = state.workspace
         let product = SpatialProduct(
             outputs: inputs, inputs: growth, outputShape, precision, nextCount: inputs * layout.lanes, workspace)
         product.packBackward(weights)
-        workspace.forEachTask(of: output.stage) { task in
+        workspace.forEachTask(of: output.featureMap) { task in
             let sums = input.beginGradient(task)
             let gradient = workspace.weightGradient(task, count: weightGradient.count)
             for group in task.groups {
@@ -112,18 +112,18 @@ final class GrowthConvolution {
                 weightGradient.add(padded, input, group, to: gradient, task.worker)
             }
         }
-        weightGradient.write(workspace.sumOfWeightGradients(output.stage, count: weightGradient.count), to: state)
+        weightGradient.write(workspace.sumOfWeightGradients(output.featureMap, count: weightGradient.count), to: state)
     }
 
     /// ∂L/∂output of a group, before dropout, with its borders; in bfloat16 also one number per lane, for the gradient
     /// of the weights.
     @inline(__always)
     private func paddedGradient(
-        _ output: ProducedChannels, _ group: Int, _ worker: WorkerSpace, _ pass: Pass
+        _ output: ProducedChannels, _ group: Int, _ worker: WorkerSpace, _ pass: PassContext
     ) -> PaddedGroup {
         let padded = worker.paddedGradient.group(outputShape)
         let lanes = layout.lanes
-        let single = precision == .bfloat16 ? worker.paddedHalves(weightGradient.outputShape) : nil
+        let single = precision == .bfloat16 ? worker.paddedBFloat16(weightGradient.outputShape) : nil
         worker.clock.enter(.norm)
         dropout.begin(group: group, worker, pass)
         for y in 0..<layout.height {
@@ -281,7 +281,7 @@ struct SpatialWeightGradient {
     }
 
     func reserve(in needs: inout WorkspaceNeeds) {
-        if precision == .bfloat16 { needs.reserve(.paddedHalves, (outputShape.count + 1) / 2) }
+        if precision == .bfloat16 { needs.reserve(.paddedBFloat16, (outputShape.count + 1) / 2) }
     }
 
     private var productCount: Int { winogradRows > 0 ? winograd.productCount : 0 }
@@ -316,7 +316,7 @@ struct SpatialWeightGradient {
         transposed.update(repeating: 0, count: rowCount)
         for y in 0..<layout.height {
             input.affine.reluPanel(
-                input.values.panel(group, y), lanes: lanes, live: layout.liveLanes, into: activation,
+                input.values.panel(group, y), lanes: lanes, valid: layout.validLanes, into: activation,
                 outputStride: lanes)
             transposePanel(
                 activation, stride: lanes, channels: inputs, lanes: lanes, into: transposed + (y + 1) * rowCount,
@@ -343,7 +343,7 @@ struct SpatialWeightGradient {
                 otherStride: padded.stride, otherRow: padded.rowStride, others: outputs, lanes: layout.lanes,
                 rows: rest, to: gradient)
         case .bfloat16:
-            let single = worker.paddedHalves(outputShape)
+            let single = worker.paddedBFloat16(outputShape)
             addWeightGradient(
                 transposed: rows, width: width, transposedRow: rowCount, other: single.tap(1, 2 - tap % 3, row: first),
                 otherStride: single.stride, otherRow: single.rowStride, others: outputs, lanes: layout.lanes,

@@ -30,7 +30,7 @@ final class Head {
         weight = table.classifierWeight
         bias = table.classifierBias
         norm = SharedStatisticsNorm(table.finalNorm, of: block, state: state)
-        pool = GlobalAveragePool(block.stage, state: state)
+        pool = GlobalAveragePool(block.featureMap, state: state)
         logits = AlignedBuffer(count: images * weight.shape[0])
         logitGradients = AlignedBuffer(count: images * weight.shape[0])
         features = AlignedBuffer(count: images * norm.channels)
@@ -46,7 +46,7 @@ final class Head {
     }
 
     /// logits = features · Wᵀ + bias
-    func forward(_ pass: Pass) {
+    func forward(_ pass: PassContext) {
         count = pass.count
         norm.prepare(pass)
         pool.forward(norm, into: features.pointer)

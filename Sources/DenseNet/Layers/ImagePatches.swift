@@ -10,7 +10,7 @@ struct ImagePatches: ConvolutionInput {
     let kernel: Int
     let stride: Int
     /// The output's.
-    let stage: Stage
+    let featureMap: FeatureMap
 
     var channels: Int { 3 * kernel * kernel }
 
@@ -18,8 +18,9 @@ struct ImagePatches: ConvolutionInput {
         precondition(format == .float32, "only dense layers multiply in bfloat16")
         let patches = worker.activation.pointer
         writePatches(
-            of: images + group * stage.layout.interleave * 3 * size * size, count: stage.images(in: group), channels: 3,
-            size: size, kernel: kernel, stride: stride, y: y, layout: stage.layout, into: patches)
+            of: images + group * featureMap.layout.interleave * 3 * size * size, count: featureMap.images(in: group),
+            channels: 3,
+            size: size, kernel: kernel, stride: stride, y: y, layout: featureMap.layout, into: patches)
         return UnsafePointer(patches)
     }
 

@@ -14,10 +14,10 @@ final class PointwiseConvolution {
     private var gradientWidth: Int { outputs.roundedToVector }
 
     /// - Parameters:
-    ///   - stage: the output's, which is the input's too.
+    ///   - featureMap: the output's, which is the input's too.
     ///   - layer: the convolution's number for dropout; nil where nothing is dropped.
     init(
-        _ weight: Parameter, stage: Stage, layer: Int?, precision: Precision = .float32, state: NetworkState
+        _ weight: Parameter, featureMap: FeatureMap, layer: Int?, precision: Precision = .float32, state: NetworkState
     ) {
         self.weight = weight
         self.precision = precision
@@ -25,15 +25,15 @@ final class PointwiseConvolution {
         outputs = weight.shape[0]
         inputs = weight.count / outputs
         dropout = Dropout(
-            probability: layer == nil ? 0 : state.configuration.dropout, layer: layer ?? 0, stage: stage)
-        state.workspace.needs.reserve(pointwise: weight, lanes: stage.layout.lanes)
-        state.workspace.needs.reserve(.activation, inputs * stage.layout.lanes)
+            probability: layer == nil ? 0 : state.configuration.dropout, layer: layer ?? 0, featureMap: featureMap)
+        state.workspace.needs.reserve(pointwise: weight, lanes: featureMap.layout.lanes)
+        state.workspace.needs.reserve(.activation, inputs * featureMap.layout.lanes)
     }
 
     // MARK: Forward
 
     /// output = W·input, with dropout; in training also the sums of the output.
-    func forward(_ input: some ConvolutionInput, into output: ProducedChannels, _ pass: Pass) {
+    func forward(_ input: some ConvolutionInput, into output: ProducedChannels, _ pass: PassContext) {
         let product = PackedWeights(
             taps: 1, outputs: outputs, inputs: inputs, in: state.workspace.weights, precision: precision)
         product.packForward(weights)
@@ -43,7 +43,7 @@ final class PointwiseConvolution {
 
     /// The same of an image's patches, whose rows are taken as taps, so that no sum is longer than one of them: nothing
     /// else loses more digits.
-    func forward(_ patches: ImagePatches, into output: ProducedChannels, _ pass: Pass) {
+    func forward(_ patches: ImagePatches, into output: ProducedChannels, _ pass: PassContext) {
         let kernel = weight.shape[3]
         let taps = inputs / kernel
         let product = PackedWeights(taps: taps, outputs: outputs, inputs: kernel, in: state.workspace.weights)
@@ -56,11 +56,11 @@ final class PointwiseConvolution {
     @inline(__always)
     private func forward(
         _ input: some ConvolutionInput, _ format: OperandFormat, _ product: PackedWeights,
-        tapOffsets: UnsafePointer<Int>, _ phase: Phase, into output: ProducedChannels, _ pass: Pass
+        tapOffsets: UnsafePointer<Int>, _ phase: Phase, into output: ProducedChannels, _ pass: PassContext
     ) {
         let lanes = output.layout.lanes
-        state.workspace.forEachTask(of: output.stage) { task in
-            let (worker, sums) = (task.worker, output.sums.begin(chunk: task.index, worker: task.worker.index))
+        state.workspace.forEachTask(of: output.featureMap) { task in
+            let (worker, sums) = (task.worker, output.sums.begin(task: task.index, worker: task.worker.index))
             for group in task.groups {
                 dropout.begin(group: group, worker, pass)
                 for y in 0..<output.layout.height {
@@ -73,7 +73,7 @@ final class PointwiseConvolution {
                         next: input.sourceAfter(group, y), nextCount: inputs * lanes)
                     worker.clock.enter(phase == .stem ? .stem : .norm)
                     dropout.apply(row, channels: outputs, stride: lanes, row: y, worker, pass)
-                    if pass.training { addSums(row, lanes: lanes, mask: output.stage.mask(group), to: sums) }
+                    if pass.training { addSums(row, lanes: lanes, mask: output.featureMap.mask(group), to: sums) }
                 }
                 if pass.training { sums.flushValues() }
             }
@@ -83,11 +83,11 @@ final class PointwiseConvolution {
     // MARK: Backward
 
     /// The gradients of the input and of the weights.
-    func backward(from output: ProducedChannels, to input: some DifferentiableInput, _ pass: Pass) {
+    func backward(from output: ProducedChannels, to input: some DifferentiableInput, _ pass: PassContext) {
         let lanes = output.layout.lanes
         let product = transposedProduct()
         let noOffset = UnsafePointer(state.workspace.noOffset.pointer)
-        state.workspace.forEachTask(of: output.stage) { task in
+        state.workspace.forEachTask(of: output.featureMap) { task in
             let worker = task.worker
             let weightGradient = state.workspace.weightGradient(task, count: inputs * gradientWidth)
             let sums = input.beginGradient(task)
@@ -113,12 +113,12 @@ final class PointwiseConvolution {
                 input.endGroup(sums)
             }
         }
-        writeWeightGradient(output.stage)
+        writeWeightGradient(output.featureMap)
     }
 
     /// The gradient of the weights alone: images need none.
-    func backward(from output: ProducedChannels, to patches: ImagePatches, _ pass: Pass) {
-        state.workspace.forEachTask(of: output.stage) { task in
+    func backward(from output: ProducedChannels, to patches: ImagePatches, _ pass: PassContext) {
+        state.workspace.forEachTask(of: output.featureMap) { task in
             let weightGradient = state.workspace.weightGradient(task, count: inputs * gradientWidth)
             for group in task.groups {
                 for y in 0..<output.layout.height {
@@ -129,13 +129,13 @@ final class PointwiseConvolution {
                 }
             }
         }
-        writeWeightGradient(output.stage)
+        writeWeightGradient(output.featureMap)
     }
 
     /// ∂L/∂output of one row, before dropout: in the worker's `gradient`, and transposed in its `transposed`.
     @inline(__always)
     private func outputGradient(
-        _ output: ProducedChannels, _ group: Int, _ y: Int, _ phase: Phase, _ worker: WorkerSpace, _ pass: Pass
+        _ output: ProducedChannels, _ group: Int, _ y: Int, _ phase: Phase, _ worker: WorkerSpace, _ pass: PassContext
     ) -> UnsafeMutablePointer<Float> {
         let lanes = output.layout.lanes
         let gradient = worker.gradient.pointer
@@ -166,14 +166,15 @@ final class PointwiseConvolution {
         case .bfloat16:
             Kernels.addWeightGradient(
                 transposed: worker.transposed.pointer, width: gradientWidth, transposedRow: 0,
-                other: UnsafePointer(halves(in: worker.activation)), otherStride: lanes, otherRow: 0, others: inputs,
+                other: UnsafePointer(bfloat16Numbers(in: worker.activation)), otherStride: lanes, otherRow: 0,
+                others: inputs,
                 lanes: lanes, rows: 1, to: weightGradient, next: next, nextCount: inputs * lanes)
         }
     }
 
     /// Adds up the tasks' gradients and writes them into the flat buffer.
-    private func writeWeightGradient(_ stage: Stage) {
-        let sum = state.workspace.sumOfWeightGradients(stage, count: inputs * gradientWidth)
+    private func writeWeightGradient(_ featureMap: FeatureMap) {
+        let sum = state.workspace.sumOfWeightGradients(featureMap, count: inputs * gradientWidth)
         transposeMatrix(
             sum, rows: inputs, columns: outputs, fromStride: gradientWidth,
             to: state.gradients.pointer + weight.offset, toStride: inputs)

@@ -2,12 +2,12 @@ import Kernels
 
 /// A transition's 2×2 average pool of max(0, affine(x)); an odd last row or column is left out.
 final class AveragePool {
-    private let source: Stage
-    private let target: Stage
+    private let source: FeatureMap
+    private let target: FeatureMap
     private let places: GroupPlaces
     private let state: NetworkState
 
-    init(source: Stage, target: Stage, state: NetworkState) {
+    init(source: FeatureMap, target: FeatureMap, state: NetworkState) {
         self.source = source
         self.target = target
         self.state = state
@@ -53,12 +53,12 @@ final class AveragePool {
 
 /// The ImageNet stem's 3×3 max-pool, stride 2, padding 1, of max(0, affine(x)).
 final class MaxPool {
-    private let source: Stage
-    private let target: Stage
+    private let source: FeatureMap
+    private let target: FeatureMap
     private let kernel: MaxPoolKernel
     private let state: NetworkState
 
-    init(source: Stage, target: Stage, channels: Int, state: NetworkState) {
+    init(source: FeatureMap, target: FeatureMap, channels: Int, state: NetworkState) {
         self.source = source
         self.target = target
         self.state = state
@@ -67,7 +67,7 @@ final class MaxPool {
     }
 
     /// In training also gathers the sums of the output.
-    func forward(_ input: BatchNorm, into output: ProducedChannels, _ pass: Pass) {
+    func forward(_ input: BatchNorm, into output: ProducedChannels, _ pass: PassContext) {
         state.workspace.forEachTask(of: source) { task in
             task.worker.clock.enter(.stem)
             for group in task.groups {
@@ -78,7 +78,7 @@ final class MaxPool {
         }
         guard pass.training else { return }
         state.workspace.forEachTask(of: target) { task in
-            let sums = output.sums.begin(chunk: task.index, worker: task.worker.index)
+            let sums = output.sums.begin(task: task.index, worker: task.worker.index)
             for group in task.groups {
                 for y in 0..<target.layout.height {
                     addSums(
@@ -117,27 +117,27 @@ final class MaxPool {
 
 /// The head's average over all pixels of max(0, affine(x)).
 final class GlobalAveragePool {
-    private let stage: Stage
+    private let featureMap: FeatureMap
     private let state: NetworkState
 
-    init(_ stage: Stage, state: NetworkState) {
-        self.stage = stage
+    init(_ featureMap: FeatureMap, state: NetworkState) {
+        self.featureMap = featureMap
         self.state = state
     }
 
     /// - Parameter features: shape [images][channels].
     func forward(_ input: SharedStatisticsNorm, into features: UnsafeMutablePointer<Float>) {
-        let layout = stage.layout
+        let layout = featureMap.layout
         let channels = input.channels
         let factor = 1 / Float(layout.height * layout.width)
-        state.workspace.forEachTask(of: stage) { task in
+        state.workspace.forEachTask(of: featureMap) { task in
             let sums = task.worker.inputGradient.pointer
             for group in task.groups {
                 sums.update(repeating: 0, count: channels * layout.lanes)
                 for y in 0..<layout.height {
                     addActivated(input.values.panel(group, y), input.affine, lanes: layout.lanes, to: sums)
                 }
-                for n in 0..<stage.images(in: group) {
+                for n in 0..<featureMap.images(in: group) {
                     let output = features + (group * layout.interleave + n) * channels
                     for c in 0..<channels {
                         var sum: Float = 0
@@ -154,12 +154,12 @@ final class GlobalAveragePool {
     /// - Parameter gradients: shape [images][channels].
     func backward(_ gradients: UnsafePointer<Float>, to input: SharedStatisticsNorm) {
         input.block.clearGradientSums()
-        state.workspace.forEachTask(of: stage) { task in
+        state.workspace.forEachTask(of: featureMap) { task in
             let sums = input.beginGradient(task)
             for group in task.groups {
                 let row = input.gradientRow(group, 0, task.worker)
                 spread(gradients, group, channels: input.channels, over: row)
-                for y in 0..<stage.layout.height { input.setGradient(row, group, y, to: sums) }
+                for y in 0..<featureMap.layout.height { input.setGradient(row, group, y, to: sums) }
                 input.endGroup(sums)
             }
         }
@@ -169,10 +169,10 @@ final class GlobalAveragePool {
     private func spread(
         _ gradients: UnsafePointer<Float>, _ group: Int, channels: Int, over row: UnsafeMutablePointer<Float>
     ) {
-        let layout = stage.layout
+        let layout = featureMap.layout
         let factor = 1 / Float(layout.height * layout.width)
         row.update(repeating: 0, count: channels * layout.lanes)
-        for n in 0..<stage.images(in: group) {
+        for n in 0..<featureMap.images(in: group) {
             let from = gradients + (group * layout.interleave + n) * channels
             for c in 0..<channels {
                 let gradient = from[c] * factor

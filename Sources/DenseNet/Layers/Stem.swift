@@ -5,9 +5,9 @@ protocol Stem: AnyObject {
     /// Writes the first channels of the first block. Collective in training.
     ///
     /// - Parameter images: shape [count][3][size][size].
-    func forward(_ images: UnsafePointer<Float>, _ pass: Pass) throws
+    func forward(_ images: UnsafePointer<Float>, _ pass: PassContext) throws
     /// Collective.
-    func backward(_ images: UnsafePointer<Float>, _ pass: Pass) throws
+    func backward(_ images: UnsafePointer<Float>, _ pass: PassContext) throws
     /// What its convolution writes; then, with a pool, what that writes.
     var produced: [ProducedChannels] { get }
 }
@@ -23,20 +23,20 @@ final class CIFARStem: Stem {
     init(_ table: ParameterTable, to block: DenseBlock, state: NetworkState) {
         self.block = block
         size = state.configuration.image
-        conv = PointwiseConvolution(table.stemConvolution, stage: block.stage, layer: nil, state: state)
+        conv = PointwiseConvolution(table.stemConvolution, featureMap: block.featureMap, layer: nil, state: state)
         features = block.produced(table.stemConvolution.shape[0], from: 0)
     }
 
     private func patches(_ images: UnsafePointer<Float>) -> ImagePatches {
-        ImagePatches(images: images, size: size, kernel: 3, stride: 1, stage: block.stage)
+        ImagePatches(images: images, size: size, kernel: 3, stride: 1, featureMap: block.featureMap)
     }
 
-    func forward(_ images: UnsafePointer<Float>, _ pass: Pass) throws {
+    func forward(_ images: UnsafePointer<Float>, _ pass: PassContext) throws {
         conv.forward(patches(images), into: features, pass)
         if pass.training { try features.synchronize(pass) }
     }
 
-    func backward(_ images: UnsafePointer<Float>, _ pass: Pass) throws {
+    func backward(_ images: UnsafePointer<Float>, _ pass: PassContext) throws {
         try block.synchronizeGradient(of: features, pass)
         conv.backward(from: features, to: patches(images), pass)
     }
@@ -53,36 +53,37 @@ final class ImageNetStem: Stem {
     private let size: Int
     var produced: [ProducedChannels] { [output, features] }
 
-    /// - Parameter stage: of the convolution's output.
+    /// - Parameter featureMap: of the convolution's output.
     init(
-        _ table: ParameterTable, norm parameters: NormParameters, stage: Stage, to block: DenseBlock, images: Int,
+        _ table: ParameterTable, norm parameters: NormParameters, featureMap: FeatureMap, to block: DenseBlock,
+        images: Int,
         training: Bool, state: NetworkState
     ) {
         self.block = block
         size = state.configuration.image
         let channels = parameters.channels
-        func panels(_ images: Int) -> Panels { Panels(layout: stage.layout, channels: channels, images: images) }
-        conv = PointwiseConvolution(table.stemConvolution, stage: stage, layer: nil, state: state)
+        func panels(_ images: Int) -> Panels { Panels(layout: featureMap.layout, channels: channels, images: images) }
+        conv = PointwiseConvolution(table.stemConvolution, featureMap: featureMap, layer: nil, state: state)
         output = ProducedChannels(
             channels, of: panels(images), gradients: panels(training ? images : 0),
-            statistics: ChannelStatistics(channels: channels), stage: stage, in: state.workspace.sumSpace)
+            statistics: ChannelStatistics(channels: channels), featureMap: featureMap, in: state.workspace.sumSpace)
         norm = BatchNorm(parameters, of: output, state: state)
-        pool = MaxPool(source: stage, target: block.stage, channels: channels, state: state)
+        pool = MaxPool(source: featureMap, target: block.featureMap, channels: channels, state: state)
         features = block.produced(channels, from: 0)
     }
 
     private func patches(_ images: UnsafePointer<Float>) -> ImagePatches {
-        ImagePatches(images: images, size: size, kernel: 7, stride: 2, stage: output.stage)
+        ImagePatches(images: images, size: size, kernel: 7, stride: 2, featureMap: output.featureMap)
     }
 
-    func forward(_ images: UnsafePointer<Float>, _ pass: Pass) throws {
+    func forward(_ images: UnsafePointer<Float>, _ pass: PassContext) throws {
         conv.forward(patches(images), into: output, pass)
         try norm.prepare(pass)
         pool.forward(norm, into: features, pass)
         if pass.training { try features.synchronize(pass) }
     }
 
-    func backward(_ images: UnsafePointer<Float>, _ pass: Pass) throws {
+    func backward(_ images: UnsafePointer<Float>, _ pass: PassContext) throws {
         try block.synchronizeGradient(of: features, pass)
         pool.backward(from: features, to: norm)
         try norm.finishBackward(pass)

@@ -21,25 +21,25 @@ final class Transition {
     ) {
         self.target = target
         norm = SharedStatisticsNorm(parameters.norm, of: source, state: state)
-        pooled = Panels(layout: target.stage.layout, channels: norm.channels, images: images)
-        pool = AveragePool(source: source.stage, target: target.stage, state: state)
-        conv = PointwiseConvolution(parameters.conv, stage: target.stage, layer: number, state: state)
+        pooled = Panels(layout: target.featureMap.layout, channels: norm.channels, images: images)
+        pool = AveragePool(source: source.featureMap, target: target.featureMap, state: state)
+        conv = PointwiseConvolution(parameters.conv, featureMap: target.featureMap, layer: number, state: state)
         features = target.produced(parameters.conv.shape[0], from: 0)
     }
 
     /// Writes the first channels of the next block. Collective in training.
-    func forward(_ pass: Pass) throws {
+    func forward(_ pass: PassContext) throws {
         norm.prepare(pass)
         pool.forward(norm, into: pooled)
-        conv.forward(PlainInput(panels: pooled, stage: target.stage), into: features, pass)
+        conv.forward(PlainInput(panels: pooled, featureMap: target.featureMap), into: features, pass)
         if pass.training { try features.synchronize(pass) }
     }
 
     /// Sets G of all channels of the block before: the transition is the first consumer that backward reaches.
     /// Collective.
-    func backward(_ pass: Pass) throws {
+    func backward(_ pass: PassContext) throws {
         try target.synchronizeGradient(of: features, pass)
-        conv.backward(from: features, to: PlainInput(panels: pooled, stage: target.stage), pass)
+        conv.backward(from: features, to: PlainInput(panels: pooled, featureMap: target.featureMap), pass)
         pool.backward(pooled, to: norm)
         norm.finishBackward()
     }

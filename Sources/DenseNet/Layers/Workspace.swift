@@ -16,7 +16,7 @@ struct WorkspaceNeeds {
         /// The padded gradient of a 3×3 convolution's output.
         case paddedGradient
         /// The same in bfloat16, a number a lane.
-        case paddedHalves
+        case paddedBFloat16
         /// A panel or a group, transposed: [lane][channels].
         case transposed
         /// What Winograd's transforms need.
@@ -82,7 +82,7 @@ final class Workspace {
     private(set) var weights = AlignedBuffer<Float>(count: 0)
     /// The same of a convolution's rows that are not a multiple of Winograd's four.
     private(set) var directWeights = AlignedBuffer<Float>(count: 0)
-    /// Each chunk's gradient of the weight at hand, as the kernel leaves it.
+    /// Each task's gradient of the weight at hand, as the kernel leaves it.
     private var weightGradients: [AlignedBuffer<Float>] = []
     /// Offsets of taps, and of one.
     let tapOffsets = AlignedBuffer<Int>(count: 21)
@@ -98,7 +98,9 @@ final class Workspace {
         workers = (0..<threads).map { WorkerSpace(index: $0, needs: needs, clock: $0 == 0 ? clock : PhaseClock()) }
         weights = AlignedBuffer(count: needs.weights)
         directWeights = AlignedBuffer(count: needs.directWeights)
-        weightGradients = (0..<Chunks.most).map { _ in AlignedBuffer(count: training ? needs.weightGradient : 0) }
+        weightGradients = (0..<TaskPartition.maximumCount).map { _ in
+            AlignedBuffer(count: training ? needs.weightGradient : 0)
+        }
         sumSpace.allocate()
     }
 
@@ -109,9 +111,9 @@ final class Workspace {
 
     /// Does a pass's work on all groups of a resolution, cut into tasks, on all threads.
     @inline(__always)
-    func forEachTask(of stage: Stage, _ body: (_ task: PassTask) -> Void) {
+    func forEachTask(of featureMap: FeatureMap, _ body: (_ task: PassTask) -> Void) {
         guard let pool else { preconditionFailure("the workspace has no threads yet") }
-        let tasks = stage.chunks
+        let tasks = featureMap.tasks
         pool.run(tasks: tasks.count) { task, worker in
             body(PassTask(groups: tasks.groups(of: task), index: task, worker: workers[worker]))
         }
@@ -124,10 +126,10 @@ final class Workspace {
     }
 
     /// The sum of the tasks' gradients, in their order.
-    func sumOfWeightGradients(_ stage: Stage, count: Int) -> UnsafeMutablePointer<Float> {
+    func sumOfWeightGradients(_ featureMap: FeatureMap, count: Int) -> UnsafeMutablePointer<Float> {
         let sum = weightGradients[0].pointer
-        if stage.chunks.count == 0 { sum.update(repeating: 0, count: count) }
-        for chunk in 1..<max(stage.chunks.count, 1) { add(weightGradients[chunk].pointer, to: sum, count: count) }
+        if featureMap.tasks.count == 0 { sum.update(repeating: 0, count: count) }
+        for task in 1..<max(featureMap.tasks.count, 1) { add(weightGradients[task].pointer, to: sum, count: count) }
         return sum
     }
 }
@@ -146,7 +148,7 @@ final class WorkerSpace {
     let activation, gradient, inputGradient, transposed, winograd, lanes: AlignedBuffer<Float>
     let padded, paddedGradient: BorderedBuffer
     private let halves: AlignedBuffer<Float>
-    private var halvesShape: PaddedGroup.Shape?
+    private var bfloat16Shape: PaddedGroup.Shape?
     /// Keys of the dropout, one a lane.
     let dropoutKeys: AlignedBuffer<UInt32>
     let clock: PhaseClock
@@ -160,7 +162,7 @@ final class WorkerSpace {
         inputGradient = buffer(.inputGradient)
         padded = BorderedBuffer(buffer(.padded))
         paddedGradient = BorderedBuffer(buffer(.paddedGradient))
-        halves = buffer(.paddedHalves)
+        halves = buffer(.paddedBFloat16)
         transposed = buffer(.transposed)
         winograd = buffer(.winograd)
         lanes = buffer(.lanes)
@@ -168,10 +170,10 @@ final class WorkerSpace {
     }
 
     /// The gradient of a convolution's output in bfloat16, with zero borders as a `BorderedBuffer` keeps them.
-    func paddedHalves(_ shape: PaddedGroup.Shape) -> PaddedHalves {
-        let group = PaddedHalves(shape, in: halves)
-        if halvesShape != shape { group.clear() }
-        halvesShape = shape
+    func paddedBFloat16(_ shape: PaddedGroup.Shape) -> PaddedBFloat16Group {
+        let group = PaddedBFloat16Group(shape, in: halves)
+        if bfloat16Shape != shape { group.clear() }
+        bfloat16Shape = shape
         return group
     }
 }

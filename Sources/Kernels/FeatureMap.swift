@@ -1,8 +1,8 @@
 import Support
 
 /// A resolution of the network for the images of the current step: which groups there are and which of their lanes are
-/// live.
-package final class Stage {
+/// valid.
+package final class FeatureMap {
     package let layout: PanelLayout
     package private(set) var images = 0
     package private(set) var groups = 0
@@ -16,8 +16,8 @@ package final class Stage {
         lastMask = AlignedBuffer(count: layout.lanes)
     }
 
-    /// The tasks into which work on the groups is cut.
-    package var chunks: Chunks { Chunks(groups: groups) }
+    /// How the work on the groups is divided into tasks.
+    package var tasks: TaskPartition { TaskPartition(groups: groups) }
 
     /// Sets the number of images of the step.
     package func begin(images: Int) {
@@ -27,17 +27,17 @@ package final class Stage {
         let inLast = images - (groups - 1) * layout.interleave
         lastIsPartial = inLast < layout.interleave
         for lane in 0..<layout.lanes {
-            fullMask.pointer[lane] = lane < layout.liveLanes ? 1 : 0
-            lastMask.pointer[lane] = lane < layout.liveLanes && lane % layout.interleave < inLast ? 1 : 0
+            fullMask.pointer[lane] = lane < layout.validLanes ? 1 : 0
+            lastMask.pointer[lane] = lane < layout.validLanes && lane % layout.interleave < inLast ? 1 : 0
         }
     }
 
-    /// 1 for each live lane of a group's panels, 0 for each dead one; nil where all are live.
+    /// 1 for each valid lane of a group's panels, 0 for each other; nil where all are valid.
     package func mask(_ group: Int) -> UnsafePointer<Float>? {
         if lastIsPartial && group == groups - 1 { return UnsafePointer(lastMask.pointer) }
-        return layout.liveLanes < layout.lanes ? UnsafePointer(fullMask.pointer) : nil
+        return layout.validLanes < layout.lanes ? UnsafePointer(fullMask.pointer) : nil
     }
 
-    /// How many of a group's images there are.
+    /// The images that a group has.
     package func images(in group: Int) -> Int { min(layout.interleave, images - group * layout.interleave) }
 }
