@@ -1,4 +1,4 @@
-// swift-tools-version: 6.1
+// swift-tools-version: 6.2
 import PackageDescription
 
 // Imports run one way: DensenetTool → Benchmarking → Training → {DenseNetModel, ImageData, DataParallel}, DenseNetModel →
@@ -18,7 +18,8 @@ let package = Package(
         .library(name: "Safetensors", targets: ["Safetensors"]),
     ],
     dependencies: [
-        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
     ],
     targets: [
         .systemLibrary(name: "COpenMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
@@ -26,7 +27,8 @@ let package = Package(
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
         .target(name: "CKernels", exclude: ["kernels"]),
         .target(name: "GoldenFiles", resources: [.copy("Golden")]),
-        .target(name: "Support", dependencies: ["CZlib"]),
+        .target(
+            name: "Support", dependencies: ["CZlib", .product(name: "SystemPackage", package: "swift-system")]),
         .target(name: "Safetensors", dependencies: ["Support"]),
         .target(name: "Kernels", dependencies: ["CKernels", "COpenBLAS", "Support"]),
         .target(
@@ -35,7 +37,10 @@ let package = Package(
         .target(name: "DataParallel", dependencies: ["COpenMPI", "Support"], path: "Sources/Distributed"),
         .target(
             name: "Training",
-            dependencies: ["DataParallel", "DenseNetModel", "ImageData", "Kernels", "Safetensors", "Support"]),
+            dependencies: [
+                "DataParallel", "DenseNetModel", "ImageData", "Kernels", "Safetensors", "Support",
+                .product(name: "SystemPackage", package: "swift-system"),
+            ]),
         .target(
             name: "Benchmarking",
             dependencies: [

@@ -1,5 +1,4 @@
 import DataParallel
-import Glibc
 import GoldenFiles
 import Support
 import Training
@@ -12,14 +11,9 @@ extension GoldenVerification {
     ///   have others.
     package static func shippedFiles(_ communicator: Communicator) throws -> [String] {
         let (folder, names) = try communicator.throwOnAllRanks {
-            guard let program = realpath("/proc/self/exe", nil) else {
-                throw Failure(
-                    .noInput, "cannot find the program's file: \(String(cString: strerror(errno))); name golden files")
-            }
-            defer { free(program) }
-            let place = String(cString: program).split(separator: "/").dropLast().map { "/" + $0 }.joined()
+            let place = try FileSystem.programFile().split(separator: "/").dropLast().map { "/" + $0 }.joined()
             let path = place + "/" + String(cString: golden_folder)
-            let names = ((try? Support.names(inFolder: path)) ?? []).filter { $0.hasSuffix(".safetensors") }.sorted()
+            let names = ((try? FileSystem.names(inFolder: path)) ?? []).filter { $0.hasSuffix(".safetensors") }.sorted()
             guard !names.isEmpty else {
                 throw Failure(
                     .noInput,

@@ -50,20 +50,17 @@ extension SyntheticImages {
         guard (1...CIFAR.recordsPerBatch).contains(test) else {
             throw Failure(.usage, "\(test) test images: expected 1 to \(CIFAR.recordsPerBatch)")
         }
-        if mkdir(folder, 0o755) != 0 && errno != EEXIST {
-            throw Failure(.unavailable, "\(folder): the folder cannot be made: \(systemError())")
-        }
+        try FileSystem.makeFolder(folder)
         let names = CIFAR.batchFiles + [CIFAR.testBatchFile, CIFAR.classNamesFile]
-        for path in names.map({ "\(folder)/\($0)" }) where PathKind(of: path) != .missing {
+        for path in names.map({ "\(folder)/\($0)" }) where !PathKind(of: path).isMissing {
             throw Failure(.unavailable, "\(path): there already; remove it or name another folder")
         }
         for (part, name) in CIFAR.batchFiles.enumerated() {
             try writeRecords("\(folder)/\(name)", samples: share(part, of: files, in: train), seed, .train)
         }
         try writeRecords("\(folder)/\(CIFAR.testBatchFile)", samples: 0..<test, seed, .test)
-        try AtomicFile.write("\(folder)/\(CIFAR.classNamesFile)") { output in
-            try Array(classNames.map { $0 + "\n" }.joined().utf8).withUnsafeBytes { try output.write($0) }
-        }
+        let lines = classNames.map { $0 + "\n" }.joined()
+        try AtomicFile.write(lines.utf8, to: "\(folder)/\(CIFAR.classNamesFile)")
     }
 
     private static func writeRecords(_ path: String, samples: Range<Int>, _ seed: UInt64, _ split: Split) throws {

@@ -59,21 +59,3 @@ extension ChannelAffine {
         kernels.pointee.affine_relu_bfloat16(input, channels, lanes, scale.pointer, shift.pointer, halves)
     }
 }
-
-/// gradient[o][m] += Σ over rows and lanes of transposed[row][lane][m] · other[row][o][lane], both sides in bfloat16.
-///
-/// - Parameters:
-///   - transposed: shape [rows][lanes / 2][width], `transposedRow` elements from row to row; `width` a multiple of 16.
-///   - other: shape [rows][others][lanes], channels `otherStride` apart and rows `otherRow` apart.
-///   - gradient: shape [others][width], float32.
-///   - next: memory that is written after this call, prefetched meanwhile; `nextCount` floats.
-@inline(__always)
-package func addWeightGradient(
-    transposed: UnsafePointer<Float>, width: Int, transposedRow: Int, other: UnsafePointer<UInt16>, otherStride: Int,
-    otherRow: Int, others: Int, lanes: Int, rows: Int, to gradient: UnsafeMutablePointer<Float>,
-    next: UnsafePointer<Float>? = nil, nextCount: Int = 0
-) {
-    kernels.pointee.weight_gradient_pairs(
-        transposed, width, transposedRow, other, otherStride, otherRow, others, lanes / 2, rows, gradient, next,
-        nextCount)
-}

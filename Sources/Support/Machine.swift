@@ -1,4 +1,5 @@
 import Glibc
+import SystemPackage
 
 /// Refuses what memory could not hold; to find out by trying would end this process, or another one of this host.
 ///
@@ -65,9 +66,8 @@ package func saveAddressSpace() {
         return
     }
     for name in settings { setenv(name, "1", 1) }
-    guard let program = realpath("/proc/self/exe", nil) else { return }
+    guard let program = try? FileSystem.programFile() else { return }
     execv(program, CommandLine.unsafeArgv)
-    free(program)
 }
 
 /// Bytes of address space that a thread's stack takes.
@@ -91,7 +91,7 @@ package func peakResidentBytes() -> Int {
 func endOutOfMemory(_ bytes: Int) -> Never {
     let limit = addressSpaceLimit() ?? hostLimit().words
     var line = "densenet: out of memory: \(bytes) bytes are refused, \(limit); use a smaller --batch-size\n"
-    line.withUTF8 { _ = write(STDERR_FILENO, $0.baseAddress, $0.count) }
+    line.withUTF8 { _ = try? FileDescriptor.standardError.writeAll($0) }
     // Not `exit`, which waits for OpenBLAS's threads; those may be waiting for memory.
     _exit(Failure.Kind.unavailable.rawValue)
 }
@@ -128,7 +128,9 @@ private struct ProcessMemory {
     let held: Int
 
     static var now: ProcessMemory {
-        let pages = (systemFile("/proc/self/statm") ?? "").split(separator: " ").map { Int($0) ?? 0 }
+        let pages = (FileSystem.contents(ofSystemFile: "/proc/self/statm") ?? "").split(separator: " ").map {
+            Int($0) ?? 0
+        }
         guard pages.count >= 6 else { return ProcessMemory(mapped: 0, writable: 0, held: 0) }
         let page = sysconf(Int32(_SC_PAGESIZE))
         return ProcessMemory(mapped: pages[0] * page, writable: pages[5] * page, held: (pages[1] - pages[2]) * page)

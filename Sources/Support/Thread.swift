@@ -1,4 +1,5 @@
 import Glibc
+import SystemPackage
 
 /// Runs `body` on a new thread, which the caller joins or detaches; it holds what `body` holds until that returns.
 ///
@@ -16,7 +17,7 @@ package func startThread(refusal: String, _ body: sending @escaping () -> Void) 
         }, start.toOpaque())
     guard code == 0 else {
         start.release()
-        throw Failure(.unavailable, "\(refusal): \(String(cString: strerror(code)))")
+        throw Failure(.unavailable, "\(refusal): \(Errno(rawValue: code))")
     }
     return thread
 }

@@ -1,14 +1,15 @@
-import Glibc
 import Support
 import Synchronization
+import SystemPackage
 
 /// Lines for the user, from rank zero.
 package enum Console {
     /// A line of results, on standard output, seen at once even through a pipe.
     package static func say(_ line: String) {
-        guard let code = write(printable(line, exceptFor: "\n"), to: STDOUT_FILENO), code != EPIPE else { return }
-        lostOutput.withLock {
-            $0 = $0 ?? Failure(.unavailable, "standard output cannot be written: \(String(cString: strerror(code)))")
+        do { try write(printable(line, exceptFor: "\n"), to: .standardOutput) } catch Errno.brokenPipe {} catch {
+            lostOutput.withLock {
+                $0 = $0 ?? Failure(.unavailable, "standard output cannot be written: \(error)")
+            }
         }
     }
 
@@ -33,7 +34,7 @@ package enum Console {
 
     /// A line of warning, on standard error.
     package static func note(_ line: String) {
-        _ = write("densenet: \(printable(line))", to: STDERR_FILENO)
+        try? write("densenet: \(printable(line))", to: .standardError)
     }
 
     /// Words from a file could else break the line or command the terminal.
@@ -48,19 +49,7 @@ package enum Console {
     }
 
     /// Unbuffered, so that lines of the two streams keep their order.
-    ///
-    /// - Returns: the error of the system, where it has refused.
-    private static func write(_ line: String, to descriptor: Int32) -> Int32? {
-        var text = line + "\n"
-        return text.withUTF8 { bytes in
-            var done = 0
-            while done < bytes.count {
-                let count = Glibc.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
-                if count < 0 && errno == EINTR { continue }
-                guard count > 0 else { return count < 0 ? errno : EIO }
-                done += count
-            }
-            return nil
-        }
+    private static func write(_ line: String, to stream: FileDescriptor) throws {
+        try stream.writeAll((line + "\n").utf8)
     }
 }

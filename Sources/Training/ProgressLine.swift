@@ -1,5 +1,6 @@
 import Glibc
 import Support
+import SystemPackage
 
 /// Shows how far an epoch is: on a terminal a line that is redrawn, in the form of Python's tqdm and cut to the width;
 /// elsewhere a line of its own for each tenth of the epoch, but none before ten seconds have passed since the last, and
@@ -85,8 +86,7 @@ package struct ProgressLine {
 
     /// A terminal that is gone is no reason to stop a run.
     private func write(_ line: String) {
-        var line = line
-        line.withUTF8 { _ = Glibc.write(descriptor, $0.baseAddress, $0.count) }
+        _ = try? FileDescriptor(rawValue: descriptor).writeAll(line.utf8)
     }
 
     // MARK: - Text

@@ -1,4 +1,6 @@
 import Glibc
+import Support
+import SystemPackage
 
 /// The terminal that a line is redrawn on: what this process writes to, or what launch.sh writes to for it, since
 /// mpirun gives its processes pipes.
@@ -23,8 +25,11 @@ struct Terminal: Sendable {
     private static let launcher: Terminal? = getenv("DENSENET_TERMINAL").flatMap { value in
         let words = String(cString: value).split(separator: " ", maxSplits: 1)
         guard let columns = words.first.flatMap({ Int($0) }), columns > 0 else { return nil }
-        let device = words.count > 1 ? open(String(words[1]), O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC) : -1
-        return Terminal(descriptor: device, fallback: columns)
+        let device =
+            words.count > 1
+            ? try? FileDescriptor.open(
+                String(words[1]), .readOnly, options: [.noControllingTerminal, .nonBlocking, .closeOnExec]) : nil
+        return Terminal(descriptor: device?.rawValue ?? -1, fallback: columns)
     }
 
     private init(descriptor: Int32, fallback: Int) { (self.descriptor, self.fallback) = (descriptor, fallback) }

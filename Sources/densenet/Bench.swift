@@ -71,8 +71,7 @@ struct Bench: RankedCommand {
         let ranks = try world.allGather(bytes: PhaseClock.encode(spans)).map(PhaseClock.decode)
         try world.throwOnAllRanks {
             guard world.rank == 0 else { return }
-            var text = Benchmark.Result.trace(ranks)
-            try AtomicFile.write(path) { output in try text.withUTF8 { try output.write(UnsafeRawBufferPointer($0)) } }
+            try AtomicFile.write(Benchmark.Result.trace(ranks).utf8, to: path)
             Console.say("trace: \(path)")
         }
     }

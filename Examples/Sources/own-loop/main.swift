@@ -20,7 +20,9 @@ func pictures(_ count: Int) -> (pixels: [UInt8], labels: [Int]) {
     return (pixels, labels)
 }
 
-let code = MPIEnvironment.run(report: { print("own-loop: \($0)") }) { world in
+func report(_ failure: some Error) { print("own-loop: \(failure)") }
+
+let code = MPIEnvironment.run(report: report) { world in
     let (pixels, labels) = pictures(256)
     let images = try ImageSet(
         pixels: pixels.span, labels: labels, height: 16, width: 16, classNames: ["left", "right"])

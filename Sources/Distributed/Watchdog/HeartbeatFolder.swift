@@ -96,7 +96,7 @@ struct HeartbeatFolder: Sendable {
         rmdir(path)
     }
 
-    private var fileNames: [String] { (try? names(inFolder: path)) ?? [] }
+    private var fileNames: [String] { (try? FileSystem.names(inFolder: path)) ?? [] }
 
     // MARK: The report
 

@@ -28,7 +28,9 @@ struct Peer: Sendable {
     var problem: String? {
         guard !isGone else { return "its process is gone" }
         // The state follows the program's name, which is in brackets.
-        guard let text = systemFile("/proc/\(process)/stat"), let bracket = text.lastIndex(of: ")") else { return nil }
+        guard let text = FileSystem.contents(ofSystemFile: "/proc/\(process)/stat"),
+            let bracket = text.lastIndex(of: ")")
+        else { return nil }
         switch text[bracket...].dropFirst(2).first {
         case "T", "t": return "its process is stopped"
         case "D": return "its process is waiting for a disk"

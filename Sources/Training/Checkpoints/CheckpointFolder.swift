@@ -1,4 +1,3 @@
-import Glibc
 import Support
 
 /// The checkpoints of a run, one safetensors file each, named by epoch and global step. Rank zero alone has one.
@@ -25,10 +24,10 @@ package struct CheckpointFolder: Sendable {
         func write() throws {
             try checkpoint.write(to: file(checkpoint.position))
             for old in try positions().filter({ $0 <= checkpoint.position }).dropLast(keep) where old != best {
-                unlink(file(old))
+                FileSystem.remove(file(old))
             }
         }
-        do { try write() } catch  where mkdir(path, 0o777) == 0 {
+        do { try write() } catch  where (try? FileSystem.makeFolder(path)) == true {
             Console.note("\(path) was gone, and older checkpoints with it; it has been made again")
             try write()
         }
@@ -58,7 +57,7 @@ package struct CheckpointFolder: Sendable {
 
     /// All checkpoints by name, oldest first, whole or not.
     func positions() throws -> [CheckpointPosition] {
-        try names(inFolder: path).compactMap(CheckpointPosition.init(fileName:)).sorted()
+        try FileSystem.names(inFolder: path).compactMap(CheckpointPosition.init(fileName:)).sorted()
     }
 
     private func file(_ position: CheckpointPosition) -> String { path + "/" + position.fileName }
