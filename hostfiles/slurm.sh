@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# A SLURM job that trains and goes on where it has stopped: from the repository's folder, sbatch hostfiles/slurm.sh
+# A SLURM job that trains and resumes where it has stopped: from the repository's folder, sbatch hostfiles/slurm.sh
 #
 # Build once on the login node (./launch.sh build); the folder must be visible to all nodes. One task is one rank on one core.
 # SLURM's SIGTERM comes two minutes before the time limit; training then writes a checkpoint and the job ends with exit code 75.
-# Submitted again, it goes on from there; SLURM does that by itself where slurm.conf has RequeueExit=75, and after a node has failed.
+# Submitted again, it resumes from there; SLURM does that by itself where slurm.conf has RequeueExit=75, and after a node has failed.
 # scancel, scontrol requeue and preemption let the step end and write a checkpoint as well, if that takes no longer than SLURM waits
 # before it kills (KillWait, 30 s); with longer steps stop it by: scancel --batch --signal=TERM JOBID
 #SBATCH --job-name=densenet

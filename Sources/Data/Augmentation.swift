@@ -118,8 +118,8 @@ extension Augmentation: Codable {
     public init(from decoder: any Decoder) throws {
         let text = try decoder.singleValueContainer().decode(String.self)
         guard let augmentation = Augmentation(text) else {
-            throw DecodingError.dataCorrupted(
-                .init(codingPath: decoder.codingPath, debugDescription: "'\(text)' is no augmentation"))
+            throw Failure(
+                .data, "augmentation '\(text)': expected crop, flip, jitter, cutout (separated by commas) or none")
         }
         self = augmentation
     }

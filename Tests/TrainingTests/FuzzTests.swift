@@ -55,7 +55,7 @@ import Testing
             "\"limitTrain\" : 10", "\"limitTrain\" : 9223372036854775807",
             "`limitTrain` is 9223372036854775807, expected 1 to 21"
         ),
-        ("\"augment\" : \"none\"", "\"augment\" : \"none\\u0007\\n\"", "key augment "),
+        ("\"augment\" : \"none\"", "\"augment\" : \"none\\u0007\\n\"", "augmentation"),
         ("\"model\" : \"custom\"", "\"model\" : \"\\ud800\"", "no valid JSON"),
         ("\"seed\" : 1", "\"seed\" : " + String(repeating: "[", count: 10_000), "config.json"),
         ("\"seed\" : 1", "\"seed\" : " + String(repeating: "{\"a\":", count: 10_000), "config.json"),

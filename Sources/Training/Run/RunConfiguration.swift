@@ -160,8 +160,7 @@ extension RunConfiguration.NormalizationChoice: Codable {
         func numbers(_ text: String) throws -> [Float] {
             try text.split(separator: ",", omittingEmptySubsequences: false).map { word in
                 guard let number = Float(word) else {
-                    throw DecodingError.dataCorrupted(
-                        .init(codingPath: decoder.codingPath, debugDescription: "'\(word)' is no number"))
+                    throw Failure(.data, "normalization '\(text)': expected numbers separated by commas")
                 }
                 return number
             }

@@ -102,6 +102,8 @@ package final class RunFolder: Sendable {
         let text = Data(try InputFile.contents(of: configuration, atMost: 1 << 20))
         do { return try JSONDecoder().decode(type, from: text) } catch let error as DecodingError {
             throw Failure(.data, "\(configuration): \(Self.oneLine(error))")
+        } catch let failure as Failure {
+            throw Failure(.data, "\(configuration): \(failure.message)")
         }
     }
 
