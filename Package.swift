@@ -1,26 +1,34 @@
-// swift-tools-version: 6.1
+// swift-tools-version: 6.2
 import PackageDescription
 
-// Arrows run down only: DensenetTool → Benchmarking → Training → {DenseNetModel, ImageData, DataParallel}, the network
-// → {Kernels, Safetensors}, all → Support. CKernels and COpenBLAS are imported by Kernels alone.
+// Imports run one way: DensenetTool → Benchmarking → Training → {DenseNetModel, ImageData, DataParallel}, DenseNetModel →
+// {Kernels, Safetensors}, and any of them → Support. Only Kernels imports CKernels and COpenBLAS.
 //
 // Two folders keep short names while their modules do not: a module `Distributed` would shadow the standard library's,
 // and a module `Data` could not be qualified beside Foundation's `Data`.
 let package = Package(
     name: "densenet",
     products: [
-        .executable(name: "densenet", targets: ["DensenetTool"])
+        .executable(name: "densenet", targets: ["DensenetTool"]),
+        // `Support` has the type of all errors.
+        .library(name: "DenseNet", targets: ["DenseNetModel", "Support"]),
+        .library(name: "ImageData", targets: ["ImageData"]),
+        .library(name: "DataParallel", targets: ["DataParallel"]),
+        .library(name: "Training", targets: ["Training"]),
+        .library(name: "Safetensors", targets: ["Safetensors"]),
     ],
     dependencies: [
-        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
     ],
     targets: [
         .systemLibrary(name: "COpenMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
-        .target(name: "CKernels"),
+        .target(name: "CKernels", exclude: ["kernels"]),
         .target(name: "GoldenFiles", resources: [.copy("Golden")]),
-        .target(name: "Support", dependencies: ["CZlib"]),
+        .target(
+            name: "Support", dependencies: ["CZlib", .product(name: "SystemPackage", package: "swift-system")]),
         .target(name: "Safetensors", dependencies: ["Support"]),
         .target(name: "Kernels", dependencies: ["CKernels", "COpenBLAS", "Support"]),
         .target(
@@ -29,7 +37,9 @@ let package = Package(
         .target(name: "DataParallel", dependencies: ["COpenMPI", "Support"], path: "Sources/Distributed"),
         .target(
             name: "Training",
-            dependencies: ["DataParallel", "DenseNetModel", "ImageData", "Kernels", "Safetensors", "Support"]),
+            dependencies: [
+                "DataParallel", "DenseNetModel", "ImageData", "Kernels", "Safetensors", "Support",
+            ]),
         .target(
             name: "Benchmarking",
             dependencies: [
@@ -41,6 +51,7 @@ let package = Package(
             dependencies: [
                 "Benchmarking", "DataParallel", "DenseNetModel", "ImageData", "Kernels", "Safetensors", "Support",
                 "Training", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "SystemPackage", package: "swift-system"),
             ],
             path: "Sources/densenet"),
 
@@ -54,7 +65,11 @@ let package = Package(
             path: "Tests/NumericsTestProgram"),
         .target(name: "SlowCalls", path: "Tests/SlowCalls"),
         .executableTarget(
-            name: "CheckpointTestProgram", dependencies: ["Safetensors", "SlowCalls", "Support", "Training"],
+            name: "CheckpointTestProgram",
+            dependencies: [
+                "Safetensors", "SlowCalls", "Support", "Training",
+                .product(name: "SystemPackage", package: "swift-system"),
+            ],
             path: "Tests/CheckpointTestProgram"),
         .executableTarget(
             name: "FuzzTestProgram",
@@ -62,7 +77,7 @@ let package = Package(
             path: "Tests/FuzzTestProgram"),
         .testTarget(name: "SupportTests", dependencies: ["Safetensors", "Support", "TestSupport"]),
         .testTarget(name: "SafetensorsTests", dependencies: ["Safetensors", "Support", "TestSupport"]),
-        .testTarget(name: "KernelsTests", dependencies: ["CKernels", "Kernels", "Support"]),
+        .testTarget(name: "KernelsTests", dependencies: ["Kernels", "Support"]),
         .testTarget(
             name: "DenseNetTests",
             dependencies: [
@@ -72,6 +87,7 @@ let package = Package(
         .testTarget(
             name: "DistributedTests",
             dependencies: ["DataParallel", "DistributedTestProgram", "Support", "TestSupport"]),
+        .testTarget(name: "DensenetToolTests", dependencies: ["DensenetTool"]),
         .testTarget(
             name: "TrainingTests",
             dependencies: [

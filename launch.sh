@@ -274,7 +274,7 @@ run_over_ranks() {
         : # our signal ended the wait, not mpirun
     done
     [[ -z $killed ]] || end $((128 + $(kill -l "$killed")))
-    ((code == 0)) || cause=$("$binary" last-words --memory-kills "$kills" -- "$code" ${folder:+"$folder"}) || true
+    ((code == 0)) || cause=$("$binary" post-mortem --memory-kills "$kills" -- "$code" ${folder:+"$folder"}) || true
     if ((code == 71)); then # refused before its first step, as it would be again
         code=69 refused=1
     elif ((code > 128 && code <= 192)); then

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Checks every C kernel against plain loops (Tests/KernelCheck): here, at each vector level that this CPU has, and compiled for arm64
-# under qemu:
+# Checks every C kernel against plain loops (Tests/KernelCheck): here, at each vector level that this CPU has, and
+# compiled for arm64 under qemu:
 #
 #     Tests/arm64.sh
 #
-# Installs Debian's C library for arm64 and qemu where they are missing and root may. Where that cannot be it says so and ends with 0;
-# a check that fails ends it with 1.
+# As root, installs qemu and Debian's C library for arm64 where they are missing. Without them it says what it skips and
+# exits with 0. A check that fails exits with 1.
 set -euo pipefail
 
 root=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/..
@@ -16,19 +16,19 @@ say() { printf 'arm64: %s\n' "$*"; }
 skip() { say "skipped: $*" && exit 0; }
 fail() { say "FAILED: $*" && exit 1; }
 
-# The kernels need clang (they name targets and unroll loops by its pragmas); Swift brings it along.
+# The kernels need clang, for its pragmas that select targets and unroll loops. Swift's toolchain has it.
 compile() { # NAME OPTIONS…
     local file folder=$work/$1
     shift
     mkdir -p -- "$folder"
-    for file in "$root"/Sources/CKernels/*.c "$root"/Tests/KernelCheck/*.c; do
+    for file in "$root"/Sources/CKernels/{,levels/}*.c "$root"/Tests/KernelCheck/*.c; do
         printf '%s\0' "$file"
     done | (cd -- "$folder" && xargs -0 -n 1 -P "$(nproc)" clang "$@" -O2 -Wall -Wextra -Werror -c) || fail "clang $* -c"
     clang "$@" -fuse-ld=lld -static -pthread "$folder"/*.o -lm -o "$folder/check" ||
         fail "the check does not link (${folder##*/})"
 }
 
-# Says what the check printed.
+# Prints what the check printed.
 run() { # WHERE COMMAND…
     local output
     output=$("${@:2}") || { printf '%s\n' "$output" && fail "$1"; }
@@ -45,7 +45,7 @@ check_here() {
 
 check_arm64() {
     local package missing=()
-    [[ $(uname -m) != aarch64 ]] || return 0 # it has been done
+    [[ $(uname -m) != aarch64 ]] || return 0 # check_here has done it
     command -v dpkg-query >/dev/null || skip "under qemu: this is not Debian, which has the packages ${packages[*]}"
     for package in "${packages[@]}"; do
         [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
@@ -60,7 +60,7 @@ check_arm64() {
     run "under qemu" qemu-aarch64-static "$work/arm64/check"
 }
 
-command -v clang >/dev/null || skip "there is no clang; Swift's lies beside swift"
+command -v clang >/dev/null || skip "there is no clang; Swift's toolchain has one beside swift"
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
 check_here

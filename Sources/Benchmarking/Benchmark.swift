@@ -6,17 +6,17 @@ import Support
 import Training
 
 /// Times whole training steps on all ranks: data with augmentation, forward, backward, all-reduce, optimizer.
-public final class Benchmark {
-    public struct Configuration: Sendable {
-        public var network: DenseNetConfiguration
-        public var batchSize: Int
-        public var steps: Int
+package final class Benchmark {
+    package struct Configuration: Sendable {
+        package var network: DenseNetConfiguration
+        package var batchSize: Int
+        package var steps: Int
         /// Forward only, by running statistics.
-        public var evaluates: Bool
-        public var threads: Int?
-        public var precision: Precision
+        package var evaluates: Bool
+        package var threads: Int?
+        package var precision: Precision
 
-        public init(
+        package init(
             network: DenseNetConfiguration, batchSize: Int, steps: Int, evaluates: Bool, threads: Int?,
             precision: Precision
         ) {
@@ -30,48 +30,54 @@ public final class Benchmark {
     }
 
     /// What was measured.
-    public struct Result: Sendable {
+    package struct Result: Sendable {
         /// Seconds of each timed step.
-        public let steps: [Double]
+        package let steps: [Double]
         /// Seconds a step of each phase on rank zero's calling thread: forward and backward.
-        public let phases: [(phase: Phase, forward: Double, backward: Double)]
+        package let phases: [(phase: Phase, forward: Double, backward: Double)]
         /// The largest resident memory of any rank in bytes.
-        public let peakMemory: Int
+        package let peakMemory: Int
         /// OpenBLAS's sgemm on all ranks' threads at a time, in GFLOP/s.
-        public let matrixPeak: Double
+        package let matrixPeak: Double
         /// Seconds that a step's products take alone, on rank zero.
-        public let productSeconds: Double
-        public let threads: Int
+        package let productSeconds: Double
+        package let threads: Int
 
-        public var median: Double { steps.sorted()[steps.count / 2] }
+        package var median: Double { steps.sorted()[steps.count / 2] }
     }
 
     private let configuration: Configuration
     private let communicator: Communicator
-    private let step: TrainingStep
+    private let work: Work
     private let loader: BatchLoader
     private let threads: Int
-    private var network: DenseNet { step.network }
+    private var network: DenseNet {
+        switch work {
+        case .training(let step): step.network
+        case .evaluation(let network): network
+        }
+    }
+
+    private enum Work {
+        case training(TrainingStep)
+        case evaluation(DenseNet)
+    }
 
     /// Collective.
-    public init(_ configuration: Configuration, communicator: Communicator) throws {
+    package init(_ configuration: Configuration, communicator: Communicator) throws {
         self.configuration = configuration
         self.communicator = communicator
         let threads = configuration.threads ?? communicator.defaultThreads
         self.threads = threads
         let count = max(2 * configuration.batchSize, 64)
         let image = configuration.network.image
-        (step, loader) = try communicator.agree {
+        (work, loader) = try communicator.throwOnAllRanks {
             guard configuration.batchSize >= communicator.size else {
                 throw Failure(
                     .usage,
                     "--batch-size \(configuration.batchSize) is smaller than the number of ranks, \(communicator.size)")
             }
-            let network = try DenseNet(
-                configuration.network, capacity: communicator.largestShare(of: configuration.batchSize),
-                training: !configuration.evaluates, threads: threads, precision: configuration.precision,
-                company: MemoryCompany(ranks: communicator.localSize, batches: 2, threads: 1))
-            network.initialize(seed: 1)
+            let work = try Self.work(configuration, threads: threads, communicator)
             try ImageSet.demandMemory(
                 synthetic: count, imageSize: image, ranks: communicator.localSize, advice: "use a smaller --batch-size")
             let images = ImageSet.synthetic(count: count, seed: 1, split: .train, imageSize: image)
@@ -79,9 +85,7 @@ public final class Benchmark {
                 sampleCount: images.count, globalBatch: configuration.batchSize, worldSize: communicator.size, seed: 1,
                 shuffle: true)
             return (
-                TrainingStep(
-                    network, optimizer: OptimizerConfiguration(), labelSmoothing: 0, seed: 1, communicator: communicator
-                ),
+                work,
                 try BatchLoader(
                     images: images, sampler: sampler, rank: communicator.rank,
                     augmentation: Augmentation(crop: true, flip: true),
@@ -90,11 +94,32 @@ public final class Benchmark {
         }
     }
 
+    private static func work(
+        _ configuration: Configuration, threads: Int, _ communicator: Communicator
+    ) throws -> Work {
+        let capacity = communicator.largestShare(of: configuration.batchSize)
+        let overhead = MemoryOverhead(ranks: communicator.localSize, batches: 2, threads: 1)
+        if configuration.evaluates {
+            let network = try DenseNet(
+                configuration.network, capacity: capacity, threads: threads, precision: configuration.precision,
+                overhead: overhead)
+            network.initialize(seed: 1)
+            return .evaluation(network)
+        }
+        let network = try TrainableDenseNet(
+            configuration.network, capacity: capacity, threads: threads, precision: configuration.precision,
+            overhead: overhead)
+        network.initialize(seed: 1)
+        return .training(
+            TrainingStep(
+                network, optimizer: OptimizerConfiguration(), labelSmoothing: 0, seed: 1, communicator: communicator))
+    }
+
     /// Warms up, times the steps, then times as many again phase by phase. Collective.
     ///
-    /// - Parameter noting: whether the last part notes spans for a trace.
-    public func run(noting: Bool) throws -> Result {
-        let peak = try communicator.sum(Products.matrixPeak()) * Double(threads)
+    /// - Parameter recordingTrace: whether the last part notes spans for a trace.
+    package func run(recordingTrace: Bool) throws -> Result {
+        let peak = try communicator.allReduceSum(Products.matrixPeak()) * Double(threads)
         for _ in 0..<3 { try runStep() }
         var times: [Double] = []
         for _ in 0..<configuration.steps {
@@ -104,7 +129,7 @@ public final class Benchmark {
             try communicator.barrier()
             times.append(monotonicSeconds() - began)
         }
-        network.clock.start(noting: noting)
+        network.clock.start(recordingTrace: recordingTrace)
         for _ in 0..<configuration.steps { try runStep() }
         network.clock.stop()
         let steps = Double(configuration.steps)
@@ -114,7 +139,7 @@ public final class Benchmark {
                 network.clock.seconds(phase, backward: true) / steps
             )
         }
-        let memory = try communicator.largest(Int64(peakResidentBytes()))
+        let memory = try communicator.allReduceMax(Int64(peakResidentBytes()))
         let products = Products(
             configuration.network, images: communicator.largestShare(of: configuration.batchSize),
             precision: configuration.precision)
@@ -126,25 +151,23 @@ public final class Benchmark {
     }
 
     /// What rank zero's clock has noted.
-    public var spans: [PhaseClock.Span] { network.clock.spans ?? [] }
+    package var spans: [PhaseClock.Span] { network.clock.spans ?? [] }
 
     private func runStep() throws {
         let clock = network.clock
         clock.enter(.dataWait, backward: false)
         let batch = try loader.next()
         clock.enter(.other)
-        if configuration.evaluates {
-            try network.forward(
-                batch.images, count: batch.count, globalCount: batch.globalCount, training: false, sums: step.sums)
-        } else {
-            _ = try step(batch, rate: 1e-3)
+        switch work {
+        case .training(let step): _ = try step(batch, rate: 1e-3)
+        case .evaluation(let network): _ = try network.evaluate(batch.images, count: batch.count)
         }
     }
 }
 
 extension Benchmark.Result {
     /// The report: images a second, and where a step goes.
-    public func report(_ network: DenseNetConfiguration, batchSize: Int, ranks: Int, evaluates: Bool) -> String {
+    package func report(_ network: DenseNetConfiguration, batchSize: Int, ranks: Int, evaluates: Bool) -> String {
         let description = try? NetworkDescription(network, batchSize: batchSize)
         let work = PhaseWork(network)
         let sorted = steps.sorted()
@@ -183,7 +206,7 @@ extension Benchmark.Result {
     /// A Chrome or Perfetto trace: one track a rank, times in microseconds.
     ///
     /// - Parameter ranks: each rank's spans.
-    public static func trace(_ ranks: [[PhaseClock.Span]]) -> String {
+    package static func trace(_ ranks: [[PhaseClock.Span]]) -> String {
         let start = ranks.joined().map(\.from).min() ?? 0
         let events = ranks.enumerated().flatMap { rank, spans in
             spans.map { span in

@@ -13,11 +13,11 @@ import Training
 /// `initial.NAME`, `logits`, `grad.NAME` of step 1 (mean cross-entropy), `after1.NAME` and `after{steps}.NAME` (state
 /// after SGD steps on the same batch), `losses` [steps], `eval_logits` after the last step. NAME as torchvision names a
 /// DenseNet's state.
-public struct GoldenVerification {
+package struct GoldenVerification {
     /// A quantity and its error ‖ours − reference‖ / ‖reference‖.
-    public struct Error: Sendable {
-        public let name: String
-        public let relative: Double
+    package struct Error: Sendable {
+        package let name: String
+        package let relative: Double
     }
 
     private struct Configuration: Decodable {
@@ -51,14 +51,14 @@ public struct GoldenVerification {
     private let input: AlignedBuffer<Float>
     private let labels: AlignedBuffer<Int32>
     private let part: Range<Int>
-    private var network: DenseNet { step.network }
+    private var network: TrainableDenseNet { step.network }
 
     /// Reads the file on every rank. Collective.
     ///
     /// - Throws: `Failure(.noInput)` or `Failure(.data)` when the file cannot be read or is not as it should be.
-    public init(path: String, threads: Int, communicator: Communicator) throws {
+    package init(path: String, threads: Int, communicator: Communicator) throws {
         self.communicator = communicator
-        (file, golden, step, input, labels) = try communicator.agree {
+        (file, golden, step, input, labels) = try communicator.throwOnAllRanks {
             let file = try SafetensorsFile(path: path)
             guard let text = file.metadata["config"] else {
                 throw Failure(.data, "\(path): has no metadata key 'config'; it is not a golden file")
@@ -78,9 +78,9 @@ public struct GoldenVerification {
                 stem: golden.stem, blocks: golden.blocks, growthRate: golden.growthRate,
                 stemChannels: golden.stemChannels, bottleneck: golden.bottleneck, compression: golden.compression,
                 classes: golden.classes, image: golden.image)
-            let network = try DenseNet(
-                configuration, capacity: communicator.largestShare(of: golden.batch), training: true, threads: threads,
-                company: MemoryCompany(ranks: communicator.localSize))
+            let network = try TrainableDenseNet(
+                configuration, capacity: communicator.largestShare(of: golden.batch), threads: threads,
+                overhead: MemoryOverhead(ranks: communicator.localSize))
             let step = TrainingStep(
                 network,
                 optimizer: OptimizerConfiguration(
@@ -112,12 +112,12 @@ public struct GoldenVerification {
     }
 
     /// Runs all steps and compares; the same errors on all ranks. Collective.
-    public func run() throws -> [Error] {
+    package func run() throws -> [Error] {
         var errors: [Error] = []
         var losses: [Double] = []
         for number in 1...golden.steps {
             let result = try step.gradients(of: batch)
-            losses.append(try communicator.sum(result.lossSum) / Double(golden.batch))
+            losses.append(try communicator.allReduceSum(result.lossSum) / Double(golden.batch))
             if number == 1 {
                 errors.append(try Error(name: "logits", relative: relativeError([(allLogits(), "logits")])))
                 let scale = 1 / Float(golden.batch)
@@ -125,7 +125,7 @@ public struct GoldenVerification {
                     try Error(
                         name: "gradient",
                         relative: relativeError(
-                            network.table.learnt.map { parameter in
+                            network.table.trainable.map { parameter in
                                 (network.gradients[parameter.range].map { $0 * scale }, "grad.\(parameter.name)")
                             })))
             }
@@ -134,15 +134,14 @@ public struct GoldenVerification {
         }
         errors.append(try stateError("after\(golden.steps)"))
         errors.append(try Error(name: "losses", relative: relativeError([(losses.map(Float.init), "losses")])))
-        try network.forward(
-            batch.images, count: part.count, globalCount: golden.batch, training: false, sums: step.sums)
+        _ = try network.evaluate(batch.images, count: part.count)
         errors.append(try Error(name: "eval logits", relative: relativeError([(allLogits(), "eval_logits")])))
         return errors
     }
 
     private func stateError(_ prefix: String) throws -> Error {
         let state =
-            network.table.learnt.map { (Array(network.parameters[$0.range]), "\(prefix).\($0.name)") }
+            network.table.trainable.map { (Array(network.parameters[$0.range]), "\(prefix).\($0.name)") }
             + network.table.statistics.map { (Array(network.statistics[$0.range]), "\(prefix).\($0.name)") }
         return try Error(
             name: "state after \(prefix.dropFirst(5)) step\(prefix == "after1" ? "" : "s")",
@@ -155,13 +154,12 @@ public struct GoldenVerification {
         for index in 0..<part.count * golden.classes {
             all[part.lowerBound * golden.classes + index] = network.logits[index]
         }
-        try all.withUnsafeMutableBufferPointer { try communicator.allReduceSum($0) }
-        return all
+        return try communicator.allReduceSum(all)
     }
 
     /// The error of several tensors taken as one vector, in float64.
     private func relativeError(_ tensors: [([Float], String)]) throws -> Double {
-        try communicator.agree {
+        try communicator.throwOnAllRanks {
             var difference = 0.0
             var size = 0.0
             for (ours, name) in tensors {

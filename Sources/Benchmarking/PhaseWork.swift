@@ -2,49 +2,49 @@ import DenseNetModel
 import Kernels
 
 /// What the phases of a step do for one image: operations of the matrix products, and the bytes that must pass memory
-/// at least once when nothing stays in cache between one pass over a stage and the next.
+/// at least once when nothing stays in cache between one pass over a resolution and the next.
 struct PhaseWork {
     private var forwardOperations = [Phase: Double]()
     private var forwardBytes = [Phase: Double]()
     private var backwardBytes = [Phase: Double]()
 
     init(_ network: DenseNetConfiguration) {
-        let table = ParameterTable(network)
-        func operations(_ weight: Parameter, size: Int) -> Double { 2 * Double(weight.count) * Double(size * size) }
-        forwardOperations[.stem] = operations(table.stemConvolution, size: network.stemConvolutionSize)
-        for (b, size) in network.blockSizes.enumerated() {
-            /// Bytes of so many channels.
-            func channels(_ count: Int) -> Double { 4 * Double(count * size * size) }
-            let k = network.growthRate
-            for layer in table.blocks[b] {
-                let inputs = layer.norm1.channels
-                if let conv2 = layer.conv2 {
-                    let reduced = layer.conv1.shape[0]
-                    forwardOperations[.pointwise, default: 0] += operations(layer.conv1, size: size)
-                    forwardOperations[.spatial, default: 0] += operations(conv2, size: size)
-                    // The input is read; the bottleneck's output written by the product and read again.
-                    forwardBytes[.norm, default: 0] += channels(inputs + reduced)
-                    forwardBytes[.pointwise, default: 0] += channels(reduced)
-                    forwardBytes[.spatial, default: 0] += channels(k)
-                    // G and x of the new channels; the bottleneck's output and gradient for the mask, for the
-                    // transposed activation, for the norm's backward; the input, and G read and written.
-                    backwardBytes[.norm, default: 0] += channels(
-                        2 * k + 2 * reduced + reduced + 2 * reduced + 3 * inputs)
-                    backwardBytes[.spatial, default: 0] += channels(reduced)
-                } else {
-                    forwardOperations[.spatial, default: 0] += operations(layer.conv1, size: size)
-                    forwardBytes[.norm, default: 0] += channels(inputs)
-                    forwardBytes[.spatial, default: 0] += channels(k)
-                    backwardBytes[.norm, default: 0] += channels(2 * k + 4 * inputs)
-                }
-            }
-            if b < table.transitions.count {
-                forwardOperations[.pointwise, default: 0] += operations(
-                    table.transitions[b].conv, size: network.blockSizes[b + 1])
-                forwardBytes[.pool, default: 0] += channels(network.blockChannels[b]) * 1.25
-                backwardBytes[.norm, default: 0] += channels(network.blockChannels[b]) * 2
-                backwardBytes[.pool, default: 0] += channels(network.blockChannels[b]) * 0.25
-            }
+        var blockInput = 0
+        for convolution in ParameterTable(network).convolutions {
+            let pixels = convolution.computedSize * convolution.computedSize
+            forwardOperations[convolution.phase, default: 0] += 2 * Double(convolution.weight.count * pixels)
+            addBytes(convolution, hasBottleneck: network.bottleneck, blockInput: blockInput)
+            blockInput = convolution.inputs
+        }
+    }
+
+    /// - Parameter blockInput: channels of the block that a bottleneck's 1×1 convolution before this one has read.
+    private mutating func addBytes(_ convolution: Convolution, hasBottleneck: Bool, blockInput: Int) {
+        let size = convolution.size
+        /// Bytes of `count` channels.
+        func channels(_ count: Int) -> Double { 4 * Double(count * size * size) }
+        let (inputs, outputs) = (convolution.inputs, convolution.outputs)
+        switch convolution.kind {
+        case .stem: break
+        case .pointwise:
+            // The input is read; the bottleneck's output written by the product and read again.
+            forwardBytes[.norm, default: 0] += channels(inputs + outputs)
+            forwardBytes[.pointwise, default: 0] += channels(outputs)
+        case .growth where hasBottleneck:
+            forwardBytes[.spatial, default: 0] += channels(outputs)
+            // G and x of the new channels; the bottleneck's output and gradient for the mask, for the transposed
+            // activation, for the norm's backward; the block's input, and G read and written.
+            backwardBytes[.norm, default: 0] += channels(
+                2 * outputs + 2 * inputs + inputs + 2 * inputs + 3 * blockInput)
+            backwardBytes[.spatial, default: 0] += channels(inputs)
+        case .growth:
+            forwardBytes[.norm, default: 0] += channels(inputs)
+            forwardBytes[.spatial, default: 0] += channels(outputs)
+            backwardBytes[.norm, default: 0] += channels(2 * outputs + 4 * inputs)
+        case .transition:
+            forwardBytes[.pool, default: 0] += channels(inputs) * 1.25
+            backwardBytes[.norm, default: 0] += channels(inputs) * 2
+            backwardBytes[.pool, default: 0] += channels(inputs) * 0.25
         }
     }
 
@@ -60,5 +60,16 @@ struct PhaseWork {
     /// All operations that an image takes here.
     func operations(evaluates: Bool) -> Double {
         forwardOperations.reduce(0) { $0 + $1.value + (evaluates ? 0 : backwardOperations($1.key)) }
+    }
+}
+
+extension Convolution {
+    /// The phase of a step that its products belong to.
+    fileprivate var phase: Phase {
+        switch kind {
+        case .stem: .stem
+        case .pointwise, .transition: .pointwise
+        case .growth: .spatial
+        }
     }
 }

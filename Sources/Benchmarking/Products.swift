@@ -4,80 +4,72 @@ import Support
 
 /// The matrix products of a network's convolutions, each alone on memory that stays in cache: what a step could not be
 /// faster than with these kernels.
-public struct Products {
+package struct Products {
     /// One product: what it is part of, how often a step has it, and its work.
-    public struct Product: Sendable {
-        public enum Kind: String, Sendable {
+    package struct Product: Sendable {
+        package enum Kind: String, Sendable {
             case forward
             case dataGradient = "data gradient"
             case weightGradient = "weight gradient"
         }
 
-        public let kind: Kind
-        public let taps: Int
-        public let inputs: Int
-        public let outputs: Int
-        public let lanes: Int
-        public let precision: Precision
+        package let kind: Kind
+        package let taps: Int
+        package let inputs: Int
+        package let outputs: Int
+        package let lanes: Int
+        package let precision: Precision
         /// Panels of a step.
-        public let count: Int
+        package let count: Int
 
         /// Operations of one panel.
-        public var operations: Double { 2 * Double(taps * inputs * outputs * lanes) }
+        package var operations: Double { 2 * Double(taps * inputs * outputs * lanes) }
 
-        public var name: String {
+        package var name: String {
             "\(taps == 1 ? "1×1" : taps == 9 ? "3×3" : "stem") \(inputs)→\(outputs) \(kind.rawValue)"
         }
     }
 
     /// A product with what was measured.
-    public struct Measurement: Sendable {
-        public let product: Product
+    package struct Measurement: Sendable {
+        package let product: Product
         /// Seconds of one panel.
-        public let seconds: Double
+        package let seconds: Double
 
         /// Seconds of a step.
-        public var total: Double { seconds * Double(product.count) }
-        public var gigaflops: Double { product.operations / seconds * 1e-9 }
+        package var total: Double { seconds * Double(product.count) }
+        package var gigaflops: Double { product.operations / seconds * 1e-9 }
     }
 
-    public let products: [Product]
+    package let products: [Product]
 
     /// All products of a training step on so many images; in bfloat16 those of dense layers are.
-    public init(_ configuration: DenseNetConfiguration, images: Int, precision: Precision) {
-        let table = ParameterTable(configuration)
-        var products: [Product] = []
-        func add(_ weight: Parameter, size: Int, precision: Precision, isStem: Bool = false) {
-            let layout = PanelLayout(height: size, width: size, images: images)
-            let count = layout.groups(images) * size
-            let outputs = weight.shape[0]
-            let taps = isStem ? 1 : weight.shape[2] * weight.shape[3]
-            let inputs = weight.count / outputs / taps
-            func product(_ kind: Product.Kind, _ inputs: Int, _ outputs: Int) {
-                products.append(
-                    Product(
-                        kind: kind, taps: taps, inputs: inputs, outputs: outputs, lanes: layout.lanes,
-                        precision: precision, count: count))
-            }
-            product(.forward, inputs, outputs)
-            if !isStem { product(.dataGradient, outputs, inputs) }
-            product(.weightGradient, inputs, outputs)
+    package init(_ configuration: DenseNetConfiguration, images: Int, precision: Precision) {
+        products = ParameterTable(configuration).convolutions.flatMap {
+            Self.products(of: $0, images: images, precision: precision)
         }
-        add(table.stemConvolution, size: configuration.stemConvolutionSize, precision: .float32, isStem: true)
-        for (b, size) in configuration.blockSizes.enumerated() {
-            for layer in table.blocks[b] {
-                add(layer.conv1, size: size, precision: precision)
-                if let conv2 = layer.conv2 { add(conv2, size: size, precision: precision) }
-            }
-            if b < table.transitions.count {
-                add(table.transitions[b].conv, size: configuration.blockSizes[b + 1], precision: .float32)
-            }
+    }
+
+    private static func products(of convolution: Convolution, images: Int, precision: Precision) -> [Product] {
+        let size = convolution.computedSize
+        let layout = PanelLayout(height: size, width: size, images: images)
+        let isStem = convolution.kind == .stem
+        let isInDenseLayer = convolution.kind == .pointwise || convolution.kind == .growth
+        // The stem's is a product over patches.
+        let taps = isStem ? 1 : convolution.weight.shape[2] * convolution.weight.shape[3]
+        let outputs = convolution.outputs
+        let inputs = convolution.weight.count / outputs / taps
+        func product(_ kind: Product.Kind, _ inputs: Int, _ outputs: Int) -> Product {
+            Product(
+                kind: kind, taps: taps, inputs: inputs, outputs: outputs, lanes: layout.lanes,
+                precision: isInDenseLayer ? precision : .float32, count: layout.groups(images) * size)
         }
-        self.products = products
+        return [product(.forward, inputs, outputs)] + (isStem ? [] : [product(.dataGradient, outputs, inputs)])
+            + [product(.weightGradient, inputs, outputs)]
     }
 
     /// Measures every product for a few milliseconds.
-    public func measure() -> [Measurement] {
+    package func measure() -> [Measurement] {
         let most =
             products.map { product in
                 max(product.taps, 4) * (product.inputs + 16) * max(product.outputs + 16, product.lanes + 256)
@@ -112,7 +104,8 @@ public struct Products {
                     case .bfloat16:
                         addWeightGradient(
                             transposed: buffers[0].pointer, width: width, transposedRow: 0,
-                            other: halves(in: buffers[2]), otherStride: stride, otherRow: 0, others: product.outputs,
+                            other: bfloat16Numbers(in: buffers[2]), otherStride: stride, otherRow: 0,
+                            others: product.outputs,
                             lanes: product.lanes, rows: 1, to: buffers[3].pointer + tap)
                     }
                 }
@@ -121,7 +114,7 @@ public struct Products {
     }
 
     /// OpenBLAS's best on this core: 1024³ in float32, in GFLOP/s.
-    public static func matrixPeak() -> Double {
+    package static func matrixPeak() -> Double {
         let n = 1024
         let buffers = (0..<3).map { _ in AlignedBuffer<Float>(count: n * n) }
         for buffer in buffers { buffer.elements.update(repeating: 0.01) }

@@ -1,5 +1,4 @@
 import DataParallel
-import Glibc
 import GoldenFiles
 import Support
 import Training
@@ -10,16 +9,11 @@ extension GoldenVerification {
     ///
     /// - Throws: on all ranks `Failure(.noInput)` where there are none, `Failure(.internal)` where the ranks' builds
     ///   have others.
-    public static func shippedFiles(_ communicator: Communicator) throws -> [String] {
-        let (folder, names) = try communicator.agree {
-            guard let program = realpath("/proc/self/exe", nil) else {
-                throw Failure(
-                    .noInput, "cannot find the program's file: \(String(cString: strerror(errno))); name golden files")
-            }
-            defer { free(program) }
-            let place = String(cString: program).split(separator: "/").dropLast().map { "/" + $0 }.joined()
+    package static func shippedFiles(_ communicator: Communicator) throws -> [String] {
+        let (folder, names) = try communicator.throwOnAllRanks {
+            let place = try FileSystem.programFile().split(separator: "/").dropLast().map { "/" + $0 }.joined()
             let path = place + "/" + String(cString: golden_folder)
-            let names = ((try? Support.names(inFolder: path)) ?? []).filter { $0.hasSuffix(".safetensors") }.sorted()
+            let names = ((try? FileSystem.names(inFolder: path)) ?? []).filter { $0.hasSuffix(".safetensors") }.sorted()
             guard !names.isEmpty else {
                 throw Failure(
                     .noInput,

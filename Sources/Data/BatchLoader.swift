@@ -1,16 +1,13 @@
-import Dispatch
-import Glibc
 import Support
-import Synchronization
 
 /// One rank's part of a global batch. The memory is the loader's, valid until its next call of `next()`.
 public struct Batch {
     /// `[count, 3, height, width]`, normalised.
-    public let images: UnsafePointer<Float>
+    package let images: UnsafePointer<Float>
     /// `[count]`
-    public let labels: UnsafePointer<Int32>
+    package let labels: UnsafePointer<Int32>
     /// `[count]`, positions in the image set.
-    public let sampleIndices: UnsafePointer<Int32>
+    package let sampleIndices: UnsafePointer<Int32>
     /// The samples of this rank; may be zero in the last batch of an epoch.
     public let count: Int
     /// The samples of all ranks.
@@ -21,7 +18,7 @@ public struct Batch {
     public let step: Int
 
     /// A batch of memory that the caller keeps.
-    public init(
+    package init(
         images: UnsafePointer<Float>, labels: UnsafePointer<Int32>, sampleIndices: UnsafePointer<Int32>, count: Int,
         globalCount: Int, epoch: Int, step: Int
     ) {
@@ -36,7 +33,7 @@ public struct Batch {
 }
 
 /// Hands out one rank's batches, step after step, epoch after epoch, without end; its threads prepare the next one
-/// meanwhile.
+/// meanwhile and end with it.
 ///
 /// There are two buffers: one is the caller's, one is being filled. A batch is a pure function of images, sampler,
 /// rank, augmentation, normalisation, seed, epoch and step, whatever the number of threads. One thread at a time may
@@ -45,10 +42,13 @@ public final class BatchLoader {
     /// Seconds that `next()` has waited for batches so far; the very first batch counts.
     public private(set) var waitSeconds = 0.0
 
-    private let work: BatchWork
-    private var threads: [pthread_t] = []
+    private let source: BatchSource
+    /// Each prepares its share of every batch.
+    private let jobs: [BackgroundJob<BatchCursor>]
+    /// The batch under way.
     private var cursor: BatchCursor
-    private var isStopped = false
+    /// What has ended the sequence, if anything.
+    private var failure: (any Error)?
 
     /// Starts the threads, which prepare the first batch at once.
     ///
@@ -59,8 +59,8 @@ public final class BatchLoader {
     /// - Throws: `Failure(.usage)` for a start that does not exist or no thread, `.data` if the normalisation is for
     ///   images of another size, `.unavailable` if a thread cannot be started.
     public init(
-        images: ImageSet, sampler: Sampler, rank: Int, augmentation: Augmentation, normalization: Normalization,
-        seed: UInt64, startEpoch: Int = 1, startStep: Int = 0, threads: Int = 1
+        images: ImageSet, sampler: Sampler, rank: Int, augmentation: Augmentation = .none,
+        normalization: Normalization, seed: UInt64, startEpoch: Int = 1, startStep: Int = 0, threads: Int = 1
     ) throws {
         precondition(
             sampler.sampleCount <= images.count, "a sampler of \(sampler.sampleCount) for \(images.count) images")
@@ -74,56 +74,44 @@ public final class BatchLoader {
         guard threads >= 1 else { throw Failure(.usage, "\(threads) loader threads: expected 1 or more") }
         try normalization.validate(height: images.height, width: images.width)
         cursor = BatchCursor(epoch: startEpoch, step: startStep, stepsPerEpoch: sampler.stepsPerEpoch)
-        work = BatchWork(
+        let source = BatchSource(
             images: images, sampler: sampler, rank: rank, augmentation: augmentation, normalization: normalization,
-            seed: seed, start: cursor, threads: threads)
-        for thread in 0..<threads { try startThread(thread) }
-        work.begin()
+            seed: seed)
+        self.source = source
+        jobs = try (0..<threads).map { index in
+            let share = BatchShare(of: source, index: index, of: threads)
+            return try BackgroundJob(refusal: "the loader cannot start thread \(index)") { try share.prepare($0) }
+        }
+        for job in jobs { job.start(cursor) }
     }
-
-    deinit { stop() }
 
     /// The next batch in sequence; waits until it is ready, and has the threads prepare the one after.
     ///
     /// The previous batch's memory is no longer valid. Allocates nothing.
     ///
     /// - Throws: `Failure(.data)` or `.noInput` where the files have changed, or can no longer be read, since they
-    ///   were opened.
+    ///   were opened; there is no batch after that.
     public func next() throws -> Batch {
-        precondition(!isStopped, "the loader has been stopped")
         let before = monotonicSeconds()
-        work.finish()
+        for job in jobs {
+            do { try job.wait() } catch { failure = failure ?? error }
+        }
         waitSeconds += monotonicSeconds() - before
-        if let failure = work.failure.withLock({ $0 }) { throw failure }
-        let buffer = work.buffers[cursor.parity]
+        if let failure { throw failure }
+        let buffer = source.buffers[cursor.parity]
         let batch = Batch(
             images: UnsafePointer(buffer.images.pointer), labels: UnsafePointer(buffer.labels.pointer),
             sampleIndices: UnsafePointer(buffer.sampleIndices.pointer),
-            count: work.sampler.localRange(step: cursor.step, rank: work.rank).count,
-            globalCount: work.sampler.globalCount(step: cursor.step), epoch: cursor.epoch, step: cursor.step)
+            count: source.sampler.localRange(step: cursor.step, rank: source.rank).count,
+            globalCount: source.sampler.globalCount(step: cursor.step), epoch: cursor.epoch, step: cursor.step)
         cursor.advance()
-        work.begin()
+        for job in jobs { job.start(cursor) }
         return batch
-    }
-
-    /// Ends the threads and waits for them, at most for the batch that is in preparation. Also done when the loader
-    /// goes.
-    public func stop() {
-        guard !isStopped else { return }
-        isStopped = true
-        work.endThreads()
-        for thread in threads { pthread_join(thread, nil) }
-    }
-
-    private func startThread(_ index: Int) throws {
-        // The threads hold the work, never the loader: it can go, and ends them.
-        let thread = BatchThread(work: work, index: index)
-        threads.append(try Support.startThread(refusal: "the loader cannot start thread \(index)") { thread.run() })
     }
 }
 
 /// Where in the sequence of batches one is, and which of the two buffers is in turn.
-private struct BatchCursor {
+private struct BatchCursor: Sendable {
     private(set) var epoch: Int
     private(set) var step: Int
     private(set) var parity = 0
@@ -146,7 +134,7 @@ private struct BatchCursor {
 }
 
 /// The memory of one batch.
-private struct BatchBuffer {
+private struct BatchBuffer: Sendable {
     let images: AlignedBuffer<Float>
     let labels: AlignedBuffer<Int32>
     let sampleIndices: AlignedBuffer<Int32>
@@ -158,31 +146,19 @@ private struct BatchBuffer {
     }
 }
 
-/// What the loader and its threads share.
-///
-/// At any time at most one batch is in preparation: the loader signals every thread to begin it and collects a signal
-/// from each when done. The semaphores order all accesses to the buffers, hence `@unchecked Sendable`.
-private final class BatchWork: @unchecked Sendable {
+/// What batches are made of and where they go. The threads write to one buffer while the caller has the other.
+private struct BatchSource: Sendable {
     let images: ImageSet
     let sampler: Sampler
     let rank: Int
     let augmentation: Augmentation
     let normalization: Normalization
     let seed: UInt64
-    let start: BatchCursor
     let buffers: [BatchBuffer]
-    /// One a thread: begin the next batch.
-    let beginSignals: [DispatchSemaphore]
-    /// A thread's part of the batch is done.
-    let doneSignal = DispatchSemaphore(value: 0)
-    /// What a thread has met first, if anything.
-    let failure = Mutex<Failure?>(nil)
-    /// Looked at by a thread whenever it is told to begin.
-    let isEnding = Atomic(false)
 
     init(
         images: ImageSet, sampler: Sampler, rank: Int, augmentation: Augmentation, normalization: Normalization,
-        seed: UInt64, start: BatchCursor, threads: Int
+        seed: UInt64
     ) {
         self.images = images
         self.sampler = sampler
@@ -190,72 +166,44 @@ private final class BatchWork: @unchecked Sendable {
         self.augmentation = augmentation
         self.normalization = normalization
         self.seed = seed
-        self.start = start
         let capacity = sampler.maximumLocalBatch(rank: rank)
         let imageCount = images.channels * images.height * images.width
         buffers = (0..<2).map { _ in BatchBuffer(capacity: capacity, imageCount: imageCount) }
-        beginSignals = (0..<threads).map { _ in DispatchSemaphore(value: 0) }
-    }
-
-    func begin() {
-        for signal in beginSignals { signal.signal() }
-    }
-
-    func finish() {
-        for _ in beginSignals { doneSignal.wait() }
-    }
-
-    func endThreads() {
-        isEnding.store(true, ordering: .releasing)
-        begin()
     }
 }
 
-/// One thread of a loader. Each keeps its own place in the sequence and its own copy of the epoch's order.
-private final class BatchThread {
-    private let work: BatchWork
+/// One thread's share of every batch, with its own copy of the epoch's order.
+private final class BatchShare {
+    private let source: BatchSource
     private let index: Int
-    private var cursor: BatchCursor
-    private var order: [Int32]
+    private let count: Int
+    private var order: (epoch: Int, samples: [Int32]) = (0, [])
     private let record: AlignedBuffer<UInt8>
 
-    init(work: BatchWork, index: Int) {
-        self.work = work
+    init(of source: BatchSource, index: Int, of count: Int) {
+        self.source = source
         self.index = index
-        cursor = work.start
-        order = []
-        record = AlignedBuffer(count: work.images.layout.recordBytes)
+        self.count = count
+        record = AlignedBuffer(count: source.images.layout.recordBytes)
     }
 
-    func run() {
-        var epoch = 0
-        while true {
-            work.beginSignals[index].wait()
-            if work.isEnding.load(ordering: .acquiring) { return }
-            if cursor.epoch != epoch {
-                epoch = cursor.epoch
-                order = work.sampler.order(epoch: epoch)
-            }
-            do { try prepare() } catch { work.failure.withLock { $0 = $0 ?? error } }
-            cursor.advance()
-            work.doneSignal.signal()
-        }
-    }
-
-    /// Fills this thread's part of the batch.
-    private func prepare() throws(Failure) {
-        let images = work.images
-        let buffer = work.buffers[cursor.parity]
-        let positions = work.sampler.localRange(step: cursor.step, rank: work.rank)
-        for slot in share(index, of: work.beginSignals.count, in: positions.count) {
-            let sample = Int(order[positions.lowerBound + slot])
+    /// Fills this thread's part of a batch.
+    func prepare(_ batch: BatchCursor) throws(Failure) {
+        if order.epoch != batch.epoch { order = (batch.epoch, source.sampler.order(epoch: batch.epoch)) }
+        let images = source.images
+        let buffer = source.buffers[batch.parity]
+        let positions = source.sampler.localRange(step: batch.step, rank: source.rank)
+        for slot in share(index, of: count, in: positions.count) {
+            let sample = Int(order.samples[positions.lowerBound + slot])
             let count = images.channels * images.height * images.width
             let planes = ImagePlanes(buffer.images.pointer + slot * count, height: images.height, width: images.width)
             let label = try images.read(sample, into: record.pointer)
             planes.load(record.pointer + images.layout.headerBytes)
-            work.augmentation.applyBeforeNormalization(to: planes, seed: work.seed, epoch: cursor.epoch, sample: sample)
-            work.normalization.apply(to: planes)
-            work.augmentation.applyAfterNormalization(to: planes, seed: work.seed, epoch: cursor.epoch, sample: sample)
+            source.augmentation.applyBeforeNormalization(
+                to: planes, seed: source.seed, epoch: batch.epoch, sample: sample)
+            source.normalization.apply(to: planes)
+            source.augmentation.applyAfterNormalization(
+                to: planes, seed: source.seed, epoch: batch.epoch, sample: sample)
             buffer.labels.pointer[slot] = Int32(label)
             buffer.sampleIndices.pointer[slot] = Int32(sample)
         }

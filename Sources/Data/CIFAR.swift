@@ -27,7 +27,7 @@ public enum CIFAR {
         let firstClasses: [String]
 
         func isIn(_ folder: String) -> Bool {
-            (trainFiles + [testFile]).contains { PathKind(of: "\(folder)/\($0)") != .missing }
+            (trainFiles + [testFile]).contains { !PathKind(of: "\(folder)/\($0)").isMissing }
         }
     }
 
@@ -83,7 +83,7 @@ public enum CIFAR {
 
     /// A line about files that are named as CIFAR-10's training files are, beyond these.
     private static func unreadFiles(_ variant: Variant, in folder: String) -> [String] {
-        guard variant.trainFiles == batchFiles, let all = try? Support.names(inFolder: folder) else { return [] }
+        guard variant.trainFiles == batchFiles, let all = try? FileSystem.names(inFolder: folder) else { return [] }
         let unread = all.filter { $0.hasPrefix("data_batch_") && $0.hasSuffix(".bin") && !batchFiles.contains($0) }
             .sorted()
         guard !unread.isEmpty else { return [] }
@@ -96,19 +96,19 @@ public enum CIFAR {
     /// Classes of the set in a folder and the height and width of its images.
     ///
     /// - Throws: `Failure(.noInput)` or `.usage` where there is no set, or more than one; the files are not opened.
-    public static func shape(of path: String) throws -> (classes: Int, imageSize: Int) {
+    package static func shape(of path: String) throws -> (classes: Int, imageSize: Int) {
         let (variant, _) = try find(path)
         return (variant.layout.classes, variant.layout.height)
     }
 
     private static func find(_ path: String) throws -> (Variant, folder: String) {
         switch PathKind(of: path) {
-        case .missing: throw Failure(.noInput, "\(path): \(systemError()); README.md says where to get the data")
-        case .unusable(let why): throw Failure(.noInput, "\(path): \(why)")
+        case .missing(let failure): throw Failure(.noInput, "\(failure); README.md says where to get the data")
+        case .unusable(let failure): throw failure
         case .other:
             throw Failure(
                 .noInput, "\(path): not a folder; unpack the archive and name the folder that comes out of it")
-        case .folder: guard access(path, X_OK) == 0 else { throw Failure(.noInput, "\(path): \(systemError())") }
+        case .folder: break
         }
         let found = variants.flatMap { variant in
             [path, "\(path)/\(variant.folder)"].filter { variant.isIn($0) }.map { (variant, folder: $0) }
@@ -128,7 +128,7 @@ public enum CIFAR {
     }
 
     private static func segment(_ variant: Variant, _ path: String, official: Int) throws -> ImageSet.Segment {
-        guard try isThere(path) else {
+        guard try FileSystem.exists(path) else {
             throw Failure(.noInput, "\(path): missing file of \(variant.title); README.md says where to get the data")
         }
         let file = try InputFile(path: path)
@@ -153,7 +153,7 @@ public enum CIFAR {
     /// The names of the classes, one a line; nil if the file is not there.
     private static func classNames(_ variant: Variant, in folder: String) throws -> [String]? {
         let path = "\(folder)/\(variant.classNamesFile)"
-        guard try isThere(path) else { return nil }
+        guard try FileSystem.exists(path) else { return nil }
         let text = String(decoding: try InputFile.contents(of: path, atMost: 1 << 16), as: UTF8.self)
         let names = text.split(whereSeparator: \.isNewline).map { $0.filter { !$0.isWhitespace } }.filter {
             !$0.isEmpty

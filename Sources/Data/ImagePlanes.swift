@@ -4,13 +4,13 @@ import Glibc
 ///
 /// Colours are 0…1 until the image is normalised. The colour operations are torchvision's
 /// (`torchvision/transforms/_functional_tensor.py`), down to its grey of 0.2989, 0.587, 0.114.
-public struct ImagePlanes {
-    public let pointer: UnsafeMutablePointer<Float>
-    public let height: Int
-    public let width: Int
+package struct ImagePlanes {
+    package let pointer: UnsafeMutablePointer<Float>
+    package let height: Int
+    package let width: Int
 
     /// - Parameter pointer: room for `3 · height · width` numbers, valid as long as the value is used.
-    public init(_ pointer: UnsafeMutablePointer<Float>, height: Int, width: Int) {
+    package init(_ pointer: UnsafeMutablePointer<Float>, height: Int, width: Int) {
         self.pointer = pointer
         self.height = height
         self.width = width
@@ -20,7 +20,7 @@ public struct ImagePlanes {
     var count: Int { ImageSet.channels * planeCount }
 
     /// Fills the planes from bytes: 255 becomes 1.
-    public func load(_ bytes: UnsafePointer<UInt8>) {
+    package func load(_ bytes: UnsafePointer<UInt8>) {
         for i in 0..<count { pointer[i] = Float(bytes[i]) / 255 }
     }
 

@@ -51,10 +51,57 @@ public final class ImageSet: Sendable {
         count = min(total, limit ?? total)
     }
 
+    /// A set of a program's own images.
+    ///
+    /// - Parameters:
+    ///   - pixels: shape [count][3][height][width]: red, green and blue planes, row by row.
+    ///   - labels: one per image, each in `0 ..< classNames.count`.
+    ///   - classNames: up to 256.
+    /// - Throws: `Failure(.usage)` where the numbers of pixels, labels and classes do not fit each other, or a label is
+    ///   out of range.
+    public convenience init(
+        pixels: Span<UInt8>, labels: [Int], height: Int, width: Int, classNames: [String]
+    ) throws {
+        guard height > 0, width > 0, (1...256).contains(classNames.count) else {
+            throw Failure(
+                .usage,
+                "images of \(height) × \(width) pixels in \(classNames.count) classes: expected 1 pixel or more and 1 "
+                    + "to 256 classes")
+        }
+        let layout = Layout(classes: classNames.count, height: height, width: width, headerBytes: 1)
+        guard pixels.count == labels.count * layout.pixelBytes else {
+            throw Failure(
+                .usage,
+                "\(pixels.count) bytes of pixels for \(labels.count) labels: expected \(layout.pixelBytes) per image")
+        }
+        let records = AlignedBuffer<UInt8>(count: labels.count * layout.recordBytes)
+        for (index, label) in labels.enumerated() {
+            guard classNames.indices.contains(label) else {
+                throw Failure(
+                    .usage, "image \(index) has label \(label), expected 0 to \(classNames.count - 1)")
+            }
+            let record = records.pointer + index * layout.recordBytes
+            record[0] = UInt8(label)
+            for byte in 0..<layout.pixelBytes { record[1 + byte] = pixels[index * layout.pixelBytes + byte] }
+        }
+        let segment = Segment(name: "images in memory", count: labels.count, records: .memory(records))
+        self.init(layout: layout, segments: [segment], classNames: classNames)
+    }
+
     /// The first `n` images (all of them if there are fewer); shares this set's memory.
     public func prefix(_ n: Int) -> ImageSet {
         precondition(n >= 0, "a set cannot have \(n) images")
         return ImageSet(layout: layout, segments: segments, classNames: classNames, limit: min(n, count))
+    }
+
+    /// One image: its pixels, shape [3][height][width], and its label.
+    ///
+    /// - Throws: `Failure(.data)` for a damaged record, `Failure(.noInput)` when the system refuses to read it.
+    /// - Precondition: `0 ≤ index < count`.
+    public func image(_ index: Int) throws -> (pixels: [UInt8], label: Int) {
+        let record = AlignedBuffer<UInt8>(count: layout.recordBytes)
+        let label = try read(index, into: record.pointer)
+        return (Array(record.elements[layout.headerBytes...]), label)
     }
 
     /// Copies the record of an image: header, the last byte of which is the label, then the planes `[3, height,
@@ -88,7 +135,7 @@ public final class ImageSet: Sendable {
     /// The files behind the images, with the number and the CRC-32 of the bytes in use.
     ///
     /// - Throws: `Failure(.noInput)` when the system refuses to read.
-    public func checksums() throws -> [(path: String, bytes: Int, checksum: CRC32)] {
+    package func checksums() throws -> [(path: String, bytes: Int, checksum: CRC32)] {
         let block = AlignedBuffer<UInt8>(count: 1 << 20)
         var rest = count
         return try segments.map { segment in
@@ -111,7 +158,7 @@ public final class ImageSet: Sendable {
     /// Reads one share of the images for their labels' sake, so that each rank need look at its own share only.
     ///
     /// - Throws: as `read`, for the first image that cannot be used.
-    public func validateLabels(part: Int, of parts: Int) throws {
+    package func validateLabels(part: Int, of parts: Int) throws {
         let record = AlignedBuffer<UInt8>(count: layout.recordBytes)
         defer { withExtendedLifetime(record) {} }
         for index in share(part, of: parts, in: count) { try read(index, into: record.pointer) }

@@ -3,16 +3,16 @@ import Support
 /// Exact integer sums over the pixels of a set, or of one share of it: what mean and deviation are made of.
 ///
 /// Since the sums are exact, shares added up over ranks give the same numbers for every world size.
-public struct PixelSums: Sendable, Equatable {
+package struct PixelSums: Sendable, Equatable {
     /// Images, then the sums of the 3 channels, then their sums of squares, then the sums of each pixel `[3, height,
     /// width]`; bytes count as 0…255. One flat run, so that ranks can all-reduce it (sum) in place.
-    public var values: [Int64]
+    package var values: [Int64]
     let pixelsPerChannel: Int
 
     /// Sums over the `part`-th of `parts` contiguous shares of the images.
     ///
     /// - Throws: as `ImageSet.read`.
-    public init(of images: ImageSet, part: Int = 0, of parts: Int = 1) throws {
+    package init(of images: ImageSet, part: Int = 0, of parts: Int = 1) throws {
         let channels = ImageSet.channels
         let plane = images.height * images.width
         pixelsPerChannel = plane
@@ -80,7 +80,7 @@ public struct Normalization: Sendable, Equatable, Codable {
     /// Mean 0 and deviation 1 in each channel; a constant channel becomes zero.
     ///
     /// - Precondition: the sums are over one image or more.
-    public static func channel(from sums: PixelSums) -> Normalization {
+    package static func channel(from sums: PixelSums) -> Normalization {
         precondition(sums.values[0] > 0, "there is no mean of no images")
         let moments = (0..<ImageSet.channels).map(sums.moments)
         return Normalization(
@@ -91,7 +91,7 @@ public struct Normalization: Sendable, Equatable, Codable {
     /// The mean image is subtracted; no scaling.
     ///
     /// - Precondition: the sums are over one image or more.
-    public static func pixelMean(from sums: PixelSums) -> Normalization {
+    package static func pixelMean(from sums: PixelSums) -> Normalization {
         precondition(sums.values[0] > 0, "there is no mean of no images")
         return Normalization(mean: none.mean, std: none.std, pixelMean: sums.pixelMeans)
     }
@@ -114,7 +114,7 @@ public struct Normalization: Sendable, Equatable, Codable {
     /// Checks that values read from a file fit images of this size.
     ///
     /// - Throws: `Failure(.data)` saying what does not.
-    public func validate(height: Int, width: Int) throws {
+    package func validate(height: Int, width: Int) throws {
         let channels = ImageSet.channels
         guard mean.count == channels, std.count == channels, std.allSatisfy({ $0 > 0 }) else {
             throw Failure(
@@ -132,7 +132,7 @@ public struct Normalization: Sendable, Equatable, Codable {
     /// Normalises an image in place.
     ///
     /// - Precondition: `validate(height:width:)` accepts the image's size.
-    public func apply(to image: ImagePlanes) {
+    package func apply(to image: ImagePlanes) {
         let plane = image.planeCount
         for channel in 0..<ImageSet.channels {
             let mean = mean[channel]

@@ -29,7 +29,7 @@ public enum SyntheticImages {
     }
 
     /// The class of a sample. Each run of ten samples (0…9, 10…19, …) has every class once, in random order.
-    public static func label(sample: Int, seed: UInt64, split: Split) -> Int {
+    package static func label(sample: Int, seed: UInt64, split: Split) -> Int {
         var random = CounterRandom(.synthetic, seed, split.rawValue, Stream.label.rawValue, UInt64(sample / 10))
         // Fisher and Yates's shuffle, in a vector since an array would be allocated.
         var classes = SIMD16<UInt8>(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 0, 0, 0, 0, 0)
@@ -45,7 +45,7 @@ public enum SyntheticImages {
     /// - Returns: its label.
     /// - Precondition: `imageSize ≥ 8`.
     @discardableResult
-    public static func draw(
+    package static func draw(
         sample: Int, seed: UInt64, split: Split, imageSize: Int = CIFAR.imageSize,
         into planes: UnsafeMutablePointer<UInt8>
     ) -> Int {

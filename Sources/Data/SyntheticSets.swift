@@ -8,7 +8,7 @@ extension ImageSet {
     ///   - ranks: the processes of this host that draw as many each.
     ///   - advice: what makes them fewer.
     /// - Throws: `Failure(.unavailable)`.
-    public static func demandMemory(synthetic count: Int, imageSize: Int, ranks: Int, advice: String) throws {
+    package static func demandMemory(synthetic count: Int, imageSize: Int, ranks: Int, advice: String) throws {
         try Support.demandMemory(
             Double(count * (1 + channels * imageSize * imageSize)), ranks: ranks, who: "\(count) synthetic images need",
             advice: advice)
@@ -42,7 +42,7 @@ extension SyntheticImages {
     ///   - test: test images, 1 to 10,000.
     /// - Throws: `Failure(.usage)` for other numbers, `.unavailable` if the system refuses or one of the files is
     ///   there already.
-    public static func write(to folder: String, train: Int = 50_000, test: Int = 10_000, seed: UInt64) throws {
+    package static func write(to folder: String, train: Int = 50_000, test: Int = 10_000, seed: UInt64) throws {
         let files = CIFAR.batchFiles.count
         guard (files...files * CIFAR.recordsPerBatch).contains(train) else {
             throw Failure(.usage, "\(train) training images: expected \(files) to \(files * CIFAR.recordsPerBatch)")
@@ -50,20 +50,17 @@ extension SyntheticImages {
         guard (1...CIFAR.recordsPerBatch).contains(test) else {
             throw Failure(.usage, "\(test) test images: expected 1 to \(CIFAR.recordsPerBatch)")
         }
-        if mkdir(folder, 0o755) != 0 && errno != EEXIST {
-            throw Failure(.unavailable, "\(folder): the folder cannot be made: \(systemError())")
-        }
+        try FileSystem.makeFolder(folder)
         let names = CIFAR.batchFiles + [CIFAR.testBatchFile, CIFAR.classNamesFile]
-        for path in names.map({ "\(folder)/\($0)" }) where PathKind(of: path) != .missing {
+        for path in names.map({ "\(folder)/\($0)" }) where !PathKind(of: path).isMissing {
             throw Failure(.unavailable, "\(path): there already; remove it or name another folder")
         }
         for (part, name) in CIFAR.batchFiles.enumerated() {
             try writeRecords("\(folder)/\(name)", samples: share(part, of: files, in: train), seed, .train)
         }
         try writeRecords("\(folder)/\(CIFAR.testBatchFile)", samples: 0..<test, seed, .test)
-        try AtomicFile.write("\(folder)/\(CIFAR.classNamesFile)") { output in
-            try Array(classNames.map { $0 + "\n" }.joined().utf8).withUnsafeBytes { try output.write($0) }
-        }
+        let lines = classNames.map { $0 + "\n" }.joined()
+        try AtomicFile.write(lines.utf8, to: "\(folder)/\(CIFAR.classNamesFile)")
     }
 
     private static func writeRecords(_ path: String, samples: Range<Int>, _ seed: UInt64, _ split: Split) throws {

@@ -123,7 +123,7 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
             channels = Int(compression * Double(channels))
             try demand(channels > 0, "compression \(compression) leaves no channel after block \(index + 1)")
         }
-        let parameters = ParameterTable.count(self).learnt
+        let parameters = parameterCount
         try demand(
             parameters <= 10_000_000_000,
             "the network would have \(parameters) parameters, expected 10,000,000,000 at most")

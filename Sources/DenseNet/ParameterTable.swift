@@ -1,13 +1,13 @@
-/// One learnt tensor or one running statistic: its name and where it lies in its flat buffer.
-public struct Parameter: Sendable, Equatable {
+/// One trainable tensor or one running statistic: its name and where it lies in its flat buffer.
+package struct Parameter: Sendable, Equatable {
     /// torchvision's name, such as `features.denseblock1.denselayer1.norm1.weight`.
-    public let name: String
-    public let shape: [Int]
+    package let name: String
+    package let shape: [Int]
     /// The first element's place in the flat buffer.
-    public let offset: Int
+    package let offset: Int
     /// Whether it is a weight of a convolution or of the classifier, not a norm's or a bias.
-    public let isWeight: Bool
-    public let count: Int
+    package let isWeight: Bool
+    package let count: Int
 
     init(name: String, shape: [Int], offset: Int, isWeight: Bool) {
         self.name = name
@@ -17,164 +17,255 @@ public struct Parameter: Sendable, Equatable {
         count = shape.reduce(1, *)
     }
 
-    public var range: Range<Int> { offset..<offset + count }
+    package var range: Range<Int> { offset..<offset + count }
 }
 
 /// A batch norm's parameters and running statistics.
-public struct NormParameters: Sendable {
-    public let weight: Parameter
-    public let bias: Parameter
-    public let runningMean: Parameter
-    public let runningVariance: Parameter
+package struct NormParameters: Sendable {
+    package let weight: Parameter
+    package let bias: Parameter
+    package let runningMean: Parameter
+    package let runningVariance: Parameter
 
-    public var channels: Int { weight.count }
+    package var channels: Int { weight.count }
 }
 
-/// The names, shapes and places of all parameters, as torchvision's DenseNet names them.
+/// The names, shapes and places of all parameters, as torchvision's DenseNet names them, and the operations that use
+/// them.
 ///
 /// In the flat buffers they lie in the reverse of the order in which forward uses them, so that backward fills the
-/// gradients from front to back. `learnt` and `statistics` are in the order of use.
-public struct ParameterTable: Sendable {
-    public struct DenseLayer: Sendable {
-        public let norm1: NormParameters
-        public let conv1: Parameter
-        /// With bottleneck only, as is `conv2`: without, `conv1` is the 3×3 convolution.
-        public let norm2: NormParameters?
-        public let conv2: Parameter?
+/// gradients from front to back. `trainable`, `statistics` and `operations` are in the order of use.
+package struct ParameterTable: Sendable {
+    package struct Plain: Sendable {
+        package let norm: NormParameters
+        package let conv: Parameter
+    }
+
+    package struct Bottleneck: Sendable {
+        package let norm1: NormParameters
+        package let conv1: Parameter
+        package let norm2: NormParameters
+        package let conv2: Parameter
+    }
+
+    package enum DenseLayer: Sendable {
+        case plain(Plain)
+        case bottleneck(Bottleneck)
+
+        /// The norm that reads the block.
+        package var norm: NormParameters {
+            switch self {
+            case .plain(let layer): layer.norm
+            case .bottleneck(let layer): layer.norm1
+            }
+        }
 
         /// All of the layer's gradients end before this place of the flat buffer.
-        public var end: Int { norm1.weight.range.upperBound }
+        package var end: Int { norm.weight.range.upperBound }
     }
 
-    public struct Transition: Sendable {
-        public let norm: NormParameters
-        public let conv: Parameter
+    package struct Transition: Sendable {
+        package let norm: NormParameters
+        package let conv: Parameter
 
-        public var end: Int { norm.weight.range.upperBound }
+        package var end: Int { norm.weight.range.upperBound }
     }
 
-    public let stemConvolution: Parameter
+    package let stemConvolution: Parameter
     /// With the ImageNet stem only.
-    public let stemNorm: NormParameters?
-    public let blocks: [[DenseLayer]]
-    public let transitions: [Transition]
-    public let finalNorm: NormParameters
-    public let classifierWeight: Parameter
-    public let classifierBias: Parameter
+    package let stemNorm: NormParameters?
+    package let blocks: [[DenseLayer]]
+    package let transitions: [Transition]
+    package let finalNorm: NormParameters
+    package let classifierWeight: Parameter
+    package let classifierBias: Parameter
 
-    /// All learnt tensors, in the order of use.
-    public let learnt: [Parameter]
+    /// All operations, in the order of use.
+    package let operations: [Operation]
+    /// All trainable tensors, in the order of use.
+    package let trainable: [Parameter]
     /// All running means and variances, in the order of use.
-    public let statistics: [Parameter]
+    package let statistics: [Parameter]
     /// Weight, then bias.
-    public var classifier: [Parameter] { [classifierWeight, classifierBias] }
+    package var classifier: [Parameter] { [classifierWeight, classifierBias] }
 
-    /// Learnt numbers in all.
-    public let learntCount: Int
-    /// Running statistics in all.
-    public let statisticsCount: Int
+    /// Numbers of all trainable tensors.
+    package let parameterCount: Int
+    /// Numbers of all running statistics.
+    package let statisticsCount: Int
 
-    public init(_ configuration: DenseNetConfiguration) {
-        let total = Self.count(configuration)
-        var builder = Builder(next: total.learnt)
-        let k = configuration.growthRate
-        let stemKernel = configuration.stem == .cifar ? 3 : 7
-        stemConvolution = builder.weight("features.conv0", [configuration.stemChannels, 3, stemKernel, stemKernel])
-        stemNorm = configuration.stem == .cifar ? nil : builder.norm("features.norm0", configuration.stemChannels)
-        var blocks: [[DenseLayer]] = []
+    /// All convolutions, in the order of use.
+    package var convolutions: [Convolution] {
+        operations.compactMap { if case .convolution(let convolution) = $0 { convolution } else { nil } }
+    }
+
+    package init(_ configuration: DenseNetConfiguration) {
+        parameterCount = configuration.parameterCount
+        var builder = Builder(next: parameterCount)
+        var blocks = [[DenseLayer]](repeating: [], count: configuration.blocks.count)
         var transitions: [Transition] = []
-        for (b, layers) in configuration.blocks.enumerated() {
-            let input = configuration.blockInputs[b]
-            blocks.append(
-                (0..<layers).map { l in
-                    let name = "features.denseblock\(b + 1).denselayer\(l + 1)"
-                    let channels = input + l * k
-                    let norm1 = builder.norm("\(name).norm1", channels)
-                    guard configuration.bottleneck else {
-                        return DenseLayer(
-                            norm1: norm1, conv1: builder.weight("\(name).conv1", [k, channels, 3, 3]), norm2: nil,
-                            conv2: nil)
-                    }
-                    return DenseLayer(
-                        norm1: norm1, conv1: builder.weight("\(name).conv1", [4 * k, channels, 1, 1]),
-                        norm2: builder.norm("\(name).norm2", 4 * k),
-                        conv2: builder.weight("\(name).conv2", [k, 4 * k, 3, 3]))
-                })
-            if b < configuration.blocks.count - 1 {
-                let name = "features.transition\(b + 1)"
-                let channels = configuration.blockChannels[b]
-                transitions.append(
-                    Transition(
-                        norm: builder.norm("\(name).norm", channels),
-                        conv: builder.weight("\(name).conv", [configuration.blockInputs[b + 1], channels, 1, 1])))
+        (stemConvolution, stemNorm) = builder.stem(configuration)
+        for part in configuration.parts {
+            switch part {
+            case .denseLayer(let block, let layer, let channels):
+                blocks[block].append(builder.denseLayer(configuration, block, layer, channels))
+            case .transition(let block, let channels):
+                transitions.append(builder.transition(configuration, block, channels))
             }
         }
         self.blocks = blocks
         self.transitions = transitions
-        let features = configuration.blockChannels.last ?? 0
-        finalNorm = builder.norm("features.norm5", features)
-        classifierWeight = builder.weight("classifier", [configuration.classes, features])
-        classifierBias = builder.bias("classifier", [configuration.classes])
-        learnt = builder.learnt
+        (finalNorm, classifierWeight, classifierBias) = builder.head(configuration)
+        operations = builder.operations
+        trainable = builder.trainable
         statistics = builder.statistics
-        learntCount = total.learnt
         statisticsCount = builder.statisticsCount
         precondition(builder.next == 0, "the table's size was computed wrongly by \(builder.next)")
     }
+}
 
-    /// Learnt numbers of a network, without laying out its table.
-    static func count(_ configuration: DenseNetConfiguration) -> (learnt: Int, convolutions: Int) {
-        let k = configuration.growthRate
-        let taps = configuration.stem == .cifar ? 9 : 49
-        var convolutions = configuration.stemChannels * 3 * taps
-        var norms = configuration.stem == .cifar ? 0 : configuration.stemChannels
-        for (b, layers) in configuration.blocks.enumerated() {
-            for l in 0..<layers {
-                let channels = configuration.blockInputs[b] + l * k
-                convolutions += configuration.bottleneck ? channels * 4 * k + 36 * k * k : 9 * channels * k
-                norms += channels + (configuration.bottleneck ? 4 * k : 0)
-            }
-            norms += configuration.blockChannels[b]
-            if b < configuration.blocks.count - 1 {
-                convolutions += configuration.blockChannels[b] * configuration.blockInputs[b + 1]
-            }
-        }
-        let features = configuration.blockChannels.last ?? 0
-        return (convolutions + 2 * norms + configuration.classes * (features + 1), convolutions)
+extension DenseNetConfiguration {
+    /// What stands between the stem and the head, in the order of use.
+    enum Part {
+        /// A dense layer that reads `channels` channels.
+        case denseLayer(block: Int, layer: Int, channels: Int)
+        /// The transition behind a block of `channels` channels.
+        case transition(block: Int, channels: Int)
     }
 
+    var parts: some Sequence<Part> {
+        let (inputs, outputs) = (blockInputs, blockChannels)
+        return blocks.indices.lazy.flatMap { b in
+            let layers = (0..<blocks[b]).map { l in
+                Part.denseLayer(block: b, layer: l, channels: inputs[b] + l * growthRate)
+            }
+            return b + 1 < blocks.count ? layers + [.transition(block: b, channels: outputs[b])] : layers
+        }
+    }
+
+    var stemKernel: Int { stem == .cifar ? 3 : 7 }
+
+    /// Numbers of all trainable tensors, without laying out their table.
+    var parameterCount: Int {
+        let k = growthRate
+        var count = stemChannels * 3 * stemKernel * stemKernel + (stem == .cifar ? 0 : 2 * stemChannels)
+        for part in parts {
+            switch part {
+            case .denseLayer(_, _, let channels) where bottleneck:
+                count += 2 * channels + channels * 4 * k + 8 * k + 36 * k * k
+            case .denseLayer(_, _, let channels): count += 2 * channels + 9 * channels * k
+            case .transition(let block, let channels): count += 2 * channels + channels * blockInputs[block + 1]
+            }
+        }
+        let features = blockChannels.last ?? 0
+        return count + 2 * features + classes * (features + 1)
+    }
+}
+
+extension ParameterTable {
     /// Hands out places from the end of the buffer towards its front.
     private struct Builder {
         var next: Int
-        var learnt: [Parameter] = []
+        var operations: [Operation] = []
+        var trainable: [Parameter] = []
         var statistics: [Parameter] = []
         var statisticsCount = 0
 
-        mutating func add(_ name: String, _ shape: [Int], isWeight: Bool) -> Parameter {
+        mutating func stem(_ configuration: DenseNetConfiguration) -> (Parameter, NormParameters?) {
+            let channels = configuration.stemChannels
+            let kernel = configuration.stemKernel
+            let size = configuration.stemConvolutionSize
+            let weight = convolution(
+                .stem, "features.conv0", [channels, 3, kernel, kernel], stride: configuration.stem == .cifar ? 1 : 2,
+                size: size)
+            guard configuration.stem == .imagenet else { return (weight, nil) }
+            let norm = norm("features.norm0", channels, size: size)
+            operations.append(.maxPool(channels: channels, size: configuration.blockSizes[0]))
+            return (weight, norm)
+        }
+
+        mutating func denseLayer(
+            _ configuration: DenseNetConfiguration, _ block: Int, _ layer: Int, _ channels: Int
+        ) -> DenseLayer {
+            let name = "features.denseblock\(block + 1).denselayer\(layer + 1)"
+            let size = configuration.blockSizes[block]
+            let k = configuration.growthRate
+            defer {
+                operations.append(.concatenation(name: "\(name).concat", channels: channels + k, size: size))
+            }
+            let norm1 = norm("\(name).norm1", channels, size: size)
+            guard configuration.bottleneck else {
+                return .plain(
+                    Plain(norm: norm1, conv: convolution(.growth, "\(name).conv1", [k, channels, 3, 3], size: size)))
+            }
+            return .bottleneck(
+                Bottleneck(
+                    norm1: norm1,
+                    conv1: convolution(.pointwise, "\(name).conv1", [4 * k, channels, 1, 1], size: size),
+                    norm2: norm("\(name).norm2", 4 * k, size: size),
+                    conv2: convolution(.growth, "\(name).conv2", [k, 4 * k, 3, 3], size: size)))
+        }
+
+        mutating func transition(
+            _ configuration: DenseNetConfiguration, _ block: Int, _ channels: Int
+        ) -> Transition {
+            let name = "features.transition\(block + 1)"
+            let sizes = configuration.blockSizes
+            let outputs = configuration.blockInputs[block + 1]
+            let transition = Transition(
+                norm: norm("\(name).norm", channels, size: sizes[block]),
+                conv: convolution(
+                    .transition, "\(name).conv", [outputs, channels, 1, 1], size: sizes[block],
+                    computedSize: sizes[block + 1]))
+            operations.append(.averagePool(name: "\(name).pool", channels: outputs, size: sizes[block + 1]))
+            return transition
+        }
+
+        mutating func head(_ configuration: DenseNetConfiguration) -> (NormParameters, Parameter, Parameter) {
+            let features = configuration.blockChannels.last ?? 0
+            let size = configuration.blockSizes.last ?? 0
+            let norm = norm("features.norm5", features, size: size)
+            operations.append(.globalAveragePool(channels: features, size: size))
+            let weight = add("classifier.weight", [configuration.classes, features], isWeight: true)
+            let bias = add("classifier.bias", [configuration.classes], isWeight: false)
+            operations.append(.classifier(weight: weight, bias: bias))
+            return (norm, weight, bias)
+        }
+
+        private mutating func convolution(
+            _ kind: Convolution.Kind, _ name: String, _ shape: [Int], stride: Int = 1, size: Int,
+            computedSize: Int? = nil
+        ) -> Parameter {
+            let weight = add("\(name).weight", shape, isWeight: true)
+            operations.append(
+                .convolution(
+                    Convolution(
+                        kind: kind, weight: weight, stride: stride, size: size, computedSize: computedSize ?? size)))
+            return weight
+        }
+
+        private mutating func norm(_ name: String, _ channels: Int, size: Int) -> NormParameters {
+            let norm = NormParameters(
+                weight: add("\(name).weight", [channels], isWeight: false),
+                bias: add("\(name).bias", [channels], isWeight: false),
+                runningMean: statistic("\(name).running_mean", channels),
+                runningVariance: statistic("\(name).running_var", channels))
+            operations.append(.norm(norm, size: size))
+            return norm
+        }
+
+        private mutating func add(_ name: String, _ shape: [Int], isWeight: Bool) -> Parameter {
             next -= shape.reduce(1, *)
             let parameter = Parameter(name: name, shape: shape, offset: next, isWeight: isWeight)
-            learnt.append(parameter)
+            trainable.append(parameter)
             return parameter
         }
 
-        mutating func weight(_ name: String, _ shape: [Int]) -> Parameter {
-            add("\(name).weight", shape, isWeight: true)
-        }
-
-        mutating func bias(_ name: String, _ shape: [Int]) -> Parameter { add("\(name).bias", shape, isWeight: false) }
-
-        mutating func statistic(_ name: String, _ channels: Int) -> Parameter {
+        private mutating func statistic(_ name: String, _ channels: Int) -> Parameter {
             let parameter = Parameter(name: name, shape: [channels], offset: statisticsCount, isWeight: false)
             statisticsCount += channels
             statistics.append(parameter)
             return parameter
-        }
-
-        mutating func norm(_ name: String, _ channels: Int) -> NormParameters {
-            let weight = add("\(name).weight", [channels], isWeight: false)
-            return NormParameters(
-                weight: weight, bias: bias(name, [channels]), runningMean: statistic("\(name).running_mean", channels),
-                runningVariance: statistic("\(name).running_var", channels))
         }
     }
 }

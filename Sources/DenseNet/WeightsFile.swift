@@ -17,23 +17,23 @@ public enum WeightsFile {
     }
 
     /// A configuration as the metadata key `config` has it: JSON with sorted keys.
-    public static func configurationText(_ configuration: DenseNetConfiguration) throws -> String {
+    package static func configurationText(_ configuration: DenseNetConfiguration) throws -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         return String(decoding: try encoder.encode(configuration), as: UTF8.self)
     }
 
     /// Parameters and running statistics, under `prefix`; they borrow the network's buffers.
-    public static func tensors(of network: DenseNet, prefix: String = "") -> [NamedTensor] {
+    package static func tensors(of network: DenseNet, prefix: String = "") -> [NamedTensor] {
         tensors(network.table, parameters: network.parameters, statistics: network.statistics, prefix: prefix)
     }
 
     /// The same of a network's numbers that lie elsewhere, laid out as in the network; they borrow these buffers.
-    public static func tensors(
+    package static func tensors(
         _ table: ParameterTable, parameters: UnsafeMutableBufferPointer<Float>,
         statistics: UnsafeMutableBufferPointer<Float>, prefix: String = ""
     ) -> [NamedTensor] {
-        table.learnt.map { named(prefix, $0, in: parameters) }
+        table.trainable.map { named(prefix, $0, in: parameters) }
             + table.statistics.map { named(prefix, $0, in: statistics) }
     }
 
@@ -43,6 +43,27 @@ public enum WeightsFile {
         NamedTensor(
             name: prefix + parameter.name, shape: parameter.shape,
             values: UnsafeBufferPointer(rebasing: UnsafeBufferPointer(buffer)[parameter.range]))
+    }
+
+    /// The network of a weights file, with its weights, to evaluate images.
+    ///
+    /// - Parameters:
+    ///   - capacity: the images that a pass can have.
+    ///   - threads: how many threads share a pass.
+    /// - Throws: `Failure(.noInput)` and `Failure(.data)` where the file cannot be read, carries no configuration
+    ///   (build a `DenseNet` and `load` into it then), or has other tensors than such a network;
+    ///   `Failure(.unavailable)` as `DenseNet.init`.
+    public static func network(from path: String, capacity: Int = 1, threads: Int = 1) throws -> DenseNet {
+        let file = try SafetensorsFile(path: path)
+        guard let configuration = try configuration(in: file) else {
+            throw Failure(
+                .data,
+                "\(path): does not say what network it is of (no metadata key 'config'); build that network and load "
+                    + "the file into it")
+        }
+        let network = try DenseNet(configuration, capacity: capacity, threads: threads)
+        try load(file, into: network)
+        return network
     }
 
     /// The configuration that a weights file carries; nil where it carries none.
@@ -86,7 +107,9 @@ public enum WeightsFile {
         try read(from: file, &names, prefix: "", into: network, withClassifier: otherClasses == nil)
         if let extra = names.values.min() {
             throw Failure(
-                .data, "\(file.path): has the tensor '\(extra)', which this network has not; it is of another network")
+                .data,
+                "\(file.path): has the tensor '\(extra)', which this network has not; it belongs to a different network"
+            )
         }
         return otherClasses
     }
@@ -94,7 +117,7 @@ public enum WeightsFile {
     /// Reads the tensors under `prefix`; others are left alone.
     ///
     /// - Throws: as `load`.
-    public static func read(from file: SafetensorsFile, prefix: String, into network: DenseNet) throws {
+    package static func read(from file: SafetensorsFile, prefix: String, into network: DenseNet) throws {
         var names = try names(in: file, prefix: prefix)
         try read(from: file, &names, prefix: prefix, into: network)
     }
@@ -135,14 +158,18 @@ public enum WeightsFile {
         func read(_ parameters: [Parameter], into buffer: UnsafeMutableBufferPointer<Float>) throws {
             for parameter in parameters {
                 let name = names.removeValue(forKey: parameter.name) ?? prefix + parameter.name
-                try file.floats(
-                    named: name, shape: parameter.shape,
-                    into: UnsafeMutableBufferPointer(rebasing: buffer[parameter.range]))
+                do {
+                    try file.floats(
+                        named: name, shape: parameter.shape,
+                        into: UnsafeMutableBufferPointer(rebasing: buffer[parameter.range]))
+                } catch let failure as Failure where file.tensors[name]?.shape != parameter.shape {
+                    throw Failure(failure.kind, "\(failure); it belongs to a different network")
+                }
             }
         }
         let table = network.table
         try read(
-            withClassifier ? table.learnt : table.learnt.filter { !table.classifier.contains($0) },
+            withClassifier ? table.trainable : table.trainable.filter { !table.classifier.contains($0) },
             into: network.parameters)
         try read(table.statistics, into: network.statistics)
     }

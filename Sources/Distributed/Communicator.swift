@@ -1,28 +1,32 @@
 internal import COpenMPI
 import Support
 
-/// A group of ranks and what they do together (MPI 3.1, chapters 5 and 6).
+/// A group of ranks and their collective operations (MPI 3.1, chapters 5 and 6).
 ///
-/// A collective call must be made by all ranks, in the same order, with buffers of the same size; it blocks until this
-/// rank's part is done. In a world of one nothing is sent and no MPI call is made. Not thread-safe: the main thread
-/// makes all calls.
+/// All ranks make the same collective calls in the same order, with the same number of elements unless a call says
+/// otherwise. A collective call blocks until this rank's part is done. Each throws `Failure(.unavailable)` when MPI
+/// reports an error. With one rank nothing is sent and no MPI call is made.
+///
+/// Not thread-safe: only the main thread makes calls (`MPI_THREAD_FUNNELED`).
 public final class Communicator {
     /// This process among the `size` ranks, counted from zero.
     public let rank: Int
+    /// The number of ranks.
     public let size: Int
     /// This process among the `localSize` ranks on the same host, counted from zero.
     public let localRank: Int
+    /// The number of ranks on this host.
     public let localSize: Int
     /// The host's name (`MPI_Get_processor_name`).
     public let hostName: String
-    /// Where this rank stands; each collective call is noted in it.
-    public let stages = StageBoard()
-    /// What `agree` has thrown last, on all ranks.
+    /// What this rank is doing; each collective call is noted in it.
+    package let progress = ProgressBeacon()
+    /// The failure that all ranks know of, if there is one; see `markAgreed`.
     var agreedFailure: Failure?
 
     let handle: MPI_Comm
 
-    /// Collective.
+    /// Collective (`MPI_Comm_split_type`).
     init(handle: MPI_Comm) throws {
         self.handle = handle
         (rank, size) = try Self.place(in: handle)
@@ -51,73 +55,123 @@ public final class Communicator {
     // MARK: Reductions
 
     /// Collective: replaces each element by its sum over all ranks (`MPI_Allreduce`). All ranks get the same bits.
-    ///
-    /// - Throws: `.unavailable`, as all collective calls do when MPI reports an error.
-    public func allReduceSum<T: MPIElement>(_ values: UnsafeMutableBufferPointer<T>) throws {
+    public func allReduceSum<T: MPIElement>(_ values: consuming MutableSpan<T>) throws {
         try allReduce(values, cmpi_sum())
     }
 
+    /// Collective: each element's sum over all ranks (`MPI_Allreduce`). All ranks get the same bits.
+    public func allReduceSum<T: MPIElement>(_ values: [T]) throws -> [T] {
+        var sums = values
+        try allReduceSum(sums.mutableSpan)
+        return sums
+    }
+
+    /// Collective: the sum of a value over all ranks (`MPI_Allreduce`). All ranks get the same bits.
+    public func allReduceSum<T: MPIElement>(_ value: T) throws -> T { try allReduceSum([value])[0] }
+
     /// Collective: replaces each element by its maximum over all ranks (`MPI_Allreduce`).
-    public func allReduceMax<T: MPIElement>(_ values: UnsafeMutableBufferPointer<T>) throws {
+    public func allReduceMax<T: MPIElement>(_ values: consuming MutableSpan<T>) throws {
         try allReduce(values, cmpi_max())
     }
 
-    private func allReduce<T: MPIElement>(_ values: UnsafeMutableBufferPointer<T>, _ operation: MPI_Op) throws {
-        guard size > 1, let start = values.baseAddress else { return }
-        for chunk in chunks(of: values.count) {
-            try collective("MPI_Allreduce") {
-                MPI_Allreduce(
-                    cmpi_in_place(), start + chunk.lowerBound, Int32(chunk.count), T.datatype, operation, handle)
+    /// Collective: each element's maximum over all ranks (`MPI_Allreduce`).
+    public func allReduceMax<T: MPIElement>(_ values: [T]) throws -> [T] {
+        var maxima = values
+        try allReduceMax(maxima.mutableSpan)
+        return maxima
+    }
+
+    /// Collective: the maximum of a value over all ranks (`MPI_Allreduce`).
+    public func allReduceMax<T: MPIElement>(_ value: T) throws -> T { try allReduceMax([value])[0] }
+
+    private func allReduce<T: MPIElement>(_ values: consuming MutableSpan<T>, _ operation: MPI_Op) throws {
+        guard size > 1 else { return }
+        try values.withUnsafeMutableBufferPointer { values in
+            for chunk in chunks(of: values.count) {
+                try collective("MPI_Allreduce") {
+                    MPI_Allreduce(
+                        cmpi_in_place(), values.baseAddress! + chunk.lowerBound, Int32(chunk.count), T.datatype.handle,
+                        operation, handle)
+                }
             }
         }
     }
 
     // MARK: Broadcasts
 
-    /// Collective: fills the buffer of every rank with that of rank `root` (`MPI_Bcast`).
-    public func broadcast<T: MPIElement>(_ values: UnsafeMutableBufferPointer<T>, from root: Int) throws {
-        guard size > 1, let start = values.baseAddress else { return }
-        for chunk in chunks(of: values.count) {
-            try collective("MPI_Bcast") {
-                MPI_Bcast(start + chunk.lowerBound, Int32(chunk.count), T.datatype, Int32(root), handle)
+    /// Collective: fills every rank's elements with those of rank `root` (`MPI_Bcast`).
+    public func broadcast<T: MPIElement>(_ values: consuming MutableSpan<T>, from root: Int) throws {
+        guard size > 1 else { return }
+        try values.withUnsafeMutableBufferPointer { values in
+            for chunk in chunks(of: values.count) {
+                try collective("MPI_Bcast") {
+                    MPI_Bcast(
+                        values.baseAddress! + chunk.lowerBound, Int32(chunk.count), T.datatype.handle, Int32(root),
+                        handle)
+                }
             }
         }
     }
 
-    /// Collective: the value of rank `root`; those of the others do not matter.
-    public func broadcast<T: MPIElement>(_ value: T, from root: Int) throws -> T {
-        var value = value
-        try withUnsafeMutablePointer(to: &value) {
-            try broadcast(UnsafeMutableBufferPointer(start: $0, count: 1), from: root)
-        }
-        return value
+    /// Collective: the values of rank `root`; other ranks' values do not matter, only their number (`MPI_Bcast`).
+    public func broadcast<T: MPIElement>(_ values: [T], from root: Int) throws -> [T] {
+        var values = values
+        try broadcast(values.mutableSpan, from: root)
+        return values
     }
 
-    /// Collective: the bytes of rank `root`, whose number the others need not know.
+    /// Collective: the value of rank `root`; other ranks' values do not matter (`MPI_Bcast`).
+    public func broadcast<T: MPIElement>(_ value: T, from root: Int) throws -> T {
+        try broadcast([value], from: root)[0]
+    }
+
+    /// Collective: the bytes of rank `root`, whose number the others need not know (`MPI_Bcast`, twice).
     ///
     /// - Parameter bytes: what to send on rank `root`, ignored elsewhere.
     /// - Precondition: `bytes` is not nil on rank `root`.
     public func broadcast(bytes: [UInt8]?, from root: Int) throws -> [UInt8] {
         precondition(rank != root || bytes != nil, "the root of a broadcast has nothing to send")
         let count = try Int(broadcast(Int64(bytes?.count ?? 0), from: root))
-        var received = [UInt8](repeating: 0, count: rank == root ? 0 : count)
-        if rank == root, let bytes { received = bytes }
-        try received.withUnsafeMutableBufferPointer { try broadcast($0, from: root) }
-        return received
+        if rank == root, let bytes { return try broadcast(bytes, from: root) }
+        return try broadcast([UInt8](repeating: 0, count: count), from: root)
     }
 
-    // MARK: The rest
+    // MARK: Gathers
 
-    /// Collective: the values of all ranks, in the order of the ranks (`MPI_Allgather`).
-    public func allGather(_ value: UInt64) throws -> [UInt64] {
-        var value = value
-        guard size > 1 else { return [value] }
-        var values = [UInt64](repeating: 0, count: size)
+    /// Collective: the values of all ranks, in rank order (`MPI_Allgather`).
+    public func allGather<T: MPIElement>(_ value: T) throws -> [T] {
+        var values = [T](repeating: value, count: size)
+        guard size > 1 else { return values }
         try collective("MPI_Allgather") {
-            MPI_Allgather(&value, 1, UInt64.datatype, &values, 1, UInt64.datatype, handle)
+            MPI_Allgather(cmpi_in_place(), 0, T.datatype.handle, &values, 1, T.datatype.handle, handle)
         }
         return values
     }
+
+    /// Collective: the bytes of all ranks, in rank order; ranks may have different numbers of them (`MPI_Allgather` of
+    /// the counts, `MPI_Allgatherv`).
+    ///
+    /// - Throws: also `Failure(.unavailable)`, on all ranks, when they are more than MPI's 32-bit counts can say.
+    public func allGather(bytes: [UInt8]) throws -> [[UInt8]] {
+        guard size > 1 else { return [bytes] }
+        let counts = try allGather(Int64(bytes.count)).map { Int($0) }
+        let total = counts.reduce(0, +)
+        guard total <= Int(Int32.max) else {
+            throw markAgreed(
+                Failure(.unavailable, "all ranks together have \(total) bytes to gather, at most \(Int32.max) fit"))
+        }
+        let offsets = counts.indices.map { counts[..<$0].reduce(0, +) }
+        var all = [UInt8](repeating: 0, count: total)
+        all.replaceSubrange(offsets[rank]..<offsets[rank] + bytes.count, with: bytes)
+        let (counts32, offsets32) = (counts.map { Int32($0) }, offsets.map { Int32($0) })
+        try collective("MPI_Allgatherv") {
+            MPI_Allgatherv(
+                cmpi_in_place(), 0, UInt8.datatype.handle, &all, counts32, offsets32, UInt8.datatype.handle, handle)
+        }
+        return zip(offsets, counts).map { Array(all[$0..<$0 + $1]) }
+    }
+
+    // MARK: Synchronization
 
     /// Collective: returns when all ranks have called it (`MPI_Barrier`).
     public func barrier() throws {
@@ -125,11 +179,11 @@ public final class Communicator {
         try collective("MPI_Barrier") { MPI_Barrier(handle) }
     }
 
-    /// Makes a blocking MPI call that all ranks make, and notes when it begins and ends.
+    /// Makes a blocking collective MPI call and notes in `progress` when it begins and ends.
     func collective(_ name: String, _ call: () -> Int32) throws {
-        stages.beginCall()
+        progress.beginCall()
         let code = call()
-        stages.endCall()
+        progress.endCall()
         try checked(name, code)
     }
 }

@@ -5,24 +5,24 @@ import Support
 /// The one place that initialises and finalises MPI.
 ///
 /// A scope rather than an owner with a `deinit`: an error that unwinds the stack would finalise MPI while other ranks
-/// still wait for this one, which hangs, and Swift 6.3.1 may end an owner's life before a `catch` with a path that
-/// never returns.
+/// still wait for this one, which hangs, and Swift 6.3.1 may end an owner's life before a `catch` whose path never
+/// returns.
 public enum MPIEnvironment {
-    /// Collective: initialises MPI, runs `body` with all ranks of the job, finalises MPI. Once a process, on its main
-    /// thread, which makes all MPI calls (`MPI_THREAD_FUNNELED`). A process that no launcher started is a world of one.
+    /// Collective: initialises MPI (`MPI_Init_thread`), runs `body` with all ranks of the job, finalises MPI
+    /// (`MPI_Finalize`). Once per process, on its main thread, which makes all MPI calls (`MPI_THREAD_FUNNELED`).
+    /// Without a launcher the process is the only rank.
     ///
-    /// An error that `Communicator.agree` has thrown is known to all ranks; they all end in good order. After any other
-    /// error of one of several ranks the others could wait for it for ever; it ends them all at once with its exit code
-    /// (`MPI_Abort`), and `run` does not return. No rank begins to end before the error is reported, since mpirun kills
-    /// the others when the first exits with a code.
+    /// After an error that all ranks know of (`Communicator.throwOnAllRanks`, `markAgreed`) they all finalise MPI and
+    /// end. After any other error of one rank the others could wait for it for ever, so it ends them at once with its
+    /// exit code (`MPI_Abort`), and `run` does not return. The error is reported before any rank ends, since mpirun
+    /// kills the others when the first exits with a code.
     ///
     /// - Parameters:
-    ///   - report: tells the user of a failure; called on rank zero if all ranks know of it, else on the rank that
-    ///     has it.
-    ///   - body: neither the communicator nor anything made from it may leave it.
-    /// - Returns: the process's exit code: zero, or that of the error (`.unavailable` if MPI cannot be initialised or
-    ///   does not see the ranks that the launcher started; that of another MPI library starts worlds of one that know
-    ///   nothing of each other).
+    ///   - report: shows a failure to the user; called on rank 0 if all ranks know of it, else on the rank that has it.
+    ///   - body: neither the communicator nor anything made from it may outlive it.
+    /// - Returns: the process's exit code: zero, or that of the error (`.unavailable` if MPI cannot be initialised, or
+    ///   does not see the ranks that the launcher started: the launcher of another MPI library starts processes of
+    ///   which each is alone).
     public static func run(report: (Failure) -> Void, _ body: (Communicator) throws -> Void) -> Int32 {
         var exitCode: Int32 = 0
         do {
@@ -32,23 +32,23 @@ public enum MPIEnvironment {
             } catch {
                 let failure = Failure(wrapping: error)
                 let isAgreed = failure == world.agreedFailure
-                if world.rank == 0 || !isAgreed { report(failure.from(rank: isAgreed ? 0 : world.rank)) }
+                if world.rank == 0 || !isAgreed { report(failure.naming(rank: isAgreed ? 0 : world.rank)) }
                 guard isAgreed || world.size == 1 else { world.abort(failure.kind) }
                 exitCode = failure.kind.rawValue
             }
             fflush(nil)
-            // It waits for all ranks.
-            world.stages.enter("end of the job")
+            // MPI_Finalize waits for all ranks.
+            world.progress.enter("end of the job")
             try world.collective("MPI_Finalize") { MPI_Finalize() }
         } catch {
-            let failure = Failure(wrapping: error).from(rank: launchedRank ?? 0)
+            let failure = Failure(wrapping: error).naming(rank: launchedRank ?? 0)
             report(failure)
             exitCode = failure.kind.rawValue
         }
         return exitCode
     }
 
-    /// The rank that the launcher gave to this process, known before MPI is initialised; nil if no launcher started it.
+    /// The rank that the launcher gave this process, known before MPI is initialised; nil without a launcher.
     public static var launchedRank: Int? {
         for name in ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"] {
             if let value = getenv(name), let rank = Int(String(cString: value)) { return rank }
@@ -57,7 +57,7 @@ public enum MPIEnvironment {
     }
 
     private static func initialize() throws -> Communicator {
-        // Without this a world of one forks a daemon to serve it. Only a process without a launcher reads it.
+        // Without this a process that no launcher started forks a daemon to serve it. No other process reads it.
         setenv("OMPI_MCA_ess_singleton_isolated", "1", 0)
         var provided: Int32 = 0
         try checked("MPI_Init_thread", MPI_Init_thread(nil, nil, Int32(MPI_THREAD_FUNNELED), &provided))
@@ -65,7 +65,7 @@ public enum MPIEnvironment {
         guard provided >= MPI_THREAD_FUNNELED else {
             throw Failure(
                 .unavailable,
-                "this MPI library gives thread level \(provided), needed is \(MPI_THREAD_FUNNELED) "
+                "this MPI library has thread level \(provided), required is \(MPI_THREAD_FUNNELED) "
                     + "(MPI_THREAD_FUNNELED); install one built with threads")
         }
         let world = try Communicator(handle: cmpi_comm_world())
@@ -78,7 +78,7 @@ public enum MPIEnvironment {
         return world
     }
 
-    /// The rank for a message about a failed call, at any time.
+    /// The rank for a message about a failed call; valid before MPI is initialised and after it is finalised, too.
     static var currentRank: Int {
         var initialized: Int32 = 0
         var finalized: Int32 = 0

@@ -1,44 +1,31 @@
 import CKernels
 import Support
 
-/// In what the convolutions of the dense layers multiply. Weights, features, statistics, gradients and all sums are
-/// float32, or more, in both.
-public enum Precision: String, Codable, Sendable, CaseIterable {
-    case float32 = "f32"
-    /// Both factors of a product are rounded to bfloat16, float32's upper half, first: the CPU multiplies two pairs
-    /// where it had one float32. An *element* of such an operand is 32 bits that hold a pair, of two channels where a
-    /// product sums over channels, of two lanes where it sums over pixels.
-    case bfloat16 = "bf16"
-
-    /// Elements that so many numbers take.
-    public func elements(_ count: Int) -> Int { self == .float32 ? count : (count + 1) / 2 }
-}
-
 /// pairs[c / 2][lane] = (panel[c][lane], panel[c + 1][lane]), rows `stride` and `pairsStride` elements apart; it may be
 /// done in place.
 @inline(__always)
-public func writeChannelPairs(
+package func writeChannelPairs(
     _ panel: UnsafePointer<Float>, stride: Int, channels: Int, lanes: Int, into pairs: UnsafeMutablePointer<Float>,
     pairsStride: Int
 ) {
-    ck_channel_pairs(panel, stride, channels, lanes, pairs, pairsStride)
+    kernels.pointee.pair_channels(panel, stride, channels, lanes, pairs, pairsStride)
 }
 
 /// The gradient of a 3×3 convolution's output in bfloat16, one number a lane, with the zero borders of a `PaddedGroup`:
 /// what the gradient of the weights reads.
-public struct PaddedHalves {
+package struct PaddedBFloat16Group {
     private let start: UnsafeMutablePointer<UInt16>
     private let interleave: Int
     private let count: Int
     /// The distance between two channels.
-    public let stride: Int
+    package let stride: Int
     /// The distance between two rows.
-    public let rowStride: Int
+    package let rowStride: Int
 
     /// - Parameter buffer: at least half as many floats as the shape has elements.
-    public init(_ shape: PaddedGroup.Shape, in buffer: AlignedBuffer<Float>) {
+    package init(_ shape: PaddedGroup.Shape, in buffer: AlignedBuffer<Float>) {
         precondition(2 * buffer.count >= shape.count, "the group does not fit its buffer")
-        start = halves(in: buffer)
+        start = bfloat16Numbers(in: buffer)
         interleave = shape.layout.interleave
         count = shape.count
         stride = shape.stride
@@ -46,21 +33,21 @@ public struct PaddedHalves {
     }
 
     /// Sets all to zero: the borders are never written afterwards.
-    public func clear() { start.update(repeating: 0, count: count) }
+    package func clear() { start.update(repeating: 0, count: count) }
 
     /// Rounds row `y`, a panel of shape [channels][lanes].
-    public func write(_ panel: UnsafePointer<Float>, channels: Int, lanes: Int, row y: Int) {
-        ck_halves(panel, lanes, channels, lanes, start + (y + 1) * rowStride + interleave, stride)
+    package func write(_ panel: UnsafePointer<Float>, channels: Int, lanes: Int, row y: Int) {
+        kernels.pointee.to_bfloat16(panel, lanes, channels, lanes, start + (y + 1) * rowStride + interleave, stride)
     }
 
     /// Where the tap at row `tapY`, column `tapX` (0...2) of output row `y` starts.
-    public func tap(_ tapY: Int, _ tapX: Int, row y: Int) -> UnsafePointer<UInt16> {
+    package func tap(_ tapY: Int, _ tapX: Int, row y: Int) -> UnsafePointer<UInt16> {
         UnsafePointer(start + (y + tapY) * rowStride + tapX * interleave)
     }
 }
 
 /// A buffer's memory as bfloat16 numbers.
-public func halves(in buffer: AlignedBuffer<Float>) -> UnsafeMutablePointer<UInt16> {
+package func bfloat16Numbers(in buffer: AlignedBuffer<Float>) -> UnsafeMutablePointer<UInt16> {
     UnsafeMutableRawPointer(buffer.pointer).assumingMemoryBound(to: UInt16.self)
 }
 
@@ -68,25 +55,7 @@ extension ChannelAffine {
     /// halves[c][lane] = max(0, scale[c]·input[c][lane] + shift[c]) in bfloat16, for a panel of shape
     /// [channels][lanes].
     @inline(__always)
-    public func reluPanel(_ input: UnsafePointer<Float>, lanes: Int, into halves: UnsafeMutablePointer<UInt16>) {
-        ck_affine_relu_halves(input, channels, lanes, scale.pointer, shift.pointer, halves)
+    package func reluPanel(_ input: UnsafePointer<Float>, lanes: Int, into halves: UnsafeMutablePointer<UInt16>) {
+        kernels.pointee.affine_relu_bfloat16(input, channels, lanes, scale.pointer, shift.pointer, halves)
     }
-}
-
-/// gradient[o][m] += Σ over rows and lanes of transposed[row][lane][m] · other[row][o][lane], both sides in bfloat16.
-///
-/// - Parameters:
-///   - transposed: shape [rows][lanes / 2][width], `transposedRow` elements from row to row; `width` a multiple of 16.
-///   - other: shape [rows][others][lanes], channels `otherStride` apart and rows `otherRow` apart.
-///   - gradient: shape [others][width], float32.
-///   - next: memory that is written after this call, prefetched meanwhile; `nextCount` floats.
-@inline(__always)
-public func addWeightGradient(
-    transposed: UnsafePointer<Float>, width: Int, transposedRow: Int, other: UnsafePointer<UInt16>, otherStride: Int,
-    otherRow: Int, others: Int, lanes: Int, rows: Int, to gradient: UnsafeMutablePointer<Float>,
-    next: UnsafePointer<Float>? = nil, nextCount: Int = 0
-) {
-    ck_weight_gradient_pairs(
-        transposed, width, transposedRow, other, otherStride, otherRow, others, lanes / 2, rows, gradient, next,
-        nextCount)
 }

@@ -7,12 +7,12 @@ import Support
 /// Each task of a pass adds up its own, and the tasks' sums are added in their order, so that the number of threads
 /// does not show. The memory of the tasks is a `SumSpace`, shared by all sums of a rank, which are never gathered two
 /// at a time.
-public final class ChannelSums {
-    public let channels: Int
+package final class ChannelSums {
+    package let channels: Int
     private let space: SumSpace
     private let totals: AlignedBuffer<Double>
 
-    public init(channels: Int, in space: SumSpace) {
+    package init(channels: Int, in space: SumSpace) {
         self.channels = channels
         self.space = space
         space.reserve(channels: channels)
@@ -20,56 +20,58 @@ public final class ChannelSums {
     }
 
     /// The empty sums of a task.
-    public func begin(chunk: Int, worker: Int) -> PartialSums {
-        PartialSums(channels: channels, in: space, chunk: chunk, worker: worker)
+    package func begin(task: Int, worker: Int) -> PartialSums {
+        PartialSums(channels: channels, in: space, task: task, worker: worker)
     }
 
     /// Adds up the sums of all tasks, in their order.
-    public func finish(chunks: Int) {
+    package func finish(tasks: Int) {
         totals.elements.update(repeating: 0)
-        for chunk in 0..<chunks {
-            let sums = space.totals(chunk)
+        for task in 0..<tasks {
+            let sums = space.totals(task)
             for i in 0..<2 * channels { totals.pointer[i] += sums[i] }
         }
     }
 
     /// All first sums, then all second ones: what is summed over ranks.
-    public var all: UnsafeMutableBufferPointer<Double> { totals.elements }
-    public var first: UnsafeMutablePointer<Double> { totals.pointer }
-    public var second: UnsafeMutablePointer<Double> { totals.pointer + channels }
+    package var all: UnsafeMutableBufferPointer<Double> { totals.elements }
+    package var first: UnsafeMutablePointer<Double> { totals.pointer }
+    package var second: UnsafeMutablePointer<Double> { totals.pointer + channels }
 }
 
 /// The memory in which tasks add up.
-public final class SumSpace {
+package final class SumSpace {
     private let workers: Int
     private var channels = 0
     private var vectors: [AlignedBuffer<Float>] = []
     private var precise: [AlignedBuffer<Double>] = []
-    private var chunks: [AlignedBuffer<Double>] = []
+    private var tasks: [AlignedBuffer<Double>] = []
 
-    public init(workers: Int) { self.workers = workers }
+    package init(workers: Int) { self.workers = workers }
 
     func reserve(channels: Int) { self.channels = max(self.channels, channels) }
 
     /// Allocates all that was reserved.
-    public func allocate() {
+    package func allocate() {
         vectors = (0..<workers).map { _ in AlignedBuffer(count: 2 * 16 * channels) }
         precise = (0..<workers).map { _ in AlignedBuffer(count: 2 * 8 * channels) }
-        chunks = (0..<Chunks.most).map { _ in AlignedBuffer(count: 2 * channels) }
+        tasks = (0..<TaskPartition.maximumCount).map { _ in AlignedBuffer(count: 2 * channels) }
     }
 
     /// Bytes of a space for sums of so many channels.
-    public static func bytes(channels: Int, workers: Int) -> Int { channels * 8 * (workers * 32 + Chunks.most * 2) }
+    package static func bytes(channels: Int, workers: Int) -> Int {
+        channels * 8 * (workers * 32 + TaskPartition.maximumCount * 2)
+    }
 
     func vectors(_ worker: Int) -> UnsafeMutablePointer<Float> { vectors[worker].pointer }
     func precise(_ worker: Int) -> UnsafeMutablePointer<Double> { precise[worker].pointer }
-    func totals(_ chunk: Int) -> UnsafeMutablePointer<Double> { chunks[chunk].pointer }
+    func totals(_ task: Int) -> UnsafeMutablePointer<Double> { tasks[task].pointer }
 }
 
 /// The sums of one task: a vector of partial sums a channel, and float64 totals to which they go once a group, so that
 /// float32 adds up few numbers.
-public struct PartialSums {
-    public let channels: Int
+package struct PartialSums {
+    package let channels: Int
     /// Gradients and products, shape [channels][16] each.
     let gradients: UnsafeMutablePointer<Float>
     let products: UnsafeMutablePointer<Float>
@@ -78,28 +80,29 @@ public struct PartialSums {
     let squares: UnsafeMutablePointer<Double>
     private let totals: UnsafeMutablePointer<Double>
 
-    fileprivate init(channels: Int, in space: SumSpace, chunk: Int, worker: Int) {
+    fileprivate init(channels: Int, in space: SumSpace, task: Int, worker: Int) {
         self.channels = channels
         gradients = space.vectors(worker)
         products = gradients + 16 * channels
         values = space.precise(worker)
         squares = values + 8 * channels
-        totals = space.totals(chunk)
+        totals = space.totals(task)
         gradients.update(repeating: 0, count: 2 * 16 * channels)
         values.update(repeating: 0, count: 2 * 8 * channels)
         totals.update(repeating: 0, count: 2 * channels)
     }
 
     /// Adds the vectors of gradients and products to the totals and clears them.
-    public func flushGradients() { ck_flush(gradients, 2 * channels, totals) }
+    package func flushGradients() { kernels.pointee.flush_float_sums(gradients, 2 * channels, totals) }
 
     /// Adds the vectors of values and squares to the totals and clears them.
-    public func flushValues() { ck_flush_doubles(values, 2 * channels, totals) }
+    package func flushValues() { kernels.pointee.flush_double_sums(values, 2 * channels, totals) }
 }
 
-/// Masks dead lanes of a panel of new values and adds up each channel's values and squares.
+/// Masks padding lanes of a panel of new values and adds up each channel's values and squares.
 @inline(__always)
-public func addSums(_ panel: UnsafeMutablePointer<Float>, lanes: Int, mask: UnsafePointer<Float>?, to sums: PartialSums)
-{
-    ck_sums(panel, sums.channels, lanes, mask, sums.values, sums.squares)
+package func addSums(
+    _ panel: UnsafeMutablePointer<Float>, lanes: Int, mask: UnsafePointer<Float>?, to sums: PartialSums
+) {
+    kernels.pointee.channel_sums(panel, sums.channels, lanes, mask, sums.values, sums.squares)
 }

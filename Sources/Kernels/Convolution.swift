@@ -3,11 +3,11 @@ import Support
 
 /// The weights of a convolution in the order in which the register tiles read them, packed anew each step from the flat
 /// buffer.
-public struct PackedWeights {
-    public let taps: Int
-    public let outputs: Int
-    public let inputs: Int
-    public let precision: Precision
+package struct PackedWeights {
+    package let taps: Int
+    package let outputs: Int
+    package let inputs: Int
+    package let precision: Precision
     let pointer: UnsafeMutablePointer<Float>
     /// What keeps the memory; nil where the caller does.
     private let buffer: AlignedBuffer<Float>?
@@ -17,7 +17,7 @@ public struct PackedWeights {
     /// Space for a product of `taps` × `outputs` × `inputs` weights in a buffer that others may share.
     ///
     /// - Precondition: the buffer has at least `taps · outputs · inputs` floats.
-    public init(taps: Int, outputs: Int, inputs: Int, in buffer: AlignedBuffer<Float>, precision: Precision = .float32)
+    package init(taps: Int, outputs: Int, inputs: Int, in buffer: AlignedBuffer<Float>, precision: Precision = .float32)
     {
         precondition(buffer.count >= taps * outputs * inputs, "the weights do not fit their buffer")
         self.taps = taps
@@ -31,7 +31,7 @@ public struct PackedWeights {
 
     /// Weights of shape [inputs][outputs], without taps, as they lie in memory that the caller keeps: those that carry
     /// a 1×1 convolution's gradient back need no packing.
-    public init(unpacked weights: UnsafeMutablePointer<Float>, outputs: Int, inputs: Int) {
+    package init(unpacked weights: UnsafeMutablePointer<Float>, outputs: Int, inputs: Int) {
         taps = 1
         self.outputs = outputs
         self.inputs = inputs
@@ -42,7 +42,7 @@ public struct PackedWeights {
     }
 
     /// The same in bfloat16, as pairs of inputs in a buffer that others may share.
-    public init(pairsOf weights: UnsafePointer<Float>, outputs: Int, inputs: Int, in buffer: AlignedBuffer<Float>) {
+    package init(pairsOf weights: UnsafePointer<Float>, outputs: Int, inputs: Int, in buffer: AlignedBuffer<Float>) {
         precision = .bfloat16
         precondition(buffer.count >= precision.elements(inputs) * outputs, "the weights do not fit their buffer")
         taps = 1
@@ -51,29 +51,29 @@ public struct PackedWeights {
         pointer = buffer.pointer
         self.buffer = buffer
         pitch = outputs
-        ck_channel_pairs(weights, outputs, inputs, outputs, pointer, outputs)
+        kernels.pointee.pair_channels(weights, outputs, inputs, outputs, pointer, outputs)
     }
 
     /// Packs weights of shape [outputs][inputs][taps] for the forward product.
-    public func packForward(_ weights: UnsafePointer<Float>) {
-        ck_pack_weights(weights, 1, inputs * taps, taps, taps, outputs, inputs, 0, pointer)
+    package func packForward(_ weights: UnsafePointer<Float>) {
+        kernels.pointee.pack_weights(weights, 1, inputs * taps, taps, taps, outputs, inputs, 0, pointer)
         pairInputs()
     }
 
     /// Packs weights of shape [outputs][taps][inputs] for the forward product over patches.
-    public func packPatches(_ weights: UnsafePointer<Float>) {
-        ck_pack_weights(weights, inputs, inputs * taps, 1, taps, outputs, inputs, 0, pointer)
+    package func packPatches(_ weights: UnsafePointer<Float>) {
+        kernels.pointee.pack_weights(weights, inputs, inputs * taps, 1, taps, outputs, inputs, 0, pointer)
     }
 
     /// Packs weights of shape [inputs][outputs][taps] (the forward's outputs are the inputs here) for the product that
     /// carries the gradient back: transposed, with the taps in reverse.
-    public func packBackward(_ weights: UnsafePointer<Float>) {
-        ck_pack_weights(weights, 1, taps, outputs * taps, taps, outputs, inputs, 1, pointer)
+    package func packBackward(_ weights: UnsafePointer<Float>) {
+        kernels.pointee.pack_weights(weights, 1, taps, outputs * taps, taps, outputs, inputs, 1, pointer)
         pairInputs()
     }
 
     private func pairInputs() {
-        if precision == .bfloat16 { ck_pair_weights(pointer, taps, outputs, inputs) }
+        if precision == .bfloat16 { kernels.pointee.pair_packed_weights(pointer, taps, outputs, inputs) }
     }
 
     /// output[o][lane] = Σ over taps t and inputs i of weight[o][i][t] · input[i·stride + offset(t) + lane].
@@ -86,7 +86,7 @@ public struct PackedWeights {
     ///   - lanes: a multiple of 16.
     ///   - next: memory that is read after this call, prefetched meanwhile; `nextCount` floats.
     @inline(__always)
-    public func convolve(
+    package func convolve(
         _ input: UnsafePointer<Float>, stride: Int, tapOffsets: UnsafePointer<Int>, only: Range<Int>? = nil, lanes: Int,
         into output: UnsafeMutablePointer<Float>, outputStride: Int, next: UnsafePointer<Float>? = nil,
         nextCount: Int = 0
@@ -95,115 +95,13 @@ public struct PackedWeights {
         let offsets = tapOffsets + some.lowerBound
         switch precision {
         case .float32:
-            ck_convolve(
+            kernels.pointee.convolve(
                 input, stride, offsets, some.lowerBound, some.count, pointer, taps, pitch, inputs, outputs, lanes,
                 output, outputStride, next, nextCount)
         case .bfloat16:
-            ck_convolve_pairs(
+            kernels.pointee.convolve_pairs(
                 input, stride, offsets, some.lowerBound, some.count, pointer, taps, pitch, precision.elements(inputs),
                 outputs, lanes, output, outputStride, next, nextCount)
         }
     }
-}
-
-/// A group of images with `interleave` zero lanes on each side and a row of zeros above and below: what a 3×3
-/// convolution reads.
-///
-/// Shape [height + 2][channels][lanes + 2·interleave]. The tap (y, x) of an output row is a shift by y rows and
-/// x·interleave lanes.
-public struct PaddedGroup {
-    public struct Shape: Equatable, Sendable {
-        /// Channels, or pairs of them.
-        public let channels: Int
-        public let layout: PanelLayout
-
-        public init(channels: Int, layout: PanelLayout) {
-            self.channels = channels
-            self.layout = layout
-        }
-
-        /// The distance between two channels.
-        public var stride: Int { layout.lanes + 2 * layout.interleave }
-        /// The distance between two rows, a multiple of a vector's 16 floats.
-        public var rowStride: Int { (channels * stride + 15) / 16 * 16 }
-        public var count: Int { (layout.height + 2) * rowStride }
-
-        /// The offsets of the nine taps from `tap(0, 0, row: y)`, the same for every row.
-        public func writeTapOffsets(to offsets: UnsafeMutablePointer<Int>) {
-            for tap in 0..<9 { offsets[tap] = tap / 3 * rowStride + tap % 3 * layout.interleave }
-        }
-    }
-
-    private let start: UnsafeMutablePointer<Float>
-    private let interleave: Int
-    private let count: Int
-    /// The distance between two channels.
-    public let stride: Int
-    /// The distance between two rows.
-    public let rowStride: Int
-
-    public init(_ shape: Shape, in buffer: AlignedBuffer<Float>) {
-        precondition(buffer.count >= shape.count, "the group does not fit its buffer")
-        start = buffer.pointer
-        interleave = shape.layout.interleave
-        count = shape.count
-        stride = shape.stride
-        rowStride = shape.rowStride
-    }
-
-    /// Sets all to zero: the borders are never written afterwards.
-    public func clear() { start.update(repeating: 0, count: count) }
-
-    /// Where row `y` of the images goes: shape [channels][stride].
-    public func interior(_ y: Int) -> UnsafeMutablePointer<Float> { start + (y + 1) * rowStride + interleave }
-
-    /// Where the tap at row `tapY`, column `tapX` (0...2) of output row `y` starts.
-    public func tap(_ tapY: Int, _ tapX: Int, row y: Int) -> UnsafeMutablePointer<Float> {
-        start + (y + tapY) * rowStride + tapX * interleave
-    }
-}
-
-/// transposed[lane][c] = panel[c][lane] for a panel of `channels` rows, `stride` apart; channels up to the next
-/// multiple of 16 are zero. In bfloat16 transposed[lane / 2][c] = (panel[c][lane], panel[c][lane + 1]).
-@inline(__always)
-public func transposePanel(
-    _ panel: UnsafePointer<Float>, stride: Int, channels: Int, lanes: Int, into transposed: UnsafeMutablePointer<Float>,
-    precision: Precision = .float32
-) {
-    let width = (channels + 15) / 16 * 16
-    switch precision {
-    case .float32: ck_transpose(panel, stride, channels, lanes, transposed, width)
-    case .bfloat16: ck_transpose_pairs(panel, stride, channels, lanes, transposed, width)
-    }
-}
-
-/// to[column][row] = from[row][column] for a matrix of `rows` × `columns` numbers, rows `fromStride` and `toStride`
-/// apart.
-public func transposeMatrix(
-    _ from: UnsafePointer<Float>, rows: Int, columns: Int, fromStride: Int, to: UnsafeMutablePointer<Float>,
-    toStride: Int
-) {
-    ck_transpose_matrix(from, rows, columns, fromStride, to, toStride)
-}
-
-/// gradient[o][m] += Σ over rows and lanes of transposed[row][lane][m] · other[row][o][lane].
-///
-/// - Parameters:
-///   - transposed: shape [rows][lanes][width], `transposedRow` floats from row to row; `width` a multiple of 16.
-///   - other: shape [rows][others][lanes], channels `otherStride` apart and rows `otherRow` apart.
-///   - gradient: shape [others][width].
-///   - next: memory that is written after this call, prefetched meanwhile; `nextCount` floats.
-@inline(__always)
-public func addWeightGradient(
-    transposed: UnsafePointer<Float>, width: Int, transposedRow: Int, other: UnsafePointer<Float>, otherStride: Int,
-    otherRow: Int, others: Int, lanes: Int, rows: Int, to gradient: UnsafeMutablePointer<Float>,
-    next: UnsafePointer<Float>? = nil, nextCount: Int = 0
-) {
-    ck_weight_gradient(
-        transposed, width, transposedRow, other, otherStride, otherRow, others, lanes, rows, gradient, next, nextCount)
-}
-
-/// Adds `count` numbers to others.
-public func add(_ values: UnsafePointer<Float>, to sums: UnsafeMutablePointer<Float>, count: Int) {
-    ck_add(values, sums, count)
 }

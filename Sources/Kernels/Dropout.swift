@@ -10,11 +10,11 @@ import CKernels
 ///   - first: the number of channel 0's elements.
 ///   - step: what is added to it from channel to channel.
 @inline(__always)
-public func dropElements(
+package func dropElements(
     of panel: UnsafeMutablePointer<Float>, channels: Int, lanes: Int, stride: Int, keys: UnsafePointer<UInt32>,
     first: UInt32, step: UInt32, probability: Double
 ) {
-    ck_dropout(
+    kernels.pointee.dropout(
         panel, channels, lanes, stride, keys, first, step, UInt32(min(probability * 0x1p32, 0x1p32 - 1)),
         Float(1 / (1 - probability)))
 }

@@ -2,14 +2,14 @@ import COpenBLAS
 import Support
 
 /// A factor of a matrix product: row-major numbers that the caller keeps alive, taken as they stand or transposed.
-public struct MatrixFactor {
+package struct MatrixFactor {
     fileprivate let elements: UnsafePointer<Float>
     fileprivate let rows: Int
     fileprivate let columns: Int
     fileprivate let isTransposed: Bool
 
     /// A matrix of shape [rows][columns].
-    public init(_ elements: UnsafePointer<Float>, rows: Int, columns: Int) {
+    package init(_ elements: UnsafePointer<Float>, rows: Int, columns: Int) {
         self.init(elements: elements, rows: rows, columns: columns, isTransposed: false)
     }
 
@@ -21,7 +21,7 @@ public struct MatrixFactor {
     }
 
     /// The same numbers as a matrix of shape [columns][rows].
-    public var transposed: MatrixFactor {
+    package var transposed: MatrixFactor {
         MatrixFactor(elements: elements, rows: columns, columns: rows, isTransposed: !isTransposed)
     }
 
@@ -33,7 +33,7 @@ public struct MatrixFactor {
 /// Writes the product of two matrices, shape [left's rows][right's columns], or adds it to what `product` holds.
 ///
 /// - Precondition: the left factor has as many columns as the right one has rows.
-public func matrixMultiply(
+package func matrixMultiply(
     _ left: MatrixFactor, _ right: MatrixFactor, into product: UnsafeMutablePointer<Float>, accumulate: Bool = false
 ) {
     precondition(left.columns == right.rows, "no product of \(left.columns) columns and \(right.rows) rows")
@@ -43,12 +43,12 @@ public func matrixMultiply(
 }
 
 /// The library that multiplies matrices.
-public enum OpenBLAS {
+package enum OpenBLAS {
     /// Address space of the buffer that it takes at a thread's first product: 128 MiB and a little more.
-    public static let bufferBytes = 129 << 20
+    package static let bufferBytes = 129 << 20
 
     /// Has it take its buffer now, of which it tries to get hold for ever: `demandMemory` first.
-    public static func prepare() {
+    package static func prepare() {
         // OpenBLAS cannot see that other ranks have the other cores.
         openblas_set_num_threads(1)
         // Some CPUs have kernels without a buffer for smaller products.

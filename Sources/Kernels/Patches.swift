@@ -5,11 +5,11 @@ import CKernels
 /// - Parameters:
 ///   - images: the group's images, shape [count][channels][size][size].
 ///   - patches: shape [channels·kernel·kernel][lanes], ordered as a weight [channels][kernel][kernel] is.
-public func writePatches(
+package func writePatches(
     of images: UnsafePointer<Float>, count: Int, channels: Int, size: Int, kernel: Int, stride: Int, y: Int,
     layout: PanelLayout, into patches: UnsafeMutablePointer<Float>
 ) {
-    ck_patches(
+    kernels.pointee.extract_patches(
         images, channels * size * size, count, channels, size, size, kernel, stride, kernel / 2, y, layout.width,
         layout.interleave, layout.lanes, patches)
 }

@@ -1,11 +1,11 @@
 import Support
 
 /// What a step spends its time on.
-public enum Phase: Int, CaseIterable, Sendable {
+package enum Phase: Int, CaseIterable, Sendable {
     case dataWait, stem, pointwise, spatial, norm, pool, loss, statisticsSync, gradientWait, optimizer, other
 
     /// As reports call it.
-    public var name: String {
+    package var name: String {
         switch self {
         case .dataWait: "data wait"
         case .stem: "stem"
@@ -24,48 +24,48 @@ public enum Phase: Int, CaseIterable, Sendable {
 
 /// Adds up the time that one thread spends in each phase, forward and backward, and notes spans for a trace. Off, it
 /// costs a branch.
-public final class PhaseClock {
+package final class PhaseClock {
     /// A stretch of time with a name, for a trace; seconds of `monotonicSeconds()`.
-    public struct Span: Sendable {
-        public let name: String
-        public let from: Double
-        public let to: Double
+    package struct Span: Sendable {
+        package let name: String
+        package let from: Double
+        package let to: Double
     }
 
     /// Whether phases are timed.
-    public private(set) var isOn = false
+    package private(set) var isOn = false
     /// What has been noted; nil where nobody asked.
-    public private(set) var spans: [Span]?
+    package private(set) var spans: [Span]?
     private var seconds = [Double](repeating: 0, count: 2 * Phase.allCases.count)
     private var phase = Phase.other
     private var isBackward = false
     private var since = 0.0
 
-    public init() {}
+    package init() {}
 
     /// Starts anew, in the phase `other` of forward.
-    public func start(noting: Bool = false) {
+    package func start(recordingTrace: Bool = false) {
         for index in seconds.indices { seconds[index] = 0 }
-        if noting && spans == nil { spans = [] }
+        if recordingTrace && spans == nil { spans = [] }
         phase = .other
         isBackward = false
         since = monotonicSeconds()
         isOn = true
     }
 
-    public func stop() {
+    package func stop() {
         change(to: .other, isBackward)
         isOn = false
     }
 
     /// From now on time belongs to `phase`.
     @inline(__always)
-    public func enter(_ phase: Phase) {
+    package func enter(_ phase: Phase) {
         if isOn && phase != self.phase { change(to: phase, isBackward) }
     }
 
     /// From now on time belongs to backward, or to forward.
-    public func enter(_ phase: Phase, backward: Bool) {
+    package func enter(_ phase: Phase, backward: Bool) {
         if isOn { change(to: phase, backward) }
     }
 
@@ -83,7 +83,7 @@ public final class PhaseClock {
 
     /// Does `body`, and notes how long it took where there is a trace.
     @inline(__always)
-    public func span(_ name: @autoclosure () -> String, _ body: () throws -> Void) rethrows {
+    package func span(_ name: @autoclosure () -> String, _ body: () throws -> Void) rethrows {
         guard spans != nil, isOn else { return try body() }
         let from = monotonicSeconds()
         try body()
@@ -91,16 +91,16 @@ public final class PhaseClock {
     }
 
     /// Seconds spent in a phase of forward or backward.
-    public func seconds(_ phase: Phase, backward: Bool) -> Double { seconds[index(phase, backward)] }
+    package func seconds(_ phase: Phase, backward: Bool) -> Double { seconds[index(phase, backward)] }
 
     /// Spans as bytes, to be sent to another rank: two times and a name that ends with a zero.
-    public static func encode(_ spans: [Span]) -> [UInt8] {
+    package static func encode(_ spans: [Span]) -> [UInt8] {
         spans.flatMap { span in
             withUnsafeBytes(of: (span.from, span.to)) { Array($0) } + Array(span.name.utf8) + [0]
         }
     }
 
-    public static func decode(_ bytes: [UInt8]) -> [Span] {
+    package static func decode(_ bytes: [UInt8]) -> [Span] {
         var spans: [Span] = []
         var place = 0
         while place + 16 < bytes.count, let end = bytes[(place + 16)...].firstIndex(of: 0) {

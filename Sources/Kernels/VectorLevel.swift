@@ -6,24 +6,24 @@ import Support
 ///
 /// `DENSENET_SIMD` names the highest that a process may use; by itself, and where the CPU has less, it uses the CPU's
 /// best.
-public struct VectorLevel: Sendable, CaseIterable, Comparable, CustomStringConvertible {
+package struct VectorLevel: Sendable, CaseIterable, Comparable, CustomStringConvertible {
     /// The place in the list of levels, from 0.
-    public let number: Int
+    package let number: Int
 
     /// All levels of this build, lowest first.
-    public static let allCases = (0..<Int(ck_level_count())).map(VectorLevel.init)
+    package static let allCases = (0..<Int(ck_level_count())).map(VectorLevel.init)
     /// The one in use.
-    public static var current: VectorLevel { VectorLevel(number: Int(ck_level())) }
+    package static var current: VectorLevel { VectorLevel(number: Int(ck_level())) }
     /// The highest that this CPU has.
-    public static var best: VectorLevel { VectorLevel(number: Int(ck_best_level())) }
+    package static var best: VectorLevel { VectorLevel(number: Int(ck_best_level())) }
 
     /// As users name it.
-    public var description: String { String(cString: ck_level_name(Int32(number))) }
+    package var description: String { String(cString: ck_level_name(Int32(number))) }
 
-    public static func < (one: VectorLevel, other: VectorLevel) -> Bool { one.number < other.number }
+    package static func < (one: VectorLevel, other: VectorLevel) -> Bool { one.number < other.number }
 
     /// - Throws: `Failure(.usage)` when `DENSENET_SIMD` names no level.
-    public static func demandValidChoice() throws {
+    package static func demandValidChoice() throws {
         guard let value = getenv("DENSENET_SIMD").map({ String(cString: $0) }), !value.isEmpty else { return }
         let names = allCases.map(\.description)
         guard !names.contains(value) else { return }

@@ -5,9 +5,9 @@ import Support
 /// multiplications.
 ///
 /// Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.09308, section 4.
-public struct RowWinograd {
+package struct RowWinograd {
     /// Output rows of a call.
-    public static let rows = 4
+    package static let rows = 4
 
     private let weights: AlignedBuffer<Float>
     private let outputs: Int
@@ -15,17 +15,17 @@ public struct RowWinograd {
     private let shape: PaddedGroup.Shape
 
     /// Floats of the packed weights.
-    public static func weightCount(outputs: Int, inputs: Int) -> Int { 18 * outputs * inputs }
+    package static func weightCount(outputs: Int, inputs: Int) -> Int { 18 * outputs * inputs }
 
     /// Floats of a thread's scratch.
-    public static func scratchCount(_ shape: PaddedGroup.Shape, outputs: Int) -> Int {
+    package static func scratchCount(_ shape: PaddedGroup.Shape, outputs: Int) -> Int {
         6 * (shape.rowStride + outputs * shape.layout.lanes)
     }
 
     /// - Parameters:
     ///   - shape: that of the padded input.
     ///   - buffer: space for the packed weights, which others may share.
-    public init(outputs: Int, input shape: PaddedGroup.Shape, in buffer: AlignedBuffer<Float>) {
+    package init(outputs: Int, input shape: PaddedGroup.Shape, in buffer: AlignedBuffer<Float>) {
         precondition(
             buffer.count >= Self.weightCount(outputs: outputs, inputs: shape.channels),
             "the weights do not fit their buffer")
@@ -36,11 +36,11 @@ public struct RowWinograd {
     }
 
     /// Packs the weights of the products from the nine taps of the same convolution.
-    public func pack(_ taps: PackedWeights) {
+    package func pack(_ taps: PackedWeights) {
         precondition(
             taps.taps == 9 && taps.outputs == outputs && taps.inputs == inputs,
             "these are another convolution's weights")
-        ck_pack_winograd(taps.pointer, outputs, inputs, weights.pointer)
+        kernels.pointee.winograd_weights(taps.pointer, outputs, inputs, weights.pointer)
     }
 
     /// Rows `y` to `y` + 3 of the convolution.
@@ -50,7 +50,7 @@ public struct RowWinograd {
     ///   - scratch: `scratchCount` floats of the calling thread.
     ///   - next: memory that is read after this call, prefetched meanwhile: four runs of `nextCount` floats,
     ///     `nextPitch` apart.
-    public func convolve(
+    package func convolve(
         _ padded: PaddedGroup, row y: Int, into output: UnsafeMutablePointer<Float>, rowPitch: Int,
         tapOffsets: UnsafePointer<Int>, scratch: UnsafeMutablePointer<Float>, next: UnsafePointer<Float>?,
         nextCount: Int, nextPitch: Int
@@ -59,22 +59,22 @@ public struct RowWinograd {
         let rowStride = shape.rowStride
         let count = outputs * lanes
         let products = scratch + 6 * rowStride
-        ck_winograd_input(padded.tap(0, 0, row: y), rowStride, rowStride, scratch)
+        kernels.pointee.winograd_input(padded.tap(0, 0, row: y), rowStride, rowStride, scratch)
         for product in 0..<6 {
             // The first three of nine tap offsets are those within a row.
-            ck_convolve(
+            kernels.pointee.convolve(
                 scratch + product * rowStride, shape.stride, tapOffsets, 0, 3,
                 weights.pointer + product * 3 * outputs * inputs, 3, 0, inputs, outputs, lanes,
                 products + product * count, lanes, product < 4 ? next.map { $0 + product * nextPitch } : nil, nextCount)
         }
-        ck_winograd_output(products, count, output, rowPitch)
+        kernels.pointee.winograd_output(products, count, output, rowPitch)
     }
 }
 
 /// The gradient of a 3×3 convolution's weights by the same filtering: half the multiplications again.
 ///
 /// Products of four rows are summed in the transformed domain, over all images; `finish` makes taps of them.
-public struct RowWinogradGradient {
+package struct RowWinogradGradient {
     private let inputs: Int
     private let outputs: Int
     private let layout: PanelLayout
@@ -85,7 +85,7 @@ public struct RowWinogradGradient {
     private var rowCount: Int { layout.lanes * width }
 
     /// - Parameter shape: that of the output's padded gradient.
-    public init(inputs: Int, output shape: PaddedGroup.Shape) {
+    package init(inputs: Int, output shape: PaddedGroup.Shape) {
         self.inputs = inputs
         outputs = shape.channels
         layout = shape.layout
@@ -95,20 +95,20 @@ public struct RowWinogradGradient {
     }
 
     /// Floats of the sums of products; nine taps stand behind them. None where there are no four rows.
-    public var productCount: Int { layout.height < RowWinograd.rows ? 0 : 18 * outputs * width }
+    package var productCount: Int { layout.height < RowWinograd.rows ? 0 : 18 * outputs * width }
 
     /// Floats of the sums of products and the nine taps.
-    public var gradientCount: Int { productCount + 9 * outputs * width }
+    package var gradientCount: Int { productCount + 9 * outputs * width }
 
     /// Floats of a thread's scratch.
-    public var scratchCount: Int { batch * 6 * (rowCount + outputShape.rowStride) }
+    package var scratchCount: Int { batch * 6 * (rowCount + outputShape.rowStride) }
 
     /// Adds the part of the first rows, as many as are a multiple of four, to the sums of products.
     ///
     /// - Parameters:
     ///   - transposed: the activated input with a row of zeros before and after, shape [height + 2][lanes][width].
     ///   - padded: the output's gradient.
-    public func add(
+    package func add(
         transposed: UnsafePointer<Float>, padded: PaddedGroup, scratch: UnsafeMutablePointer<Float>,
         to gradient: UnsafeMutablePointer<Float>
     ) {
@@ -120,8 +120,9 @@ public struct RowWinogradGradient {
             let count = min(batch, runs - start)
             for run in 0..<count {
                 let y = (start + run) * RowWinograd.rows
-                ck_winograd_input(transposed + y * rowCount, rowCount, rowCount, rows + run * 6 * rowCount)
-                ck_winograd_gradient(padded.tap(1, 0, row: y), rowStride, rowStride, gradients + run * 6 * rowStride)
+                kernels.pointee.winograd_input(transposed + y * rowCount, rowCount, rowCount, rows + run * 6 * rowCount)
+                kernels.pointee.winograd_output_gradient(
+                    padded.tap(1, 0, row: y), rowStride, rowStride, gradients + run * 6 * rowStride)
             }
             for product in 0..<6 {
                 for x in 0..<3 {
@@ -136,8 +137,8 @@ public struct RowWinogradGradient {
     }
 
     /// Adds what the products come to to the nine taps behind them, shape [3][3][outputs][width].
-    public func finish(_ gradient: UnsafeMutablePointer<Float>) {
+    package func finish(_ gradient: UnsafeMutablePointer<Float>) {
         guard productCount > 0 else { return }
-        ck_winograd_weight_gradient(gradient, 3 * outputs * width, gradient + productCount)
+        kernels.pointee.winograd_weight_gradient(gradient, 3 * outputs * width, gradient + productCount)
     }
 }

@@ -46,7 +46,7 @@ public final class SafetensorsFile: Sendable {
     }
 
     /// A longer header is refused before anything is allocated for it (the limit of the format's own library).
-    public static let largestHeader = 100_000_000
+    package static let largestHeader = 100_000_000
 
     public let path: String
     public let tensors: [String: TensorInfo]
@@ -98,7 +98,7 @@ public final class SafetensorsFile: Sendable {
     ///
     /// - Throws: `Failure(.data)` when there is no such tensor, or its dtype or shape is another, or the file has
     ///   shrunk since.
-    public func floats(named name: String, shape: [Int], into destination: UnsafeMutableBufferPointer<Float>) throws {
+    package func floats(named name: String, shape: [Int], into destination: UnsafeMutableBufferPointer<Float>) throws {
         let info = try tensor(name, .float32, .float16, .bfloat16, .float64, shape: shape)
         precondition(
             destination.count * info.dtype.size == info.range.count, "\(shape) does not fit \(destination.count) floats"
@@ -119,11 +119,6 @@ public final class SafetensorsFile: Sendable {
         try array(tensor(name, .float32, shape: shape))
     }
 
-    /// The elements of an F64 tensor, as `floats(named:shape:)`.
-    public func doubles(named name: String, shape: [Int]? = nil) throws -> [Double] {
-        try array(tensor(name, .float64, shape: shape))
-    }
-
     /// The elements of an I64 tensor, as `floats(named:shape:)`.
     public func integers(named name: String, shape: [Int]? = nil) throws -> [Int64] {
         try array(tensor(name, .int64, shape: shape))
@@ -135,24 +130,21 @@ public final class SafetensorsFile: Sendable {
     ///   - range: bytes from the start of the data, as in `TensorInfo.range`.
     ///   - destination: as many bytes as `range` has.
     /// - Throws: `Failure(.data)` when the file has shrunk since it was opened.
-    public func read(_ range: Range<Int>, into destination: UnsafeMutableRawBufferPointer) throws {
+    package func read(_ range: Range<Int>, into destination: UnsafeMutableRawBufferPointer) throws {
         precondition(range.count == destination.count, "\(range.count) bytes do not fit \(destination.count)")
         try file.read(into: destination, at: dataStart + range.lowerBound)
     }
 
     private func tensor(_ name: String, _ dtypes: DataType..., shape: [Int]?) throws -> TensorInfo {
         guard let info = tensors[name] else {
-            throw Failure(.data, "\(path): has no tensor \(quoted(name)); it is of another network or another kind")
+            throw Failure(.data, "\(path): has no tensor \(quoted(name))")
         }
         guard dtypes.contains(info.dtype) else {
             let expected = dtypes.map(\.rawValue).joined(separator: ", ")
             throw Failure(.data, "\(path): tensor \(quoted(name)) is \(info.dtype.rawValue), expected \(expected)")
         }
         if let shape, shape != info.shape {
-            throw Failure(
-                .data,
-                "\(path): tensor \(quoted(name)) has shape \(info.shape), expected \(shape);"
-                    + " it is of another network")
+            throw Failure(.data, "\(path): tensor \(quoted(name)) has shape \(info.shape), expected \(shape)")
         }
         return info
     }
@@ -223,7 +215,9 @@ extension SafetensorsHeader {
         }
         guard covered == dataSize else {
             throw Failure(
-                .data, "\(path): has \(dataSize) bytes of data, but its tensors take \(covered); the rest is nobody's")
+                .data,
+                "\(path): has \(dataSize) bytes of data, but its tensors take \(covered); trailing bytes belong to no tensor"
+            )
         }
         return result
     }

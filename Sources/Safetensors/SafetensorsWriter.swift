@@ -1,18 +1,41 @@
 import Support
 
-/// A named tensor that borrows its elements: whoever makes one keeps them alive and unchanged while it is used.
+/// A named F32 tensor to be written.
 public struct NamedTensor {
     public let name: String
     /// Empty for a single number.
     public let shape: [Int]
-    /// As many as `shape` has, the last dimension running fastest.
-    public let values: UnsafeBufferPointer<Float>
+    private let values: Values
 
-    public init(name: String, shape: [Int], values: UnsafeBufferPointer<Float>) {
-        precondition(shape.reduce(1, *) == values.count, "\(name) of shape \(shape) has \(values.count) elements")
+    private enum Values {
+        case own([Float])
+        case borrowed(UnsafeBufferPointer<Float>)
+    }
+
+    /// - Precondition: `values` has as many elements as `shape`; the last dimension runs fastest.
+    public init(name: String, shape: [Int], values: [Float]) {
+        self.init(name, shape, count: values.count, .own(values))
+    }
+
+    /// A tensor that borrows its elements: whoever makes one keeps them alive and unchanged while it is used.
+    package init(name: String, shape: [Int], values: UnsafeBufferPointer<Float>) {
+        self.init(name, shape, count: values.count, .borrowed(values))
+    }
+
+    private init(_ name: String, _ shape: [Int], count: Int, _ values: Values) {
+        precondition(shape.reduce(1, *) == count, "\(name) of shape \(shape) has \(count) elements")
         self.name = name
         self.shape = shape
         self.values = values
+    }
+
+    var byteCount: Int { shape.reduce(MemoryLayout<Float>.stride, *) }
+
+    package func withUnsafeBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
+        switch values {
+        case .own(let values): try values.withUnsafeBytes(body)
+        case .borrowed(let values): try body(UnsafeRawBufferPointer(values))
+        }
     }
 }
 
@@ -32,7 +55,7 @@ public enum SafetensorsWriter {
         try AtomicFile.write(path) { output in
             try withUnsafeBytes(of: UInt64(header.count).littleEndian) { try output.write($0) }
             try header.withUnsafeBytes { try output.write($0) }
-            for tensor in tensors { try output.write(UnsafeRawBufferPointer(tensor.values)) }
+            for tensor in tensors { try tensor.withUnsafeBytes { try output.write($0) } }
         }
     }
 
@@ -44,7 +67,7 @@ public enum SafetensorsWriter {
         }
         var offset = 0
         for tensor in tensors {
-            let end = offset + tensor.values.count * 4
+            let end = offset + tensor.byteCount
             let shape = tensor.shape.map(String.init).joined(separator: ",")
             members.append(
                 "\(literal(tensor.name)):{\"dtype\":\"F32\",\"shape\":[\(shape)],\"data_offsets\":[\(offset),\(end)]}")

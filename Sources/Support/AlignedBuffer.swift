@@ -1,45 +1,58 @@
 import Glibc
 
-/// A fixed run of numbers, aligned for the vector units, zeroed at birth, freed with its owner.
+/// A fixed-size, aligned, zero-initialised buffer, freed on deinit.
 ///
-/// All tensors live in such buffers, allocated once before the first step. The class says nothing about who may write
-/// when: whoever passes a buffer to another thread makes sure that the two do not touch it at the same time (hence
+/// All tensors live in such buffers, allocated once before the first step. The class does not say who may write when:
+/// whoever hands a buffer to another thread makes sure that the two do not touch it at the same time (hence
 /// `@unchecked Sendable`).
-public final class AlignedBuffer<Element: BitwiseCopyable>: @unchecked Sendable {
+package final class AlignedBuffer<Element: BitwiseCopyable>: @unchecked Sendable {
     /// The first element; valid as long as the buffer lives.
-    public let pointer: UnsafeMutablePointer<Element>
-    public let count: Int
+    package let pointer: UnsafeMutablePointer<Element>
+    package let count: Int
+    /// Bytes that it takes; buffers of 2 MiB and more consist of whole huge pages.
+    package let byteCount: Int
+    private let isAllocated: Bool
 
     /// Allocates `count` zero elements at a 64-byte boundary (large buffers at 2 MiB, advised for huge pages). Ends the
-    /// process where there is no memory: who may need much asks `demandMemory` before.
+    /// process where there is no memory: who may need much calls `demandMemory` first. Within `BufferPlan.counting` it
+    /// allocates nothing.
     ///
     /// - Precondition: the all-zero bit pattern is a valid `Element`.
-    public init(count: Int) {
+    package init(count: Int) {
         precondition(count >= 0, "a buffer cannot have \(count) elements")
-        let hugePage = 2 << 20
-        let bytes = max(count * MemoryLayout<Element>.stride, 64)
+        let bytes = count * MemoryLayout<Element>.stride
         let alignment = bytes >= hugePage ? hugePage : 64
-        var raw: UnsafeMutableRawPointer?
-        let rounded = (bytes + alignment - 1) / alignment * alignment
-        guard posix_memalign(&raw, alignment, rounded) == 0, let raw else { endOutOfMemory(rounded) }
-        if alignment == hugePage { madvise(raw, rounded, MADV_HUGEPAGE) }
-        memset(raw, 0, rounded)
-        pointer = raw.bindMemory(to: Element.self, capacity: max(count, 1))
         self.count = count
+        byteCount = (bytes + alignment - 1) / alignment * alignment
+        let plan = BufferPlan.current
+        plan?.add(byteCount, isHuge: alignment == hugePage)
+        isAllocated = plan == nil && count > 0
+        if !isAllocated, let nowhere = UnsafeMutablePointer<Element>(bitPattern: alignment) {
+            pointer = nowhere
+            return
+        }
+        var raw: UnsafeMutableRawPointer?
+        guard posix_memalign(&raw, alignment, byteCount) == 0, let raw else { endOutOfMemory(byteCount) }
+        if alignment == hugePage { madvise(raw, byteCount, MADV_HUGEPAGE) }
+        memset(raw, 0, byteCount)
+        pointer = raw.bindMemory(to: Element.self, capacity: count)
     }
 
-    deinit { free(pointer) }
+    deinit { if isAllocated { free(pointer) } }
 
     /// All elements, for reading and writing.
-    public var elements: UnsafeMutableBufferPointer<Element> {
+    package var elements: UnsafeMutableBufferPointer<Element> {
         UnsafeMutableBufferPointer(start: pointer, count: count)
     }
 
     /// The elements of `range`.
     ///
     /// - Precondition: `range` lies within `0 ..< count`.
-    public subscript(range: Range<Int>) -> UnsafeMutableBufferPointer<Element> {
+    package subscript(range: Range<Int>) -> UnsafeMutableBufferPointer<Element> {
         precondition(range.lowerBound >= 0 && range.upperBound <= count, "\(range) is outside of a buffer of \(count)")
         return UnsafeMutableBufferPointer(start: pointer + range.lowerBound, count: range.count)
     }
 }
+
+/// Bytes of a huge page.
+package let hugePage = 2 << 20

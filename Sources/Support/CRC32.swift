@@ -1,22 +1,22 @@
 import CZlib
 
 /// The CRC-32 of bytes that come piece by piece (zlib's).
-public struct CRC32: Sendable, Equatable {
-    public private(set) var value: UInt32 = 0
+package struct CRC32: Sendable, Equatable {
+    package private(set) var value: UInt32 = 0
 
-    public init() {}
+    package init() {}
 
-    public mutating func add(_ bytes: UnsafeRawBufferPointer) {
+    package mutating func add(_ bytes: UnsafeRawBufferPointer) {
         // zlib takes a missing buffer as the wish to begin anew.
         guard let start = bytes.baseAddress, !bytes.isEmpty else { return }
         value = UInt32(crc32_z(UInt(value), start.assumingMemoryBound(to: UInt8.self), bytes.count))
     }
 
-    public mutating func add(_ text: String) {
+    package mutating func add(_ text: String) {
         var text = text
         text.withUTF8 { add(UnsafeRawBufferPointer($0)) }
     }
 
     /// Eight hexadecimal digits.
-    public var text: String { String(value, radix: 16).paddedWithZeros(to: 8) }
+    package var text: String { String(value, radix: 16).paddedWithZeros(to: 8) }
 }

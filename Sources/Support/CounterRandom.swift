@@ -6,16 +6,16 @@ import Glibc
 /// The key is hashed from a purpose and up to four coordinates (seed, epoch, sample, stage); the i-th number is a hash
 /// of key and i (SplitMix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
 /// Nothing is shared or stored: the order in which generators are made and used does not matter.
-public struct CounterRandom: RandomNumberGenerator, Sendable {
+package struct CounterRandom: RandomNumberGenerator, Sendable {
     /// What the numbers are for; two purposes never share a stream.
-    public enum Purpose: UInt64, Sendable {
+    package enum Purpose: UInt64, Sendable {
         case weights = 1
         case shuffle, augmentation, dropout, synthetic
     }
 
     private var state: UInt64
 
-    public init(_ purpose: Purpose, _ first: UInt64, _ second: UInt64 = 0, _ third: UInt64 = 0, _ fourth: UInt64 = 0) {
+    package init(_ purpose: Purpose, _ first: UInt64, _ second: UInt64 = 0, _ third: UInt64 = 0, _ fourth: UInt64 = 0) {
         var key = Self.mix(purpose.rawValue &* 0x9E37_79B9_7F4A_7C15)
         key = Self.mix(key ^ Self.mix(first &+ 0x9E37_79B9_7F4A_7C15))
         key = Self.mix(key ^ Self.mix(second &+ 0x9E37_79B9_7F4A_7C15))
@@ -30,27 +30,27 @@ public struct CounterRandom: RandomNumberGenerator, Sendable {
         return z ^ (z >> 31)
     }
 
-    public mutating func next() -> UInt64 {
+    package mutating func next() -> UInt64 {
         state &+= 0x9E37_79B9_7F4A_7C15
         return Self.mix(state)
     }
 
     /// A number in `0 ..< 1`, one of 2²⁴ equally likely ones (each exact in `Float`).
-    public mutating func unit() -> Float { Float(next() >> 40) * 0x1p-24 }
+    package mutating func unit() -> Float { Float(next() >> 40) * 0x1p-24 }
 
     /// A number between the two bounds.
-    public mutating func uniform(_ low: Float, _ high: Float) -> Float { low + (high - low) * unit() }
+    package mutating func uniform(_ low: Float, _ high: Float) -> Float { low + (high - low) * unit() }
 
     /// A number in `0 ..< bound`, each equally likely but for a bias below 2⁻³² (multiply and shift).
     ///
     /// - Precondition: `0 < bound ≤ 2³²`.
-    public mutating func below(_ bound: Int) -> Int {
+    package mutating func below(_ bound: Int) -> Int {
         precondition(bound > 0 && bound <= 1 << 32, "no number is below \(bound)")
         return Int(((next() >> 32) &* UInt64(bound)) >> 32)
     }
 
     /// A number of the standard normal distribution (Box–Muller, in float64).
-    public mutating func normal() -> Double {
+    package mutating func normal() -> Double {
         let u = (Double(next() >> 11) + 0.5) * 0x1p-53
         let v = Double(next() >> 11) * 0x1p-53
         return sqrt(-2 * log(u)) * cos(2 * .pi * v)

@@ -2,7 +2,7 @@ import Glibc
 
 extension Double {
     /// As 1.2e-05.
-    public var scientific: String {
+    package var scientific: String {
         withUnsafeTemporaryAllocation(of: CChar.self, capacity: 32) { text in
             _ = withVaList([self]) { vsnprintf(text.baseAddress!, text.count, "%.1e", $0) }
             return String(cString: text.baseAddress!)
@@ -10,7 +10,7 @@ extension Double {
     }
 
     /// With so many digits behind the point, as C's `%.*f`.
-    public func formatted(places: Int, width: Int = 0) -> String {
+    package func formatted(places: Int, width: Int = 0) -> String {
         withUnsafeTemporaryAllocation(of: CChar.self, capacity: 400) { text in
             _ = withVaList([Int32(width), Int32(places), self]) {
                 vsnprintf(text.baseAddress!, text.count, "%*.*f", $0)
@@ -22,7 +22,7 @@ extension Double {
 
 extension String {
     /// With zeros in front up to a length.
-    public func paddedWithZeros(to length: Int) -> String {
+    package func paddedWithZeros(to length: Int) -> String {
         String(repeating: "0", count: max(length - count, 0)) + self
     }
 }

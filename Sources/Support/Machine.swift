@@ -1,4 +1,5 @@
 import Glibc
+import SystemPackage
 
 /// Refuses what memory could not hold; to find out by trying would end this process, or another one of this host.
 ///
@@ -9,7 +10,7 @@ import Glibc
 ///   - who: a subject and its verb, such as `64 images a rank need`.
 ///   - advice: what makes it less.
 /// - Throws: `Failure(.unavailable)` saying what is needed and which limit is in the way.
-public func demandMemory(
+package func demandMemory(
     _ bytes: Double, addressSpace: Int? = 0, ranks: Int = 1, who: String, advice: String
 ) throws(Failure) {
     let needed = bytes + Double(ProcessMemory.now.held)
@@ -30,7 +31,7 @@ public func demandMemory(
 /// Refuses what this process could not map, be it for `ulimit -v`, for `ulimit -d` or for another rule of the system.
 ///
 /// - Throws: `Failure(.unavailable)` as `demandMemory`.
-public func demandAddressSpace(_ bytes: Int, who: String, advice: String) throws(Failure) {
+package func demandAddressSpace(_ bytes: Int, who: String, advice: String) throws(Failure) {
     // Small things, which nobody counts, have to find room too.
     let needed = bytes + 32 << 20
     let probe = mmap(nil, needed, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
@@ -46,7 +47,7 @@ public func demandAddressSpace(_ bytes: Int, who: String, advice: String) throws
 /// Refuses a limit of open files with which MPI's start ends by a signal, or not at all.
 ///
 /// - Throws: `Failure(.unavailable)`.
-public func demandOpenFiles(_ count: Int) throws(Failure) {
+package func demandOpenFiles(_ count: Int) throws(Failure) {
     var limit = rlimit()
     guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < count else { return }
     throw Failure(
@@ -59,19 +60,18 @@ public func demandOpenFiles(_ count: Int) throws(Failure) {
 /// OpenBLAS starts a thread a core when it is loaded, each with a buffer of 128 MiB, and one that gets no buffer tries
 /// for ever; they are not needed here. The C library reserves a heap of 64 MiB for each thread. Only the environment
 /// that a program is started with can forbid both.
-public func saveAddressSpace() {
+package func saveAddressSpace() {
     let settings = ["OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX"]
     guard addressSpaceLimit() != nil, settings.contains(where: { getenv($0).map { strcmp($0, "1") } != 0 }) else {
         return
     }
     for name in settings { setenv(name, "1", 1) }
-    guard let program = realpath("/proc/self/exe", nil) else { return }
+    guard let program = try? FileSystem.programFile() else { return }
     execv(program, CommandLine.unsafeArgv)
-    free(program)
 }
 
 /// Bytes of address space that a thread's stack takes.
-public var threadStackBytes: Int {
+package var threadStackBytes: Int {
     var attributes = pthread_attr_t()
     var size = 0
     pthread_attr_init(&attributes)
@@ -81,7 +81,7 @@ public var threadStackBytes: Int {
 }
 
 /// The most memory that this process has had in use, in bytes.
-public func peakResidentBytes() -> Int {
+package func peakResidentBytes() -> Int {
     var usage = rusage()
     getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
     return usage.ru_maxrss * 1024
@@ -91,7 +91,7 @@ public func peakResidentBytes() -> Int {
 func endOutOfMemory(_ bytes: Int) -> Never {
     let limit = addressSpaceLimit() ?? hostLimit().words
     var line = "densenet: out of memory: \(bytes) bytes are refused, \(limit); use a smaller --batch-size\n"
-    line.withUTF8 { _ = write(STDERR_FILENO, $0.baseAddress, $0.count) }
+    line.withUTF8 { _ = try? FileDescriptor.standardError.writeAll($0) }
     // Not `exit`, which waits for OpenBLAS's threads; those may be waiting for memory.
     _exit(Failure.Kind.unavailable.rawValue)
 }
@@ -128,7 +128,9 @@ private struct ProcessMemory {
     let held: Int
 
     static var now: ProcessMemory {
-        let pages = (systemFile("/proc/self/statm") ?? "").split(separator: " ").map { Int($0) ?? 0 }
+        let pages = (FileSystem.contents(ofSystemFile: "/proc/self/statm") ?? "").split(separator: " ").map {
+            Int($0) ?? 0
+        }
         guard pages.count >= 6 else { return ProcessMemory(mapped: 0, writable: 0, held: 0) }
         let page = sysconf(Int32(_SC_PAGESIZE))
         return ProcessMemory(mapped: pages[0] * page, writable: pages[5] * page, held: (pages[1] - pages[2]) * page)

@@ -11,7 +11,7 @@ struct MemoryGroup {
     ///
     /// - Parameter root: what stands before `/proc` and `/sys`.
     init?(of process: pid_t = getpid(), root: String = "") {
-        let lines = (systemFile("\(root)/proc/\(process)/cgroup") ?? "").split(separator: "\n")
+        let lines = (FileSystem.contents(ofSystemFile: "\(root)/proc/\(process)/cgroup") ?? "").split(separator: "\n")
         let entries = lines.map { $0.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false) }.filter {
             $0.count == 3
         }
@@ -32,7 +32,7 @@ struct MemoryGroup {
     var limit: (bytes: Int, folder: String)? {
         let limits = folders.compactMap { folder in
             // Version 2 says `max` where there is none, version 1 a number beyond all memory.
-            systemFile("\(folder)/\(isUnified ? "memory.max" : "memory.limit_in_bytes")")
+            FileSystem.contents(ofSystemFile: "\(folder)/\(isUnified ? "memory.max" : "memory.limit_in_bytes")")
                 .flatMap { Int($0.prefix { $0.isNumber }) }.map { (bytes: $0, folder: folder) }
         }
         return limits.min { $0.bytes < $1.bytes }
@@ -41,7 +41,8 @@ struct MemoryGroup {
     /// How many processes of the group the kernel has ended for want of memory; nil where it does not say.
     var kills: Int? {
         for folder in folders {
-            let file = systemFile("\(folder)/\(isUnified ? "memory.events" : "memory.oom_control")")
+            let file = FileSystem.contents(
+                ofSystemFile: "\(folder)/\(isUnified ? "memory.events" : "memory.oom_control")")
             if let count = file.flatMap(killCount) { return count }
         }
         return nil
@@ -49,20 +50,20 @@ struct MemoryGroup {
 }
 
 /// Whether the kernel has ended a process for want of memory since this was made.
-public struct MemoryKills: Sendable {
+package struct MemoryKills: Sendable {
     private let group: MemoryGroup?
     private let before: Int?
 
     /// Looks after a process of this host; where its control group does not count, after the whole host.
-    public init(near process: pid_t) {
+    package init(near process: pid_t) {
         group = MemoryGroup(of: process)
         before = Self.count(group)
     }
 
     /// What a line on a death adds.
-    public static let words = " (the kernel ended it for want of memory)"
+    package static let words = " (the kernel ended it for want of memory)"
 
-    public var haveGrown: Bool {
+    package var haveGrown: Bool {
         guard let before, let now = Self.count(group) else { return false }
         return now > before
     }
@@ -72,7 +73,7 @@ public struct MemoryKills: Sendable {
     package static var count: Int { count(MemoryGroup()) ?? 0 }
 
     private static func count(_ group: MemoryGroup?) -> Int? {
-        group?.kills ?? systemFile("/proc/vmstat").flatMap(killCount)
+        group?.kills ?? FileSystem.contents(ofSystemFile: "/proc/vmstat").flatMap(killCount)
     }
 }
 
@@ -81,13 +82,4 @@ private func killCount(_ text: String) -> Int? {
     let word = "oom_kill "
     let line = text.split(separator: "\n").first { $0.hasPrefix(word) }
     return line.flatMap { Int($0.dropFirst(word.count)) }
-}
-
-/// A short file of /proc or /sys, which have no size before they are read; nil where it cannot be read.
-package func systemFile(_ path: String) -> String? {
-    let file = open(path, O_RDONLY | O_CLOEXEC)
-    guard file >= 0 else { return nil }
-    defer { close(file) }
-    let bytes = [UInt8](unsafeUninitializedCapacity: 1 << 14) { $1 = max(read(file, $0.baseAddress, $0.count), 0) }
-    return String(decoding: bytes, as: UTF8.self)
 }

@@ -1,11 +1,12 @@
 import Glibc
+import SystemPackage
 
 /// Runs `body` on a new thread, which the caller joins or detaches; it holds what `body` holds until that returns.
 ///
 /// - Parameter refusal: what the message begins with, before the system's words, such as `the loader cannot start
 ///   thread 2`.
 /// - Throws: `Failure(.unavailable)` when the system refuses the thread.
-public func startThread(refusal: String, _ body: sending @escaping () -> Void) throws -> pthread_t {
+package func startThread(refusal: String, _ body: sending @escaping () -> Void) throws -> pthread_t {
     let start = Unmanaged.passRetained(ThreadBody(body))
     var thread = pthread_t()
     let code = pthread_create(
@@ -16,7 +17,7 @@ public func startThread(refusal: String, _ body: sending @escaping () -> Void) t
         }, start.toOpaque())
     guard code == 0 else {
         start.release()
-        throw Failure(.unavailable, "\(refusal): \(String(cString: strerror(code)))")
+        throw Failure(.unavailable, "\(refusal): \(Errno(rawValue: code))")
     }
     return thread
 }

@@ -19,19 +19,19 @@ public struct OptimizerConfiguration: Codable, Sendable, Equatable {
 }
 
 /// The optimizer of a network: its momenta lie in a flat buffer laid out as the parameters.
-package final class Optimizer {
+public final class Optimizer {
     let momenta: AlignedBuffer<Float>
     private let configuration: OptimizerConfiguration
-    private let network: DenseNet
+    private let network: TrainableDenseNet
     /// Runs of the flat buffers, with the decay of each.
     private let runs: [(range: Range<Int>, decay: Float)]
 
-    init(_ configuration: OptimizerConfiguration, of network: DenseNet) {
+    init(_ configuration: OptimizerConfiguration, of network: TrainableDenseNet) {
         self.configuration = configuration
         self.network = network
-        momenta = AlignedBuffer(count: network.table.learntCount)
+        momenta = AlignedBuffer(count: network.table.parameterCount)
         var runs: [(range: Range<Int>, decay: Float)] = []
-        for parameter in network.table.learnt.sorted(by: { $0.offset < $1.offset }) {
+        for parameter in network.table.trainable.sorted(by: { $0.offset < $1.offset }) {
             let decay = parameter.isWeight || configuration.decaysNorms ? Float(configuration.weightDecay) : 0
             if let last = runs.last, last.decay == decay {
                 runs[runs.count - 1].range = last.range.lowerBound..<parameter.range.upperBound

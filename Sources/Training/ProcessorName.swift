@@ -2,7 +2,7 @@ import FoundationEssentials
 import Glibc
 
 /// What this machine's processor is called.
-public func processorName() -> String {
+package func processorName() -> String {
     processorName(inCPUInfo: (try? String(contentsOf: URL(filePath: "/proc/cpuinfo"), encoding: .utf8)) ?? "")
 }
 

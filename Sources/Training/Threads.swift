@@ -5,7 +5,7 @@ import Kernels
 extension Communicator {
     /// Threads for this rank where the user names no number: the cores that it may run on, shared with the other ranks
     /// of its host.
-    public var defaultThreads: Int {
+    package var defaultThreads: Int {
         let allowed = WorkerPool.allowedCores
         // Ranks bound to cores of their own have these; ranks that may run anywhere share what there is.
         let isBound = allowed * localSize <= sysconf(Int32(_SC_NPROCESSORS_ONLN))
@@ -13,5 +13,5 @@ extension Communicator {
     }
 
     /// The images of a rank's part of a global batch, where it is largest (`Sampler.localRange` has the parts).
-    public func largestShare(of globalBatch: Int) -> Int { (globalBatch - 1) / size + 1 }
+    package func largestShare(of globalBatch: Int) -> Int { (globalBatch - 1) / size + 1 }
 }

@@ -3,19 +3,21 @@ import DenseNetModel
 import ImageData
 import Support
 
-extension SynchronizedSums: GlobalSums {}
+extension StatisticsAllReduce: GlobalSums {
+    package func sum(_ values: UnsafeMutableBufferPointer<Double>) throws { try sum(values.mutableSpan) }
+}
 
 /// A network with all that moves its weights, on every rank: one step from a batch to new weights.
 ///
 /// All memory is allocated by `init`; a step allocates nothing.
-package final class TrainingStep {
-    package let network: DenseNet
-    package let optimizer: Optimizer
-    package let sums: SynchronizedSums
+public final class TrainingStep {
+    public let network: TrainableDenseNet
+    public let optimizer: Optimizer
+    package let sums: StatisticsAllReduce
     let allReduce: GradientAllReduce
     /// Whether the last step's gradient and running statistics had nothing but finite numbers. Both are made of sums
     /// over ranks, with the same bits on all of them, so all ranks know.
-    private(set) var isFinite = true
+    public private(set) var isFinite = true
     /// The running statistics before the step.
     private let statisticsBefore: AlignedBuffer<Float>
     private let labelSmoothing: Double
@@ -25,8 +27,9 @@ package final class TrainingStep {
     /// backward.
     private static let bucketElements = 65_536
 
-    package init(
-        _ network: DenseNet, optimizer: OptimizerConfiguration, labelSmoothing: Double, seed: UInt64,
+    public init(
+        _ network: TrainableDenseNet, optimizer: OptimizerConfiguration = OptimizerConfiguration(),
+        labelSmoothing: Double = 0, seed: UInt64,
         communicator: Communicator
     ) {
         self.network = network
@@ -34,9 +37,9 @@ package final class TrainingStep {
         self.labelSmoothing = labelSmoothing
         self.seed = seed
         statisticsBefore = AlignedBuffer(count: network.statistics.count)
-        sums = SynchronizedSums(communicator: communicator)
+        sums = StatisticsAllReduce(communicator: communicator)
         allReduce = GradientAllReduce(
-            communicator: communicator, gradients: network.gradients, of: network, bucketElements: Self.bucketElements)
+            communicator: communicator, gradients: network.gradientBuffer, bucketElements: Self.bucketElements)
     }
 
     /// Trains on this rank's part of a global batch. Collective.
@@ -45,7 +48,7 @@ package final class TrainingStep {
     /// (Where the loss is not finite the gradient is not either.)
     ///
     /// - Returns: this rank's loss and hits, before the weights moved.
-    package func callAsFunction(_ batch: Batch, rate: Double) throws -> BatchResult {
+    public func callAsFunction(_ batch: Batch, rate: Double) throws -> BatchResult {
         _ = statisticsBefore.elements.update(fromContentsOf: network.statistics)
         let result = try gradients(of: batch)
         network.clock.enter(.optimizer, backward: false)
@@ -63,17 +66,36 @@ package final class TrainingStep {
     /// Collective.
     package func gradients(of batch: Batch) throws -> BatchResult {
         sums.beginPass("forward statistics")
-        try network.forward(
-            batch.images, count: batch.count, globalCount: batch.globalCount, training: true,
+        let pass = try network.forward(
+            batch.images, count: batch.count, globalCount: batch.globalCount,
             dropout: (seed, batch.epoch, batch.sampleIndices), sums: sums)
-        let result = network.loss(batch.labels, labelSmoothing: labelSmoothing)
+        let loss = pass.loss(batch.labels, labelSmoothing: labelSmoothing)
+        let result = loss.result
         sums.beginPass("backward statistics")
-        try network.backward(batch.images) { offset in
+        try loss.backward { offset in
             network.clock.enter(.gradientWait)
             try allReduce.ready(upTo: offset)
         }
         network.clock.enter(.gradientWait)
         try allReduce.finish()
         return result
+    }
+}
+
+extension TrainingStep {
+    /// Rank zero's weights, running statistics and momenta become everybody's. Collective.
+    func broadcast(from root: Int, _ communicator: Communicator) throws {
+        try communicator.broadcast(network.parameters.mutableSpan, from: root)
+        try communicator.broadcast(network.statistics.mutableSpan, from: root)
+        try communicator.broadcast(optimizer.momenta.elements.mutableSpan, from: root)
+    }
+
+    /// A number that differs where any weight, running statistic or momentum differs in a bit (CRC-32).
+    var hash: UInt64 {
+        var sum = CRC32()
+        for buffer in [network.parameters, network.statistics, optimizer.momenta.elements] {
+            sum.add(UnsafeRawBufferPointer(buffer))
+        }
+        return UInt64(sum.value)
     }
 }

@@ -50,7 +50,7 @@ struct Bench: RankedCommand {
             ]
         try withRanks(agreeingOn: values) { world in
             let benchmark = try Benchmark(run, communicator: world)
-            let result = try benchmark.run(noting: trace != nil)
+            let result = try benchmark.run(recordingTrace: trace != nil)
             if world.rank == 0 {
                 Console.say(result.report(configuration, batchSize: batchSize, ranks: world.size, evaluates: evaluate))
             }
@@ -58,7 +58,7 @@ struct Bench: RankedCommand {
             // Rank zero judges for all: the others' times differ.
             let ratio = try world.broadcast(result.median / result.productSeconds, from: 0)
             if let check, ratio > check {
-                throw world.agreed(
+                throw world.markAgreed(
                     Failure(
                         .differs,
                         "a step takes \(ratio.formatted(places: 2)) times its matrix products alone, above \(check)"))
@@ -68,15 +68,10 @@ struct Bench: RankedCommand {
 
     /// Each rank's spans go to rank zero, which writes the file.
     private func write(_ spans: [PhaseClock.Span], to path: String, _ world: Communicator) throws {
-        var ranks: [[PhaseClock.Span]] = []
-        for rank in 0..<world.size {
-            let bytes = try world.broadcast(bytes: world.rank == rank ? PhaseClock.encode(spans) : nil, from: rank)
-            ranks.append(PhaseClock.decode(bytes))
-        }
-        try world.agree {
+        let ranks = try world.allGather(bytes: PhaseClock.encode(spans)).map(PhaseClock.decode)
+        try world.throwOnAllRanks {
             guard world.rank == 0 else { return }
-            var text = Benchmark.Result.trace(ranks)
-            try AtomicFile.write(path) { output in try text.withUTF8 { try output.write(UnsafeRawBufferPointer($0)) } }
+            try AtomicFile.write(Benchmark.Result.trace(ranks).utf8, to: path)
             Console.say("trace: \(path)")
         }
     }

@@ -17,7 +17,7 @@ struct Densenet: ParsableCommand {
         version: "densenet 0.1.0",
         subcommands: [
             Train.self, Evaluate.self, Verify.self, Bench.self, Describe.self, Synthesize.self, LaunchPlan.self,
-            LastWordsOfRun.self,
+            PostMortemOfRun.self,
         ])
 
     static func main() {

@@ -40,18 +40,22 @@ struct Evaluate: RankedCommand {
 
     func run() throws {
         try withWatchedRanks(watchdog, agreeingOn: [dataOptions.kind]) { world, _ in
-            let (file, configuration) = try world.agree {
+            let (file, configuration) = try world.throwOnAllRanks {
                 let file = try SafetensorsFile(path: weights)
                 return (file, try resolved(for: file))
             }
             try world.requireSameOptions(NamedValue.all(of: configuration, except: ["path"]))
-            let (network, ready) = try world.agree {
+            let (network, ready) = try world.throwOnAllRanks {
                 let network = try DenseNet(
-                    configuration.network, capacity: world.largestShare(of: batchSize), training: false,
+                    configuration.network, capacity: world.largestShare(of: batchSize),
                     threads: threads.threads ?? world.defaultThreads, precision: precision.value,
-                    company: MemoryCompany(ranks: world.localSize, batches: 2, threads: 1))
+                    overhead: MemoryOverhead(ranks: world.localSize, batches: 2, threads: 1))
                 try GivenWeights.load(file, into: network)
-                return (network, configuration.normalization == nil ? try normalization(in: file) : nil)
+                return (
+                    network,
+                    configuration.normalization == nil
+                        ? try Normalization(metadata: file.metadata, path: file.path) : nil
+                )
             }
             try world.requireSameWeights(file.path, [network.parameters, network.statistics])
             let data = try RunData(
@@ -59,14 +63,15 @@ struct Evaluate: RankedCommand {
                 classes: configuration.network.classes, normalization: configuration.normalization ?? .channel,
                 ready: ready, communicator: world)
             if world.rank == 0 { for warning in data.warnings { Console.note(warning) } }
-            let evaluator = try world.agree {
+            let evaluator = try world.throwOnAllRanks {
                 try Evaluator(
                     network, images: data.test, batchSize: batchSize, normalization: data.normalization,
                     communicator: world)
             }
-            var progress = world.rank == 0 ? ProgressLine(phase: "Test", total: evaluator.steps) : nil
-            let result = try evaluator.run(progress: &progress)
-            if world.rank == 0 { report(result, names: data.test.classNames, path: file.path) }
+            var line = world.rank == 0 ? ProgressLine(phase: "Test", total: evaluator.steps) : nil
+            let result = try evaluator.run(advanced: { line?.update(done: $0, loss: $1, accuracy: $2) })
+            line?.finish()
+            if world.rank == 0, let result { report(result, names: data.test.classNames, path: file.path) }
         }
     }
 

@@ -8,16 +8,17 @@ struct HostCores {
     let first: Int?
 
     init() {
-        let status = systemFile("/proc/self/status") ?? ""
+        let status = FileSystem.contents(ofSystemFile: "/proc/self/status") ?? ""
         let allowed = Self.numbers(status.split(separator: "Cpus_allowed_list:\t").dropFirst().first)
         let cores = max(1, Set(allowed.map(Self.core)).count)
         // A container's quota of processor time; other containers would be bound to the same first cores.
-        let quota = (systemFile("/sys/fs/cgroup/cpu.max") ?? "").split { $0.isWhitespace }.compactMap { Int($0) }
+        let quota = (FileSystem.contents(ofSystemFile: "/sys/fs/cgroup/cpu.max") ?? "").split { $0.isWhitespace }
+            .compactMap { Int($0) }
         if quota.count == 2, quota[1] > 0, quota[0] / quota[1] < cores {
             (count, first) = (max(1, quota[0] / quota[1]), nil)
         } else {
             // mpirun binds to the first cores of the machine, also those that this process may not use.
-            let isWhole = allowed == Self.numbers(systemFile("/sys/devices/system/cpu/online"))
+            let isWhole = allowed == Self.numbers(FileSystem.contents(ofSystemFile: "/sys/devices/system/cpu/online"))
             (count, first) = (cores, isWhole ? allowed.first : nil)
         }
     }
@@ -33,6 +34,7 @@ struct HostCores {
 
     /// The hardware threads of a processor's core.
     private static func core(of processor: Int) -> String {
-        systemFile("/sys/devices/system/cpu/cpu\(processor)/topology/thread_siblings_list") ?? "\(processor)"
+        FileSystem.contents(ofSystemFile: "/sys/devices/system/cpu/cpu\(processor)/topology/thread_siblings_list")
+            ?? "\(processor)"
     }
 }

@@ -51,9 +51,9 @@ struct LaunchPlan: ParsableCommand {
 }
 
 /// For launch.sh, once mpirun has ended.
-struct LastWordsOfRun: ParsableCommand {
+struct PostMortemOfRun: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "last-words",
+        commandName: "post-mortem",
         abstract:
             "Why the ranks of a run have ended, or which of them died and where it stood; nothing where that was said already.",
         discussion: "Prints a clause for launch.sh where the kernel has ended a process for want of memory meanwhile.",
@@ -71,8 +71,8 @@ struct LastWordsOfRun: ParsableCommand {
     func run() throws {
         let isOutOfMemory = code == 128 + 9 && MemoryKills.count > memoryKills
         if let path {
-            let words = LastWords.take(
-                from: RunFolder.ranks(of: path), isKilled: (129...192).contains(code), forWantOfMemory: isOutOfMemory,
+            let words = PostMortem.take(
+                from: RunFolder.ranks(of: path), isKilled: (129...192).contains(code), isOutOfMemory: isOutOfMemory,
                 advice: TrainingRun.resumeAdvice(path))
             for line in words { Console.note(withOptionNames(line)) }
         }

@@ -26,10 +26,10 @@ extension RankedCommand {
         try demandOpenFiles(12)
         try demandAddressSpace(224 << 20, who: "MPI and this program need", advice: "raise the limit")
         let code = MPIEnvironment.run(report: tellUser) { world in
-            try world.agree { try VectorLevel.demandValidChoice() }
+            try world.throwOnAllRanks { try VectorLevel.demandValidChoice() }
             try world.requireSameStart(Self._commandName, values)
             try body(world)
-            try world.agree { try Console.demandWholeOutput() }
+            try world.throwOnAllRanks { try Console.demandWholeOutput() }
         }
         Glibc.exit(Launcher.exitCode(code))
     }
@@ -41,9 +41,9 @@ extension RankedCommand {
         try withRanks(agreeingOn: values + [NamedValue("--collective-timeout", "\(options.collectiveTimeout)")]) {
             world in
             let watchdog = try Watchdog(
-                world, timeout: options.collectiveTimeout, signals: { StopSignal.count },
-                report: tellUser)
-            defer { watchdog.leave() }
+                world, collectiveTimeout: options.collectiveTimeout, stopSignals: { StopSignal.count },
+                launcherHost: Launcher.host, report: tellUser)
+            defer { watchdog.deregister() }
             try body(world, watchdog)
         }
     }
@@ -64,12 +64,15 @@ enum Launcher {
     /// Whether training has begun.
     static let hasBegun = Atomic(false)
 
+    /// The host on which launch.sh runs; nil where it did not start this process.
+    static var host: String? { getenv("DENSENET_LAUNCHER").map { String(cString: $0) } }
+
     /// The exit code for this process.
     ///
     /// A start that is refused before its first step, as for want of memory, would be refused again: launch.sh, which
     /// starts again what was ended by a rank that died, is told so by 71 and ends with 69 as well.
     static func exitCode(_ code: Int32) -> Int32 {
         let isRefused = code == Failure.Kind.unavailable.rawValue && !hasBegun.load(ordering: .relaxed)
-        return isRefused && getenv("DENSENET_LAUNCHER") != nil ? 71 : code
+        return isRefused && host != nil ? 71 : code
     }
 }

@@ -40,7 +40,7 @@ struct Verify: RankedCommand {
                 }
             }
             guard failed == 0 else {
-                throw world.agreed(
+                throw world.markAgreed(
                     Failure(.differs, "\(failed) quantities differ from the reference by more than \(tolerance)"))
             }
         }

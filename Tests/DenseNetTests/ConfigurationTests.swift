@@ -43,10 +43,10 @@ private func message(_ body: () throws -> Void) -> String {
         _ model: String, _ classes: Int, _ count: Int
     ) throws {
         let table = try ParameterTable(DenseNetConfiguration(model: model, classes: classes))
-        #expect(table.learntCount == count)
+        #expect(table.parameterCount == count)
         // The order of use runs from the buffer's end to its front, without gaps.
         var end = count
-        for parameter in table.learnt {
+        for parameter in table.trainable {
             #expect(parameter.range.upperBound == end)
             end = parameter.offset
         }
@@ -57,19 +57,21 @@ private func message(_ body: () throws -> Void) -> String {
             next = parameter.range.upperBound
         }
         #expect(next == table.statisticsCount)
-        #expect(Set((table.learnt + table.statistics).map(\.name)).count == table.learnt.count + table.statistics.count)
+        #expect(
+            Set((table.trainable + table.statistics).map(\.name)).count == table.trainable.count
+                + table.statistics.count)
     }
 
     @Test func `DenseNet-100 with growth rates 12 and 24 has the paper's millions`() throws {
         let millions = try [12, 24].map { growth in
-            Double(ParameterTable(try DenseNetConfiguration(model: "densenet-100-\(growth)")).learntCount) / 1e6
+            Double(ParameterTable(try DenseNetConfiguration(model: "densenet-100-\(growth)")).parameterCount) / 1e6
         }
         #expect(abs(millions[0] - 6.98) < 0.05 && abs(millions[1] - 27.2) < 0.05)
     }
 
     @Test func `names are torchvision's`() throws {
         let table = try ParameterTable(DenseNetConfiguration(model: "densenet121", image: 32))
-        let shapes = Dictionary(uniqueKeysWithValues: (table.learnt + table.statistics).map { ($0.name, $0.shape) })
+        let shapes = Dictionary(uniqueKeysWithValues: (table.trainable + table.statistics).map { ($0.name, $0.shape) })
         let expected: [String: [Int]] = [
             "features.conv0.weight": [64, 3, 7, 7], "features.norm0.running_var": [64],
             "features.denseblock1.denselayer1.norm1.weight": [64],
@@ -80,7 +82,7 @@ private func message(_ body: () throws -> Void) -> String {
             "features.norm5.weight": [1024], "classifier.weight": [1000, 1024], "classifier.bias": [1000],
         ]
         for (name, shape) in expected { #expect(shapes[name] == shape, "\(name)") }
-        #expect(table.learnt.count == 364 && table.statistics.count == 242)
+        #expect(table.trainable.count == 364 && table.statistics.count == 242)
     }
 
     @Test func `impossible depths are refused with possible ones beside them`() {
@@ -140,12 +142,12 @@ private func message(_ body: () throws -> Void) -> String {
                     #expect(message.contains("need \(smallest) pixels"), "\(message)")
                 }
                 // It is not only allowed: it runs, with a single pixel a channel in the last block.
-                let network = try DenseNet(configuration(smallest), capacity: 2, training: true)
+                let network = try TrainableDenseNet(configuration(smallest), capacity: 2)
                 network.initialize(seed: 1)
                 let images = [Float](repeating: 0.5, count: 2 * 3 * smallest * smallest)
-                try network.forward(images, count: 2, globalCount: 2, training: true, sums: LocalSums())
-                #expect(network.loss([0, 1]).lossSum.isFinite)
-                try network.backward(images)
+                let loss = try network.forward(images, count: 2, globalCount: 2, sums: LocalSums()).loss([0, 1])
+                #expect(loss.result.lossSum.isFinite)
+                try loss.backward()
                 #expect(network.gradients.allSatisfy { $0.isFinite })
             }
         }
@@ -168,7 +170,7 @@ private func message(_ body: () throws -> Void) -> String {
         for (words, change) in changes {
             var configuration = good
             change(&configuration)
-            let message = message { _ = try DenseNet(configuration, capacity: 0, training: false) }
+            let message = message { _ = try DenseNet(configuration, capacity: 0) }
             #expect(message.hasPrefix(words), "\(message)")
         }
     }
@@ -184,9 +186,9 @@ private func message(_ body: () throws -> Void) -> String {
 @Suite struct InitializationTests {
     @Test(arguments: ["densenet-40-12", "densenet-bc-40-12", "densenet121"])
     func `weights have the paper's moments`(_ model: String) throws {
-        let network = try DenseNet(DenseNetConfiguration(model: model, image: 32), capacity: 1, training: false)
+        let network = try DenseNet(DenseNetConfiguration(model: model, image: 32), capacity: 1)
         network.initialize(seed: 5)
-        for parameter in network.table.learnt {
+        for parameter in network.table.trainable {
             let values = network.parameters[parameter.range].prefix(30_000).map(Double.init)
             let count = Double(values.count)
             if parameter.shape.count == 4 {
@@ -231,7 +233,7 @@ private func message(_ body: () throws -> Void) -> String {
         }
         // More bytes than an `Int` can count.
         let failure = #expect(throws: Failure.self) {
-            _ = try DenseNet(network(layers: 10_000, growthRate: 4), capacity: 1_000_000_000, training: true)
+            _ = try TrainableDenseNet(network(layers: 10_000, growthRate: 4), capacity: 1_000_000_000)
         }
         #expect(failure?.kind == .unavailable)
         #expect(failure?.message.hasPrefix("1000000000 images a rank need ") == true, "\(failure as Any)")
@@ -240,7 +242,7 @@ private func message(_ body: () throws -> Void) -> String {
     @Test func `a seed gives the same weights again, another seed others, and no two tensors the same`() throws {
         let tiny = TinyNetwork.bottleneck
         func weights(_ seed: UInt64) throws -> [Float] {
-            let network = try DenseNet(tiny.configuration, capacity: 1, training: true)
+            let network = try TrainableDenseNet(tiny.configuration, capacity: 1)
             network.statistics.update(repeating: 7)
             network.initialize(seed: seed)
             #expect(network.statistics.allSatisfy { $0 == 0 || $0 == 1 })
@@ -248,7 +250,7 @@ private func message(_ body: () throws -> Void) -> String {
         }
         let first = try weights(1)
         #expect(try weights(1) == first && weights(2) != first)
-        let drawn = ParameterTable(tiny.configuration).learnt.filter { $0.shape.count > 1 }.map { first[$0.offset] }
+        let drawn = ParameterTable(tiny.configuration).trainable.filter { $0.shape.count > 1 }.map { first[$0.offset] }
         #expect(Set(drawn).count == drawn.count)
     }
 }

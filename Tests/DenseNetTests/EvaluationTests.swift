@@ -22,7 +22,7 @@ extension DenseNet {
         network.setForeignStatistics()
         let reference = ReferenceNetwork(network)
         let logits = reference.forward(tiny.images, count: tiny.count, training: false)
-        let found = try network.run(tiny, training: false)
+        let found = try network.evaluate(tiny)
         #expect(relativeDifference(found.logits, logits.map(Float.init)) < 1e-5)
         #expect(
             found.statistics.elementsEqual(network.statistics)
@@ -33,22 +33,21 @@ extension DenseNet {
         throws
     {
         let training = try tiny.network()
-        let evaluating = try tiny.network(training: false)
+        let evaluating = try tiny.evaluatingNetwork()
         training.setForeignStatistics()
         evaluating.setForeignStatistics()
-        let first = try training.run(tiny, training: false)
-        let second = try evaluating.run(tiny, training: false)
+        let first = try training.evaluate(tiny)
+        let second = try evaluating.evaluate(tiny)
         #expect(first.logits == second.logits && first.result == second.result)
-        #expect(evaluating.gradients.isEmpty)
     }
 
     @Test(arguments: tinies) func `an image's logits in evaluation do not hang on its company`(_ tiny: TinyNetwork)
         throws
     {
         let network = try tiny.network()
-        let whole = try network.run(tiny, training: false)
+        let whole = try network.evaluate(tiny)
         for n in 0..<tiny.count {
-            let alone = try network.run(tiny, range: n..<n + 1, training: false)
+            let alone = try network.evaluate(tiny, range: n..<n + 1)
             let classes = tiny.configuration.classes
             #expect(relativeDifference(alone.logits, whole.logits[n * classes..<(n + 1) * classes]) < 1e-5)
         }
@@ -64,10 +63,10 @@ extension DenseNet {
         (first.statistics, second.statistics) = ([], [])
         #expect(first == second)
         _ = network.statistics.update(from: statistics)
-        let evaluated = try network.run(tiny, training: false)
+        let evaluated = try network.evaluate(tiny)
         _ = try network.run(tiny)
         _ = network.statistics.update(from: statistics)
-        #expect(try network.run(tiny, training: false) == evaluated)
+        #expect(try network.evaluate(tiny) == evaluated)
     }
 
     @Test(arguments: tinies)
@@ -78,15 +77,15 @@ extension DenseNet {
         // What one leaves behind must not reach the next; not-a-number would.
         for pixel in [1, Float.nan] {
             _ = try used.run(tiny, images: tiny.images.map { $0 * pixel })
-            _ = try used.run(tiny, images: tiny.images.map { $0 * pixel }, training: false)
+            _ = try used.evaluate(tiny, images: tiny.images.map { $0 * pixel })
             for count in Set([1, tiny.count / 2, tiny.count - 1]) where count > 0 {
                 let fresh = try tiny.network()
                 _ = used.statistics.update(from: fresh.statistics)
                 #expect(
                     try used.run(tiny, range: 0..<count) == fresh.run(tiny, range: 0..<count), "\(count) after \(pixel)"
                 )
-                let evaluated = try fresh.run(tiny, range: 0..<count, training: false)
-                #expect(try used.run(tiny, range: 0..<count, training: false) == evaluated)
+                let evaluated = try fresh.evaluate(tiny, range: 0..<count)
+                #expect(try used.evaluate(tiny, range: 0..<count) == evaluated)
             }
         }
     }
@@ -108,11 +107,15 @@ extension DenseNet {
         for i in network.table.classifierWeight.range { network.parameters[i] = 0 }
         let bias = network.table.classifierBias.offset
         for (c, value) in [Float(1), 3, 2, 3].enumerated() { network.parameters[bias + c] = value }
-        let result = try network.run(tiny, training: false).result
-        #expect(network.prediction(0) == 1 && result.correct == tiny.labels.count { $0 == 1 })
+        func evaluate() throws -> (first: Int?, result: BatchResult) {
+            let predictions = try network.evaluate(tiny.images, count: tiny.count)
+            return (predictions[0], predictions.loss(tiny.labels))
+        }
+        let (first, result) = try evaluate()
+        #expect(first == 1 && result.correct == tiny.labels.count { $0 == 1 })
         network.parameters[bias + 3] = .nan
-        let broken = try network.run(tiny, training: false).result
-        #expect(network.prediction(0) == nil && broken.correct == 0 && broken.lossSum.isNaN)
+        let (none, broken) = try evaluate()
+        #expect(none == nil && broken.correct == 0 && broken.lossSum.isNaN)
     }
 }
 
@@ -131,10 +134,10 @@ extension DenseNet {
     @Test(arguments: TinyNetwork.dropout) func `it is off in evaluation`(_ tiny: TinyNetwork) throws {
         var without = tiny.configuration
         without.dropout = 0
-        let dry = try DenseNet(without, capacity: tiny.count, training: true)
+        let dry = try TrainableDenseNet(without, capacity: tiny.count)
         let network = try tiny.network()
         _ = dry.parameters.update(from: network.parameters)
-        #expect(try network.run(tiny, training: false).logits == dry.run(tiny, training: false).logits)
+        #expect(try network.evaluate(tiny).logits == dry.evaluate(tiny).logits)
         #expect(try network.run(tiny).logits != dry.run(tiny).logits)
     }
 
@@ -143,7 +146,7 @@ extension DenseNet {
         let tiny = TinyNetwork("one layer", [1], growth: 16, channels: 4, dropout: 0.3, image: 16, count: 16)
         var without = tiny.configuration
         without.dropout = 0
-        let dry = try DenseNet(without, capacity: tiny.count, training: true)
+        let dry = try TrainableDenseNet(without, capacity: tiny.count)
         let network = try tiny.network()
         _ = dry.parameters.update(from: network.parameters)
         let parameter = network.table.finalNorm.runningMean

@@ -31,7 +31,7 @@ import Testing
         let parameters = reference.parameters
         let images = tiny.images
         let labels = tiny.labels
-        for parameter in network.table.learnt {
+        for parameter in network.table.trainable {
             let gradient = gradients[parameter.range]
             let direction = parameter.range.map { _ in random.normal() }
             func loss(_ step: Double) -> Double {
@@ -64,7 +64,7 @@ import Testing
             return slope
         }
         // Half of a tensor's gradient, drawn anew for each, is a direction in which a wrong half shows.
-        for ranges in [[0..<gradients.count]] + network.table.learnt.map({ [$0.range] }) {
+        for ranges in [[0..<gradients.count]] + network.table.trainable.map({ [$0.range] }) {
             let direction = ranges.joined().filter { _ in random.below(2) == 0 }.map { (place: $0, gradients[$0]) }
             let length = norm(direction.map(\.1))
             guard length > 0 else { continue }
@@ -84,7 +84,8 @@ import Testing
             places.append(place)
         }
         #expect(
-            places == places.sorted() && Set(places).count == places.count && places.last == network.table.learntCount)
+            places == places.sorted() && Set(places).count == places.count
+                && places.last == network.table.parameterCount)
         #expect(announced == final.gradients && announced.allSatisfy(\.isFinite))
         let layers = tiny.configuration.blocks.reduce(0, +)
         #expect(

@@ -45,7 +45,7 @@ private func run(_ tiny: TinyNetwork, split: [Int]) throws -> [PassResult] {
             #expect(relativeDifference(gradients, whole.gradients) < 1e-5, "\(tiny)")
             // A small tensor may be a difference of large numbers, such as γ in front of a norm, which takes its scale
             // away again.
-            for parameter in table.learnt {
+            for parameter in table.trainable {
                 let difference = relativeDifference(gradients[parameter.range], whole.gradients[parameter.range])
                 #expect(difference < 1e-3, "\(tiny) \(parameter.name)")
             }

@@ -43,9 +43,7 @@ final class ReferenceNetwork {
         if let norm = table.stemNorm { features = maxPool(normRelu(features, norm)) }
         for (b, layers) in table.blocks.enumerated() {
             for layer in layers {
-                var new = convolution(normRelu(features, layer.norm1), layer.conv1)
-                if let norm2 = layer.norm2, let conv2 = layer.conv2 { new = convolution(normRelu(new, norm2), conv2) }
-                features = concatenation(features, new)
+                features = concatenation(features, newFeatures(features, layer))
             }
             if b < table.transitions.count {
                 let transition = table.transitions[b]
@@ -53,6 +51,15 @@ final class ReferenceNetwork {
             }
         }
         return classifier(normRelu(features, table.finalNorm))
+    }
+
+    private func newFeatures(_ features: Volume, _ layer: ParameterTable.DenseLayer) -> Volume {
+        switch layer {
+        case .plain(let layer): convolution(normRelu(features, layer.norm), layer.conv)
+        case .bottleneck(let layer):
+            convolution(
+                normRelu(convolution(normRelu(features, layer.norm1), layer.conv1), layer.norm2), layer.conv2)
+        }
     }
 
     /// Sum over images of the cross-entropy against the smoothed labels.

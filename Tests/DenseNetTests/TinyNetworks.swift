@@ -44,16 +44,27 @@ struct TinyNetwork: Sendable, CustomStringConvertible {
 
     /// A network whose norms are not at 1 and 0, where many an error would not show.
     func network(
-        capacity: Int? = nil, training: Bool = true, threads: Int = 1, precision: Precision = .float32
-    ) throws -> DenseNet {
-        let network = try DenseNet(
-            configuration, capacity: capacity ?? count, training: training, threads: threads, precision: precision)
+        capacity: Int? = nil, threads: Int = 1, precision: Precision = .float32
+    ) throws -> TrainableDenseNet {
+        let network = try TrainableDenseNet(
+            configuration, capacity: capacity ?? count, threads: threads, precision: precision)
+        setWeights(of: network)
+        return network
+    }
+
+    /// The same network, built to evaluate.
+    func evaluatingNetwork() throws -> DenseNet {
+        let network = try DenseNet(configuration, capacity: count)
+        setWeights(of: network)
+        return network
+    }
+
+    private func setWeights(of network: DenseNet) {
         network.initialize(seed: 3)
         var random = CounterRandom(.weights, 62)
-        for parameter in network.table.learnt where parameter.shape.count == 1 {
+        for parameter in network.table.trainable where parameter.shape.count == 1 {
             for i in parameter.range { network.parameters[i] += random.uniform(-0.4, 0.4) }
         }
-        return network
     }
 
     static let plain = TinyNetwork("plain", [2, 1, 2], growth: 5, channels: 7, image: 9, count: 3)
@@ -106,36 +117,49 @@ struct PassResult: Sendable, Equatable {
 }
 
 extension DenseNet {
-    /// Forward, loss and, in training, backward over the images `range` of the global batch.
+    /// Evaluates the images `range` of the global batch.
+    func evaluate(_ tiny: TinyNetwork, images: [Float]? = nil, range: Range<Int>? = nil) throws -> PassResult {
+        let range = range ?? 0..<tiny.count
+        let result = try evaluate(tiny.part(range, of: images), count: range.count).loss(Array(tiny.labels[range]))
+        return PassResult(
+            logits: Array(logits.prefix(range.count * configuration.classes)), result: result,
+            statistics: Array(statistics))
+    }
+}
+
+extension TrainableDenseNet {
+    /// Forward, loss and, where `backward` says so, backward over the images `range` of the global batch.
     func run(
         _ tiny: TinyNetwork, images: [Float]? = nil, range: Range<Int>? = nil, globalCount: Int? = nil,
-        training: Bool = true, backward: Bool = true, seed: UInt64 = 1, epoch: Int = 1,
-        sums: any GlobalSums = LocalSums(), ready: (Int) throws -> Void = { _ in }
+        backward: Bool = true, seed: UInt64 = 1, epoch: Int = 1, sums: any GlobalSums = LocalSums(),
+        ready: (Int) throws -> Void = { _ in }
     ) throws -> PassResult {
         let range = range ?? 0..<tiny.count
-        let part = Array((images ?? tiny.images)[range.lowerBound * tiny.pixels..<range.upperBound * tiny.pixels])
-        let samples = Array(tiny.samples[range])
-        let labels = Array(tiny.labels[range])
-        return try part.withUnsafeBufferPointer { images in
+        let samples = tiny.samples[range] + [0]
+        return try tiny.part(range, of: images).withUnsafeBufferPointer { pixels in
             try samples.withUnsafeBufferPointer { samples in
-                // An empty array may have no address.
-                let nowhere = AlignedBuffer<Float>(count: 1)
-                let nobody = AlignedBuffer<Int32>(count: 1)
-                let pixels = images.baseAddress ?? UnsafePointer(nowhere.pointer)
-                try forward(
-                    pixels, count: range.count, globalCount: globalCount ?? range.count, training: training,
-                    dropout: (seed, epoch, samples.baseAddress ?? UnsafePointer(nobody.pointer)), sums: sums)
-                var result = PassResult(
-                    logits: Array(logits.prefix(range.count * configuration.classes)),
-                    result: loss(labels, labelSmoothing: tiny.labelSmoothing))
-                if training && backward {
-                    try self.backward(pixels, ready: ready)
+                // Neither is empty, so both have addresses.
+                let pass = try forward(
+                    pixels.baseAddress!, count: range.count, globalCount: globalCount ?? range.count,
+                    dropout: (seed, epoch, samples.baseAddress!), sums: sums)
+                let logits = Array(logits.prefix(range.count * configuration.classes))
+                let loss = pass.loss(Array(tiny.labels[range]), labelSmoothing: tiny.labelSmoothing)
+                var result = PassResult(logits: logits, result: loss.result)
+                if backward {
+                    try loss.backward(ready: ready)
                     result.gradients = Array(gradients)
                 }
                 result.statistics = Array(statistics)
                 return result
             }
         }
+    }
+}
+
+extension TinyNetwork {
+    /// The pixels of some images, and one number more.
+    fileprivate func part(_ range: Range<Int>, of images: [Float]?) -> [Float] {
+        (images ?? self.images)[range.lowerBound * pixels..<range.upperBound * pixels] + [0]
     }
 }
 

@@ -20,7 +20,7 @@ private struct StoredTensor {
         "small", [1, 1], growth: 2, channels: 3, bottleneck: true, compression: 0.7, classes: 3, image: 4, count: 2)
 
     private func network(seed: UInt64 = 4) throws -> DenseNet {
-        let network = try DenseNet(tiny.configuration, capacity: 2, training: false)
+        let network = try DenseNet(tiny.configuration, capacity: 2)
         network.initialize(seed: seed)
         for i in network.statistics.indices { network.statistics[i] = Float(seed) + Float(i) / 64 }
         return network
@@ -28,7 +28,7 @@ private struct StoredTensor {
 
     private func stored(_ network: DenseNet) -> [StoredTensor] {
         WeightsFile.tensors(of: network).map {
-            StoredTensor(name: $0.name, shape: $0.shape, bytes: Array(UnsafeRawBufferPointer($0.values)))
+            StoredTensor(name: $0.name, shape: $0.shape, bytes: $0.withUnsafeBytes { Array($0) })
         }
     }
 
@@ -65,7 +65,7 @@ private struct StoredTensor {
     @Test func `a network is read back to the bit, with its configuration`() throws {
         for tiny in [TinyNetwork.plain, .bottleneck, .imageNet] + TinyNetwork.dropout {
             let network = try tiny.network()
-            let loaded = try tiny.network(training: false)
+            let loaded = try tiny.evaluatingNetwork()
             let path = folder("w.safetensors")
             network.parameters[0] = -0.0
             network.parameters[1] = .leastNonzeroMagnitude
@@ -78,7 +78,7 @@ private struct StoredTensor {
             let file = try SafetensorsFile(path: path)
             #expect(try WeightsFile.configuration(in: file) == tiny.configuration)
             #expect(file.metadata["note"] == "of mine" && file.metadata["format"] == "pt")
-            #expect(try network.run(tiny, training: false).logits == loaded.run(tiny, training: false).logits)
+            #expect(try network.evaluate(tiny).logits == loaded.evaluate(tiny).logits)
         }
     }
 
@@ -87,8 +87,8 @@ private struct StoredTensor {
         let path = folder("w.safetensors")
         try WeightsFile.write(network, to: path)
         let file = try SafetensorsFile(path: path)
-        #expect(Set(file.tensors.keys) == Set((network.table.learnt + network.table.statistics).map(\.name)))
-        let weight = network.table.blocks[0][0].conv1
+        #expect(Set(file.tensors.keys) == Set((network.table.trainable + network.table.statistics).map(\.name)))
+        let weight = try #require(network.table.convolutions.first { $0.kind == .pointwise }).weight
         #expect(
             try file.floats(named: "features.denseblock1.denselayer1.conv1.weight", shape: [8, 3, 1, 1])
                 == Array(network.parameters[weight.range]))
@@ -126,7 +126,7 @@ private struct StoredTensor {
         for (i, tensor) in tensors.enumerated() {
             var fewer = tensors
             fewer.remove(at: i)
-            #expect(try refusal(fewer) == "has no tensor '\(tensor.name)'; it is of another network or another kind")
+            #expect(try refusal(fewer) == "has no tensor '\(tensor.name)'; it belongs to a different network")
         }
         let extra = StoredTensor(
             name: "features.denseblock1.denselayer2.norm1.weight", shape: [1], bytes: [0, 0, 0, 0])
@@ -150,7 +150,7 @@ private struct StoredTensor {
     @Test func `a classifier for other classes is spared on request, and nothing else that misfits`() throws {
         var configuration = tiny.configuration
         configuration.classes = 5
-        let other = try DenseNet(configuration, capacity: 2, training: false)
+        let other = try DenseNet(configuration, capacity: 2)
         let own = try network(seed: 9)
         other.initialize(seed: 4)
         let path = folder("w.safetensors")
@@ -161,7 +161,7 @@ private struct StoredTensor {
         }
         let (loaded, classes) = try load(path)
         #expect(classes == 5)
-        for (mine, theirs) in zip(own.table.learnt, other.table.learnt) {
+        for (mine, theirs) in zip(own.table.trainable, other.table.trainable) {
             let expected =
                 mine.name.hasPrefix("classifier.") ? own.parameters[mine.range] : other.parameters[theirs.range]
             #expect(loaded.parameters[mine.range].elementsEqual(expected), "\(mine.name)")
@@ -192,7 +192,7 @@ private struct StoredTensor {
         let failure = try #require(throws: Failure.self) {
             try WeightsFile.load(SafetensorsFile(path: path), into: network())
         }
-        #expect(failure.kind == .data && failure.message.contains("it is of another network"))
+        #expect(failure.kind == .data && failure.message.contains("it belongs to a different network"))
     }
 
     @Test func `tensors under a prefix are read beside others`() throws {

@@ -5,7 +5,8 @@ import Support
 typealias Scenario = @Sendable (Communicator) throws -> Void
 
 let scenarios: [String: Scenario] = [
-    "place": place, "sum": sum, "broadcast": broadcast, "gather": gather, "agree": agree, "funnel": funnel,
+    "place": place, "sum": sum, "broadcast": broadcast, "gather": gather, "throw-on-all-ranks": throwOnAllRanks,
+    "funnel": funnel,
     "buckets": buckets, "random-gradients": randomGradients, "statistics": statistics,
     "world-of-one": worldOfOne, "agreed-end": agreedEnd, "lonely-end": lonelyEnd, "crossed-end": crossedEnd,
     "backwards": backwards, "abandoned-gradients": abandonedGradients, "hang": hang,
@@ -31,11 +32,18 @@ private func sum(_ world: Communicator) throws {
         // Rank r holds r·2 + i mod 7; all sums are exact, also in UInt8.
         var values = (0..<1001).map { T(exactly: world.rank * 2 + $0 % 7)! }
         var maxima = values
-        try values.withUnsafeMutableBufferPointer { try world.allReduceSum($0) }
-        try maxima.withUnsafeMutableBufferPointer { try world.allReduceMax($0) }
+        try world.allReduceSum(values.mutableSpan)
+        try world.allReduceMax(maxima.mutableSpan)
         let size = world.size
-        try require(values == (0..<1001).map { T(exactly: size * (size - 1) + size * ($0 % 7))! }, "sums of \(type)")
+        let sums = (0..<1001).map { T(exactly: size * (size - 1) + size * ($0 % 7))! }
+        try require(values == sums, "sums of \(type)")
         try require(maxima == (0..<1001).map { T(exactly: (size - 1) * 2 + $0 % 7)! }, "maxima of \(type)")
+        let own = T(exactly: world.rank)!
+        let all = T(exactly: size * (size - 1) / 2)!
+        try require(try world.allReduceSum([own, 1]) == [all, T(exactly: size)!], "sums of an array of \(type)")
+        try require(try world.allReduceSum(own) == all, "the sum of a value of \(type)")
+        try require(try world.allReduceMax([own, 1]) == [T(exactly: size - 1)!, 1], "maxima of an array of \(type)")
+        try require(try world.allReduceMax(own) == T(exactly: size - 1)!, "the maximum of a value of \(type)")
     }
     try check(Float.self)
     try check(Double.self)
@@ -43,14 +51,18 @@ private func sum(_ world: Communicator) throws {
     try check(Int64.self)
     try check(UInt8.self)
     try check(UInt64.self)
-    try world.allReduceSum(UnsafeMutableBufferPointer<Float>(start: nil, count: 0))
+    try require(try world.allReduceSum([Float]()) == [], "no values")
+    try world.allReduceSum(UnsafeMutableBufferPointer<Float>(start: nil, count: 0).mutableSpan)
 }
 
 private func broadcast(_ world: Communicator) throws {
     for root in 0..<world.size {
         var values = (0..<5000).map { Float($0 + world.rank * 10_000) }
-        try values.withUnsafeMutableBufferPointer { try world.broadcast($0, from: root) }
+        try world.broadcast(values.mutableSpan, from: root)
         try require(values == (0..<5000).map { Float($0 + root * 10_000) }, "a buffer from rank \(root)")
+
+        let array = try world.broadcast([Int32(world.rank), -1], from: root)
+        try require(array == [Int32(root), -1], "an array from rank \(root)")
 
         let value = try world.broadcast(UInt64.max - UInt64(world.rank), from: root)
         try require(value == UInt64.max - UInt64(root), "a value from rank \(root)")
@@ -65,6 +77,13 @@ private func broadcast(_ world: Communicator) throws {
 private func gather(_ world: Communicator) throws {
     let values = try world.allGather(UInt64.max - UInt64(world.rank))
     try require(values == (0..<UInt64(world.size)).map { UInt64.max - $0 }, "gathered \(values)")
+    let floats = try world.allGather(Float(world.rank) / 2)
+    try require(floats == (0..<world.size).map { Float($0) / 2 }, "gathered \(floats)")
+    // Rank r has r times 1,000 bytes; rank 0 none.
+    let bytes = try world.allGather(bytes: [UInt8](repeating: UInt8(world.rank), count: world.rank * 1000))
+    try require(
+        bytes == (0..<world.size).map { [UInt8](repeating: UInt8($0), count: $0 * 1000) },
+        "gathered \(bytes.map(\.count)) bytes")
     try require(try world.ranksDiffering(from: 17).isEmpty, "equal values differ")
     let odd = try world.ranksDiffering(from: UInt64(world.rank % 2))
     try require(odd == (0..<world.size).filter { $0 % 2 == 1 }, "ranks \(odd) differ")
@@ -72,8 +91,8 @@ private func gather(_ world: Communicator) throws {
 
 private struct ForeignError: Error {}
 
-private func agree(_ world: Communicator) throws {
-    try require(try world.agree { world.rank * 2 } == world.rank * 2, "a body's value is its own rank's")
+private func throwOnAllRanks(_ world: Communicator) throws {
+    try require(try world.throwOnAllRanks { world.rank * 2 } == world.rank * 2, "a body's value is its own rank's")
     let begin = ContinuousClock.now
     // Every set of failing ranks, by bits.
     for failing in 1..<1 << world.size {
@@ -81,7 +100,7 @@ private func agree(_ world: Communicator) throws {
         let expected = Failure(
             .noInput, (lowest == 0 ? "" : "rank \(lowest): ") + "no file of rank \(lowest), \u{1F4C4}")
         let thrown = catching(Failure.self) {
-            try world.agree {
+            try world.throwOnAllRanks {
                 if failing >> world.rank & 1 == 1 {
                     throw Failure(.noInput, "no file of rank \(world.rank), \u{1F4C4}")
                 }
@@ -89,7 +108,7 @@ private func agree(_ world: Communicator) throws {
         }
         try require(thrown == expected, "ranks \(String(failing, radix: 2)): \(String(describing: thrown))")
     }
-    let foreign = catching(Failure.self) { try world.agree { throw ForeignError() } }
+    let foreign = catching(Failure.self) { try world.throwOnAllRanks { throw ForeignError() } }
     try require(ContinuousClock.now - begin < .seconds(1), "agreement took \(ContinuousClock.now - begin)")
     try require(foreign == Failure(.internal, "ForeignError()"), "a foreign error: \(String(describing: foreign))")
 }
@@ -105,13 +124,12 @@ private func funnel(_ world: Communicator) throws {
 }
 
 private func statistics(_ world: Communicator) throws {
-    let sums = SynchronizedSums(communicator: world)
+    let sums = StatisticsAllReduce(communicator: world)
     var values = [1.0, 0x1p-40 * Double(world.rank), -3.5]
-    for _ in 0..<2 { try values.withUnsafeMutableBufferPointer { try sums.sum($0) } }
+    for _ in 0..<2 { try sums.sum(values.mutableSpan) }
     let size = Double(world.size)
     try require(
         values == [size * size, 0x1p-40 * size * size * (size - 1) / 2, -3.5 * size * size], "sums are \(values)")
-    try require(sums.calls == 2 && (sums.seconds > 0) == (world.size > 1), "\(sums.calls) calls in \(sums.seconds) s")
 }
 
 private func worldOfOne(_ world: Communicator) throws {
@@ -119,9 +137,9 @@ private func worldOfOne(_ world: Communicator) throws {
     try require(MPIEnvironment.launchedRank == nil, "no launcher has started this")
 }
 
-/// One rank finds an error at an agreed point.
+/// One rank has an error in what all ranks run together.
 private func agreedEnd(_ world: Communicator) throws {
-    try world.agree {
+    try world.throwOnAllRanks {
         if world.rank == world.size - 1 { throw Failure(.data, "data_batch_1.bin is short") }
     }
 }

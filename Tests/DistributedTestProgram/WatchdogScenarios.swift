@@ -3,9 +3,9 @@ import DataParallel
 
 /// A watchdog of one second; with records in the folder that FOLDER names, if it does.
 private func startWatchdog(_ world: Communicator) throws -> Watchdog {
-    let watchdog = try Watchdog(world, timeout: 1, signals: { 0 }, report: { fputs("\($0)\n", stderr) })
+    let watchdog = try Watchdog(world, collectiveTimeout: 1, stopSignals: { 0 }, report: { fputs("\($0)\n", stderr) })
     if let folder = getenv("FOLDER") {
-        watchdog.keepRecords(in: String(cString: folder), advice: "do something")
+        watchdog.writeHeartbeats(to: String(cString: folder), advice: "do something")
         try world.barrier()
     }
     return watchdog
@@ -14,18 +14,18 @@ private func startWatchdog(_ world: Communicator) throws -> Watchdog {
 /// Rank zero needs four times the timeout for what may take long.
 func slowWriting(_ world: Communicator) throws {
     let watchdog = try startWatchdog(world)
-    defer { watchdog.leave() }
-    world.stages.enter("writing", mayTakeLong: true)
-    try world.agree { if world.rank == 0 { usleep(4_500_000) } }
+    defer { watchdog.deregister() }
+    world.progress.enter("writing", mayTakeLong: true)
+    try world.throwOnAllRanks { if world.rank == 0 { usleep(4_500_000) } }
 }
 
 /// Rank zero needs too long for anything else.
 func slow(_ world: Communicator) throws {
     let watchdog = try startWatchdog(world)
-    defer { watchdog.leave() }
-    world.stages.beginStep(7)
-    world.stages.enter("thinking", 2, of: 3)
-    try world.agree { if world.rank == 0 { sleep(20) } }
+    defer { watchdog.deregister() }
+    world.progress.beginStep(7)
+    world.progress.enter("thinking", 2, of: 3)
+    try world.throwOnAllRanks { if world.rank == 0 { sleep(20) } }
 }
 
 /// Rank zero never comes, and nobody keeps records.

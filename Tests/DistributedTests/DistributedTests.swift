@@ -10,7 +10,8 @@ private let program = "DistributedTestProgram"
 /// Each test starts real jobs of `DistributedTestProgram`, whose scenarios state what must hold on every rank.
 @Suite(.serialized) struct DistributedTests {
     static let scenarios = [
-        "place", "sum", "broadcast", "gather", "agree", "funnel", "buckets", "random-gradients", "abandoned-gradients",
+        "place", "sum", "broadcast", "gather", "throw-on-all-ranks", "funnel", "buckets", "random-gradients",
+        "abandoned-gradients",
         "statistics",
     ]
 
@@ -31,7 +32,7 @@ private let program = "DistributedTestProgram"
         #expect(runs[0].output == runs[1].output)
     }
 
-    @Test func `an error at an agreed point ends all ranks in good order with its exit code`() throws {
+    @Test func `an error that all ranks throw ends them in order, with its exit code`() throws {
         let job = try mpirun(ranks: 3, program: program, arguments: ["agreed-end"], timeout: 5)
         #expect(job.status == Failure.Kind.data.rawValue)
         let lines = job.errors.split(separator: "\n")
@@ -59,6 +60,16 @@ private let program = "DistributedTestProgram"
     @Test func `gradients that become unready are a trap`() throws {
         let job = try run(builtExecutable(named: program), ["backwards"], timeout: 20)
         #expect(job.status > 128, "status \(job.status)")
+    }
+
+    @Test func `requests that are dropped in flight are a trap, unless they are abandoned`() async throws {
+        await #expect(processExitsWith: .failure) {
+            var requests = RequestTable(capacity: 2)
+            try requests.start("no call") { _ in 0 }
+        }
+        var requests = RequestTable(capacity: 2)
+        try requests.start("no call") { _ in 0 }
+        requests.abandon(keeping: AlignedBuffer<Float>(count: 1))
     }
 
     @Test func `a buffer beyond 32-bit counts goes in pieces that cover it once`() {

@@ -11,9 +11,11 @@ private let program = "DistributedTestProgram"
 @Suite(.serialized) struct WatchdogTests {
     let scratch = ScratchFolder()
 
-    private func job(_ scenario: String, records: Bool = true) throws -> (result: ProgramResult, lines: [Substring]) {
+    private func job(_ scenario: String, heartbeats: Bool = true) throws -> (result: ProgramResult, lines: [Substring])
+    {
         let result = try mpirun(
-            ranks: 3, program: program, arguments: [scenario], environment: ["FOLDER": records ? scratch("ranks") : nil]
+            ranks: 3, program: program, arguments: [scenario],
+            environment: ["FOLDER": heartbeats ? scratch("ranks") : nil]
         )
         return (result, result.errors.split(separator: "\n").filter { $0.hasPrefix("rank ") })
     }
@@ -39,7 +41,7 @@ private let program = "DistributedTestProgram"
         let folder = scratch("ranks")
         try withMPIJob(ranks: 3, program: program, arguments: ["slow"], environment: ["FOLDER": folder], quiet: true) {
             job in
-            try job.wait(for: "records") { (0..<3).allSatisfy { access("\(folder)/rank-\($0)", F_OK) == 0 } }
+            try job.wait(for: "heartbeats") { (0..<3).allSatisfy { access("\(folder)/rank-\($0)", F_OK) == 0 } }
             kill(job.process, SIGSTOP)
             let began = monotonicSeconds()
             while !processes(naming: "slow", program: program).isEmpty, monotonicSeconds() < began + 15 {
@@ -56,69 +58,75 @@ private let program = "DistributedTestProgram"
         }
     }
 
-    @Test func `without records a rank says what it knows and the job ends`() throws {
-        let job = try job("missing", records: false)
+    @Test func `without heartbeats a rank says what it knows and the job ends`() throws {
+        let job = try job("missing", heartbeats: false)
         #expect(job.result.status == 69 && job.lines.count == 1, "\(job.result.errors)")
-        #expect(job.lines.first?.contains("; arrived: 1; unknown: 0, 2; ") == true, "\(job.lines)")
+        // Rank 1 has the first turn, which a busy machine may make it miss.
+        let known = ["; arrived: 1; unknown: 0, 2; ", "; arrived: 2; unknown: 0-1; "]
+        #expect(known.contains { job.lines.first?.contains($0) == true }, "\(job.lines)")
     }
 
     @Test func `a file system that hangs holds no rank for ever`() throws {
         let job = try job("stuck-folder")
         #expect(job.result.status == 69 && job.lines.count == 1, "\(job.result.errors)")
-        #expect(job.lines.first?.hasSuffix("; the run folder does not answer either") == true, "\(job.lines)")
+        #expect(job.lines.first?.hasSuffix("; the file system does not respond either") == true, "\(job.lines)")
     }
 }
 
-@Suite struct RankRecordTests {
+@Suite struct HeartbeatTests {
     let scratch = ScratchFolder()
-    private let stage = Stage(
-        begun: 40, finished: 39, step: 12, name: "gradient bucket", index: 2, count: 3, mayTakeLong: true)
+    private let progress = RankProgress(
+        startedCalls: 40, finishedCalls: 39, step: 12, activity: "gradient bucket", index: 2, count: 3,
+        mayTakeLong: true)
 
-    @Test func `a record comes back from its line, and nothing else does`() {
-        let record = RankRecord(host: "node7", process: 4711, beat: 9, signals: 1, stage: stage)
-        #expect(RankRecord(line: record.line) == record)
-        #expect(record.stage.words == "step 12 (gradient bucket 2 of 3)")
+    @Test func `a heartbeat is read from its own line, and from nothing else`() {
+        let heartbeat = Heartbeat(host: "node7", process: 4711, beat: 9, stopSignals: 1, progress: progress)
+        #expect(Heartbeat(line: heartbeat.line) == heartbeat)
+        #expect(heartbeat.progress.description == "step 12 (gradient bucket 2 of 3)")
         for line in [
-            "", "\n", "1 2 3\n", String(record.line.dropLast(350)), "x" + record.line, "99999999999" + record.line,
+            "", "\n", "1 2 3\n", String(heartbeat.line.dropLast(350)), "x" + heartbeat.line,
+            "99999999999" + heartbeat.line,
         ] {
-            #expect(RankRecord(line: line) == nil, "\(line)")
+            #expect(Heartbeat(line: line) == nil, "\(line)")
         }
     }
 
     @Test func `the rank that mpirun has not asked to stop is the one that has died`() throws {
         let folder = scratch("ranks")
         mkdir(folder, 0o777)
-        let records = RankRecords(folder: folder)
+        let heartbeats = HeartbeatFolder(path: folder)
         for rank in 0..<3 {
-            records.write(
-                RankRecord(host: "node\(rank)", process: 1, beat: 1, signals: rank == 1 ? 0 : 1, stage: stage), of: rank
-            )
+            let heartbeat = Heartbeat(
+                host: "node\(rank)", process: 1, beat: 1, stopSignals: rank == 1 ? 0 : 1, progress: progress)
+            heartbeats.write(heartbeat, ofRank: rank)
         }
         let death = "rank 1 on node1 died, last seen at step 12 (gradient bucket 2 of 3); do something"
-        #expect(lastWords(false) == [], "no rank was ended by a signal")
-        #expect(lastWords() == [death] && lastWords() == [], "it is told once")
-        LastWords.clear(folder)
-        #expect(scratch.names.isEmpty && lastWords() == [])
+        #expect(postMortem(false) == [], "no rank was ended by a signal")
+        #expect(postMortem() == [death] && postMortem() == [], "it is told once")
+        PostMortem.clear(folder)
+        #expect(scratch.names.isEmpty && postMortem() == [])
     }
 
-    @Test func `a report is never without its words until somebody has told them`() throws {
+    @Test func `a report has its text from the moment it is claimed until it is shown`() throws {
         let folder = scratch("ranks")
-        let records = RankRecords(folder: folder)
-        #expect(records.claimReport("rank 1 died", by: 0) == nil, "there is no folder")
+        let heartbeats = HeartbeatFolder(path: folder)
+        #expect(heartbeats.claimReport("rank 1 died", by: 0) == nil, "there is no folder")
         mkdir(folder, 0o777)
-        #expect(records.reported == nil)
-        #expect(records.claimReport("rank 1 died", by: 0) == true && records.claimReport("rank 0 died", by: 2) == false)
-        #expect(records.reported == "rank 1 died" && access(folder + "/report-0", F_OK) != 0)
-        #expect(lastWords() == ["rank 1 died"] && lastWords() == [], "it is told once")
-        LastWords.clear(folder)
+        #expect(heartbeats.report == nil)
+        #expect(
+            heartbeats.claimReport("rank 1 died", by: 0) == true
+                && heartbeats.claimReport("rank 0 died", by: 2) == false)
+        #expect(heartbeats.report == "rank 1 died" && access(folder + "/report-0", F_OK) != 0)
+        #expect(postMortem() == ["rank 1 died"] && postMortem() == [], "it is told once")
+        PostMortem.clear(folder)
         #expect(scratch.names.isEmpty)
     }
 
-    private func lastWords(_ isKilled: Bool = true) -> [String] {
-        LastWords.take(from: scratch("ranks"), isKilled: isKilled, advice: "do something")
+    private func postMortem(_ isKilled: Bool = true) -> [String] {
+        PostMortem.take(from: scratch("ranks"), isKilled: isKilled, advice: "do something")
     }
 
-    @Test func `each rank looks after the next of its host`() {
+    @Test func `each rank watches the next one on its host`() {
         let peers = ["a", "a", "b", "a", "c", "b"].map { Peer(host: $0, process: 1) }
         #expect(peers.indices.map { Peer.neighbour(of: $0, among: peers) } == [1, 3, 5, 0, nil, 2])
         #expect(ranges([0, 1, 2, 3, 7, 9, 10]) == "0-3, 7, 9-10")

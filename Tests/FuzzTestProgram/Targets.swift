@@ -28,7 +28,7 @@ struct WeightsTarget: Target {
 
     init(_ folder: String) throws {
         path = folder + "/weights.safetensors"
-        network = try DenseNet(smallNetwork, capacity: 1, training: false)
+        network = try DenseNet(smallNetwork, capacity: 1)
         let normalization = #"{"mean":[0.5,0.5,0.5],"std":[1,1,1]}"#
         try WeightsFile.write(network, to: path, metadata: ["normalization": normalization])
         let values = [Float](repeating: 1, count: 6)
@@ -73,7 +73,7 @@ struct WeightsTarget: Target {
             }
         }
         _ = try WeightsFile.configuration(in: file)
-        try normalization(in: file)?.validate(height: 4, width: 4)
+        try Normalization(metadata: file.metadata, path: file.path)?.validate(height: 4, width: 4)
         try WeightsFile.load(file, into: network)
     }
 }
@@ -187,7 +187,7 @@ struct CheckpointsTarget: Target {
     private let content: Content
 
     init(_ path: String) throws {
-        let network = try DenseNet(smallNetwork, capacity: 1, training: false)
+        let network = try DenseNet(smallNetwork, capacity: 1)
         folder = CheckpointFolder(path: path + "/checkpoints")
         mkdir(folder.path, 0o700)
         newest = folder.path + "/checkpoint-00002-00000010.safetensors"

@@ -19,7 +19,7 @@ static void fail(const char *what, double found, double expected) {
     if (failures++ < 20) printf("%s: %s is %.9g, expected %.9g\n", kernel, what, found, expected);
 }
 
-/// Gives all memory back.
+/// Frees all memory.
 static void release(void) {
     while (used) {
         used--;
@@ -55,6 +55,8 @@ float *random_floats(long count) {
     return p;
 }
 
+float *copy(const float *from, long count) { return memcpy(FLOATS(count), from, (size_t)count * sizeof(float)); }
+
 void expect_near(double found, double expected, double magnitude, double tolerance) {
     if (!(fabs(found - expected) <= tolerance * magnitude + 1e-30)) fail("a number", found, expected);
 }
@@ -68,23 +70,28 @@ void expect_same(const void *found, const void *expected, long bytes) {
         }
 }
 
-#define CHECK_ENTRY(type, name, parameters, arguments) {#name, check_##name},
+enum { KERNELS = sizeof(struct ck_kernels) / sizeof(void (*)(void)) };
+
+#define CHECK_ENTRY(name) [offsetof(struct ck_kernels, name) / sizeof(void (*)(void))] = {#name, check_##name},
 static const struct {
     const char *name;
     void (*check)(void);
-} checks[] = {CK_LIST(CHECK_ENTRY)};
+} checks[KERNELS] = {CHECKS(CHECK_ENTRY)};
 
 int main(int count, char **words) {
     if (count > 1 && !strcmp(words[1], "levels")) {
         for (int level = 0; level <= ck_best_level(); level++) puts(ck_level_name(level));
         return 0;
     }
-    const int kernels = sizeof checks / sizeof *checks;
-    for (int i = 0; i < kernels; i++) {
+    for (int i = 0; i < KERNELS; i++) {
+        if (!checks[i].check) {
+            printf("kernel %d of struct ck_kernels has no check\n", i);
+            return 1;
+        }
         kernel = checks[i].name;
         checks[i].check();
         release();
     }
-    printf("level %s: %d kernels, %d failures\n", ck_level_name(ck_level()), kernels, failures);
+    printf("level %s: %d kernels, %d failures\n", ck_level_name(ck_level()), KERNELS, failures);
     return failures != 0;
 }

@@ -1,4 +1,3 @@
-import CKernels
 import Kernels
 import Support
 import Testing
@@ -21,7 +20,7 @@ private func convolve3x3(
 ) {
     let precision = Precision.bfloat16
     let panels = Panels(layout: layout, channels: input.channels, images: input.images)
-    panels.place(input, dead: 0)
+    panels.place(input, padding: 0)
     let packed = PackedWeights(
         taps: 9, outputs: outputs, inputs: input.channels, in: AlignedBuffer(count: 9 * outputs * input.channels),
         precision: precision)
@@ -141,11 +140,11 @@ private func convolve3x3(
         let gradient = Planes(random: &random, shape.images, shape.outputs, shape.height, shape.width)
         let panels = Panels(layout: layout, channels: shape.inputs, images: shape.capacity)
         let gradients = Panels(layout: layout, channels: shape.outputs, images: shape.capacity)
-        panels.place(input, dead: 0)
-        gradients.place(gradient, dead: 0)
+        panels.place(input, padding: 0)
+        gradients.place(gradient, padding: 0)
         let paddedShape = PaddedGroup.Shape(channels: shape.outputs, layout: layout)
         let space = AlignedBuffer<Float>(count: (paddedShape.count + 1) / 2)
-        let padded = PaddedHalves(paddedShape, in: space)
+        let padded = PaddedBFloat16Group(paddedShape, in: space)
         defer { withExtendedLifetime(space) {} }
         let transposed = AlignedBuffer<Float>(count: layout.height * rowCount)
         let sums = AlignedBuffer<Float>(count: 9 * shape.outputs * width)
@@ -191,16 +190,16 @@ private func convolve3x3(
         let pairs = AlignedBuffer<Float>(count: channels * lanes)
         let expected = AlignedBuffer<Float>(count: channels * lanes)
         affine.reluPanel(
-            panel.pointer, lanes: lanes, live: layout.liveLanes, into: activation.pointer, outputStride: lanes)
+            panel.pointer, lanes: lanes, valid: layout.validLanes, into: activation.pointer, outputStride: lanes)
         affine.reluPanel(
-            panel.pointer, lanes: lanes, live: layout.liveLanes, into: pairs.pointer, outputStride: lanes,
+            panel.pointer, lanes: lanes, valid: layout.validLanes, into: pairs.pointer, outputStride: lanes,
             precision: .bfloat16)
         writeChannelPairs(
             activation.pointer, stride: lanes, channels: channels, lanes: lanes, into: expected.pointer,
             pairsStride: lanes)
         #expect(pairs.elements.map(\.bitPattern) == expected.elements.map(\.bitPattern))
-        affine.reluPanel(panel.pointer, lanes: lanes, live: lanes, into: activation.pointer, outputStride: lanes)
-        let halves = halves(in: pairs)
+        affine.reluPanel(panel.pointer, lanes: lanes, valid: lanes, into: activation.pointer, outputStride: lanes)
+        let halves = bfloat16Numbers(in: pairs)
         affine.reluPanel(panel.pointer, lanes: lanes, into: halves)
         #expect(
             (0..<channels * lanes).allSatisfy {

@@ -1,4 +1,3 @@
-import CKernels
 import Kernels
 import Support
 import Testing
@@ -192,8 +191,8 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
                     into: transposed.pointer + y * lanes * width)
                 // Lanes of missing images meet zeros of the gradient, but those of the tail meet the last column's
                 // gradient.
-                let tail = transposed.pointer + (y * lanes + layout.liveLanes) * width
-                tail.update(repeating: 0, count: (lanes - layout.liveLanes) * width)
+                let tail = transposed.pointer + (y * lanes + layout.validLanes) * width
+                tail.update(repeating: 0, count: (lanes - layout.validLanes) * width)
             }
             for tap in 0..<9 {
                 addWeightGradient(

@@ -1,19 +1,18 @@
-import CKernels
 import Kernels
 import Support
 import Testing
 
 @Suite struct DropoutKernelTests {
-    /// Ones after dropout: [channels][lanes], zero or the scale.
+    /// Ones after dropout: [channels][lanes], zero or 1 / (1 − probability).
     private func dropped(
-        _ keys: [UInt32], channels: Int, stride: Int? = nil, first: UInt32 = 0, step: UInt32 = 1, probability: Double,
-        scale: Float
+        _ keys: [UInt32], channels: Int, stride: Int? = nil, first: UInt32 = 0, step: UInt32 = 1, probability: Double
     ) -> AlignedBuffer<Float> {
         let stride = stride ?? keys.count
         let panel = AlignedBuffer<Float>(count: channels * stride)
         panel.elements.update(repeating: 1)
-        ck_dropout(
-            panel.pointer, channels, keys.count, stride, keys, first, step, UInt32(probability * 0x1p32), scale)
+        dropElements(
+            of: panel.pointer, channels: channels, lanes: keys.count, stride: stride, keys: keys, first: first,
+            step: step, probability: probability)
         return panel
     }
 
@@ -24,7 +23,7 @@ import Testing
 
     @Test(arguments: [0.1, 0.2, 0.5, 0.9]) func `the share that is dropped is the probability`(_ probability: Double) {
         let keys = keys(256)
-        let panel = dropped(keys, channels: 400, probability: probability, scale: Float(1 / (1 - probability)))
+        let panel = dropped(keys, channels: 400, probability: probability)
         #expect(panel.elements.allSatisfy { $0 == 0 || $0 == Float(1 / (1 - probability)) })
         func deviations(_ zeros: Int, of count: Int) -> Double {
             abs(Double(zeros) - probability * Double(count))
@@ -45,17 +44,17 @@ import Testing
 
     @Test func `an element's fate hangs on its key and its number alone`() {
         let keys = keys(64)
-        let whole = dropped(keys, channels: 30, first: 100, step: 7, probability: 0.5, scale: 2)
-        let again = dropped(keys, channels: 30, first: 100, step: 7, probability: 0.5, scale: 2)
+        let whole = dropped(keys, channels: 30, first: 100, step: 7, probability: 0.5)
+        let again = dropped(keys, channels: 30, first: 100, step: 7, probability: 0.5)
         #expect(again.elements.elementsEqual(whole.elements))
         // The same lanes in another order, another stride, and beginning at a later channel.
         let mirrored = dropped(
-            keys.reversed(), channels: 10, stride: 70, first: 100 + 20 * 7, step: 7, probability: 0.5, scale: 2)
+            keys.reversed(), channels: 10, stride: 70, first: 100 + 20 * 7, step: 7, probability: 0.5)
         for c in 0..<10 {
             for lane in 0..<64 { #expect(mirrored.pointer[c * 70 + 63 - lane] == whole.pointer[(20 + c) * 64 + lane]) }
             for gap in 64..<70 { #expect(mirrored.pointer[c * 70 + gap] == 1) }
         }
-        let other = dropped(keys.map { $0 ^ 1 }, channels: 30, first: 100, step: 7, probability: 0.5, scale: 2)
+        let other = dropped(keys.map { $0 ^ 1 }, channels: 30, first: 100, step: 7, probability: 0.5)
         let equal = zip(other.elements, whole.elements).count { $0 == $1 }
         #expect(abs(equal - 960) < 120)
     }
@@ -118,40 +117,5 @@ import Testing
         for i in 0..<40 {
             #expect(momenta.pointer[i] == (range.contains(i) ? 1 : 0) && weights.pointer[i] == -momenta.pointer[i])
         }
-    }
-}
-
-@Suite struct CounterRandomTests {
-    @Test func `a stream is a function of its purpose and coordinates, and every one of them counts`() {
-        func first(_ random: CounterRandom) -> UInt64 {
-            var random = random
-            return random.next()
-        }
-        #expect(first(CounterRandom(.weights, 1, 2, 3, 4)) == first(CounterRandom(.weights, 1, 2, 3, 4)))
-        let streams = [
-            CounterRandom(.weights, 1, 2, 3, 4), CounterRandom(.shuffle, 1, 2, 3, 4),
-            CounterRandom(.weights, 2, 1, 3, 4),
-            CounterRandom(.weights, 1, 3, 2, 4), CounterRandom(.weights, 1, 2, 4, 3),
-            CounterRandom(.weights, 0, 2, 3, 4),
-            CounterRandom(.weights, 1, 2, 3), CounterRandom(.weights, 1, 2), CounterRandom(.weights, 1),
-            CounterRandom(.weights, 0),
-        ]
-        #expect(Set(streams.map(first)).count == streams.count)
-    }
-
-    @Test func `numbers have the moments of their distributions and stay within their bounds`() {
-        var random = CounterRandom(.weights, 9)
-        let count = 20_000.0
-        let units = (0..<Int(count)).map { _ in Double(random.unit()) }
-        #expect(units.allSatisfy { $0 >= 0 && $0 < 1 })
-        #expect(abs(units.reduce(0, +) / count - 0.5) < 0.01)
-        let normals = (0..<Int(count)).map { _ in random.normal() }
-        for (power, moment) in [(1, 0.0), (2, 1), (3, 0), (4, 3)] {
-            let found = normals.reduce(0) { sum, x in sum + (0..<power).reduce(1) { p, _ in p * x } } / count
-            #expect(abs(found - moment) < 0.12, "moment \(power)")
-        }
-        let dice = (0..<Int(count)).map { _ in random.below(6) }
-        for face in 0..<6 { #expect(abs(dice.count { $0 == face } - 3333) < 250) }
-        #expect(dice.allSatisfy { (0..<6).contains($0) })
     }
 }

@@ -1,29 +1,28 @@
-import CKernels
 import Kernels
 import Support
 import Testing
 
 /// A panel of one group: random values, an affine function and a mask of the shape's last group.
 private struct PanelCase {
-    let channels: Int, lanes: Int, live: Int
+    let channels: Int, lanes: Int, valid: Int
     let values: AlignedBuffer<Float>
     let affine: ChannelAffine
     let mask: UnsafePointer<Float>?
     /// Keeps the mask alive.
-    let stage: Stage
+    let featureMap: FeatureMap
     var random: CounterRandom
 
     init(_ shape: Shape) {
         random = shape.random
-        stage = shape.stage
-        (channels, lanes, live) = (shape.inputs, shape.layout.lanes, shape.layout.liveLanes)
+        featureMap = shape.featureMap
+        (channels, lanes, valid) = (shape.inputs, shape.layout.lanes, shape.layout.validLanes)
         values = AlignedBuffer(random: &random, count: channels * lanes, scale: 2)
         affine = ChannelAffine(channels: channels)
         for c in 0..<channels {
             affine.scale.pointer[c] = random.uniform(-2, 2)
             affine.shift.pointer[c] = random.uniform(-1, 1)
         }
-        mask = stage.mask(stage.groups - 1)
+        mask = featureMap.mask(featureMap.groups - 1)
     }
 
     func value(_ c: Int, _ lane: Int) -> Double { Double(values.pointer[c * lanes + lane]) }
@@ -42,7 +41,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
 }
 
 @Suite struct NormKernelTests {
-    @Test(arguments: Shape.all) func `affine and ReLU, with zeros in the dead tail and nothing between rows`(
+    @Test(arguments: Shape.all) func `affine and ReLU, with zeros in the padding tail and nothing between rows`(
         _ shape: Shape
     ) {
         let panel = PanelCase(shape)
@@ -50,7 +49,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         let output = AlignedBuffer<Float>(count: panel.channels * stride)
         output.elements.update(repeating: garbage)
         panel.affine.reluPanel(
-            panel.values.pointer, lanes: panel.lanes, live: panel.live, into: output.pointer, outputStride: stride)
+            panel.values.pointer, lanes: panel.lanes, valid: panel.valid, into: output.pointer, outputStride: stride)
         for c in 0..<panel.channels {
             for i in 0..<stride {
                 let value = Double(output.pointer[c * stride + i])
@@ -58,7 +57,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
                     #expect(value == Double(garbage))
                     continue
                 }
-                let expected = i < panel.live ? max(0, panel.affine(c, i)) : 0
+                let expected = i < panel.valid ? max(0, panel.affine(c, i)) : 0
                 #expect(abs(value - expected) < 1e-6)
             }
         }
@@ -72,7 +71,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         for (i, value) in [Float.nan, -.nan, .infinity, -.infinity, -0.0, 0, -1, 1].enumerated() {
             input.pointer[i] = value
         }
-        affine.reluPanel(input.pointer, lanes: 32, live: 32, into: output.pointer, outputStride: 32)
+        affine.reluPanel(input.pointer, lanes: 32, valid: 32, into: output.pointer, outputStride: 32)
         #expect(
             output.pointer[0].isNaN && output.pointer[1].isNaN && output.pointer[2] == .infinity
                 && output.pointer[3] == 0)
@@ -105,21 +104,23 @@ private func channelSums(_ channels: Int) -> ChannelSums {
             Double(Float(1000 + $0))
         }
         panels.place(values)
-        let stage = shape.stage
+        let featureMap = shape.featureMap
         let sums = channelSums(channels)
         // Twice, since what a first pass gathered must not show in the second.
         for _ in 0..<2 {
-            for chunk in 0..<stage.chunks.count {
-                let partial = sums.begin(chunk: chunk, worker: 0)
-                for group in stage.chunks.groups(of: chunk) {
+            for task in 0..<featureMap.tasks.count {
+                let partial = sums.begin(task: task, worker: 0)
+                for group in featureMap.tasks.groups(of: task) {
                     for y in 0..<shape.height {
-                        addSums(panels.panel(group, y), lanes: shape.layout.lanes, mask: stage.mask(group), to: partial)
+                        addSums(
+                            panels.panel(group, y), lanes: shape.layout.lanes, mask: featureMap.mask(group), to: partial
+                        )
                     }
                     partial.flushValues()
                 }
                 partial.flushValues()
             }
-            sums.finish(chunks: stage.chunks.count)
+            sums.finish(tasks: featureMap.tasks.count)
         }
         for c in 0..<channels {
             var sum = 0.0
@@ -134,8 +135,8 @@ private func channelSums(_ channels: Int) -> ChannelSums {
             #expect(abs(sums.first[c] - sum) <= 1e-14 * sum && abs(sums.second[c] - square) <= 1e-14 * square)
             #expect(sums.all[c] == sums.first[c] && sums.all[channels + c] == sums.second[c])
         }
-        // The values stay and the dead lanes have become zero.
-        for group in 0..<stage.groups {
+        // The values stay and the padding lanes have become zero.
+        for group in 0..<featureMap.groups {
             for i in 0..<channels * shape.layout.lanes {
                 let lane = i % shape.layout.lanes
                 let pixel = shape.layout.pixel(group, lane: lane, images: shape.images)
@@ -150,7 +151,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         let lanes = 32
         let rows = 64
         let sums = channelSums(1)
-        let partial = sums.begin(chunk: 0, worker: 0)
+        let partial = sums.begin(task: 0, worker: 0)
         let row = AlignedBuffer<Float>(count: lanes)
         var all: [Double] = []
         for _ in 0..<rows {
@@ -159,7 +160,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
             addSums(row.pointer, lanes: lanes, mask: nil, to: partial)
             partial.flushValues()
         }
-        sums.finish(chunks: 1)
+        sums.finish(tasks: 1)
         let count = Double(all.count)
         let mean = all.reduce(0, +) / count
         let variance = all.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / count
@@ -183,7 +184,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         let before = Array(into.elements)
         let given = Array(gradient.elements)
         let sums = channelSums(channels)
-        let partial = sums.begin(chunk: 0, worker: 0)
+        let partial = sums.begin(task: 0, worker: 0)
         if weight != nil {
             reluBackward(
                 UnsafePointer(gradient.pointer), values: panel.values.pointer, affine: panel.affine, lanes: lanes,
@@ -196,7 +197,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
                 inverse: inverse.pointer, offset: offset.pointer, sums: partial)
         }
         partial.flushGradients()
-        sums.finish(chunks: 1)
+        sums.finish(tasks: 1)
         for c in 0..<channels {
             var sum = 0.0
             var product = 0.0
@@ -238,7 +239,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         let gradient = AlignedBuffer<Float>(random: &panel.random, count: channels * lanes)
         let output = AlignedBuffer<Float>(count: channels * stride)
         output.elements.update(repeating: garbage)
-        let backward = NormBackward(channels: channels)
+        let backward = BatchNormInputGradient(channels: channels)
         let numbers = (0..<channels).map { _ in (0..<4).map { _ in Double(panel.random.uniform(-1, 1)) } }
         for c in 0..<channels {
             backward.set(
@@ -267,11 +268,11 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         }
     }
 
-    @Test func `a not-a-number in a dead lane stays there`() {
+    @Test func `a not-a-number in a padding lane stays there`() {
         let layout = PanelLayout(height: 1, width: 5, images: 3)
-        let stage = Stage(layout: layout)
-        stage.begin(images: 2)
-        guard let mask = stage.mask(0) else {
+        let featureMap = FeatureMap(layout: layout)
+        featureMap.begin(images: 2)
+        guard let mask = featureMap.mask(0) else {
             Issue.record("two of three images need a mask")
             return
         }
@@ -283,10 +284,10 @@ private func channelSums(_ channels: Int) -> ChannelSums {
             return buffer
         }
         let values = poisoned()
-        var partial = sums.begin(chunk: 0, worker: 0)
+        var partial = sums.begin(task: 0, worker: 0)
         addSums(values.pointer, lanes: lanes, mask: mask, to: partial)
         partial.flushValues()
-        sums.finish(chunks: 1)
+        sums.finish(tasks: 1)
         #expect(sums.first[0] == 10 && sums.second[0] == 10 && values.elements.reduce(0, +) == 10)
 
         // The values are clean now, the gradients are not.
@@ -297,7 +298,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         (affine.scale.pointer[0], ones.pointer[0]) = (1, 1)
         let into = AlignedBuffer<Float>(count: lanes)
         let output = AlignedBuffer<Float>(count: lanes)
-        partial = sums.begin(chunk: 0, worker: 0)
+        partial = sums.begin(task: 0, worker: 0)
         reluBackward(
             gradient.pointer, values: values.pointer, affine: affine, lanes: lanes, mask: mask, inverse: ones.pointer,
             offset: ones.pointer, sums: partial)
@@ -306,10 +307,10 @@ private func channelSums(_ channels: Int) -> ChannelSums {
             inverse: ones.pointer, offset: ones.pointer, weight: ones.pointer, accumulate: false, into: into.pointer,
             sums: partial)
         partial.flushGradients()
-        sums.finish(chunks: 1)
+        sums.finish(tasks: 1)
         #expect(sums.first[0] == 20 && sums.second[0] == 40)
         #expect(gradient.elements.reduce(0, +) == 10 && into.elements.reduce(0, +) == 10)
-        let backward = NormBackward(channels: 1)
+        let backward = BatchNormInputGradient(channels: 1)
         backward.set(0, weight: 1, mean: 0, inverse: 1, meanGradient: 0, meanProduct: 0)
         backward.apply(
             gradient: again.pointer, values: values.pointer, lanes: lanes, mask: mask, into: output.pointer,

@@ -13,8 +13,9 @@ private func everyLayout(_ body: (_ layout: PanelLayout, _ images: Int) -> Void)
 @Suite struct PanelLayoutTests {
     @Test func `lanes are whole vectors that cover the images without an idle vector`() {
         everyLayout { layout, images in
-            #expect(layout.lanes % 16 == 0 && layout.lanes >= layout.liveLanes && layout.lanes - layout.liveLanes < 16)
-            #expect(layout.liveLanes == layout.width * layout.interleave)
+            #expect(
+                layout.lanes % 16 == 0 && layout.lanes >= layout.validLanes && layout.lanes - layout.validLanes < 16)
+            #expect(layout.validLanes == layout.width * layout.interleave)
             #expect((1...images).contains(layout.interleave))
         }
     }
@@ -45,11 +46,11 @@ private func everyLayout(_ body: (_ layout: PanelLayout, _ images: Int) -> Void)
         }
     }
 
-    @Test func `the shapes under test have interleaves from 1 to 16, dead tails and partly filled groups`() {
+    @Test func `the shapes under test have interleaves from 1 to 16, padding tails and partly filled groups`() {
         let layouts = Shape.all.map(\.layout)
         #expect(Set(layouts.map(\.interleave)).isSuperset(of: [1, 2, 4, 8, 16]))
-        #expect(layouts.contains { $0.lanes > $0.liveLanes } && layouts.contains { $0.lanes == $0.liveLanes })
-        #expect(Shape.all.contains { $0.images % $0.layout.interleave != 0 && $0.layout.lanes == $0.layout.liveLanes })
+        #expect(layouts.contains { $0.lanes > $0.validLanes } && layouts.contains { $0.lanes == $0.validLanes })
+        #expect(Shape.all.contains { $0.images % $0.layout.interleave != 0 && $0.layout.lanes == $0.layout.validLanes })
         #expect(Shape.all.contains { $0.images > $0.layout.interleave })
     }
 
@@ -57,21 +58,21 @@ private func everyLayout(_ body: (_ layout: PanelLayout, _ images: Int) -> Void)
         _ shape: Shape
     ) {
         let layout = shape.layout
-        let stage = Stage(layout: layout)
+        let featureMap = FeatureMap(layout: layout)
         // Growing and shrinking, as the last batch of an epoch makes it.
         for images in [shape.images, shape.capacity, 0, shape.images, 1] {
-            stage.begin(images: images)
-            #expect(stage.images == images && stage.groups == layout.groups(images))
+            featureMap.begin(images: images)
+            #expect(featureMap.images == images && featureMap.groups == layout.groups(images))
             var count = 0
-            for group in 0..<stage.groups {
-                let live = (0..<layout.lanes).map { layout.pixel(group, lane: $0, images: images) != nil }
-                if let mask = stage.mask(group) {
-                    #expect((0..<layout.lanes).map { mask[$0] } == live.map { $0 ? 1 : 0 })
+            for group in 0..<featureMap.groups {
+                let valid = (0..<layout.lanes).map { layout.pixel(group, lane: $0, images: images) != nil }
+                if let mask = featureMap.mask(group) {
+                    #expect((0..<layout.lanes).map { mask[$0] } == valid.map { $0 ? 1 : 0 })
                 } else {
-                    #expect(live.allSatisfy { $0 })
+                    #expect(valid.allSatisfy { $0 })
                 }
-                #expect(live.count { $0 } == stage.images(in: group) * layout.width)
-                count += stage.images(in: group)
+                #expect(valid.count { $0 } == featureMap.images(in: group) * layout.width)
+                count += featureMap.images(in: group)
             }
             #expect(count == images)
         }
@@ -85,9 +86,9 @@ private func everyLayout(_ body: (_ layout: PanelLayout, _ images: Int) -> Void)
         for group in 0..<layout.groups(7) {
             for y in 0..<3 { #expect(panels.panel(group, y) == first + (group * 3 + y) * size) }
         }
-        #expect(panels.bytes == layout.groups(7) * 3 * size * 4)
+        #expect(panels.byteCount == layout.groups(7) * 3 * size * 4)
         #expect(Int(bitPattern: first) % 64 == 0)
-        let all = UnsafeMutableBufferPointer(start: first, count: panels.bytes / 4)
+        let all = UnsafeMutableBufferPointer(start: first, count: panels.byteCount / 4)
         #expect(all.allSatisfy { $0 == 0 })
         all.update(repeating: 5)
         panels.clear()

@@ -38,10 +38,10 @@ private struct PoolCase: CustomStringConvertible, Sendable {
 
     var random: CounterRandom { CounterRandom(.synthetic, 93, seed) }
 
-    func stage(_ layout: PanelLayout) -> Stage {
-        let stage = Stage(layout: layout)
-        stage.begin(images: images)
-        return stage
+    func featureMap(_ layout: PanelLayout) -> FeatureMap {
+        let featureMap = FeatureMap(layout: layout)
+        featureMap.begin(images: images)
+        return featureMap
     }
 
     func affine(_ random: inout CounterRandom) -> ChannelAffine {
@@ -70,10 +70,10 @@ private struct PoolCase: CustomStringConvertible, Sendable {
         let panels = Panels(layout: problem.source, channels: problem.channels + 2, images: problem.capacity)
         let pooled = Panels(layout: problem.target, channels: problem.channels, images: problem.capacity)
         panels.place(values)
-        let stage = problem.stage(problem.source)
-        let places = GroupPlaces(source: stage, target: problem.target)
+        let featureMap = problem.featureMap(problem.source)
+        let places = GroupPlaces(source: featureMap, target: problem.target)
         let scratch = AlignedBuffer<Float>(count: problem.source.lanes)
-        for group in 0..<stage.groups {
+        for group in 0..<featureMap.groups {
             for y in 0..<problem.target.height {
                 places.averagePool(panels, affine, group: group, y: y, into: pooled, scratch: scratch.pointer)
             }
@@ -101,11 +101,11 @@ private struct PoolCase: CustomStringConvertible, Sendable {
             random: &random, problem.images, problem.channels, problem.target.height, problem.target.width)
         let pooled = Panels(layout: problem.target, channels: problem.channels, images: problem.capacity)
         pooled.place(gradient)
-        let stage = problem.stage(problem.source)
-        let places = GroupPlaces(source: stage, target: problem.target)
+        let featureMap = problem.featureMap(problem.source)
+        let places = GroupPlaces(source: featureMap, target: problem.target)
         let lanes = problem.source.lanes
         let output = AlignedBuffer<Float>(count: problem.channels * lanes)
-        for group in 0..<stage.groups {
+        for group in 0..<featureMap.groups {
             for y in 0..<problem.height {
                 output.elements.update(repeating: garbage)
                 places.averagePoolBackward(pooled, group: group, y: y / 2, into: output.pointer)
@@ -141,9 +141,9 @@ private struct PoolCase: CustomStringConvertible, Sendable {
 
     private func pool(_ problem: PoolCase, _ panels: Panels, _ affine: ChannelAffine) -> Planes {
         let pooled = Panels(layout: problem.target, channels: problem.channels + 1, images: problem.capacity)
-        let stage = problem.stage(problem.source)
-        let maxPool = MaxPool(source: stage, target: problem.target)
-        for group in 0..<stage.groups {
+        let featureMap = problem.featureMap(problem.source)
+        let maxPool = MaxPoolKernel(source: featureMap, target: problem.target)
+        for group in 0..<featureMap.groups {
             for y in 0..<problem.target.height { maxPool.forward(panels, affine, group: group, y: y, into: pooled) }
         }
         return pooled.planes(images: problem.images, channels: problem.channels)
@@ -192,8 +192,8 @@ private struct PoolCase: CustomStringConvertible, Sendable {
         panels.place(values)
         pooledGradient.place(gradient)
         result.place(before)
-        let stage = problem.stage(problem.source)
-        let maxPool = MaxPool(source: stage, target: problem.target)
+        let featureMap = problem.featureMap(problem.source)
+        let maxPool = MaxPoolKernel(source: featureMap, target: problem.target)
         for group in 0..<problem.target.groups(problem.images) {
             for y in 0..<problem.target.height {
                 maxPool.backward(pooledGradient.panel(group, y), targetGroup: group, y: y, panels, affine, into: result)

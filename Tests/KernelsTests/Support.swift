@@ -1,4 +1,3 @@
-import CKernels
 import Kernels
 import Support
 
@@ -54,26 +53,26 @@ extension AlignedBuffer where Element == Float {
 }
 
 extension PanelLayout {
-    /// The image that has a lane of a group, and its column; nil for a dead lane.
+    /// The image that has a lane of a group, and its column; nil for a padding lane.
     func pixel(_ group: Int, lane: Int, images: Int) -> (image: Int, x: Int)? {
         let image = group * interleave + lane % interleave
-        return lane < liveLanes && image < images ? (image, lane / interleave) : nil
+        return lane < validLanes && image < images ? (image, lane / interleave) : nil
     }
 }
 
-/// What is put into dead lanes, which nothing may read.
+/// What is put into padding lanes, which nothing may read.
 let garbage: Float = 3e7
 
 extension Panels {
-    /// Puts planes in their places and garbage in all dead lanes. Channels beyond those of the planes are left alone.
-    func place(_ planes: Planes, dead: Float = garbage) {
+    /// Puts planes in their places and garbage in all padding lanes. Channels beyond those of the planes are left alone.
+    func place(_ planes: Planes, padding: Float = garbage) {
         for group in 0..<layout.groups(planes.images) {
             for y in 0..<layout.height {
                 let panel = panel(group, y)
                 for c in 0..<planes.channels {
                     for lane in 0..<layout.lanes {
                         let pixel = layout.pixel(group, lane: lane, images: planes.images)
-                        panel[c * layout.lanes + lane] = pixel.map { Float(planes[$0.image, c, y, $0.x]) } ?? dead
+                        panel[c * layout.lanes + lane] = pixel.map { Float(planes[$0.image, c, y, $0.x]) } ?? padding
                     }
                 }
             }
@@ -225,20 +224,20 @@ struct Shape: CustomStringConvertible, Sendable {
 
     var layout: PanelLayout { PanelLayout(height: height, width: width, images: capacity) }
     var random: CounterRandom { CounterRandom(.synthetic, 77, seed) }
-    var stage: Stage {
-        let stage = Stage(layout: layout)
-        stage.begin(images: images)
-        return stage
+    var featureMap: FeatureMap {
+        let featureMap = FeatureMap(layout: layout)
+        featureMap.begin(images: images)
+        return featureMap
     }
 
     var description: String {
         "\(images) of \(capacity) images of \(height)×\(width), \(inputs) to \(outputs) channels, interleave \(layout.interleave)"
     }
 
-    /// Shapes of all kinds: full and partly filled groups, dead tails, odd sizes and channels that fill no tile.
+    /// Shapes of all kinds: full and partly filled groups, padding tails, odd sizes and channels that fill no tile.
     static let all: [Shape] = {
         var shapes = [
-            // CIFAR's resolutions: interleaves 1, 2 and 4, nothing dead.
+            // CIFAR's resolutions: interleaves 1, 2 and 4, nothing padding.
             Shape(height: 2, width: 32, capacity: 2, images: 2, inputs: 24, outputs: 48, seed: 0),
             Shape(height: 3, width: 16, capacity: 4, images: 4, inputs: 48, outputs: 12, seed: 1),
             Shape(height: 2, width: 8, capacity: 8, images: 7, inputs: 36, outputs: 49, seed: 2),

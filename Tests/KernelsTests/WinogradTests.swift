@@ -105,7 +105,7 @@ extension Planes {
             }
         }
         let panels = Panels(layout: layout, channels: shape.inputs, images: shape.capacity)
-        panels.place(input, dead: 0)
+        panels.place(input, padding: 0)
         let paddedShape = PaddedGroup.Shape(channels: shape.outputs, layout: layout)
         let space = AlignedBuffer<Float>(count: paddedShape.count)
         let padded = PaddedGroup(paddedShape, in: space)

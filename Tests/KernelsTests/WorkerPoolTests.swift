@@ -38,6 +38,37 @@ import Testing
         }
     }
 
+    @Test func `a thread that waits leaves its core to others`() throws {
+        let pool = try WorkerPool(threads: 2)
+        let arrived = Atomic<Int>(0)
+        let started = Atomic<Int>(0)
+        // The other thread's task is long, so that the calling one waits for it; then the other one waits for a task.
+        pool.run(tasks: 2) { _, worker in
+            arrived.add(1, ordering: .sequentiallyConsistent)
+            while arrived.load(ordering: .sequentiallyConsistent) < 2 { sched_yield() }
+            if worker == 0 { started.store(threadMicroseconds(), ordering: .relaxed) } else { usleep(300_000) }
+        }
+        #expect(threadMicroseconds() - started.load(ordering: .relaxed) < 100_000)
+        let times = AlignedBuffer<Int>(count: 2)
+        for time in 0..<2 {
+            if time > 0 { usleep(300_000) }
+            let arrived = Atomic<Int>(0)
+            pool.run(tasks: 2) { _, worker in
+                arrived.add(1, ordering: .sequentiallyConsistent)
+                if worker == 1 { times.pointer[time] = threadMicroseconds() }
+                while arrived.load(ordering: .sequentiallyConsistent) < 2 { sched_yield() }
+            }
+        }
+        #expect(times.pointer[1] - times.pointer[0] < 100_000)
+    }
+
+    /// The time that the calling thread has been on a core.
+    private func threadMicroseconds() -> Int {
+        var time = timespec()
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+        return time.tv_sec * 1_000_000 + time.tv_nsec / 1000
+    }
+
     @Test func `pools come and go`() throws {
         for threads in 1...40 {
             let pool = try WorkerPool(threads: 1 + threads % 4)
@@ -52,11 +83,11 @@ import Testing
         #expect(failure?.kind == .usage && failure?.message.contains("\(threads)") == true)
     }
 
-    @Test func `chunks cover all groups in their order and differ by one group at most`() {
+    @Test func `tasks cover all groups in their order and differ by one group at most`() {
         for groups in 0...50 {
-            let chunks = Chunks(groups: groups)
-            #expect(chunks.count <= Chunks.most && (chunks.count > 0) == (groups > 0))
-            let ranges = (0..<chunks.count).map { chunks.groups(of: $0) }
+            let tasks = TaskPartition(groups: groups)
+            #expect(tasks.count <= TaskPartition.maximumCount && (tasks.count > 0) == (groups > 0))
+            let ranges = (0..<tasks.count).map { tasks.groups(of: $0) }
             #expect(ranges.flatMap(Array.init) == Array(0..<groups))
             let counts = ranges.map(\.count)
             #expect(counts.allSatisfy { $0 > 0 } && (counts.max() ?? 0) - (counts.min() ?? 0) <= 1)

@@ -26,6 +26,16 @@ struct Program {
                 let count = allocation_counter_stop()
                 print("\(training.name): \(count)")
             }
+            let job = try BackgroundJob<Int>(refusal: "no thread") { _ in }
+            job.start(0)
+            try job.wait()
+            allocation_counter_start()
+            for number in 0..<10 {
+                job.start(number)
+                try job.wait()
+            }
+            let count = allocation_counter_stop()
+            print("background job: \(count)")
         case "lower-levels":
             for level in VectorLevel.allCases where level < .best { print(level) }
         default:
@@ -56,7 +66,7 @@ struct Program {
 /// A network with a batch that it is trained on again and again.
 final class Training {
     let name: String
-    private let network: DenseNet
+    private let network: TrainableDenseNet
     private let momenta: AlignedBuffer<Float>
     private let images: AlignedBuffer<Float>
     private let labels: AlignedBuffer<Int32>
@@ -69,7 +79,7 @@ final class Training {
         precision: Precision = .float32
     ) throws {
         self.name = name
-        network = try DenseNet(configuration, capacity: count, training: true, threads: threads, precision: precision)
+        network = try TrainableDenseNet(configuration, capacity: count, threads: threads, precision: precision)
         network.initialize(seed: 1)
         momenta = AlignedBuffer(count: network.parameters.count)
         images = AlignedBuffer(count: count * 3 * configuration.image * configuration.image)
@@ -82,11 +92,12 @@ final class Training {
 
     func step() {
         do {
-            try network.forward(
-                images.pointer, count: labels.count, globalCount: labels.count, training: true,
+            let pass = try network.forward(
+                images.pointer, count: labels.count, globalCount: labels.count,
                 dropout: (1, 1, UnsafePointer(samples.pointer)), sums: sums)
-            loss = network.loss(labels.pointer, labelSmoothing: 0.1).lossSum
-            try network.backward(images.pointer)
+            let loss = pass.loss(labels.pointer, labelSmoothing: 0.1)
+            self.loss = loss.result.lossSum
+            try loss.backward()
         } catch { fatalError("\(error)") }
         descend(
             weights: network.parameters, gradients: network.gradients, momenta: momenta.elements, rate: 0.05,

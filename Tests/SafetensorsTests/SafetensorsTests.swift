@@ -55,7 +55,7 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
         #expect(try folder.read("f") == safetensors(header + padding) + [0, 0, 0x80, 0x3F])
     }
 
-    @Test func `integers and doubles are read`() throws {
+    @Test func `integers are read`() throws {
         let header =
             #"{"n":{"dtype":"I64","shape":[2],"data_offsets":[0,16]},"#
             + #""d":{"data_offsets":[16,24],"shape":[],"dtype":"F64"}}"#
@@ -63,7 +63,7 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
             of: (Int64(-5).littleEndian, Int64.max.littleEndian, 0.1.bitPattern.littleEndian), Array.init)
         let file = try SafetensorsFile(path: folder.write(safetensors(header) + data, to: "f"))
         #expect(try file.integers(named: "n", shape: [2]) == [-5, .max])
-        #expect(try file.doubles(named: "d", shape: []) == [0.1])
+        #expect(file.tensors["d"]?.shape == [])
     }
 
     /// A file of one tensor, `w`.
@@ -148,12 +148,12 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
         let header = #"{"w":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]}}"#
         let file = try SafetensorsFile(path: folder.write(safetensors(header, data: 8), to: "f"))
         let path = folder("f")
-        #expect(throws: Failure(.data, "\(path): has no tensor 'v'; it is of another network or another kind")) {
+        #expect(throws: Failure(.data, "\(path): has no tensor 'v'")) {
             try file.floats(named: "v")
         }
         #expect(throws: Failure(.data, "\(path): tensor 'w' is F32, expected I64")) { try file.integers(named: "w") }
         #expect(
-            throws: Failure(.data, "\(path): tensor 'w' has shape [2, 1], expected [1, 2]; it is of another network")
+            throws: Failure(.data, "\(path): tensor 'w' has shape [2, 1], expected [1, 2]")
         ) {
             try file.floats(named: "w", shape: [1, 2])
         }

@@ -14,7 +14,7 @@ func freshSmallNetwork() throws -> DenseNet {
         DenseNetConfiguration(
             stem: .cifar, blocks: [1, 1], growthRate: 4, stemChannels: 4, bottleneck: true, compression: 0.5,
             classes: 10, image: 8),
-        capacity: 1, training: false)
+        capacity: 1)
     network.initialize(seed: 1)
     return network
 }

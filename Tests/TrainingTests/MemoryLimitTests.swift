@@ -76,9 +76,9 @@ import Testing
 
     @Test func `a network alone may have all of the machine, with company its share`() throws {
         let network = try DenseNetConfiguration(model: "densenet-bc-10-4")
-        _ = try DenseNet(network, capacity: 1, training: true)
+        _ = try TrainableDenseNet(network, capacity: 1)
         let failure = #expect(throws: Failure.self) {
-            try DenseNet(network, capacity: 1, training: true, company: MemoryCompany(ranks: 10_000_000))
+            try TrainableDenseNet(network, capacity: 1, overhead: MemoryOverhead(ranks: 10_000_000))
         }
         #expect(failure?.kind == .unavailable)
         #expect(failure?.message.contains("10000000 ranks on this host need ") == true)

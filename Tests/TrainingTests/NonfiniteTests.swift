@@ -17,7 +17,7 @@ import Testing
     /// The small network's weights with a number put into one tensor.
     private func weights(_ tensor: String, _ number: Float) throws -> String {
         let network = try freshSmallNetwork()
-        let parameter = try #require((network.table.learnt + network.table.statistics).first { $0.name == tensor })
+        let parameter = try #require((network.table.trainable + network.table.statistics).first { $0.name == tensor })
         (tensor.contains("running_") ? network.statistics : network.parameters)[
             parameter.offset + parameter.count / 2] = number
         try SafetensorsWriter.write(to: scratch("given"), tensors: WeightsFile.tensors(of: network))

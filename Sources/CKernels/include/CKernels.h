@@ -1,140 +1,226 @@
-// Vector kernels over panels. Sources/Kernels holds the Swift doors; nothing else calls these.
+// Vector kernels on panels, compiled once per level of vector instructions, and the thread pool that runs them.
 //
-// A panel is one image row of V images side by side: `channels` rows of `lanes` floats, lane = column * V + image. `lanes` is always a
-// multiple of 16. The kernels are compiled for each level of vector instructions (levels.h); the program chooses one when it starts.
+// A panel is one row of several images side by side: `channels` rows of `lanes` floats, where lane = column *
+// interleave + image. The lanes beyond the last image are padding. A pair is two bfloat16 numbers in the 32 bits of a
+// float, the first in the lower half: of two channels where a product sums over channels, of two lanes where it sums
+// over lanes.
 #ifndef CKERNELS_H
 #define CKERNELS_H
 
 #include <stdint.h>
 
-#define CK_LIST(X)                                                                                                                \
-    X(void, ck_pack_weights,                                                                                                      \
-      (const float *source, long tap_stride, long output_stride, long input_stride, long taps, long outputs, long inputs,         \
-       int flip, float *packed),                                                                                                  \
-      (source, tap_stride, output_stride, input_stride, taps, outputs, inputs, flip, packed))                                     \
-    X(void, ck_convolve,                                                                                                          \
-      (const float *input, long input_stride, const long *tap_offsets, long first_tap, long taps, const float *packed,            \
-       long packed_taps, long pitch, long inputs, long outputs, long lanes, float *output, long output_stride, const float *next, \
-       long next_floats),                                                                                                         \
-      (input, input_stride, tap_offsets, first_tap, taps, packed, packed_taps, pitch, inputs, outputs, lanes, output,             \
-       output_stride, next, next_floats))                                                                                                        \
-    X(void, ck_pack_winograd,                                                                                                     \
-      (const float *nine, long outputs, long inputs, float *packed), (nine, outputs, inputs, packed))                             \
-    X(void, ck_winograd_input, (const float *rows, long row_stride, long count, float *transformed),                              \
-      (rows, row_stride, count, transformed))                                                                                     \
-    X(void, ck_winograd_output, (const float *products, long count, float *rows, long row_stride),                                \
-      (products, count, rows, row_stride))                                                                                        \
-    X(void, ck_winograd_gradient, (const float *rows, long row_stride, long count, float *transformed),                           \
-      (rows, row_stride, count, transformed))                                                                                     \
-    X(void, ck_winograd_weight_gradient, (const float *products, long count, float *taps), (products, count, taps))               \
-    X(void, ck_weight_gradient,                                                                                                   \
-      (const float *transposed, long width, long transposed_row, const float *other, long other_stride, long other_row,           \
-       long others, long lanes, long rows, float *gradient, const float *next, long next_floats),                                 \
-      (transposed, width, transposed_row, other, other_stride, other_row, others, lanes, rows, gradient, next, next_floats))      \
-    X(void, ck_transpose, (const float *panel, long stride, long channels, long lanes, float *transposed, long width),            \
-      (panel, stride, channels, lanes, transposed, width))                                                                        \
-    X(void, ck_transpose_matrix, (const float *from, long rows, long columns, long from_stride, float *to, long to_stride),       \
-      (from, rows, columns, from_stride, to, to_stride))                                                                          \
-    X(void, ck_pair_weights, (float *packed, long taps, long outputs, long inputs), (packed, taps, outputs, inputs))              \
-    X(void, ck_convolve_pairs,                                                                                                    \
-      (const float *input, long input_stride, const long *tap_offsets, long first_tap, long taps, const float *packed,            \
-       long packed_taps, long pitch, long pairs, long outputs, long lanes, float *output, long output_stride, const float *next,  \
-       long next_floats),                                                                                                         \
-      (input, input_stride, tap_offsets, first_tap, taps, packed, packed_taps, pitch, pairs, outputs, lanes, output,              \
-       output_stride, next, next_floats))                                                                                                        \
-    X(void, ck_weight_gradient_pairs,                                                                                             \
-      (const float *transposed, long width, long transposed_row, const uint16_t *other, long other_stride, long other_row,        \
-       long others, long pairs, long rows, float *gradient, const float *next, long next_floats),                                 \
-      (transposed, width, transposed_row, other, other_stride, other_row, others, pairs, rows, gradient, next, next_floats))      \
-    X(void, ck_transpose_pairs, (const float *panel, long stride, long channels, long lanes, float *transposed, long width),      \
-      (panel, stride, channels, lanes, transposed, width))                                                                        \
-    X(void, ck_channel_pairs,                                                                                                     \
-      (const float *panel, long stride, long channels, long lanes, float *pairs, long pairs_stride),                              \
-      (panel, stride, channels, lanes, pairs, pairs_stride))                                                                      \
-    X(void, ck_halves,                                                                                                            \
-      (const float *panel, long stride, long channels, long lanes, uint16_t *halves, long halves_stride),                         \
-      (panel, stride, channels, lanes, halves, halves_stride))                                                                    \
-    X(void, ck_affine_relu_pairs,                                                                                                 \
-      (const float *input, long channels, long lanes, long live, const float *scale, const float *shift, float *pairs,            \
-       long pairs_stride),                                                                                                        \
-      (input, channels, lanes, live, scale, shift, pairs, pairs_stride))                                                          \
-    X(void, ck_affine_relu_halves,                                                                                                \
-      (const float *input, long channels, long lanes, const float *scale, const float *shift, uint16_t *halves),                  \
-      (input, channels, lanes, scale, shift, halves))                                                                             \
-    X(void, ck_affine_relu,                                                                                                       \
-      (const float *input, long channels, long lanes, long live, const float *scale, const float *shift, float *output,           \
-       long output_stride),                                                                                                       \
-      (input, channels, lanes, live, scale, shift, output, output_stride))                                                        \
-    X(void, ck_sums, (float *panel, long channels, long lanes, const float *mask, double *sums, double *squares),                   \
-      (panel, channels, lanes, mask, sums, squares))                                                                              \
-    X(void, ck_flush_doubles, (double *sums, long channels, double *totals), (sums, channels, totals))                            \
-    X(void, ck_flush, (float *sums, long channels, double *totals), (sums, channels, totals))                                     \
-    X(void, ck_combine,                                                                                                           \
-      (const float *gradient, const float *values, long channels, long lanes, const float *mask, const float *gradient_factor,    \
-       const float *value_factor, const float *constant, float *output, long output_stride),                                      \
-      (gradient, values, channels, lanes, mask, gradient_factor, value_factor, constant, output, output_stride))                  \
-    X(void, ck_relu_backward,                                                                                                     \
-      (float *gradient, const float *values, long channels, long lanes, const float *mask, const float *scale,                    \
-       const float *shift, const float *inverse, const float *offset, float *sums, float *products),                              \
-      (gradient, values, channels, lanes, mask, scale, shift, inverse, offset, sums, products))                                   \
-    X(void, ck_relu_backward_into,                                                                                                \
-      (const float *gradient, const float *values, long channels, long lanes, const float *mask, const float *scale,              \
-       const float *shift, const float *inverse, const float *offset, const float *weight, int accumulate, float *into,           \
-       float *sums, float *products),                                                                                             \
-      (gradient, values, channels, lanes, mask, scale, shift, inverse, offset, weight, accumulate, into, sums, products))         \
-    X(void, ck_add, (const float *values, float *sums, long count), (values, sums, count))                                        \
-    X(void, ck_dropout,                                                                                                           \
-      (float *panel, long channels, long lanes, long stride, const uint32_t *keys, uint32_t first, uint32_t step,                 \
-       uint32_t threshold, float scale),                                                                                          \
-      (panel, channels, lanes, stride, keys, first, step, threshold, scale))                                                      \
-    X(void, ck_patches,                                                                                                           \
-      (const float *images, long image_floats, long count, long channels, long height, long width, long kernel, long stride,      \
-       long padding, long y, long output_width, long interleave, long lanes, float *patches),                                     \
-      (images, image_floats, count, channels, height, width, kernel, stride, padding, y, output_width, interleave, lanes,         \
-       patches))                                                                                                                  \
-    X(void, ck_average_pool,                                                                                                      \
-      (const float *upper, const float *lower, long channels, long lanes, const float *scale, const float *shift,                 \
-       long output_width, long interleave, long count, float *const *outputs, long output_lanes, long output_step,                \
-       float *scratch),                                                                                                           \
-      (upper, lower, channels, lanes, scale, shift, output_width, interleave, count, outputs, output_lanes, output_step,          \
-       scratch))                                                                                                                  \
-    X(void, ck_average_pool_backward,                                                                                             \
-      (float *const *gradients, long gradient_lanes, long gradient_step, long channels, long lanes, long output_width,            \
-       long interleave, long count, float *output),                                                                               \
-      (gradients, gradient_lanes, gradient_step, channels, lanes, output_width, interleave, count, output))                       \
-    X(void, ck_max_pool,                                                                                                          \
-      (const float *const *rows, long channels, long lanes, long width, long interleave, long image, const float *scale,          \
-       const float *shift, long output_width, float *output, long output_lanes, long output_step),                                \
-      (rows, channels, lanes, width, interleave, image, scale, shift, output_width, output, output_lanes, output_step))           \
-    X(void, ck_max_pool_backward,                                                                                                 \
-      (const float *const *rows, float *const *gradients, long channels, long lanes, long width, long interleave, long image,     \
-       const float *scale, const float *shift, long output_width, const float *output, long output_lanes, long output_step),      \
-      (rows, gradients, channels, lanes, width, interleave, image, scale, shift, output_width, output, output_lanes,              \
-       output_step))                                                                                                              \
-    X(void, ck_add_affine_relu,                                                                                                   \
-      (const float *input, long channels, long lanes, const float *scale, const float *shift, float *sums),                       \
-      (input, channels, lanes, scale, shift, sums))                                                                               \
-    X(void, ck_sgd,                                                                                                               \
-      (float *weights, const float *gradients, float *momenta, long count, float rate, float gradient_scale, float momentum,      \
-       float decay, int nesterov),                                                                                                \
-      (weights, gradients, momenta, count, rate, gradient_scale, momentum, decay, nesterov))
+#pragma clang assume_nonnull begin
 
-#define CK_DECLARE(type, name, parameters, arguments) type name parameters;
-CK_LIST(CK_DECLARE)
+/// The kernels of one level.
+///
+/// `lanes`, `width` (the channels of a transposed panel) and the strides between whole rows of images are multiples of
+/// 16 unless noted. Strides count elements of the pointer's type. Pointers need only their type's alignment. Outputs
+/// must not overlap inputs unless noted.
+struct ck_kernels {
+    // ---- Transposes and bfloat16
 
-/// A pool of threads; null where the system refuses one. `ck_pool_run` is declared in WorkerPool.swift, for it takes a Swift closure.
-typedef struct ck_pool ck_pool;
-ck_pool *ck_pool_create(int workers);
-void ck_pool_destroy(ck_pool *pool);
+    /// transposed[lane][c] = panel[c][lane], rows `stride` and `width` apart. Channels from `channels` up to `width`
+    /// are zero.
+    void (*transpose_panel)(const float *panel, long stride, long channels, long lanes, float *transposed, long width);
 
-/// The cores that this process may run on.
-int ck_allowed_cores(void);
+    /// transposed[lane / 2][c] = the pair (panel[c][lane], panel[c][lane + 1]), otherwise as `transpose_panel`.
+    void (*transpose_panel_pairs)(const float *panel, long stride, long channels, long lanes, float *transposed,
+                                  long width);
 
-/// The levels that the kernels are compiled for, numbered from 0, lowest first: how many there are, the name of each, the one in use and
-/// the best that this CPU has.
+    /// to[column][row] = from[row][column] for any number of rows and columns.
+    void (*transpose_matrix)(const float *from, long rows, long columns, long from_stride, float *to, long to_stride);
+
+    /// pairs[c / 2][lane] = the pair (panel[c][lane], panel[c + 1][lane]), with zero beyond the last channel, for any
+    /// number of lanes. `pairs` may be `panel` itself.
+    void (*pair_channels)(const float *panel, long stride, long channels, long lanes, float *pairs, long pairs_stride);
+
+    /// output[c][lane] = panel[c][lane], rounded to bfloat16.
+    void (*to_bfloat16)(const float *panel, long stride, long channels, long lanes, uint16_t *output,
+                        long output_stride);
+
+    // ---- Convolution
+
+    /// Packs weights in the order in which `convolve` reads them: blocks of one register tile's outputs (the last may
+    /// be narrower), each of shape [taps][inputs][outputs of the block]. Weight (tap, output, input) is
+    /// source[tap * tap_stride + output * output_stride + input * input_stride]; `flip` reverses the taps, as the
+    /// gradient with respect to the input requires.
+    void (*pack_weights)(const float *source, long tap_stride, long output_stride, long input_stride, long taps,
+                         long outputs, long inputs, int flip, float *packed);
+
+    /// Converts packed weights, in place, to pairs of the inputs i and i + 1, with zero beyond the last input.
+    void (*pair_packed_weights)(float *packed, long taps, long outputs, long inputs);
+
+    /// output[o][lane] = Σ over taps t and inputs i of weight[first_tap + t][o][i] *
+    /// input[tap_offsets[t] + i * input_stride + lane], for t < `taps`.
+    ///
+    /// With `pitch` 0 the weights are packed, with `packed_taps` taps. Otherwise there is one tap and the weights have
+    /// shape [inputs][outputs], rows `pitch` apart. About `next_floats` floats from `next` are prefetched for reading.
+    void (*convolve)(const float *input, long input_stride, const long *tap_offsets, long first_tap, long taps,
+                     const float *packed, long packed_taps, long pitch, long inputs, long outputs, long lanes,
+                     float *output, long output_stride, const float *_Nullable next, long next_floats);
+
+    /// `convolve` where inputs and weights are `pairs` pairs of input channels.
+    void (*convolve_pairs)(const float *input, long input_stride, const long *tap_offsets, long first_tap, long taps,
+                           const float *packed, long packed_taps, long pitch, long pairs, long outputs, long lanes,
+                           float *output, long output_stride, const float *_Nullable next, long next_floats);
+
+    /// gradient[o][m] += Σ over rows and lanes of transposed[row][lane][m] * other[row][o][lane], for m < `width`.
+    ///
+    /// Rows of the two operands are `transposed_row` and `other_row` apart, channels of the second `other_stride`.
+    /// Any number of lanes. About `next_floats` floats from `next` are prefetched for writing.
+    void (*weight_gradient)(const float *transposed, long width, long transposed_row, const float *other,
+                            long other_stride, long other_row, long others, long lanes, long rows, float *gradient,
+                            const float *_Nullable next, long next_floats);
+
+    /// `weight_gradient` where `transposed` has `pairs` pairs of lanes and `other` two bfloat16 numbers for each.
+    void (*weight_gradient_pairs)(const float *transposed, long width, long transposed_row, const uint16_t *other,
+                                  long other_stride, long other_row, long others, long pairs, long rows,
+                                  float *gradient, const float *_Nullable next, long next_floats);
+
+    /// sums[i] += values[i] for any `count`.
+    void (*add)(const float *values, float *sums, long count);
+
+    // ---- Winograd's filtering F(4, 3) along the rows of a 3×3 convolution; `count` is a multiple of 16
+
+    /// The weights of the six products, each packed with three taps, from `nine` taps that `pack_weights` packed.
+    /// Shape [6][3 * outputs * inputs].
+    void (*winograd_weights)(const float *nine, long outputs, long inputs, float *packed);
+
+    /// Transforms six input rows of `count` floats, `row_stride` apart, to the inputs of the six products: shape
+    /// [6][count].
+    void (*winograd_input)(const float *rows, long row_stride, long count, float *transformed);
+
+    /// Transforms the six products, shape [6][count], to four output rows, `row_stride` apart.
+    void (*winograd_output)(const float *products, long count, float *rows, long row_stride);
+
+    /// Transforms four rows of the output's gradient, `row_stride` apart, for the six products of the weights'
+    /// gradient: shape [6][count].
+    void (*winograd_output_gradient)(const float *rows, long row_stride, long count, float *transformed);
+
+    /// Transforms the six products of the weights' gradient, shape [6][count], and adds them to the three taps of a
+    /// filter column, shape [3][count].
+    void (*winograd_weight_gradient)(const float *products, long count, float *taps);
+
+    // ---- Batch norm and ReLU on panels of shape [channels][lanes]; `mask` is 1 for valid lanes and 0 for padding
+
+    /// output[c][lane] = max(0, scale[c] * input[c][lane] + shift[c]); lanes from `valid` on are zero.
+    void (*affine_relu)(const float *input, long channels, long lanes, long valid, const float *scale,
+                        const float *shift, float *output, long output_stride);
+
+    /// `affine_relu` as pairs of the channels c and c + 1, with zero beyond the last: shape
+    /// [(channels + 1) / 2][pairs_stride].
+    void (*affine_relu_pairs)(const float *input, long channels, long lanes, long valid, const float *scale,
+                              const float *shift, float *pairs, long pairs_stride);
+
+    /// `affine_relu` on all lanes, rounded to bfloat16: shape [channels][lanes].
+    void (*affine_relu_bfloat16)(const float *input, long channels, long lanes, const float *scale, const float *shift,
+                                 uint16_t *output);
+
+    /// sums[c][lane] += max(0, scale[c] * input[c][lane] + shift[c]): one row of a global average pool.
+    void (*add_affine_relu)(const float *input, long channels, long lanes, const float *scale, const float *shift,
+                            float *sums);
+
+    /// Sets padding lanes to zero, then adds each channel's values and squares to partial sums of shape [channels][8].
+    void (*channel_sums)(float *panel, long channels, long lanes, const float *_Nullable mask, double *sums,
+                         double *squares);
+
+    /// Adds partial sums of shape [channels][8] to `totals` and sets them to zero.
+    void (*flush_double_sums)(double *sums, long channels, double *totals);
+
+    /// Adds partial sums of shape [channels][16] to `totals` and sets them to zero.
+    void (*flush_float_sums)(float *sums, long channels, double *totals);
+
+    /// output[c][lane] = gradient_factor[c] * gradient[c][lane] + value_factor[c] * values[c][lane] + constant[c], and
+    /// zero in padding lanes: the gradient with respect to the input of a batch norm.
+    void (*batch_norm_backward)(const float *gradient, const float *values, long channels, long lanes,
+                                const float *_Nullable mask, const float *gradient_factor, const float *value_factor,
+                                const float *constant, float *output, long output_stride);
+
+    /// Sets the gradient to zero, in place, where the ReLU of scale[c] * values[c][lane] + shift[c] was inactive and in
+    /// padding lanes, then adds it to `sums` and its products with inverse[c] * values[c][lane] + offset[c] to
+    /// `products`, both partial sums of shape [channels][16].
+    void (*relu_backward)(float *gradient, const float *values, long channels, long lanes, const float *_Nullable mask,
+                          const float *scale, const float *shift, const float *inverse, const float *offset,
+                          float *sums, float *products);
+
+    /// `relu_backward` that leaves the gradient unchanged and writes weight[c] times the masked gradient to `output`,
+    /// or adds it with `accumulate`.
+    void (*relu_backward_scaled)(const float *gradient, const float *values, long channels, long lanes,
+                                 const float *_Nullable mask, const float *scale, const float *shift,
+                                 const float *inverse, const float *offset, const float *weight, int accumulate,
+                                 float *output, float *sums, float *products);
+
+    // ---- Dropout and the optimizer
+
+    /// Multiplies each element by `scale`, or by zero where a hash of keys[lane] and of the element's number
+    /// first + c * step is below `threshold`.
+    void (*dropout)(float *panel, long channels, long lanes, long stride, const uint32_t *keys, uint32_t first,
+                    uint32_t step, uint32_t threshold, float scale);
+
+    /// A step of stochastic gradient descent as PyTorch defines it: d = gradient_scale * gradient + decay * weight;
+    /// m = momentum * m + d; weight -= rate * (nesterov ? d + momentum * m : m). Any `count`.
+    void (*sgd_step)(float *weights, const float *gradients, float *momenta, long count, float rate,
+                     float gradient_scale, float momentum, float decay, int nesterov);
+
+    // ---- The stem's patches and pooling, image by image: panels of two resolutions interleave differently
+
+    /// Writes the patches that row `y` of a convolution's output reads, as a panel of shape
+    /// [channels * kernel * kernel][lanes] in the order of a weight [channel][y][x], from `count` images of shape
+    /// [channels][height][width], `image_floats` apart.
+    void (*extract_patches)(const float *images, long image_floats, long count, long channels, long height, long width,
+                            long kernel, long stride, long padding, long y, long output_width, long interleave,
+                            long lanes, float *patches);
+
+    /// 2×2 average pool of max(0, scale[c] * x + shift[c]), from two rows of a panel to one row of each of `count`
+    /// images. Pixel x of image n is outputs[n][c * output_lanes + x * output_step]. `scratch` has `lanes` floats.
+    void (*average_pool)(const float *upper, const float *lower, long channels, long lanes, const float *scale,
+                         const float *shift, long output_width, long interleave, long count,
+                         float *_Nonnull const *_Nonnull outputs, long output_lanes, long output_step, float *scratch);
+
+    /// The gradient of either input row of `average_pool`: a quarter of the output's gradient, and zero in columns that
+    /// the pool leaves out.
+    void (*average_pool_backward)(float *_Nonnull const *_Nonnull gradients, long gradient_lanes, long gradient_step,
+                                  long channels, long lanes, long output_width, long interleave, long count,
+                                  float *output);
+
+    /// 3×3 max pool with stride 2 and padding 1 of max(0, scale[c] * x + shift[c]): one output row of one image. `rows`
+    /// are the three input rows, null where outside the image.
+    void (*max_pool)(const float *_Nullable const *_Nonnull rows, long channels, long lanes, long width,
+                     long interleave, long image, const float *scale, const float *shift, long output_width,
+                     float *output, long output_lanes, long output_step);
+
+    /// Adds each gradient of `max_pool`'s output to the gradient of the largest input, the first among equals; to none
+    /// where no activation is above zero.
+    void (*max_pool_backward)(const float *_Nullable const *_Nonnull rows, float *_Nullable const *_Nonnull gradients,
+                              long channels, long lanes, long width, long interleave, long image, const float *scale,
+                              const float *shift, long output_width, const float *output, long output_lanes,
+                              long output_step);
+};
+
+/// Use `ck_kernels()`: Swift refuses to read a global variable that C may change.
+extern const struct ck_kernels *ck_selected_kernels;
+
+/// The kernels of the level in use; `kernels` in Swift.
+static inline const struct ck_kernels *ck_kernels(void) __attribute__((swift_name("getter:kernels()")));
+static inline const struct ck_kernels *ck_kernels(void) { return ck_selected_kernels; }
+
+/// Levels are numbered from 0, lowest first.
 int ck_level_count(void);
 const char *ck_level_name(int level);
+/// The level in use.
 int ck_level(void);
+/// The highest level that this CPU has.
 int ck_best_level(void);
+
+/// A pool of threads. WorkerPool.swift declares `ck_pool_run`, which takes a Swift closure.
+typedef struct ck_pool ck_pool;
+/// A pool of `workers` threads, the calling one among them; null where the system refuses them.
+ck_pool *_Nullable ck_pool_create(int workers);
+void ck_pool_destroy(ck_pool *pool);
+
+/// The number of cores that this process may run on.
+int ck_allowed_cores(void);
+
+#pragma clang assume_nonnull end
 
 #endif

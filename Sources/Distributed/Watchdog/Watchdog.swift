@@ -2,270 +2,281 @@ import Glibc
 import Support
 import Synchronization
 
-/// Ends a job whose ranks wait for each other in vain, and says which one is missing.
+/// Ends a job whose ranks wait for each other in vain, and reports which one is missing.
 ///
-/// Two threads of each rank look at it several times a second. One holds collective calls against the deadline, and
-/// nothing can hold it up. The other writes this rank's record, looks whether its neighbour on the same host is alive,
-/// and finds out and tells what has happened; a file system that hangs may hang it.
+/// Two polling threads per rank. The deadline thread compares the collective call in progress with the timeout; it does
+/// no I/O on files, so that nothing can block it. The peer thread writes this rank's heartbeat, checks that its
+/// neighbour on the same host is alive, and investigates and reports what has happened; it may block on the file
+/// system, and the deadline thread then reports without it.
 ///
-/// A world of one has no use for it and gets no threads.
+/// With one rank there is nothing to watch, and no thread starts.
 public final class Watchdog: Sendable {
-    let peers: [Peer]
-    let rank: Int
-    let timeout: Int
-    let stages: StageBoard
-    private let signals: @Sendable () -> Int
-    private let report: @Sendable (Failure) -> Void
-    /// What a message ends with, and the records; nil before the run folder is there, and again when the rank leaves.
-    private let folder = Mutex<(records: RankRecords, advice: String)?>(nil)
-    private let beat = Atomic<Int>(0)
-    private let hasLeft = Atomic<Bool>(false)
-    /// Seconds that a call has waited when the deadline has passed and the other thread shall look at it; 0 when it
-    /// need not.
-    private let overdue = Atomic<Int>(0)
-    private let isTold = Atomic<Bool>(false)
-    /// Whether the kernel ends processes where the neighbour on this host is.
-    private let memoryKills: MemoryKills?
-    /// Whether launch.sh runs on this host. It reads the report when mpirun has ended, and tells the user.
-    private let isReportRead: Bool
-
-    /// Seconds between two looks.
-    static let interval = 0.25
-    /// A look that comes so many seconds late shows that this process, perhaps the whole job, was stopped. That time
+    /// Timeouts that can be asked for, in seconds.
+    private static let timeouts = 1...1_000_000
+    /// Seconds between two polls of a thread.
+    private static let pollInterval = 0.25
+    /// A poll that comes this many seconds late shows that the process, perhaps the whole job, was suspended. That time
     /// does not count.
-    private static let lateness = 2.0
-    /// Rank zero may take so many times the timeout to write files, as long as it is seen to be alive.
-    private static let patience = 10
-    /// The host that launch.sh has started mpirun on.
-    private static let launcher = "DENSENET_LAUNCHER"
+    private static let suspensionThreshold = 2.0
+    /// Polls between two readings of the heartbeats. A rank whose heartbeat does not change meanwhile does not run.
+    private static let pollsBetweenReadings = 8
+    /// A rank that writes files may take this many times the timeout, as long as its heartbeat changes.
+    private static let writingFactor = 10
+    /// Ranks of several hosts that have nothing to decide who reports do it in their order, this many seconds apart;
+    /// from `lastTurn` on together. The first ends the others.
+    private static let turnInterval = 0.2
+    private static let lastTurn = 10
+    /// Seconds after which the peer thread counts as blocked: more than its two readings and the last turn take.
+    private static let investigationLimit = 8.0
+    /// Seconds from the report to the end of the reporting process, in which the other ranks, and the launcher, see it.
+    private static let reporterDelay = 2 * pollInterval
+    /// Seconds from the report to the end of the other ranks, so that nobody takes their end for the fault.
+    private static let followerDelay = 8 * pollInterval
 
-    /// Collective. The threads start before the first call that could wait too long.
+    private let rank: Int
+    private let peers: [Peer]
+    private let timeout: Int
+    private let progress: ProgressBeacon
+    private let stopSignals: @Sendable () -> Int
+    private let report: @Sendable (Failure) -> Void
+    private let isReportCollected: Bool
+    /// Where heartbeats go and what messages end with; nil before `writeHeartbeats`, and again after `deregister`.
+    private let folder = Mutex<(heartbeats: HeartbeatFolder, advice: String)?>(nil)
+    private let hostClaim: ReportClaim
+    /// Processes that the kernel has ended for want of memory, where the neighbour runs.
+    private let memoryKills: MemoryKills?
+
+    private let beat = Atomic<Int>(0)
+    private let isDeregistered = Atomic<Bool>(false)
+    /// Seconds that a call has waited, set by the deadline thread when they reach the timeout, and back to 0 when the
+    /// call returns. The peer thread investigates, and sets it back to 0 if the job need not end.
+    private let overdueSeconds = Atomic<Int>(0)
+    /// Whether the peer thread has reported, or found that another rank has, and is about to end this process.
+    private let hasReported = Atomic<Bool>(false)
+
+    /// Collective (`MPI_Allgather`, `MPI_Allgatherv`, `MPI_Allreduce`). Starts the threads.
     ///
     /// - Parameters:
-    ///   - timeout: seconds that a collective call may take, from this rank's entry on.
-    ///   - signals: how many signals have asked this rank to stop.
-    ///   - report: tells the user of a failure; called on one rank, on a thread of the watchdog.
-    /// - Throws: `Failure(.usage)` for a timeout that is none, `.unavailable` if the system refuses a thread.
+    ///   - collectiveTimeout: seconds that a collective call may take from this rank's entry on, 1 to 1,000,000.
+    ///   - stopSignals: returns how many signals have asked this rank to stop; called on other threads. After a second
+    ///     one, deaths are not reported.
+    ///   - launcherHost: the host of a launcher that shows the user the report of a rank once the job has ended
+    ///     (`PostMortem.take`); nil if there is none. On this host ranks leave the report in the heartbeat folder
+    ///     only, since an mpirun that ends them may not pass on what they print, as in a SLURM allocation.
+    ///   - report: shows a failure to the user; called on one rank, on a thread of the watchdog, before the job ends.
+    /// - Throws: on all ranks `Failure(.usage)` for a timeout out of range, `Failure(.unavailable)` if the system
+    ///   refuses a thread.
     public init(
-        _ communicator: Communicator, timeout: Int, signals: @escaping @Sendable () -> Int,
-        report: @escaping @Sendable (Failure) -> Void
+        _ communicator: Communicator, collectiveTimeout: Int, stopSignals: @escaping @Sendable () -> Int,
+        launcherHost: String? = nil, report: @escaping @Sendable (Failure) -> Void
     ) throws {
-        try communicator.agree {
-            guard (1...1_000_000).contains(timeout) else {
-                throw Failure(.usage, "--collective-timeout is \(timeout), expected 1 to 1,000,000 seconds")
+        try communicator.throwOnAllRanks {
+            guard Self.timeouts.contains(collectiveTimeout) else {
+                throw Failure(
+                    .usage, "the collective timeout is \(collectiveTimeout) seconds, expected 1 to 1,000,000")
             }
         }
         rank = communicator.rank
-        stages = communicator.stages
-        isReportRead = getenv(Self.launcher).map { String(cString: $0) == communicator.hostName } ?? false
         peers = try Peer.all(of: communicator)
-        (self.timeout, self.signals, self.report) = (timeout, signals, report)
+        timeout = collectiveTimeout
+        progress = communicator.progress
+        self.stopSignals = stopSignals
+        self.report = report
+        isReportCollected = launcherHost == communicator.hostName
+        hostClaim = ReportClaim(name: "densenet-\(getppid())-\(peers[0].process)")
         memoryKills = Peer.neighbour(of: rank, among: peers).map { [peers] in MemoryKills(near: peers[$0].process) }
         guard communicator.size > 1 else { return }
-        try communicator.agree {
-            try startThread { self.watchDeadline() }
-            try startThread { self.watchRanks() }
+        try communicator.throwOnAllRanks {
+            try startDetachedThread { self.watchDeadline() }
+            try startDetachedThread { self.watchPeers() }
         }
     }
 
-    /// From now on each rank keeps its record in a folder, where the others can see it.
+    /// From now on this rank writes its heartbeat to a folder where the other ranks can read it. Not collective.
     ///
     /// - Parameters:
-    ///   - folder: made by rank zero; the others find it where they share its file system.
-    ///   - advice: how the user goes on; the end of messages.
-    public func keepRecords(in folder: String, advice: String) {
+    ///   - path: the folder, which rank 0 makes; the others find it where they share its file system.
+    ///   - advice: how the user resumes; the end of messages.
+    package func writeHeartbeats(to path: String, advice: String) {
         guard peers.count > 1 else { return }
-        let records = RankRecords(folder: folder)
-        if rank == 0 { mkdir(folder, 0o777) }
-        self.folder.withLock {
-            $0 = (records, advice)
-            records.write(ownRecord, of: rank)
+        let heartbeats = HeartbeatFolder(path: path)
+        if rank == 0 { mkdir(path, 0o777) }
+        folder.withLock {
+            $0 = (heartbeats, advice)
+            heartbeats.write(ownHeartbeat, ofRank: rank)
         }
     }
 
-    /// This rank ends in good order, or has told its error: from now on nobody will miss it. Its deadline stays.
-    public func leave() {
-        hasLeft.store(true, ordering: .sequentiallyConsistent)
+    /// Removes this rank's heartbeat, because it ends in order or has reported its error: peers no longer take its exit
+    /// for a death. Its own deadline stays armed. Not collective.
+    public func deregister() {
+        isDeregistered.store(true, ordering: .sequentiallyConsistent)
         folder.withLock {
-            $0?.records.remove(rank)
+            $0?.heartbeats.remove(rank: rank)
             $0 = nil
         }
     }
 
-    private var ownRecord: RankRecord {
-        RankRecord(
+    private var ownHeartbeat: Heartbeat {
+        Heartbeat(
             host: peers[rank].host, process: getpid(), beat: beat.add(1, ordering: .relaxed).newValue,
-            signals: signals(), stage: stages.stage)
+            stopSignals: stopSignals(), progress: progress.current)
     }
 
-    // MARK: - The deadline
+    // MARK: - The deadline thread
 
     private func watchDeadline() {
+        var last = monotonicSeconds()
         var call = 0
         var waited = 0.0
         var limit = Double(timeout)
-        var last = monotonicSeconds()
+        /// Seconds since the peer thread was asked to investigate; nil if it was not.
+        var investigated: Double?
         while true {
-            usleep(UInt32(Self.interval * 1e6))
+            pause(Self.pollInterval)
             let now = monotonicSeconds()
-            let elapsed = now - last
+            let elapsed = now - last < Self.pollInterval + Self.suspensionThreshold ? now - last : 0
             last = now
-            let stage = stages.stage
-            if !stage.isWaiting || stage.begun != call {
-                (call, waited, limit) = (stage.begun, 0, Double(timeout))
-            } else if elapsed < Self.interval + Self.lateness {
+            let current = progress.current
+            if !current.isWaiting || current.startedCalls != call {
+                (call, waited, limit, investigated) = (current.startedCalls, 0, Double(timeout), nil)
+                overdueSeconds.store(0, ordering: .sequentiallyConsistent)
+            } else if let seconds = investigated {
+                if overdueSeconds.load(ordering: .sequentiallyConsistent) == 0 {
+                    (limit, investigated) = (waited + Double(timeout), nil)
+                } else if seconds < Self.investigationLimit {
+                    investigated = seconds + elapsed
+                } else {
+                    endJobWithoutPeerThread(waited: Int(waited))
+                }
+            } else {
                 waited += elapsed
-            }
-            if waited >= limit {
-                askAndEnd(waited: Int(waited))
-                // The call has ended after all, or rank zero may go on writing.
-                limit = waited + Double(timeout)
-                last = monotonicSeconds()
+                guard waited >= limit else { continue }
+                overdueSeconds.store(Int(waited), ordering: .sequentiallyConsistent)
+                investigated = 0
             }
         }
     }
 
-    /// Lets the other thread find out what has happened, and ends this process if it should end and that thread cannot.
-    ///
-    /// Returns if there is no reason to end.
-    private func askAndEnd(waited: Int) {
-        overdue.store(waited, ordering: .sequentiallyConsistent)
-        // Two looks at the records, and the turn of every rank to speak, take no longer than this.
-        let deadline = monotonicSeconds() + 8
-        while monotonicSeconds() < deadline {
-            usleep(100_000)
-            if overdue.load(ordering: .sequentiallyConsistent) == 0 { return }
-        }
-        guard !isTold.load(ordering: .sequentiallyConsistent) else { endAsTold() }
-        let message = Whereabouts(of: self, records: nil).message(
-            waited: waited, advice: "the run folder does not answer either")
-        waitForTurn()
-        let isOurs = claimReportOnHost()
-        if isOurs { report(Failure(.unavailable, message)) }
-        endAsTold(byOther: !isOurs)
+    /// The peer thread is blocked, so there are no heartbeats to read.
+    private func endJobWithoutPeerThread(waited: Int) -> Never {
+        guard !hasReported.load(ordering: .sequentiallyConsistent) else { endProcess() }
+        let stall = StallReport(rank: rank, peers: peers, progress: progress.current, heartbeats: nil)
+        awaitTurn()
+        endJob(reporting: stall.message(waited: waited, advice: "the file system does not respond either"), in: nil)
     }
 
-    // MARK: - The other ranks
+    // MARK: - The peer thread
 
-    private func watchRanks() {
+    private func watchPeers() {
         let neighbour = Peer.neighbour(of: rank, among: peers)
         let launcher = getppid()
-        while true {
-            usleep(UInt32(Self.interval * 1e6))
-            // Nobody hears the ranks of a launcher that is gone, or could end them.
+        var firstReading: Reading?
+        for poll in 1... {
+            pause(Self.pollInterval)
+            // mpirun has died: nobody would read a report, or end this process.
             if getppid() != launcher { _exit(Failure.Kind.unavailable.rawValue) }
-            let records = folder.withLock {
-                $0?.records.write(ownRecord, of: rank)
-                return $0?.records
+            let heartbeats = folder.withLock {
+                $0?.heartbeats.write(ownHeartbeat, ofRank: rank)
+                return $0?.heartbeats
             }
-            if !hasLeft.load(ordering: .relaxed), records?.reported != nil || isReportedOnHost {
-                endAsTold(byOther: true)
+            if !isDeregistered.load(ordering: .relaxed) {
+                if heartbeats?.report != nil || hostClaim.isTaken { endProcess(reportedByOther: true) }
+                if let neighbour, stopSignals() < 2, peers[neighbour].isGone { reportDeath(of: neighbour) }
             }
-            if let neighbour, !hasLeft.load(ordering: .relaxed), signals() < 2, peers[neighbour].isGone {
-                tellDeath(of: neighbour)
+            let waited = overdueSeconds.load(ordering: .sequentiallyConsistent)
+            guard waited > 0 else {
+                firstReading = nil
+                continue
             }
-            let waited = overdue.load(ordering: .sequentiallyConsistent)
-            if waited > 0 { tellIfHanging(waited: waited) }
+            if let reading = firstReading {
+                guard poll >= reading.poll + Self.pollsBetweenReadings else { continue }
+                reportStall(waited: waited, since: reading)
+                firstReading = nil
+            } else {
+                firstReading = Reading(poll: poll, call: progress.current.startedCalls, beats: heartbeats.map(beats))
+            }
         }
     }
 
-    /// A process of this host is gone: it has died, unless it has taken its record with it.
-    private func tellDeath(of neighbour: Int) {
+    /// The first of two readings of all ranks' beats, at a poll in which this rank waits in a collective call.
+    private struct Reading {
+        let poll: Int
+        let call: Int
+        /// Nil without a folder; nil for a rank without a heartbeat.
+        let beats: [Int?]?
+    }
+
+    private func beats(in heartbeats: HeartbeatFolder) -> [Int?] {
+        peers.indices.map { heartbeats.heartbeat(ofRank: $0)?.beat }
+    }
+
+    /// A process of this host is gone: it has died, unless it has removed its heartbeat before.
+    private func reportDeath(of neighbour: Int) {
         let folder = folder.withLock { $0 }
-        let record = folder?.records.read(neighbour)
-        guard folder == nil || record != nil else { return }
+        let heartbeat = folder?.heartbeats.heartbeat(ofRank: neighbour)
+        guard folder == nil || heartbeat != nil else { return }
         let cause = memoryKills?.haveGrown == true ? MemoryKills.words : ""
-        let place = record.map { ", last seen at \($0.stage.words)" } ?? ""
+        let place = heartbeat.map { ", last seen at \($0.progress)" } ?? ""
         let advice = folder.map { "; \($0.advice)" } ?? ""
-        tell("rank \(neighbour) on \(peers[neighbour].host) died\(place)\(cause)\(advice)", folder?.records)
+        endJob(
+            reporting: "rank \(neighbour) on \(peers[neighbour].host) died\(place)\(cause)\(advice)",
+            in: folder?.heartbeats)
     }
 
-    private func tellIfHanging(waited: Int) {
-        let call = stages.stage.begun
+    /// Ends the job, unless the call has returned meanwhile or the missing ranks may still be writing files.
+    private func reportStall(waited: Int, since reading: Reading) {
         let folder = folder.withLock { $0 }
-        let before = folder.map { folder in peers.indices.map { folder.records.read($0)?.beat } }
-        // A rank whose beat stands still meanwhile does not run. Ours must go on: others may be looking at it.
-        for _ in 0..<8 {
-            usleep(UInt32(Self.interval * 1e6))
-            self.folder.withLock { $0?.records.write(ownRecord, of: rank) }
-        }
-        let missing = Whereabouts(of: self, records: folder?.records, beatsBefore: before)
-        let isPatient = missing.mayTakeLong && waited < Self.patience * timeout
-        if folder == nil { waitForTurn() }
-        let stage = stages.stage
-        guard stage.isWaiting, stage.begun == call, !isPatient else {
-            return overdue.store(0, ordering: .sequentiallyConsistent)
+        let stall = StallReport(
+            rank: rank, peers: peers, progress: progress.current, heartbeats: folder?.heartbeats,
+            beatsBefore: reading.beats)
+        let mayGoOn = stall.mayTakeLong && waited < Self.writingFactor * timeout
+        if folder == nil { awaitTurn() }
+        let current = progress.current
+        guard current.isWaiting, current.startedCalls == reading.call, !mayGoOn else {
+            return overdueSeconds.store(0, ordering: .sequentiallyConsistent)
         }
         let advice =
-            folder.map { "\($0.advice), with a longer --collective-timeout if it was only slow" }
-            ?? "if it was only slow, give a longer --collective-timeout"
-        tell(missing.message(waited: waited, advice: advice), folder?.records)
+            folder.map { "\($0.advice), with a longer collective timeout if the missing ranks were only slow" }
+            ?? "if the missing ranks were only slow, use a longer collective timeout"
+        endJob(reporting: stall.message(waited: waited, advice: advice), in: folder?.heartbeats)
     }
 
-    /// Whether this process is the one of its host that tells the user, where no folder can decide it: a name without a
-    /// file is taken, which the system gives back when the process ends.
-    private func claimReportOnHost() -> Bool {
-        let descriptor = reportSocket()
-        return withReportAddress { bind(descriptor, $0, $1) == 0 || errno != EADDRINUSE }
-    }
+    // MARK: - The end
 
-    private var isReportedOnHost: Bool {
-        let descriptor = reportSocket()
-        defer { close(descriptor) }
-        return withReportAddress { connect(descriptor, $0, $1) == 0 }
-    }
+    private func awaitTurn() { pause(Double(min(rank, Self.lastTurn)) * Self.turnInterval) }
 
-    private func reportSocket() -> Int32 {
-        socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-    }
-
-    private func withReportAddress<Result>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> Result) -> Result {
-        let name = "densenet-\(getppid())-\(peers[0].process)"
-        var address = sockaddr_un()
-        address.sun_family = sa_family_t(AF_UNIX)
-        // The leading zero makes it a name without a file.
-        withUnsafeMutableBytes(of: &address.sun_path) { $0[1...].copyBytes(from: name.utf8) }
-        let length = socklen_t(MemoryLayout<sa_family_t>.size + 1 + name.utf8.count)
-        return withUnsafePointer(to: address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, length) }
-        }
-    }
-
-    /// Ranks of several hosts that cannot agree on who speaks do it in their order, and the first ends the others.
-    private func waitForTurn() { usleep(UInt32(min(rank, 10)) * 200_000) }
-
-    /// Tells the user, unless another rank does, and ends this process.
-    private func tell(_ message: String, _ records: RankRecords?) -> Never {
-        let isClaimed = records?.claimReport(message, by: rank)
-        let isOurs = isClaimed ?? claimReportOnHost()
-        // An mpirun that ends the ranks may end without having read what they said, as it does in an allocation of
-        // SLURM.
-        if isOurs, isClaimed == nil || !isReportRead {
+    /// Reports to the user, unless another rank does, and ends this process.
+    private func endJob(reporting message: String, in heartbeats: HeartbeatFolder?) -> Never {
+        let claim = heartbeats?.claimReport(message, by: rank)
+        let isReporter = claim ?? hostClaim.take()
+        let isLeftInFolder = claim != nil && isReportCollected
+        if isReporter, !isLeftInFolder {
             report(Failure(.unavailable, message))
-            if isClaimed != nil { records?.forgetWords() }
+            if claim != nil { heartbeats?.markReportShown() }
         }
-        isTold.store(true, ordering: .sequentiallyConsistent)
+        hasReported.store(true, ordering: .sequentiallyConsistent)
         fflush(nil)
-        endAsTold(byOther: !isOurs)
+        endProcess(reportedByOther: !isReporter)
     }
 
-    /// Ends this process after the user has been told why: the one way in which the watchdog ends a job.
+    /// Ends this process once a report is made: the only way in which the watchdog ends a job.
     ///
-    /// `MPI_Abort` is not for us: under `MPI_THREAD_FUNNELED` the main thread alone may call MPI, and it hangs in a
-    /// call. mpirun ends all ranks when one exits without `MPI_Finalize`. Other launchers, such as srun without
-    /// `--kill-on-bad-exit`, leave it to the ranks: each sees within a look that somebody has told why, in the report
-    /// or else by the name that is taken on its host, and comes here too. Who has told stays for two looks, that the
-    /// others see the name and the launcher reads the words; the others end after it, so that nobody takes its end for
-    /// the fault.
-    private func endAsTold(byOther: Bool = false) -> Never {
-        usleep(UInt32((byOther ? 8 : 2) * Self.interval * 1e6))
+    /// It is `_exit`, not `MPI_Abort`. Under `MPI_THREAD_FUNNELED` only the main thread may call MPI, and that one
+    /// hangs in a call. mpirun ends all ranks when one exits without `MPI_Finalize`. Other launchers, such as srun
+    /// without `--kill-on-bad-exit`, leave it to the ranks: within a poll each sees the report, or the claim on its
+    /// host, and comes here too.
+    private func endProcess(reportedByOther: Bool = false) -> Never {
+        pause(reportedByOther ? Self.followerDelay : Self.reporterDelay)
         _exit(Failure.Kind.unavailable.rawValue)
     }
 }
 
+private func pause(_ seconds: Double) { usleep(UInt32(seconds * 1e6)) }
+
 /// Runs `body` on a new thread that nobody waits for.
 ///
 /// - Throws: `Failure(.unavailable)` if the system refuses it.
-private func startThread(_ body: @escaping @Sendable () -> Void) throws {
-    pthread_detach(try Support.startThread(refusal: "cannot start a thread", body))
+private func startDetachedThread(_ body: @escaping @Sendable () -> Void) throws {
+    pthread_detach(try startThread(refusal: "cannot start a thread of the watchdog", body))
 }

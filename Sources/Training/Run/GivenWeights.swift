@@ -2,11 +2,11 @@ import DenseNetModel
 import Safetensors
 
 /// Weights in a file that the user names: ours, PyTorch's, or a checkpoint of a run, whose momenta are left out.
-public enum GivenWeights {
+package enum GivenWeights {
     /// Reads weights to evaluate.
     ///
     /// - Throws: as `WeightsFile.load`.
-    public static func load(_ file: SafetensorsFile, into network: DenseNet) throws {
+    package static func load(_ file: SafetensorsFile, into network: DenseNet) throws {
         try WeightsFile.load(file, into: network, ignoring: momenta(in: file))
     }
 
@@ -27,6 +27,6 @@ public enum GivenWeights {
     }
 
     private static func momenta(in file: SafetensorsFile) -> String? {
-        RunState.isOfCheckpoint(file.metadata) ? TrainingStep.momentumPrefix : nil
+        RunState.isOfCheckpoint(file.metadata) ? momentumPrefix : nil
     }
 }

@@ -1,5 +1,4 @@
 import FoundationEssentials
-import Glibc
 import Support
 
 /// What one epoch came to. Numbers that are not finite are `null` in JSON and come back as not-a-number.
@@ -82,36 +81,25 @@ public struct EpochMetrics: Codable, Sendable {
 }
 
 /// The log of a run's epochs: a JSON object a line, in the order of the epochs. Rank zero alone has one.
-public struct MetricsLog: Sendable {
-    public let path: String
+package struct MetricsLog: Sendable {
+    package let path: String
 
-    public init(path: String) { self.path = path }
+    package init(path: String) { self.path = path }
 
     /// Adds a line and waits until it is on the disk.
     ///
     /// - Throws: `Failure(.unavailable)` when the system refuses; the log is as before then.
-    public func append(_ metrics: EpochMetrics) throws {
+    package func append(_ metrics: EpochMetrics) throws {
         let encoder = JSONEncoder()
         encoder.outputFormatting = .sortedKeys
         let line = Array(try encoder.encode(metrics)) + [UInt8(ascii: "\n")]
-        // A link in a folder from elsewhere must not lead the writing to another file.
-        let descriptor = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0o666)
-        guard descriptor >= 0 else { throw Failure.system("cannot write", path) }
-        defer { close(descriptor) }
-        let before = lseek(descriptor, 0, SEEK_END)
-        let written = write(descriptor, line, line.count)
-        guard written == line.count, fsync(descriptor) == 0 else {
-            // A disk that fills up takes a part of the line and says nothing.
-            let code = written >= 0 && written < line.count ? ENOSPC : errno
-            _ = ftruncate(descriptor, before)
-            throw Failure.system("cannot write", path, code: code)
-        }
+        try LogFile.append(line, to: path)
     }
 
     /// The number of the last epoch that has a whole line; nil where there is none.
     ///
     /// - Throws: as `truncate`.
-    public func lastEpoch() throws -> Int? { try epochs(in: contents()).map(\.epoch).max() }
+    package func lastEpoch() throws -> Int? { try epochs(in: contents()).map(\.epoch).max() }
 
     /// Drops what a resumed run will write again: the lines of later epochs, and a last line that the end of the
     /// process cut.
@@ -120,16 +108,16 @@ public struct MetricsLog: Sendable {
     ///
     /// - Throws: `Failure(.noInput)` when the log cannot be read, `Failure(.data)` for a line within it that is no
     ///   epoch's, `Failure(.unavailable)` when the system refuses the new one; the log is as before then.
-    public func truncate(keepingEpochsUpTo last: Int) throws {
+    package func truncate(keepingEpochsUpTo last: Int) throws {
         let text = try contents()
         let kept = try epochs(in: text).filter { $0.epoch <= last }.flatMap { $0.line + [UInt8(ascii: "\n")] }
         guard !kept.elementsEqual(text) else { return }
-        try AtomicFile.write(path) { output in try kept.withUnsafeBytes { try output.write($0) } }
+        try AtomicFile.write(kept, to: path)
     }
 
     /// Empty for a log that does not exist.
     private func contents() throws -> Data {
-        access(path, F_OK) == 0 ? Data(try InputFile.contents(of: path, atMost: 1 << 30)) : Data()
+        try FileSystem.exists(path) ? Data(InputFile.contents(of: path, atMost: 1 << 30)) : Data()
     }
 
     private func epochs(in text: Data) throws -> [(epoch: Int, line: Data)] {

@@ -9,7 +9,7 @@ struct NonfiniteReport {
     let isStored: Bool
 
     /// Looks on each rank and takes the earliest place of all. Collective.
-    init(_ network: DenseNet, _ communicator: Communicator) throws {
+    init(_ network: TrainableDenseNet, _ communicator: Communicator) throws {
         let place = network.firstNonfinite()
         let orders = try communicator.allGather(UInt64(place?.order ?? .max))
         let ranks = orders.indices.filter { orders[$0] == orders.min() }

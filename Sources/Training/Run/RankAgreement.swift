@@ -13,7 +13,7 @@ extension Communicator {
     /// - Throws: on all ranks `Failure(.usage)` naming the value, or `Failure(.internal)` for another build.
     package func requireSameStart(_ command: String, _ values: [NamedValue]) throws {
         guard size > 1 else { return }
-        let program = try agree { try programFile() }
+        let program = try throwOnAllRanks { try programFile() }
         try requireSame([program], .internal, advice: "install the same build on all nodes")
         try requireSameOptions([NamedValue("the command", command)] + values)
     }
@@ -47,7 +47,7 @@ extension Communicator {
     func requireSameImages(
         _ sets: [ImageSet], as expected: [RunConfiguration.DataFile]?
     ) throws -> [RunConfiguration.DataFile] {
-        let (files, paths) = try agree {
+        let (files, paths) = try throwOnAllRanks {
             let sums = try sets.flatMap { try $0.checksums() }
             let files = sums.map { path, bytes, sum in
                 let name = path[(path.lastIndex(of: "/").map(path.index(after:)) ?? path.startIndex)...]
@@ -66,7 +66,7 @@ extension Communicator {
             guard let expected, let before = expected.first(where: { $0.name == file.name }), before != file else {
                 continue
             }
-            throw agreed(
+            throw markAgreed(
                 Failure(
                     .data,
                     "\(path): holds other images \(shown(file)) than when the run began \(shown(before)); bring them back, or begin "
@@ -78,7 +78,7 @@ extension Communicator {
     /// Collective: refuses ranks that have read other weights from their copies of a file.
     ///
     /// - Throws: on all ranks `Failure(.data)`.
-    public func requireSameWeights(_ path: String, _ buffers: [UnsafeMutableBufferPointer<Float>]) throws {
+    package func requireSameWeights(_ path: String, _ buffers: [UnsafeMutableBufferPointer<Float>]) throws {
         let sum = buffers.reduce(into: CRC32()) { $0.add(UnsafeRawBufferPointer($1)) }.text
         try requireSame(
             [NamedValue("the weights", sum, shown: "\(path) (CRC-32 \(sum))")], .data,
@@ -90,24 +90,20 @@ extension Communicator {
     package func requireSame(_ own: [NamedValue], _ kind: Failure.Kind, advice: String) throws {
         let hash = textChecksum(own.map { "\($0.name)\n\($0.value)\n" }.joined())
         guard let other = try ranksDiffering(from: hash).first else { return }
-        let bytes = Array(try JSONEncoder().encode(own))
-        func values(of root: Int) throws -> [NamedValue] {
-            try JSONDecoder().decode([NamedValue].self, from: Data(try broadcast(bytes: bytes, from: root)))
+        let all = try allGather(bytes: Array(JSONEncoder().encode(own)))
+            .map { try JSONDecoder().decode([NamedValue].self, from: Data($0)) }
+        func find(_ name: String, on rank: Int) -> NamedValue {
+            all[rank].first { $0.name == name } ?? NamedValue(name, "", shown: "none")
         }
-        let (first, second) = (try values(of: 0), try values(of: other))
-        func find(_ name: String, in values: [NamedValue]) -> NamedValue {
-            values.first { $0.name == name } ?? NamedValue(name, "", shown: "none")
+        let names = (all[0] + all[other]).map(\.name)
+        guard let name = names.first(where: { find($0, on: 0).value != find($0, on: other).value }) else {
+            throw markAgreed(Failure(.internal, "ranks 0 and \(other) have the same start in different words"))
         }
-        let names = (first + second).map(\.name)
-        guard let name = names.first(where: { find($0, in: first).value != find($0, in: second).value }) else {
-            throw agreed(Failure(.internal, "ranks 0 and \(other) have the same start in different words"))
-        }
-        let hashes = try allGather(textChecksum(find(name, in: own).value))
-        let ranks = hashes.indices.filter { hashes[$0] == hashes[other] }
-        throw agreed(
+        let ranks = all.indices.filter { find(name, on: $0).value == find(name, on: other).value }
+        throw markAgreed(
             Failure(
                 kind,
-                "ranks disagree on \(name): \(find(name, in: first).shown) on rank 0, \(find(name, in: second).shown) on "
+                "ranks disagree on \(name): \(find(name, on: 0).shown) on rank 0, \(find(name, on: other).shown) on "
                     + "rank\(ranks.count > 1 ? "s" : "") \(ranks.map(String.init).joined(separator: ", ")); \(advice)"))
     }
 }

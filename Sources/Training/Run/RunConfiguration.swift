@@ -138,7 +138,7 @@ extension RunConfiguration: Codable {
     /// Reads what a run folder has, which may come from anywhere.
     ///
     /// - Throws: `Failure(.noInput)` when it cannot be read, `Failure(.data)` naming the file and what is wrong in it.
-    public init(from folder: RunFolder) throws {
+    package init(from folder: RunFolder) throws {
         struct Versioned: Decodable { let version: Int? }
         // First, since what else a newer program writes may not be understood.
         try FormatVersion.check(folder.readConfiguration(as: Versioned.self).version, of: folder.configuration)

@@ -31,7 +31,7 @@ extension RunConfiguration {
     /// Refuses what cannot be run.
     ///
     /// - Throws: `Failure(.usage)` naming the parameter and what it has to be.
-    public func validate(worldSize: Int) throws {
+    package func validate(worldSize: Int) throws {
         try network.validate()
         guard (1...1_000_000).contains(epochs) else {
             throw Failure(.usage, "`epochs` is \(epochs), expected 1 to 1,000,000")

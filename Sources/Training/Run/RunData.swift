@@ -3,14 +3,14 @@ import ImageData
 import Support
 
 /// The images of a run, opened by every rank, of which each reads only its own samples.
-public struct RunData {
-    public let train: ImageSet
-    public let test: ImageSet
-    public let normalization: Normalization
+package struct RunData {
+    package let train: ImageSet
+    package let test: ImageSet
+    package let normalization: Normalization
     /// What the files hold; nil for the synthetic set.
     let files: [RunConfiguration.DataFile]?
     /// Lines for the user; the same on all ranks.
-    public let warnings: [String]
+    package let warnings: [String]
 
     /// Opens the sets, checks their labels (each rank a share) and takes the normalisation's sums (likewise).
     /// Collective.
@@ -21,13 +21,13 @@ public struct RunData {
     ///   - normalization: taken from the training set where it depends on it; given ready for weights that bring
     ///     theirs.
     /// - Throws: on all ranks the failure of the first rank that has one.
-    public init(
+    package init(
         _ source: RunConfiguration.DataSource, seed: UInt64, imageSize: Int, classes: Int,
         normalization choice: RunConfiguration.NormalizationChoice, ready: Normalization? = nil,
         communicator: Communicator
     ) throws {
-        communicator.stages.enter("opening the data")
-        let (train, test, warnings) = try communicator.agree {
+        communicator.progress.enter("opening the data")
+        let (train, test, warnings) = try communicator.throwOnAllRanks {
             let sets = try Self.open(source, seed: seed, imageSize: imageSize, ranks: communicator.localSize)
             guard sets.train.height == imageSize else {
                 throw Failure(
@@ -49,7 +49,7 @@ public struct RunData {
         self.test = test
         self.warnings = warnings
         if let ready {
-            try communicator.agree { try ready.validate(height: imageSize, width: imageSize) }
+            try communicator.throwOnAllRanks { try ready.validate(height: imageSize, width: imageSize) }
             normalization = ready
         } else {
             normalization = try Self.normalization(choice, of: train, communicator)
@@ -85,17 +85,18 @@ public struct RunData {
         _ choice: RunConfiguration.NormalizationChoice, of train: ImageSet, _ communicator: Communicator
     ) throws -> Normalization {
         func sums() throws -> PixelSums {
-            var sums = try communicator.agree {
+            var sums = try communicator.throwOnAllRanks {
                 try PixelSums(of: train, part: communicator.rank, of: communicator.size)
             }
-            try sums.values.withUnsafeMutableBufferPointer { try communicator.allReduceSum($0) }
+            sums.values = try communicator.allReduceSum(sums.values)
             return sums
         }
         switch choice {
         case .channel: return .channel(from: try sums())
         case .pixelMean: return .pixelMean(from: try sums())
         case .none: return .none
-        case .explicit(let mean, let std): return try communicator.agree { try Normalization(mean: mean, std: std) }
+        case .explicit(let mean, let std):
+            return try communicator.throwOnAllRanks { try Normalization(mean: mean, std: std) }
         }
     }
 }

@@ -1,9 +1,0 @@
-// AVX2 and FMA: 16 lanes by 6 outputs are 12 of the 16 registers.
-#if defined(__x86_64__)
-#pragma clang attribute push(__attribute__((target("arch=x86-64-v3"))), apply_to = function)
-#define CK(name) name##_v3
-#define TILE_VECTORS 1
-#define TILE_OUTPUTS 6
-#include "kernels.h"
-#pragma clang attribute pop
-#endif

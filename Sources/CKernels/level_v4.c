@@ -1,9 +1,0 @@
-// AVX-512: 32 lanes by 12 outputs are 24 of the 32 registers.
-#if defined(__x86_64__)
-#pragma clang attribute push(__attribute__((target("arch=x86-64-v4"), min_vector_width(512))), apply_to = function)
-#define CK(name) name##_v4
-#define TILE_VECTORS 2
-#define TILE_OUTPUTS 12
-#include "kernels.h"
-#pragma clang attribute pop
-#endif

@@ -1,0 +1,12 @@
+// AVX-512 with dot products of bfloat16 pairs: twice as many multiplications per instruction.
+#if defined(__x86_64__)
+#include <immintrin.h>
+#pragma clang attribute push(__attribute__((target("arch=x86-64-v4,avx512bf16"), min_vector_width(512))),              \
+                             apply_to = function)
+#define TABLE ck_kernels_v4_bf16
+#define TILE_VECTORS 2
+#define TILE_OUTPUTS 12
+#define HAS_BFLOAT16
+#include "../kernels/table.inc"
+#pragma clang attribute pop
+#endif

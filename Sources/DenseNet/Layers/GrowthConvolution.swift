@@ -1,0 +1,365 @@
+import Kernels
+
+/// A dense layer's 3×3 convolution, which appends k channels to its block.
+///
+/// It works on groups of images with zero borders. Forward also applies dropout and gathers the sums of the new
+/// channels while a group is in the cache.
+final class GrowthConvolution {
+    private let weight: Parameter
+    private let growth: Int
+    private let inputs: Int
+    private let layout: PanelLayout
+    private let precision: Precision
+    private let dropout: Dropout
+    private let state: NetworkState
+    private let inputShape: PaddedGroup.Shape
+    private let outputShape: PaddedGroup.Shape
+    private let weightGradient: SpatialWeightGradient
+
+    /// - Parameter layer: the convolution's number for dropout.
+    init(_ weight: Parameter, featureMap: FeatureMap, layer: Int, state: NetworkState) {
+        self.weight = weight
+        self.state = state
+        growth = weight.shape[0]
+        inputs = weight.shape[1]
+        layout = featureMap.layout
+        precision = state.precision
+        dropout = Dropout(probability: state.configuration.dropout, layer: layer, featureMap: featureMap)
+        inputShape = PaddedGroup.Shape(channels: precision.elements(inputs), layout: layout)
+        outputShape = PaddedGroup.Shape(channels: precision.elements(growth), layout: layout)
+        weightGradient = SpatialWeightGradient(weight, layout: layout, precision: precision)
+        state.workspace.needs.reserve(spatial: weight, layout: layout)
+        weightGradient.reserve(in: &state.workspace.needs)
+    }
+
+    // MARK: Forward
+
+    /// output = the convolution of the input, with dropout; in training also the sums of the output.
+    func forward(_ input: some NormalizedInput, into output: ProducedChannels, _ pass: PassContext) {
+        let product = SpatialProduct(
+            outputs: growth, inputs: inputs, inputShape, precision, nextCount: inputs * layout.lanes, state.workspace)
+        product.packForward(weights)
+        state.workspace.forEachTask(of: output.featureMap) { task in
+            let sums = output.sums.begin(task: task.index, worker: task.worker.index)
+            for group in task.groups {
+                let padded = padded(input, group, task.worker)
+                convolve(padded, product, input, group, into: output, task.worker)
+                finish(output, group, sums, task.worker, pass)
+            }
+        }
+    }
+
+    /// A group's activated input with its borders.
+    @inline(__always)
+    private func padded(_ input: some NormalizedInput, _ group: Int, _ worker: WorkerSpace) -> PaddedGroup {
+        let padded = worker.padded.group(inputShape)
+        worker.clock.enter(.norm)
+        for y in 0..<layout.height {
+            input.affine.reluPanel(
+                input.values.panel(group, y), lanes: layout.lanes, valid: layout.validLanes, into: padded.interior(y),
+                outputStride: padded.stride, precision: precision)
+        }
+        return padded
+    }
+
+    @inline(__always)
+    private func convolve(
+        _ padded: PaddedGroup, _ product: SpatialProduct, _ input: some NormalizedInput, _ group: Int,
+        into output: ProducedChannels, _ worker: WorkerSpace
+    ) {
+        let nextGroup = group + 1 < output.featureMap.groups ? group + 1 : nil
+        worker.clock.enter(.spatial)
+        var rows = product.firstRows
+        while !rows.isEmpty {
+            product.convolve(
+                padded, rows, into: output.row(group, rows.lowerBound), rowPitch: output.rowPitch,
+                next: nextGroup.map { UnsafePointer(input.values.panel($0, rows.lowerBound)) },
+                nextPitch: input.values.channels * layout.lanes, worker)
+            rows = product.rows(after: rows)
+        }
+    }
+
+    /// Dropout and the sums of a group's new channels.
+    @inline(__always)
+    private func finish(
+        _ output: ProducedChannels, _ group: Int, _ sums: PartialSums, _ worker: WorkerSpace, _ pass: PassContext
+    ) {
+        worker.clock.enter(.norm)
+        guard pass.training else { return }
+        dropout.begin(group: group, worker, pass)
+        for y in 0..<layout.height {
+            let row = output.row(group, y)
+            dropout.apply(row, channels: growth, stride: layout.lanes, row: y, worker, pass)
+            addSums(row, lanes: layout.lanes, mask: output.featureMap.mask(group), to: sums)
+        }
+        sums.flushValues()
+    }
+
+    // MARK: Backward
+
+    /// The gradients of the input and of the weights.
+    func backward(from output: ProducedChannels, to input: some NormalizedInput, _ pass: PassContext) {
+        let workspace = state.workspace
+        let product = SpatialProduct(
+            outputs: inputs, inputs: growth, outputShape, precision, nextCount: inputs * layout.lanes, workspace)
+        product.packBackward(weights)
+        workspace.forEachTask(of: output.featureMap) { task in
+            let sums = input.beginGradient(task)
+            let gradient = workspace.weightGradient(task, count: weightGradient.count)
+            for group in task.groups {
+                let padded = paddedGradient(output, group, task.worker, pass)
+                addInputGradient(padded, product, input, group, to: sums, task.worker)
+                weightGradient.add(padded, input, group, to: gradient, task.worker)
+            }
+        }
+        weightGradient.write(workspace.sumOfWeightGradients(output.featureMap, count: weightGradient.count), to: state)
+    }
+
+    /// ∂L/∂output of a group, before dropout, with its borders; in bfloat16 also one number per lane, for the gradient
+    /// of the weights.
+    @inline(__always)
+    private func paddedGradient(
+        _ output: ProducedChannels, _ group: Int, _ worker: WorkerSpace, _ pass: PassContext
+    ) -> PaddedGroup {
+        let padded = worker.paddedGradient.group(outputShape)
+        let lanes = layout.lanes
+        let single = precision == .bfloat16 ? worker.paddedBFloat16(weightGradient.outputShape) : nil
+        worker.clock.enter(.norm)
+        dropout.begin(group: group, worker, pass)
+        for y in 0..<layout.height {
+            let row = single == nil ? padded.interior(y) : worker.activation.pointer
+            let stride = single == nil ? padded.stride : lanes
+            output.writeInputGradient(group, y, into: row, stride: stride)
+            dropout.apply(row, channels: growth, stride: stride, row: y, worker, pass)
+            guard let single else { continue }
+            single.write(row, channels: growth, lanes: lanes, row: y)
+            writeChannelPairs(
+                row, stride: stride, channels: growth, lanes: lanes, into: padded.interior(y),
+                pairsStride: padded.stride)
+        }
+        return padded
+    }
+
+    @inline(__always)
+    private func addInputGradient<Input: NormalizedInput>(
+        _ padded: PaddedGroup, _ product: SpatialProduct, _ input: Input, _ group: Int, to sums: PartialSums,
+        _ worker: WorkerSpace
+    ) {
+        let pitch = inputs * layout.lanes
+        var rows = product.firstRows
+        while !rows.isEmpty {
+            let y = rows.lowerBound
+            let gradient = input.gradientRow(group, y, worker)
+            worker.clock.enter(.spatial)
+            product.convolve(
+                padded, rows, into: gradient, rowPitch: pitch, next: UnsafePointer(input.values.panel(group, y)),
+                nextPitch: input.values.channels * layout.lanes, worker)
+            worker.clock.enter(.norm)
+            for row in rows { input.addGradient(gradient + (row - y) * pitch, group, row, to: sums) }
+            rows = product.rows(after: rows)
+        }
+        input.endGroup(sums)
+    }
+
+    private var weights: UnsafeMutablePointer<Float> { state.parameters.pointer + weight.offset }
+}
+
+/// A 3×3 convolution of padded groups, whichever way: four rows at a time by Winograd's filtering, and the rows that
+/// are left tap by tap.
+///
+/// In bfloat16 all rows are convolved tap by tap: that is faster there, and the transforms would eat up its few digits.
+struct SpatialProduct {
+    private let layout: PanelLayout
+    private let nextCount: Int
+    private let winogradRows: Int
+    private let winograd: RowWinograd
+    private let direct: PackedWeights
+    private let tapOffsets: UnsafePointer<Int>
+
+    /// - Parameters:
+    ///   - shape: the padded input's, whose channels are pairs in bfloat16.
+    ///   - nextCount: floats that `convolve` prefetches per row.
+    ///   - workspace: has room for the packed weights, which the next product will overwrite.
+    init(
+        outputs: Int, inputs: Int, _ shape: PaddedGroup.Shape, _ precision: Precision, nextCount: Int,
+        _ workspace: Workspace
+    ) {
+        layout = shape.layout
+        self.nextCount = nextCount
+        winogradRows = Self.winogradRows(layout, precision)
+        winograd = RowWinograd(outputs: outputs, input: shape, in: workspace.weights)
+        direct = PackedWeights(
+            taps: 9, outputs: outputs, inputs: inputs, in: workspace.directWeights, precision: precision)
+        shape.writeTapOffsets(to: workspace.tapOffsets.pointer)
+        tapOffsets = UnsafePointer(workspace.tapOffsets.pointer)
+    }
+
+    /// How many of the first rows Winograd's filtering does.
+    static func winogradRows(_ layout: PanelLayout, _ precision: Precision) -> Int {
+        precision == .float32 ? layout.height / RowWinograd.rows * RowWinograd.rows : 0
+    }
+
+    /// Packs weights of shape [outputs][inputs][3][3].
+    func packForward(_ weights: UnsafePointer<Float>) {
+        direct.packForward(weights)
+        if winogradRows > 0 { winograd.pack(direct) }
+    }
+
+    /// Packs weights of shape [inputs][outputs][3][3], to carry a gradient back.
+    func packBackward(_ weights: UnsafePointer<Float>) {
+        direct.packBackward(weights)
+        if winogradRows > 0 { winograd.pack(direct) }
+    }
+
+    /// The rows of the first call of `convolve`.
+    var firstRows: Range<Int> { rows(after: 0..<0) }
+
+    /// The rows of the call after that of `rows`; empty after the last.
+    func rows(after rows: Range<Int>) -> Range<Int> {
+        let y = rows.upperBound
+        return y..<min(layout.height, y < winogradRows ? y + RowWinograd.rows : y + 1)
+    }
+
+    /// Computes the output's `rows`, each of shape [outputs][lanes].
+    ///
+    /// - Parameters:
+    ///   - output: the first row; the others follow, `rowPitch` floats apart.
+    ///   - next: memory that is read after this call, prefetched meanwhile; a row is `nextPitch` floats.
+    @inline(__always)
+    func convolve(
+        _ padded: PaddedGroup, _ rows: Range<Int>, into output: UnsafeMutablePointer<Float>, rowPitch: Int,
+        next: UnsafePointer<Float>?, nextPitch: Int, _ worker: WorkerSpace
+    ) {
+        let y = rows.lowerBound
+        if y < winogradRows {
+            winograd.convolve(
+                padded, row: y, into: output, rowPitch: rowPitch, tapOffsets: tapOffsets,
+                scratch: worker.winograd.pointer, next: next, nextCount: nextCount, nextPitch: nextPitch)
+        } else {
+            direct.convolve(
+                padded.tap(0, 0, row: y), stride: padded.stride, tapOffsets: tapOffsets, only: taps(ofRow: y),
+                lanes: layout.lanes, into: output, outputStride: layout.lanes, next: next, nextCount: nextCount)
+        }
+    }
+
+    /// The taps that meet pixels in an output row, where others meet the zeros above, below or, in images of one pixel,
+    /// beside.
+    private func taps(ofRow y: Int) -> Range<Int> {
+        if layout.width == 1 && layout.height == 1 { return 4..<5 }
+        return (y == 0 ? 3 : 0)..<(y == layout.height - 1 ? 6 : 9)
+    }
+}
+
+/// The gradient of a 3×3 convolution's weights.
+///
+/// A task adds up the products of Winograd's filtering, and behind them the nine taps of the rows that are left, shape
+/// [3][3][outputs][inputs, rounded up to whole vectors].
+struct SpatialWeightGradient {
+    /// The output's padded gradient, with all channels also in bfloat16.
+    let outputShape: PaddedGroup.Shape
+    private let weight: Parameter
+    private let layout: PanelLayout
+    private let precision: Precision
+    private let outputs: Int
+    private let inputs: Int
+    /// Rows of the transposed activation.
+    private let width: Int
+    private let winogradRows: Int
+    private let winograd: RowWinogradGradient
+
+    init(_ weight: Parameter, layout: PanelLayout, precision: Precision) {
+        self.weight = weight
+        self.layout = layout
+        self.precision = precision
+        outputs = weight.shape[0]
+        inputs = weight.shape[1]
+        width = inputs.roundedToVector
+        winogradRows = SpatialProduct.winogradRows(layout, precision)
+        outputShape = PaddedGroup.Shape(channels: outputs, layout: layout)
+        let paddedShape = PaddedGroup.Shape(channels: precision.elements(outputs), layout: layout)
+        winograd = RowWinogradGradient(inputs: inputs, output: paddedShape)
+    }
+
+    func reserve(in needs: inout WorkspaceNeeds) {
+        if precision == .bfloat16 { needs.reserve(.paddedBFloat16, (outputShape.count + 1) / 2) }
+    }
+
+    private var productCount: Int { winogradRows > 0 ? winograd.productCount : 0 }
+    /// Floats of one task's sums.
+    var count: Int { productCount + 9 * outputs * width }
+
+    /// Adds a group's part; the activated input is computed once more, transposed.
+    @inline(__always)
+    func add(
+        _ padded: PaddedGroup, _ input: some NormalizedInput, _ group: Int,
+        to gradient: UnsafeMutablePointer<Float>, _ worker: WorkerSpace
+    ) {
+        worker.clock.enter(.norm)
+        let transposed = transpose(input, group, worker)
+        worker.clock.enter(.spatial)
+        if winogradRows > 0 {
+            winograd.add(transposed: transposed, padded: padded, scratch: worker.winograd.pointer, to: gradient)
+        }
+        for tap in layout.width == 1 && layout.height == 1 ? 4..<5 : 0..<9 {
+            add(tap, transposed, padded, to: gradient + productCount + tap * outputs * width, worker)
+        }
+    }
+
+    /// The activated input of a group with a row of zeros before and behind: shape [height + 2][lanes][width].
+    @inline(__always)
+    private func transpose(
+        _ input: some NormalizedInput, _ group: Int, _ worker: WorkerSpace
+    ) -> UnsafePointer<Float> {
+        let lanes = layout.lanes
+        let activation = worker.activation.pointer
+        let transposed = worker.transposed.pointer
+        transposed.update(repeating: 0, count: rowCount)
+        for y in 0..<layout.height {
+            input.affine.reluPanel(
+                input.values.panel(group, y), lanes: lanes, valid: layout.validLanes, into: activation,
+                outputStride: lanes)
+            transposePanel(
+                activation, stride: lanes, channels: inputs, lanes: lanes, into: transposed + (y + 1) * rowCount,
+                precision: precision)
+        }
+        (transposed + (layout.height + 1) * rowCount).update(repeating: 0, count: rowCount)
+        return UnsafePointer(transposed)
+    }
+
+    /// Adds the part of the rows that Winograd's filtering leaves to one tap.
+    private func add(
+        _ tap: Int, _ transposed: UnsafePointer<Float>, _ padded: PaddedGroup,
+        to gradient: UnsafeMutablePointer<Float>, _ worker: WorkerSpace
+    ) {
+        // Output row y meets input row y + tap's row − 1, which is one further in the transposed rows.
+        let first = max(winogradRows, 1 - tap / 3)
+        let rest = min(layout.height, layout.height + 1 - tap / 3) - first
+        guard rest > 0 else { return }
+        let rows = transposed + (first + tap / 3) * rowCount
+        switch precision {
+        case .float32:
+            addWeightGradient(
+                transposed: rows, width: width, transposedRow: rowCount, other: padded.tap(1, 2 - tap % 3, row: first),
+                otherStride: padded.stride, otherRow: padded.rowStride, others: outputs, lanes: layout.lanes,
+                rows: rest, to: gradient)
+        case .bfloat16:
+            let single = worker.paddedBFloat16(outputShape)
+            addWeightGradient(
+                transposed: rows, width: width, transposedRow: rowCount, other: single.tap(1, 2 - tap % 3, row: first),
+                otherStride: single.stride, otherRow: single.rowStride, others: outputs, lanes: layout.lanes,
+                rows: rest, to: gradient)
+        }
+    }
+
+    private var rowCount: Int { precision.elements(layout.lanes) * width }
+
+    /// Writes the sum over all tasks into the flat buffer.
+    func write(_ sum: UnsafeMutablePointer<Float>, to state: NetworkState) {
+        if winogradRows > 0 { winograd.finish(sum) }
+        for output in 0..<outputs {
+            transposeMatrix(
+                sum + productCount + output * width, rows: 9, columns: inputs, fromStride: outputs * width,
+                to: state.gradients.pointer + weight.offset + output * inputs * 9, toStride: 9)
+        }
+    }
+}

@@ -1,0 +1,124 @@
+import Glibc
+import Kernels
+import Support
+
+/// Loss and accuracy of a batch, summed over this rank's images.
+public struct BatchResult: Sendable, Equatable {
+    /// Sum of the images' losses (cross-entropy, natural logarithm).
+    public var lossSum: Double
+    /// Images whose largest logit is their label's.
+    public var correct: Int
+}
+
+/// Norm, ReLU, global average pool, classifier and cross-entropy.
+final class Head {
+    /// Shape [images][classes].
+    let logits: AlignedBuffer<Float>
+    /// Images of the last pass.
+    private(set) var count = 0
+    private let norm: SharedStatisticsNorm
+    private let pool: GlobalAveragePool
+    private let weight: Parameter
+    private let bias: Parameter
+    private let features: AlignedBuffer<Float>
+    private let featureGradients: AlignedBuffer<Float>
+    private let logitGradients: AlignedBuffer<Float>
+    private let state: NetworkState
+
+    init(_ table: ParameterTable, of block: DenseBlock, images: Int, state: NetworkState) {
+        self.state = state
+        weight = table.classifierWeight
+        bias = table.classifierBias
+        norm = SharedStatisticsNorm(table.finalNorm, of: block, state: state)
+        pool = GlobalAveragePool(block.featureMap, state: state)
+        logits = AlignedBuffer(count: images * weight.shape[0])
+        logitGradients = AlignedBuffer(count: images * weight.shape[0])
+        features = AlignedBuffer(count: images * norm.channels)
+        featureGradients = AlignedBuffer(count: images * norm.channels)
+    }
+
+    private var classes: Int { weight.shape[0] }
+    private var channels: Int { norm.channels }
+
+    /// Bytes of the head's own buffers.
+    var byteCount: Int {
+        logits.byteCount + logitGradients.byteCount + features.byteCount + featureGradients.byteCount
+    }
+
+    /// logits = features · Wᵀ + bias
+    func forward(_ pass: PassContext) {
+        count = pass.count
+        norm.prepare(pass)
+        pool.forward(norm, into: features.pointer)
+        for image in 0..<count {
+            (logits.pointer + image * classes).update(from: state.parameters.pointer + bias.offset, count: classes)
+        }
+        guard count > 0 else { return }
+        matrixMultiply(
+            MatrixFactor(features.pointer, rows: count, columns: channels), weights.transposed, into: logits.pointer,
+            accumulate: true)
+    }
+
+    /// From the gradient of the logits, which `loss` left, to that of the classifier and to G of the last block: the
+    /// norm is the first consumer that backward reaches.
+    func backward() {
+        let gradients = state.gradients.pointer
+        for c in 0..<classes {
+            var sum: Float = 0
+            for image in 0..<count { sum += logitGradients.pointer[image * classes + c] }
+            gradients[bias.offset + c] = sum
+        }
+        if count > 0 {
+            let logitGradients = MatrixFactor(logitGradients.pointer, rows: count, columns: classes)
+            matrixMultiply(
+                logitGradients.transposed, MatrixFactor(features.pointer, rows: count, columns: channels),
+                into: gradients + weight.offset)
+            matrixMultiply(logitGradients, weights, into: featureGradients.pointer)
+        } else {
+            (gradients + weight.offset).update(repeating: 0, count: weight.count)
+        }
+        pool.backward(featureGradients.pointer, to: norm)
+        norm.finishBackward()
+    }
+
+    private var weights: MatrixFactor {
+        MatrixFactor(state.parameters.pointer + weight.offset, rows: classes, columns: channels)
+    }
+
+    /// The class of an image's largest logit, the first of equals; nil where a logit is not a number.
+    func prediction(_ image: Int) -> Int? {
+        let row = logits.pointer + image * classes
+        var best = 0
+        for c in 0..<classes {
+            if row[c].isNaN { return nil }
+            if row[c] > row[best] { best = c }
+        }
+        return best
+    }
+
+    /// Cross-entropy of the logits; also leaves the gradient of its SUM over images, which backward starts from.
+    ///
+    /// With label smoothing s the target is (1 − s) on the label plus s/classes on every class, as PyTorch defines it.
+    func loss(_ labels: UnsafePointer<Int32>, labelSmoothing: Double) -> BatchResult {
+        var result = BatchResult(lossSum: 0, correct: 0)
+        let spread = labelSmoothing / Double(classes)
+        for image in 0..<count {
+            let row = logits.pointer + image * classes
+            let gradient = logitGradients.pointer + image * classes
+            let label = Int(labels[image])
+            let prediction = prediction(image)
+            if prediction == label { result.correct += 1 }
+            let largest = prediction.map { Double(row[$0]) } ?? .nan
+            var total = 0.0
+            for c in 0..<classes { total += exp(Double(row[c]) - largest) }
+            let logTotal = log(total) + largest
+            for c in 0..<classes {
+                let logProbability = Double(row[c]) - logTotal
+                let target = spread + (c == label ? 1 - labelSmoothing : 0)
+                if target > 0 { result.lossSum -= target * logProbability }
+                gradient[c] = Float(exp(logProbability) - target)
+            }
+        }
+        return result
+    }
+}

@@ -1,0 +1,28 @@
+import Kernels
+
+/// The pixels under a convolution's kernel, for each of its output pixels: the stem's input.
+///
+/// Row `y` has kernel·kernel·3 channels, ordered as a weight [3][kernel][kernel] is, and zeros beyond the image's edge.
+struct ImagePatches: ConvolutionInput {
+    /// Shape [count][3][size][size].
+    let images: UnsafePointer<Float>
+    let size: Int
+    let kernel: Int
+    let stride: Int
+    /// The output's.
+    let featureMap: FeatureMap
+
+    var channels: Int { 3 * kernel * kernel }
+
+    func operand(_ group: Int, _ y: Int, _ format: OperandFormat, _ worker: WorkerSpace) -> UnsafePointer<Float> {
+        precondition(format == .float32, "only dense layers multiply in bfloat16")
+        let patches = worker.activation.pointer
+        writePatches(
+            of: images + group * featureMap.layout.interleave * 3 * size * size, count: featureMap.images(in: group),
+            channels: 3,
+            size: size, kernel: kernel, stride: stride, y: y, layout: featureMap.layout, into: patches)
+        return UnsafePointer(patches)
+    }
+
+    func sourceAfter(_ group: Int, _ y: Int) -> UnsafePointer<Float>? { nil }
+}

@@ -1,0 +1,183 @@
+import Kernels
+
+/// A transition's 2×2 average pool of max(0, affine(x)); an odd last row or column is left out.
+final class AveragePool {
+    private let source: FeatureMap
+    private let target: FeatureMap
+    private let places: GroupPlaces
+    private let state: NetworkState
+
+    init(source: FeatureMap, target: FeatureMap, state: NetworkState) {
+        self.source = source
+        self.target = target
+        self.state = state
+        places = GroupPlaces(source: source, target: target.layout)
+        state.workspace.needs.reserve(.lanes, source.layout.lanes)
+    }
+
+    func forward(_ input: SharedStatisticsNorm, into pooled: Panels) {
+        // The pool writes lanes of pixels alone. What an earlier batch left in the others is multiplied by gradients of
+        // zero, so it must be finite.
+        for group in 0..<target.groups where target.mask(group) != nil { pooled.clear(group: group) }
+        state.workspace.forEachTask(of: source) { task in
+            task.worker.clock.enter(.pool)
+            for group in task.groups {
+                for y in 0..<target.layout.height {
+                    places.averagePool(
+                        input.values, input.affine, group: group, y: y, into: pooled,
+                        scratch: task.worker.lanes.pointer)
+                }
+            }
+        }
+    }
+
+    /// Sets the gradient of the norm's channels from that of the pooled ones.
+    func backward(_ gradient: Panels, to input: SharedStatisticsNorm) {
+        input.block.clearGradientSums()
+        state.workspace.forEachTask(of: source) { task in
+            let sums = input.beginGradient(task)
+            for group in task.groups {
+                for y in 0..<source.layout.height {
+                    // Two rows share the gradient of one pooled row.
+                    let row = input.gradientRow(group, y, task.worker)
+                    task.worker.clock.enter(.pool)
+                    if y % 2 == 0 { places.averagePoolBackward(gradient, group: group, y: y / 2, into: row) }
+                    task.worker.clock.enter(.norm)
+                    input.setGradient(row, group, y, to: sums)
+                }
+                input.endGroup(sums)
+            }
+        }
+    }
+}
+
+/// The ImageNet stem's 3×3 max-pool, stride 2, padding 1, of max(0, affine(x)).
+final class MaxPool {
+    private let source: FeatureMap
+    private let target: FeatureMap
+    private let kernel: MaxPoolKernel
+    private let state: NetworkState
+
+    init(source: FeatureMap, target: FeatureMap, channels: Int, state: NetworkState) {
+        self.source = source
+        self.target = target
+        self.state = state
+        kernel = MaxPoolKernel(source: source, target: target.layout)
+        state.workspace.needs.reserve(.gradient, channels * target.layout.lanes)
+    }
+
+    /// In training also gathers the sums of the output.
+    func forward(_ input: BatchNorm, into output: ProducedChannels, _ pass: PassContext) {
+        state.workspace.forEachTask(of: source) { task in
+            task.worker.clock.enter(.stem)
+            for group in task.groups {
+                for y in 0..<target.layout.height {
+                    kernel.forward(input.values, input.affine, group: group, y: y, into: output.values)
+                }
+            }
+        }
+        guard pass.training else { return }
+        state.workspace.forEachTask(of: target) { task in
+            let sums = output.sums.begin(task: task.index, worker: task.worker.index)
+            for group in task.groups {
+                for y in 0..<target.layout.height {
+                    addSums(
+                        output.row(group, y), lanes: target.layout.lanes, mask: target.mask(group), to: sums)
+                }
+                sums.flushValues()
+            }
+        }
+    }
+
+    /// Adds the gradient of the pooled channels to that of the largest values.
+    func backward(from output: ProducedChannels, to input: BatchNorm) {
+        let gradients = input.input.gradients
+        gradients.clear()
+        state.workspace.forEachTask(of: target) { task in
+            task.worker.clock.enter(.stem)
+            let gradient = task.worker.gradient.pointer
+            for group in task.groups {
+                for y in 0..<target.layout.height {
+                    output.writeInputGradient(group, y, into: gradient, stride: target.layout.lanes)
+                    kernel.backward(gradient, targetGroup: group, y: y, input.values, input.affine, into: gradients)
+                }
+            }
+        }
+        state.workspace.forEachTask(of: source) { task in
+            let sums = input.beginGradient(task)
+            for group in task.groups {
+                for y in 0..<source.layout.height {
+                    input.addGradient(input.gradientRow(group, y, task.worker), group, y, to: sums)
+                }
+                input.endGroup(sums)
+            }
+        }
+    }
+}
+
+/// The head's average over all pixels of max(0, affine(x)).
+final class GlobalAveragePool {
+    private let featureMap: FeatureMap
+    private let state: NetworkState
+
+    init(_ featureMap: FeatureMap, state: NetworkState) {
+        self.featureMap = featureMap
+        self.state = state
+    }
+
+    /// - Parameter features: shape [images][channels].
+    func forward(_ input: SharedStatisticsNorm, into features: UnsafeMutablePointer<Float>) {
+        let layout = featureMap.layout
+        let channels = input.channels
+        let factor = 1 / Float(layout.height * layout.width)
+        state.workspace.forEachTask(of: featureMap) { task in
+            let sums = task.worker.inputGradient.pointer
+            for group in task.groups {
+                sums.update(repeating: 0, count: channels * layout.lanes)
+                for y in 0..<layout.height {
+                    addActivated(input.values.panel(group, y), input.affine, lanes: layout.lanes, to: sums)
+                }
+                for n in 0..<featureMap.images(in: group) {
+                    let output = features + (group * layout.interleave + n) * channels
+                    for c in 0..<channels {
+                        var sum: Float = 0
+                        for x in 0..<layout.width { sum += sums[c * layout.lanes + x * layout.interleave + n] }
+                        output[c] = sum * factor
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sets the gradient of the norm's channels: a feature's gradient spreads evenly over the pixels.
+    ///
+    /// - Parameter gradients: shape [images][channels].
+    func backward(_ gradients: UnsafePointer<Float>, to input: SharedStatisticsNorm) {
+        input.block.clearGradientSums()
+        state.workspace.forEachTask(of: featureMap) { task in
+            let sums = input.beginGradient(task)
+            for group in task.groups {
+                let row = input.gradientRow(group, 0, task.worker)
+                spread(gradients, group, channels: input.channels, over: row)
+                for y in 0..<featureMap.layout.height { input.setGradient(row, group, y, to: sums) }
+                input.endGroup(sums)
+            }
+        }
+    }
+
+    /// The gradient of every row of a group.
+    private func spread(
+        _ gradients: UnsafePointer<Float>, _ group: Int, channels: Int, over row: UnsafeMutablePointer<Float>
+    ) {
+        let layout = featureMap.layout
+        let factor = 1 / Float(layout.height * layout.width)
+        row.update(repeating: 0, count: channels * layout.lanes)
+        for n in 0..<featureMap.images(in: group) {
+            let from = gradients + (group * layout.interleave + n) * channels
+            for c in 0..<channels {
+                let gradient = from[c] * factor
+                for x in 0..<layout.width { row[c * layout.lanes + x * layout.interleave + n] = gradient }
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+import Kernels
+import Support
+
+/// How much workspace the layers of a network need: the largest need of any.
+struct WorkspaceNeeds {
+    /// A buffer of each thread.
+    enum Purpose: Int, CaseIterable {
+        /// An activated panel: [channels][lanes].
+        case activation
+        /// A gradient panel of a convolution's output: [channels][lanes].
+        case gradient
+        /// A gradient panel of a convolution's activated input: [channels][lanes].
+        case inputGradient
+        /// A 3×3 convolution's padded input.
+        case padded
+        /// The padded gradient of a 3×3 convolution's output.
+        case paddedGradient
+        /// The same in bfloat16, a number a lane.
+        case paddedBFloat16
+        /// A panel or a group, transposed: [lane][channels].
+        case transposed
+        /// What Winograd's transforms need.
+        case winograd
+        /// A row of lanes.
+        case lanes
+    }
+
+    private var counts = [Int](repeating: 0, count: Purpose.allCases.count)
+    private(set) var weights = 0
+    private(set) var directWeights = 0
+    private(set) var weightGradient = 0
+
+    subscript(purpose: Purpose) -> Int { counts[purpose.rawValue] }
+
+    mutating func reserve(_ purpose: Purpose, _ count: Int) {
+        counts[purpose.rawValue] = max(counts[purpose.rawValue], count)
+    }
+
+    /// For a convolution without taps, or over patches, whose output has so many lanes.
+    mutating func reserve(pointwise weight: Parameter, lanes: Int) {
+        let outputs = weight.shape[0]
+        let inputs = weight.count / outputs
+        reserve(.gradient, outputs * lanes)
+        reserve(.transposed, lanes * outputs.roundedToVector)
+        reserve(.lanes, lanes)
+        weights = max(weights, weight.count)
+        weightGradient = max(weightGradient, inputs * outputs.roundedToVector)
+    }
+
+    /// For a 3×3 convolution.
+    mutating func reserve(spatial weight: Parameter, layout: PanelLayout) {
+        let growth = weight.shape[0]
+        let inputs = weight.shape[1]
+        let inputShape = PaddedGroup.Shape(channels: inputs, layout: layout)
+        let outputShape = PaddedGroup.Shape(channels: growth, layout: layout)
+        reserve(.padded, inputShape.count)
+        reserve(.paddedGradient, outputShape.count)
+        reserve(.winograd, RowWinograd.scratchCount(inputShape, outputs: growth))
+        reserve(.winograd, RowWinograd.scratchCount(outputShape, outputs: inputs))
+        let gradient = RowWinogradGradient(inputs: inputs, output: outputShape)
+        reserve(.winograd, gradient.scratchCount)
+        reserve(.transposed, (layout.height + 2) * layout.lanes * inputs.roundedToVector)
+        reserve(.activation, max(inputs, growth) * layout.lanes)
+        reserve(.lanes, layout.lanes)
+        // Winograd's products, and beside them the nine taps of the rows that are left.
+        weights = max(weights, RowWinograd.weightCount(outputs: growth, inputs: inputs))
+        directWeights = max(directWeights, weight.count)
+        weightGradient = max(weightGradient, gradient.gradientCount)
+    }
+}
+
+/// Memory that the layers use in turn, allocated once.
+///
+/// Layers reserve what they need in `init`. The buffers are shared: their contents are undefined when a layer starts.
+final class Workspace {
+    var needs = WorkspaceNeeds()
+    let sumSpace: SumSpace
+    private let threads: Int
+    private var pool: WorkerPool?
+    private(set) var workers: [WorkerSpace] = []
+    /// Packed weights of the product at hand, which all workers read.
+    private(set) var weights = AlignedBuffer<Float>(count: 0)
+    /// The same of a convolution's rows that are not a multiple of Winograd's four.
+    private(set) var directWeights = AlignedBuffer<Float>(count: 0)
+    /// Each task's gradient of the weight at hand, as the kernel leaves it.
+    private var weightGradients: [AlignedBuffer<Float>] = []
+    /// Offsets of taps, and of one.
+    let tapOffsets = AlignedBuffer<Int>(count: 21)
+    let noOffset = AlignedBuffer<Int>(count: 1)
+
+    init(threads: Int) {
+        self.threads = threads
+        sumSpace = SumSpace(workers: threads)
+    }
+
+    /// Allocates all that was reserved; gradients of weights only for training.
+    func allocate(training: Bool, clock: PhaseClock) {
+        workers = (0..<threads).map { WorkerSpace(index: $0, needs: needs, clock: $0 == 0 ? clock : PhaseClock()) }
+        weights = AlignedBuffer(count: needs.weights)
+        directWeights = AlignedBuffer(count: needs.directWeights)
+        weightGradients = (0..<TaskPartition.maximumCount).map { _ in
+            AlignedBuffer(count: training ? needs.weightGradient : 0)
+        }
+        sumSpace.allocate()
+    }
+
+    /// Starts the threads.
+    ///
+    /// - Throws: `Failure(.unavailable)` where the system refuses them.
+    func start() throws { pool = try WorkerPool(threads: threads) }
+
+    /// Does a pass's work on all groups of a resolution, cut into tasks, on all threads.
+    @inline(__always)
+    func forEachTask(of featureMap: FeatureMap, _ body: (_ task: PassTask) -> Void) {
+        guard let pool else { preconditionFailure("the workspace has no threads yet") }
+        let tasks = featureMap.tasks
+        pool.run(tasks: tasks.count) { task, worker in
+            body(PassTask(groups: tasks.groups(of: task), index: task, worker: workers[worker]))
+        }
+    }
+
+    /// A task's empty gradient of a weight.
+    func weightGradient(_ task: PassTask, count: Int) -> UnsafeMutablePointer<Float> {
+        weightGradients[task.index][0..<count].update(repeating: 0)
+        return weightGradients[task.index].pointer
+    }
+
+    /// The sum of the tasks' gradients, in their order.
+    func sumOfWeightGradients(_ featureMap: FeatureMap, count: Int) -> UnsafeMutablePointer<Float> {
+        let sum = weightGradients[0].pointer
+        if featureMap.tasks.count == 0 { sum.update(repeating: 0, count: count) }
+        for task in 1..<max(featureMap.tasks.count, 1) { add(weightGradients[task].pointer, to: sum, count: count) }
+        return sum
+    }
+}
+
+/// A part of a pass: some groups of a resolution, on one thread.
+struct PassTask {
+    let groups: Range<Int>
+    /// The task's number, which decides what it adds up in.
+    let index: Int
+    let worker: WorkerSpace
+}
+
+/// One thread's part of the workspace.
+final class WorkerSpace {
+    let index: Int
+    let activation, gradient, inputGradient, transposed, winograd, lanes: AlignedBuffer<Float>
+    let padded, paddedGradient: BorderedBuffer
+    private let halves: AlignedBuffer<Float>
+    private var bfloat16Shape: PaddedGroup.Shape?
+    /// Keys of the dropout, one a lane.
+    let dropoutKeys: AlignedBuffer<UInt32>
+    let clock: PhaseClock
+
+    init(index: Int, needs: WorkspaceNeeds, clock: PhaseClock) {
+        func buffer(_ purpose: WorkspaceNeeds.Purpose) -> AlignedBuffer<Float> { AlignedBuffer(count: needs[purpose]) }
+        self.index = index
+        self.clock = clock
+        activation = buffer(.activation)
+        gradient = buffer(.gradient)
+        inputGradient = buffer(.inputGradient)
+        padded = BorderedBuffer(buffer(.padded))
+        paddedGradient = BorderedBuffer(buffer(.paddedGradient))
+        halves = buffer(.paddedBFloat16)
+        transposed = buffer(.transposed)
+        winograd = buffer(.winograd)
+        lanes = buffer(.lanes)
+        dropoutKeys = AlignedBuffer(count: needs[.lanes])
+    }
+
+    /// The gradient of a convolution's output in bfloat16, with zero borders as a `BorderedBuffer` keeps them.
+    func paddedBFloat16(_ shape: PaddedGroup.Shape) -> PaddedBFloat16Group {
+        let group = PaddedBFloat16Group(shape, in: halves)
+        if bfloat16Shape != shape { group.clear() }
+        bfloat16Shape = shape
+        return group
+    }
+}
+
+/// Memory of a padded group. Its zero borders are never written, so they are cleared only when the shape is another
+/// than the last time.
+final class BorderedBuffer {
+    private let buffer: AlignedBuffer<Float>
+    private var shape: PaddedGroup.Shape?
+
+    init(_ buffer: AlignedBuffer<Float>) { self.buffer = buffer }
+
+    func group(_ shape: PaddedGroup.Shape) -> PaddedGroup {
+        let group = PaddedGroup(shape, in: buffer)
+        if self.shape != shape { group.clear() }
+        self.shape = shape
+        return group
+    }
+}
+
+extension Int {
+    /// The next multiple of a vector's 16 floats.
+    var roundedToVector: Int { (self + 15) / 16 * 16 }
+}

@@ -1,0 +1,56 @@
+import Glibc
+import Support
+
+/// A network's answer for one image.
+public struct Prediction: Sendable, Equatable {
+    /// One probability per class; they sum to 1 (the softmax of the logits).
+    public let probabilities: [Float]
+
+    /// The most probable class, the first of equals.
+    public var classIndex: Int { probabilities.indices.max { probabilities[$0] < probabilities[$1] } ?? 0 }
+
+    /// The most probable classes, the best first.
+    public func best(_ count: Int) -> [(classIndex: Int, probability: Float)] {
+        let order = probabilities.indices.sorted { (probabilities[$1], $0) < (probabilities[$0], $1) }
+        return order.prefix(count).map { ($0, probabilities[$0]) }
+    }
+
+    init(logits: UnsafeBufferPointer<Float>) throws {
+        guard let largest = logits.max(), logits.allSatisfy(\.isFinite) else {
+            throw Failure(.data, "the network's output is not finite; its weights or the image are not")
+        }
+        let powers = logits.map { exp(Double($0) - Double(largest)) }
+        let sum = powers.reduce(0, +)
+        probabilities = powers.map { Float($0 / sum) }
+    }
+}
+
+extension DenseNet {
+    /// Classifies images by the network's running statistics. Not collective.
+    ///
+    /// - Parameter images: shape [count][3][image][image], normalised as the network was trained; any number of images.
+    /// - Throws: `Failure(.usage)` where the numbers are not those of whole images, `Failure(.data)` where an output is
+    ///   not finite.
+    public func predict(_ images: Span<Float>) throws -> [Prediction] {
+        let pixels = 3 * configuration.image * configuration.image
+        guard images.count.isMultiple(of: pixels), capacity > 0 else {
+            throw Failure(
+                .usage,
+                "\(images.count) numbers: expected a multiple of \(pixels), images of 3 × \(configuration.image) × "
+                    + "\(configuration.image), and a network for one image or more")
+        }
+        return try images.withUnsafeBufferPointer { buffer in
+            var predictions: [Prediction] = []
+            guard let start = buffer.baseAddress else { return predictions }
+            for first in stride(from: 0, to: buffer.count / pixels, by: capacity) {
+                let count = min(capacity, buffer.count / pixels - first)
+                _ = try evaluate(start + first * pixels, count: count)
+                for n in 0..<count {
+                    let row = n * configuration.classes..<(n + 1) * configuration.classes
+                    predictions.append(try Prediction(logits: UnsafeBufferPointer(rebasing: logits[row])))
+                }
+            }
+            return predictions
+        }
+    }
+}

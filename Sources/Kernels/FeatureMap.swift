@@ -1,0 +1,43 @@
+import Support
+
+/// A resolution of the network for the images of the current step: which groups there are and which of their lanes are
+/// valid.
+package final class FeatureMap {
+    package let layout: PanelLayout
+    package private(set) var images = 0
+    package private(set) var groups = 0
+    private let fullMask: AlignedBuffer<Float>
+    private let lastMask: AlignedBuffer<Float>
+    private var lastIsPartial = false
+
+    package init(layout: PanelLayout) {
+        self.layout = layout
+        fullMask = AlignedBuffer(count: layout.lanes)
+        lastMask = AlignedBuffer(count: layout.lanes)
+    }
+
+    /// How the work on the groups is divided into tasks.
+    package var tasks: TaskPartition { TaskPartition(groups: groups) }
+
+    /// Sets the number of images of the step.
+    package func begin(images: Int) {
+        guard images != self.images else { return }
+        self.images = images
+        groups = layout.groups(images)
+        let inLast = images - (groups - 1) * layout.interleave
+        lastIsPartial = inLast < layout.interleave
+        for lane in 0..<layout.lanes {
+            fullMask.pointer[lane] = lane < layout.validLanes ? 1 : 0
+            lastMask.pointer[lane] = lane < layout.validLanes && lane % layout.interleave < inLast ? 1 : 0
+        }
+    }
+
+    /// 1 for each valid lane of a group's panels, 0 for each other; nil where all are valid.
+    package func mask(_ group: Int) -> UnsafePointer<Float>? {
+        if lastIsPartial && group == groups - 1 { return UnsafePointer(lastMask.pointer) }
+        return layout.validLanes < layout.lanes ? UnsafePointer(fullMask.pointer) : nil
+    }
+
+    /// The images that a group has.
+    package func images(in group: Int) -> Int { min(layout.interleave, images - group * layout.interleave) }
+}

@@ -1,0 +1,30 @@
+import Support
+
+/// The panels of up to a number of images: `channels` × `lanes` floats for each group and row.
+package final class Panels: Sendable {
+    package let layout: PanelLayout
+    package let channels: Int
+    private let buffer: AlignedBuffer<Float>
+
+    package init(layout: PanelLayout, channels: Int, images: Int) {
+        self.layout = layout
+        self.channels = channels
+        buffer = AlignedBuffer(count: layout.groups(images) * layout.height * channels * layout.lanes)
+    }
+
+    /// The panel of row `y` of a group: shape [channels][lanes].
+    package func panel(_ group: Int, _ y: Int) -> UnsafeMutablePointer<Float> {
+        let offset = (group * layout.height + y) * channels * layout.lanes
+        precondition(y < layout.height && offset < buffer.count, "there is no panel \(group), \(y)")
+        return buffer.pointer + offset
+    }
+
+    package var byteCount: Int { buffer.byteCount }
+
+    package func clear() { buffer.elements.update(repeating: 0) }
+
+    /// Sets all panels of one group to zero.
+    package func clear(group: Int) {
+        panel(group, 0).update(repeating: 0, count: layout.height * channels * layout.lanes)
+    }
+}

@@ -1,0 +1,40 @@
+import SystemPackage
+
+extension Failure {
+    /// What the system refused, in words: what was tried, the path, the reason, and what to do about it. For example
+    /// `cannot write PATH: No space left on device; free some space or choose another folder`.
+    ///
+    /// - Parameters:
+    ///   - action: what could not be done, for example `cannot write`.
+    ///   - kind: with `.unavailable` the words say where to go instead.
+    package static func system(
+        _ action: String, _ path: String, _ error: Errno, _ kind: Kind = .unavailable
+    ) -> Failure {
+        let advises = error == .tooManyOpenFiles || kind == .unavailable
+        return Failure(kind, "\(action) \(path): \(error)\(advises ? "; \(advice(on: error))" : "")")
+    }
+
+    private static func advice(on error: Errno) -> String {
+        switch error {
+        case .noSpace, .diskQuotaExceeded: "free some space or choose another folder"
+        case .permissionDenied, .notPermitted, .readOnlyFileSystem: "choose a folder that this user may write to"
+        case .noSuchFileOrDirectory: "its folder must exist"
+        case .notDirectory: "a part of the path is a file"
+        case .tooManySymbolicLinkLevels: "it is a link, which is not followed here; remove it"
+        case .tooManyOpenFiles: "raise the limit of open files (ulimit -n)"
+        case .fileTooLarge: "raise the limit of file sizes (ulimit -f)"
+        default: "choose another path"
+        }
+    }
+}
+
+/// Does `body`, and gives an `Errno` that it throws the words of `Failure.system`.
+package func explainingErrors<Result>(
+    _ action: String, _ path: String, _ kind: Failure.Kind = .unavailable, _ body: () throws -> Result
+) throws(Failure) -> Result {
+    do { return try body() } catch let error as Errno {
+        throw Failure.system(action, path, error, kind)
+    } catch {
+        throw error as? Failure ?? Failure(.internal, "\(action) \(path): \(error)")
+    }
+}

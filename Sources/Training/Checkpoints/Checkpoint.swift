@@ -1,0 +1,228 @@
+import DenseNetModel
+import Safetensors
+import Support
+
+/// Where a run stood: after how many steps in all, in which epoch.
+package struct CheckpointPosition: Comparable, Hashable, Sendable {
+    package let epoch: Int
+    /// Steps since the beginning of the run, over all epochs.
+    package let step: Int
+
+    package init(epoch: Int, step: Int) {
+        precondition(epoch >= 0 && step >= 0, "no run stands at epoch \(epoch), step \(step)")
+        self.epoch = epoch
+        self.step = step
+    }
+
+    /// Reads `checkpoint-EEEEE-SSSSSSSS.safetensors`; nil for any other name.
+    init?(fileName: String) {
+        guard fileName.hasPrefix("checkpoint-"), fileName.hasSuffix(".safetensors") else { return nil }
+        let numbers = fileName.dropFirst(11).dropLast(12).split(separator: "-").compactMap { Int($0) }
+        guard numbers.count == 2, numbers.allSatisfy({ $0 >= 0 }) else { return nil }
+        self.init(epoch: numbers[0], step: numbers[1])
+        guard self.fileName == fileName else { return nil }
+    }
+
+    var fileName: String {
+        "checkpoint-\(String(epoch).paddedWithZeros(to: 5))-\(String(step).paddedWithZeros(to: 8)).safetensors"
+    }
+
+    package static func < (a: Self, b: Self) -> Bool { (a.epoch, a.step) < (b.epoch, b.step) }
+}
+
+/// What a checkpoint is made of: named float tensors (borrowed) and words. It knows no network.
+package struct Checkpoint {
+    package let position: CheckpointPosition
+    package let tensors: [NamedTensor]
+    /// Whatever else resuming needs. The keys `version`, `epoch`, `step` and `checksum` are added when writing.
+    package let metadata: [String: String]
+
+    package init(position: CheckpointPosition, tensors: [NamedTensor], metadata: [String: String]) {
+        self.position = position
+        self.tensors = tensors
+        self.metadata = metadata
+    }
+
+    /// Writes a file atomically, of the format's present version and with a checksum.
+    ///
+    /// - Throws: `Failure(.unavailable)` when the system refuses.
+    func write(to path: String) throws {
+        var complete = metadata
+        complete["version"] = String(FormatVersion.current)
+        complete["epoch"] = String(position.epoch)
+        complete["step"] = String(position.step)
+        var checksum = CheckpointChecksum(complete)
+        for tensor in tensors.sorted(by: { $0.name < $1.name }) {
+            checksum.add(tensor.name, tensor.shape)
+            tensor.withUnsafeBytes { checksum.add($0) }
+        }
+        complete["checksum"] = checksum.text
+        try SafetensorsWriter.write(to: path, tensors: tensors, metadata: complete)
+    }
+}
+
+/// A checkpoint found on disk whose checksum is right. Tensors are read from `file` straight to where they belong.
+package struct StoredCheckpoint: Sendable {
+    package let position: CheckpointPosition
+    package let file: SafetensorsFile
+
+    /// Opens a file and checks it against its checksum and its name.
+    ///
+    /// - Throws: `Failure(.noInput)` or `Failure(.data)` when it cannot be read or is not whole.
+    init(path: String, position: CheckpointPosition) throws {
+        let file = try SafetensorsFile(path: path)
+        var metadata = file.metadata
+        guard let expected = metadata.removeValue(forKey: "checksum") else {
+            throw Failure(.data, "\(file.path): has no checksum; it is not a checkpoint of this program")
+        }
+        var checksum = CheckpointChecksum(metadata)
+        let chunk = AlignedBuffer<UInt8>(count: 1 << 20)
+        for (name, info) in file.tensors.sorted(by: { $0.key < $1.key }) {
+            // The checksum does not cover the type, since the program writes no other.
+            guard info.dtype == .float32 else {
+                throw Failure(.data, "\(file.path): has a tensor that is \(info.dtype.rawValue), expected F32")
+            }
+            checksum.add(name, info.shape)
+            for start in stride(from: info.range.lowerBound, to: info.range.upperBound, by: chunk.count) {
+                let range = start..<min(start + chunk.count, info.range.upperBound)
+                let bytes = UnsafeMutableRawBufferPointer(chunk[0..<range.count])
+                try file.read(range, into: bytes)
+                checksum.add(UnsafeRawBufferPointer(bytes))
+            }
+        }
+        guard checksum.text == expected else {
+            throw Failure(.data, "\(file.path): has the checksum \(checksum.text), expected \(expected)")
+        }
+        guard metadata["epoch"] == String(position.epoch), metadata["step"] == String(position.step) else {
+            let truePosition = "epoch \(metadata["epoch"] ?? "?"), step \(metadata["step"] ?? "?")"
+            throw Failure(.data, "\(file.path): has been renamed, it is of \(truePosition)")
+        }
+        self.position = position
+        self.file = file
+    }
+}
+
+/// CRC-32 (zlib) over a checkpoint: the metadata as sorted lines `key=value`, then each tensor's name, shape and bytes,
+/// by name.
+private struct CheckpointChecksum {
+    private var sum = CRC32()
+
+    init(_ metadata: [String: String]) {
+        for (key, value) in metadata.sorted(by: { $0.key < $1.key }) { sum.add("\(key)=\(value)\n") }
+    }
+
+    mutating func add(_ name: String, _ shape: [Int]) { sum.add("\(name) \(shape)\n") }
+
+    mutating func add(_ bytes: UnsafeRawBufferPointer) { sum.add(bytes) }
+
+    var text: String { sum.text }
+}
+
+// MARK: - What a run's checkpoints hold
+
+/// A momentum has its parameter's name with this prefix.
+let momentumPrefix = "momentum."
+
+/// A copy of everything that a run's checkpoints hold, allocated once. Its owner makes sure that nothing writes to it
+/// while another thread reads.
+struct CheckpointContents: Sendable {
+    private let table: ParameterTable
+    private let parameters: AlignedBuffer<Float>
+    private let statistics: AlignedBuffer<Float>
+    private let momenta: AlignedBuffer<Float>
+    private let metadata: [String: String]
+
+    /// - Parameter metadata: what every file carries beside the network's configuration.
+    init(_ step: TrainingStep, metadata: [String: String]) throws {
+        table = step.network.table
+        parameters = AlignedBuffer(count: table.parameterCount)
+        statistics = AlignedBuffer(count: table.statisticsCount)
+        momenta = AlignedBuffer(count: table.parameterCount)
+        let configuration = try WeightsFile.configurationText(step.network.configuration)
+        self.metadata = metadata.merging(["config": configuration]) { $1 }
+    }
+
+    func copy(from step: TrainingStep) {
+        _ = parameters.elements.update(fromContentsOf: step.network.parameters)
+        _ = statistics.elements.update(fromContentsOf: step.network.statistics)
+        _ = momenta.elements.update(fromContentsOf: step.optimizer.momenta.elements)
+    }
+
+    /// What was copied last, as a checkpoint that borrows this memory.
+    func checkpoint(_ state: RunState, at position: CheckpointPosition) -> Checkpoint {
+        let momentumTensors = table.trainable.map { parameter in
+            NamedTensor(
+                name: momentumPrefix + parameter.name, shape: parameter.shape,
+                values: UnsafeBufferPointer(momenta[parameter.range]))
+        }
+        return Checkpoint(
+            position: position, tensors: weights + momentumTensors, metadata: state.metadata.merging(metadata) { $1 })
+    }
+
+    /// Writes the weights that were copied last as those of the best epoch.
+    ///
+    /// - Throws: `Failure(.unavailable)` when the system refuses.
+    func writeWeights(of best: BestEpoch, to path: String) throws {
+        let metadata = metadata.merging(best.metadata) { $1 }.merging(["format": "pt"]) { $1 }
+        try SafetensorsWriter.write(to: path, tensors: weights, metadata: metadata)
+    }
+
+    private var weights: [NamedTensor] {
+        WeightsFile.tensors(table, parameters: parameters.elements, statistics: statistics.elements)
+    }
+}
+
+extension TrainingStep {
+    /// Reads what `CheckpointContents` has written: weights, running statistics, momenta and the run's state.
+    ///
+    /// - Throws: `Failure(.data)` when it is of another network or damaged.
+    func read(_ checkpoint: StoredCheckpoint, stepsPerEpoch: Int) throws -> RunState {
+        let file = checkpoint.file
+        guard try WeightsFile.configuration(in: file) == network.configuration else {
+            throw Failure(
+                .data,
+                "\(file.path): is a checkpoint of another network than the run's config.json says; remove it or mend that"
+            )
+        }
+        try WeightsFile.read(from: file, prefix: "", into: network)
+        for parameter in network.table.trainable {
+            try file.floats(
+                named: momentumPrefix + parameter.name, shape: parameter.shape,
+                into: optimizer.momenta[parameter.range])
+        }
+        let state = try RunState(file.metadata, path: file.path)
+        guard state.stepInEpoch <= stepsPerEpoch else {
+            throw Failure(
+                .data,
+                "\(file.path): stands at step \(state.stepInEpoch) of an epoch that has \(stepsPerEpoch); the data has changed"
+            )
+        }
+        return state
+    }
+}
+
+extension RunState {
+    private static let keys = ["epoch_in_progress", "step_in_epoch", "loss_sum", "correct", "images", "seconds"]
+
+    /// Whether a file's metadata are those of a checkpoint.
+    static func isOfCheckpoint(_ metadata: [String: String]) -> Bool { metadata[keys[0]] != nil }
+
+    /// As text that gives back the very same numbers.
+    var metadata: [String: String] {
+        Dictionary(uniqueKeysWithValues: zip(Self.keys, numbers.map { String($0) }))
+    }
+
+    init(_ metadata: [String: String], path: String) throws {
+        let numbers = try Self.keys.map { key in
+            guard let text = metadata[key], let number = Double(text), number.isFinite, number >= 0 else {
+                throw Failure(
+                    .data, "\(path): the metadata key '\(key)' is \(metadata[key] ?? "missing"), expected a number")
+            }
+            return number
+        }
+        guard numbers[0] >= 1, numbers[0] < 0x1p31, numbers[1] < 0x1p31 else {
+            throw Failure(.data, "\(path): stands at epoch \(numbers[0]), step \(numbers[1]), which no run does")
+        }
+        self.init(numbers)
+    }
+}

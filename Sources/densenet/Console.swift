@@ -1,0 +1,55 @@
+import Support
+import Synchronization
+import SystemPackage
+
+/// Lines for the user, from rank zero.
+enum Console {
+    /// A line of results, on standard output, seen at once even through a pipe.
+    static func say(_ line: String) {
+        do { try write(printable(line, exceptFor: "\n"), to: .standardOutput) } catch Errno.brokenPipe {} catch {
+            lostOutput.withLock {
+                $0 = $0 ?? Failure(.unavailable, "standard output cannot be written: \(error)")
+            }
+        }
+    }
+
+    /// The first line of results that could not be written; a reader that is gone is no reason to fail.
+    private static let lostOutput = Mutex<Failure?>(nil)
+
+    /// For a command whose lines are its result.
+    ///
+    /// - Throws: `Failure(.unavailable)` where a line was lost.
+    static func demandWholeOutput() throws {
+        if let failure = lostOutput.withLock({ $0 }) { throw failure }
+    }
+
+    /// For a command whose result is elsewhere: says, once, that a line was lost.
+    static func forgiveLostOutput() {
+        let failure = lostOutput.withLock { lost in
+            defer { lost = nil }
+            return lost
+        }
+        if let failure { note("\(failure); the run went on without") }
+    }
+
+    /// A line of warning, on standard error.
+    static func note(_ line: String) {
+        try? write("densenet: \(printable(line))", to: .standardError)
+    }
+
+    /// Words from a file could else break the line or command the terminal.
+    private static func printable(_ line: String, exceptFor kept: Unicode.Scalar? = nil) -> String {
+        let scalars = line.unicodeScalars.map { scalar in
+            scalar.properties.generalCategory == .control && scalar != kept ? "\u{FFFD}" : scalar
+        }
+        let text = String(String.UnicodeScalarView(scalars))
+        // Of the signs beyond ASCII that the program's own words have.
+        return Terminal.showsUnicode
+            ? text : text.replacing("×", with: "x").replacing("→", with: "->").replacing("…", with: "...")
+    }
+
+    /// Unbuffered, so that lines of the two streams keep their order.
+    private static func write(_ line: String, to stream: FileDescriptor) throws {
+        try stream.writeAll((line + "\n").utf8)
+    }
+}

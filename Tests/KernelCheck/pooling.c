@@ -1,0 +1,90 @@
+// Pooling.
+#include "check.h"
+
+static double activation(float scale, float x, float shift) {
+    double y = (double)scale * x + shift;
+    return y > 0 ? y : 0;
+}
+
+enum { CHANNELS = 7, IMAGES = 3 };
+
+void check_average_pool(void) {
+    for (long width = 2; width <= 9; width++) {
+        const long lanes = (width * IMAGES + 15) / 16 * 16, out = width / 2, step = 2, out_lanes = out * step;
+        float *upper = random_floats(CHANNELS * lanes), *lower = random_floats(CHANNELS * lanes);
+        float *scale = random_floats(CHANNELS), *shift = random_floats(CHANNELS), *scratch = FLOATS(lanes);
+        float *outputs[IMAGES];
+        for (int n = 0; n < IMAGES; n++) outputs[n] = FLOATS(CHANNELS * out_lanes);
+        ck_kernels()->average_pool(upper, lower, CHANNELS, lanes, scale, shift, out, IMAGES, IMAGES, outputs, out_lanes,
+                                   step, scratch);
+        for (long c = 0; c < CHANNELS; c++)
+            for (int n = 0; n < IMAGES; n++)
+                for (long x = 0; x < out; x++) {
+                    double sum = 0;
+                    for (int k = 0; k < 4; k++)
+                        sum += activation(scale[c], (k / 2 ? lower : upper)[c * lanes + (2 * x + k % 2) * IMAGES + n],
+                                          shift[c]);
+                    expect_near(outputs[n][c * out_lanes + x * step], sum / 4, 2, FLOAT);
+                }
+    }
+}
+
+void check_average_pool_backward(void) {
+    for (long width = 2; width <= 9; width++) {
+        const long lanes = (width * IMAGES + 15) / 16 * 16, out = width / 2, step = 2, out_lanes = out * step;
+        float *gradients[IMAGES], *found = random_floats(CHANNELS * lanes), *expected = FLOATS(CHANNELS * lanes);
+        for (int n = 0; n < IMAGES; n++) gradients[n] = random_floats(CHANNELS * out_lanes);
+        ck_kernels()->average_pool_backward(gradients, out_lanes, step, CHANNELS, lanes, out, IMAGES, IMAGES, found);
+        for (long c = 0; c < CHANNELS; c++)
+            for (int n = 0; n < IMAGES; n++)
+                for (long x = 0; x < 2 * out; x++)
+                    expected[c * lanes + x * IMAGES + n] = gradients[n][c * out_lanes + x / 2 * step] * 0.25f;
+        expect_same(found, expected, CHANNELS * lanes * 4);
+    }
+}
+
+/// Both directions of the max pool, for each image; the first, the last or no row of three is outside.
+static void check_max_pools(int backward) {
+    for (long width = 1; width <= 9; width++)
+        for (int outside = -1; outside <= 2; outside += 1 + (outside == 0)) {
+            const long lanes = (width * IMAGES + 15) / 16 * 16, out = (width - 1) / 2 + 1, step = 2;
+            const long out_lanes = out * step;
+            float *scale = random_floats(CHANNELS), *shift = random_floats(CHANNELS);
+            float *output = random_floats(CHANNELS * out_lanes);
+            const float *rows[3] = {0};
+            float *gradients[3] = {0}, *expected[3] = {0};
+            for (int r = 0; r < 3; r++) {
+                if (r == outside) continue;
+                rows[r] = random_floats(CHANNELS * lanes);
+                gradients[r] = random_floats(CHANNELS * lanes);
+                expected[r] = memcpy(memory(CHANNELS * lanes * 4), gradients[r], (size_t)(CHANNELS * lanes) * 4);
+            }
+            for (long n = 0; n < IMAGES; n++) {
+                if (backward)
+                    ck_kernels()->max_pool_backward(rows, gradients, CHANNELS, lanes, width, IMAGES, n, scale, shift,
+                                                    out, output, out_lanes, step);
+                else
+                    ck_kernels()->max_pool(rows, CHANNELS, lanes, width, IMAGES, n, scale, shift, out, output,
+                                           out_lanes, step);
+                for (long c = 0; c < CHANNELS; c++)
+                    for (long x = 0; x < out; x++) {
+                        double largest = 0;
+                        float *target = 0;
+                        for (int r = 0; r < 3; r++)
+                            for (long k = 2 * x - 1; k <= 2 * x + 1; k++) {
+                                if (!rows[r] || k < 0 || k >= width) continue;
+                                const long at = c * lanes + k * IMAGES + n;
+                                double y = activation(scale[c], rows[r][at], shift[c]);
+                                if (y > largest) largest = y, target = expected[r] + at;
+                            }
+                        const float value = output[c * out_lanes + x * step];
+                        if (!backward) expect_near(value, largest, 2, FLOAT);
+                        else if (target) *target += value;
+                    }
+            }
+            for (int r = 0; r < 3; r++)
+                if (rows[r]) expect_same(gradients[r], expected[r], CHANNELS * lanes * 4);
+        }
+}
+void check_max_pool(void) { check_max_pools(0); }
+void check_max_pool_backward(void) { check_max_pools(1); }

@@ -1,0 +1,50 @@
+import FoundationEssentials
+import TestSupport
+import Testing
+
+/// The package in `Examples`, built and run as somebody else's who uses this one as a library.
+@Suite(.serialized) struct ExamplesTests {
+    private static let package = launchScript.split(separator: "/").dropLast().map { "/" + $0 }.joined() + "/Examples"
+
+    /// Where SwiftPM puts the programs.
+    private func build() throws -> String {
+        let arguments = ["build", "--package-path", Self.package]
+        let build = try run("swift", arguments, timeout: 580)
+        #expect(build.status == 0 && !build.output.contains("warning:"), "\(build.output)\(build.errors)")
+        let folder = try run("swift", arguments + ["--show-bin-path"], timeout: 60)
+        return String(folder.output.prefix { $0 != "\n" })
+    }
+
+    @Test func `own arrays are trained on over ranks, and weights of a file classify an image`() throws {
+        let programs = try build()
+        let scratch = ScratchFolder()
+        func train(ranks: Int) throws -> [Double] {
+            let result = try withoutOtherJobs {
+                try run(
+                    "mpirun",
+                    [
+                        "--allow-run-as-root", "--oversubscribe", "-q", "-n", "\(ranks)", programs + "/own-loop",
+                        scratch("own.safetensors"),
+                    ], timeout: 120)
+            }
+            #expect(result.status == 0, "\(result.errors)")
+            let lines = result.output.split(separator: "\n")
+            #expect(lines.count == 4 && lines.last?.hasSuffix("accuracy 1.0") == true, "\(result.output)")
+            return lines.compactMap { Double($0.split(separator: " ")[3].dropLast()) }
+        }
+        for (one, two) in zip(try train(ranks: 1), try train(ranks: 2)) { #expect(abs(one - two) < 1e-5) }
+
+        let data = scratch("data")
+        let out = scratch("run")
+        let densenet = try builtExecutable(named: "densenet")
+        #expect(try run(densenet, ["synthesize", data, "--train", "64", "--test", "16"]).status == 0)
+        let options = ["--model", "densenet-bc-10-4", "--epochs", "1", "--batch-size", "16", "--data", data]
+        #expect(try run(densenet, ["train", "--out", out] + options, timeout: 120).status == 0)
+        let answer = try run(programs + "/classify", [out + "/weights.safetensors", data, "3"])
+        let lines = answer.output.split(separator: "\n")
+        #expect(answer.status == 0 && lines.count == 4, "\(answer.errors)")
+        #expect(lines.last?.hasPrefix("labelled: ") == true, "\(answer.output)")
+        let probabilities = lines.prefix(3).compactMap { $0.split(separator: " ").last.flatMap { Double($0) } }
+        #expect(probabilities.count == 3 && probabilities == probabilities.sorted(by: >), "\(answer.output)")
+    }
+}
