@@ -13,7 +13,7 @@ public struct RunConfiguration: Sendable, Equatable {
         public var limitTrain: Int?
         public var limitTest: Int?
         /// What the files held when the run began; nil for the synthetic set, and in the run folders of older programs.
-        public var files: [DataFile]?
+        package var files: [DataFile]?
 
         public init(path: String? = nil, limitTrain: Int? = nil, limitTest: Int? = nil) {
             self.path = path
@@ -27,13 +27,13 @@ public struct RunConfiguration: Sendable, Equatable {
     }
 
     /// A file of images, by its content.
-    public struct DataFile: Codable, Sendable, Equatable {
+    package struct DataFile: Codable, Sendable, Equatable {
         /// Without the folder.
-        public let name: String
+        package let name: String
         /// Of the images in use.
-        public let bytes: Int
+        package let bytes: Int
         /// CRC-32 of these bytes, eight hexadecimal digits.
-        public let checksum: String
+        package let checksum: String
     }
 
     /// How colours become the network's input.
