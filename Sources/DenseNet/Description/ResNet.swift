@@ -2,17 +2,17 @@
 /// against.
 ///
 /// It is only counted, not built. The stride is at the 3×3 convolution, as in torchvision.
-public struct ResNet: Sendable, Equatable {
-    public let name: String
+package struct ResNet: Sendable, Equatable {
+    package let name: String
     /// Learnt numbers.
-    public private(set) var parameters = 0
+    package private(set) var parameters = 0
     /// Of a forward pass of one image; convolutions and the classifier.
-    public private(set) var multiplyAccumulates = 0
+    package private(set) var multiplyAccumulates = 0
 
     /// Output channels of a residual block for each channel of its 3×3 convolution.
     private static let expansion = 4
 
-    public static func resNet101(classes: Int, image: Int) -> ResNet {
+    package static func resNet101(classes: Int, image: Int) -> ResNet {
         ResNet(name: "ResNet-101", blocks: [3, 4, 23, 3], classes: classes, image: image)
     }
 
