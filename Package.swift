@@ -25,6 +25,8 @@ let package = Package(
         .systemLibrary(name: "COpenMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
+        .systemLibrary(name: "CTurboJPEG", pkgConfig: "libturbojpeg", providers: [.apt(["libturbojpeg0-dev"])]),
         .target(name: "CKernels", exclude: ["kernels"]),
         .target(name: "GoldenFiles", resources: [.copy("Golden")]),
         .target(
@@ -34,6 +36,7 @@ let package = Package(
         .target(
             name: "DenseNetModel", dependencies: ["Kernels", "Safetensors", "Support"], path: "Sources/DenseNet"),
         .target(name: "ImageData", dependencies: ["Support"], path: "Sources/Data"),
+        .target(name: "Pictures", dependencies: ["CPNG", "CTurboJPEG", "Support"]),
         .target(name: "DataParallel", dependencies: ["COpenMPI", "Support"], path: "Sources/Distributed"),
         .target(
             name: "Training",
@@ -49,8 +52,8 @@ let package = Package(
         .executableTarget(
             name: "DensenetTool",
             dependencies: [
-                "Benchmarking", "DataParallel", "DenseNetModel", "ImageData", "Kernels", "Safetensors", "Support",
-                "Training", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "Benchmarking", "DataParallel", "DenseNetModel", "ImageData", "Kernels", "Pictures", "Safetensors",
+                "Support", "Training", .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ],
             path: "Sources/densenet"),
@@ -84,6 +87,8 @@ let package = Package(
                 "DenseNetModel", "Kernels", "NumericsTestProgram", "Safetensors", "Support", "TestSupport",
             ]),
         .testTarget(name: "DataTests", dependencies: ["ImageData", "Support"]),
+        .testTarget(
+            name: "PicturesTests", dependencies: ["Pictures", "Support", "TestSupport"], exclude: ["Fixtures"]),
         .testTarget(
             name: "DistributedTests",
             dependencies: ["DataParallel", "DistributedTestProgram", "Support", "TestSupport"]),

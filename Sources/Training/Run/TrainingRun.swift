@@ -124,7 +124,7 @@ public final class TrainingRun {
         step = TrainingStep(
             network, optimizer: configuration.optimizer, labelSmoothing: configuration.labelSmoothing,
             seed: configuration.seed, communicator: communicator)
-        let (step, stepsPerEpoch, keep) = (step, sampler.stepsPerEpoch, configuration.faults.keep)
+        let (data, step, stepsPerEpoch, keep) = (data, step, sampler.stepsPerEpoch, configuration.faults.keep)
         communicator.progress.enter("opening the run folder")
         let (start, checkpoints) = try communicator.throwOnAllRanks { () -> (RunStart?, CheckpointWriter?) in
             guard communicator.rank == 0 else { return (nil, nil) }
@@ -139,7 +139,7 @@ public final class TrainingRun {
                 newest: start.newest,
                 metrics: MetricsLog(path: start.folder.metrics), bestWeights: start.folder.best,
                 best: BestEpoch(path: start.folder.best, last: start.state.epoch - 1),
-                metadata: normalization.metadata)
+                metadata: data.weightsMetadata)
             return (start, writer)
         }
         self.checkpoints = checkpoints
@@ -175,7 +175,7 @@ public final class TrainingRun {
         communicator.progress.enter("writing the weights", mayTakeLong: true)
         try communicator.throwOnAllRanks {
             guard let folder else { return }
-            try WeightsFile.write(step.network, to: folder.weights, metadata: try data.normalization.metadata)
+            try WeightsFile.write(step.network, to: folder.weights, metadata: try data.weightsMetadata)
             observer.runEnded(self)
         }
     }
