@@ -22,8 +22,8 @@ package struct CIFARRecords: Sendable {
         guard let headerBytes = fitting.first else {
             throw Failure(
                 .data,
-                "\(path): \(size) bytes are no whole number of records, of \(1 + Self.pixelBytes) bytes as CIFAR-10 has "
-                    + "them or \(2 + Self.pixelBytes) as CIFAR-100; it is cut or of another layout, fetch or write it again"
+                "\(path): \(size) bytes are no whole number of records, of \(1 + Self.pixelBytes) bytes (CIFAR-10) or "
+                    + "\(2 + Self.pixelBytes) (CIFAR-100); it is cut or of another layout, fetch or write it again"
             )
         }
         self.headerBytes = headerBytes

@@ -30,8 +30,8 @@ public struct ClassNames: Sendable, Equatable {
         guard names.count <= classes else {
             throw Failure(
                 .data,
-                "\(path): the metadata key '\(Self.metadataKey)' has \(names.count) names, expected up to \(classes), the "
-                    + "network's classes; mend or remove it")
+                "\(path): the metadata key '\(Self.metadataKey)' has \(names.count) names, expected up to \(classes), "
+                    + "the network's classes; mend or remove it")
         }
         self.init(names)
     }

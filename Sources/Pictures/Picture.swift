@@ -76,8 +76,8 @@ package struct Picture: Sendable, Equatable {
     static func tooLarge(height: Int, width: Int, path: String) -> Failure {
         Failure(
             .data,
-            "\(path): is \(width) × \(height) pixels, expected up to \(largestEdge) each way and \(largestArea) in all; "
-                + "make it smaller")
+            "\(path): is \(width) × \(height) pixels, expected up to \(largestEdge) each way and \(largestArea) in all;"
+                + " make it smaller")
     }
 
     /// - Parameter problem: the decoding library's words.

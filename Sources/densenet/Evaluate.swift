@@ -42,7 +42,8 @@ struct Evaluate: RankedCommand {
     func run() throws {
         try withWatchedRanks(watchdog, agreeingOn: [dataOptions.kind]) { world, _ in
             let (file, configuration) = try world.throwOnAllRanks {
-                let file = try GivenWeights.file(at: weights)
+                let (file, warnings) = try GivenWeights.file(at: weights)
+                if world.rank == 0 { for warning in warnings { Console.note(warning) } }
                 return (file, try resolved(for: file))
             }
             try world.requireSameOptions(NamedValue.all(of: configuration, except: ["path"]))

@@ -66,7 +66,8 @@ struct Predict: RankedCommand {
         let list = NamedValue("the list of pictures", files.joined(separator: "\n"), shown: "\(files.count) files")
         try withWatchedRanks(watchdog, agreeingOn: [list]) { world, _ in
             let (file, configuration) = try world.throwOnAllRanks {
-                let file = try GivenWeights.file(at: weights)
+                let (file, warnings) = try GivenWeights.file(at: weights)
+                if world.rank == 0 { for warning in warnings { Console.note(warning) } }
                 return (file, try resolved(for: file))
             }
             try world.requireSameOptions(NamedValue.all(of: configuration))
@@ -156,7 +157,7 @@ struct Predict: RankedCommand {
         guard let normalization = try Normalization(metadata: file.metadata, path: file.path) else {
             throw Failure(
                 .usage,
-                "\(file.path) does not say how its images were normalised; give --mean and --std (torchvision's weights: "
+                "\(file.path) does not say how its images were normalised; give --mean and --std (torchvision's: "
                     + "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225)")
         }
         return normalization

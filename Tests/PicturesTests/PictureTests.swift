@@ -104,8 +104,8 @@ private let readable = [
         #expect(picture.resized(height: 9, width: 13) == picture.planes.map { Float($0) })
     }
 
-    @Test func `the filter of half the size is torch's`() {
-        // interpolate([0, …, 7], size=4, antialias=True): each element takes four, at the ends three.
+    @Test func `the filter for half the size is a triangle over four elements`() {
+        // At the ends three are left, and their weights sum to 1 again.
         let taps = TriangleFilter(from: 8, to: 4).taps
         #expect(taps.map(\.first) == [0, 1, 3, 5])
         let (near, far): (Float, Float) = (0.375, 0.125)
