@@ -15,9 +15,13 @@ public struct TrainingMemory: Sendable, Equatable {
     public let stem: Int
     /// Logits and pooled features with their gradients.
     public let head: Int
+    /// All trainable numbers.
     public let parameters: Int
+    /// Their gradients.
     public let gradients: Int
+    /// Their momenta, which the optimizer has.
     public let momenta: Int
+    /// Running means and variances.
     public let runningStatistics: Int
     /// All of these, and what the layers use in turn, and sums, statistics and affine functions per channel.
     public let total: Int
