@@ -44,7 +44,6 @@ let package = Package(
             name: "Training",
             dependencies: [
                 "DataParallel", "DenseNetModel", "ImageData", "Kernels", "Safetensors", "Support",
-                .product(name: "SystemPackage", package: "swift-system"),
             ]),
         .target(
             name: "Benchmarking",
@@ -57,6 +56,7 @@ let package = Package(
             dependencies: [
                 "Benchmarking", "DataParallel", "DenseNetModel", "ImageData", "Kernels", "Safetensors", "Support",
                 "Training", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "SystemPackage", package: "swift-system"),
             ],
             path: "Sources/densenet"),
 
@@ -70,7 +70,11 @@ let package = Package(
             path: "Tests/NumericsTestProgram"),
         .target(name: "SlowCalls", path: "Tests/SlowCalls"),
         .executableTarget(
-            name: "CheckpointTestProgram", dependencies: ["Safetensors", "SlowCalls", "Support", "Training"],
+            name: "CheckpointTestProgram",
+            dependencies: [
+                "Safetensors", "SlowCalls", "Support", "Training",
+                .product(name: "SystemPackage", package: "swift-system"),
+            ],
             path: "Tests/CheckpointTestProgram"),
         .executableTarget(
             name: "FuzzTestProgram",
@@ -88,6 +92,7 @@ let package = Package(
         .testTarget(
             name: "DistributedTests",
             dependencies: ["DataParallel", "DistributedTestProgram", "Support", "TestSupport"]),
+        .testTarget(name: "DensenetToolTests", dependencies: ["DensenetTool"]),
         .testTarget(
             name: "TrainingTests",
             dependencies: [

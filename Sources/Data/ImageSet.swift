@@ -39,7 +39,7 @@ public final class ImageSet: Sendable {
     /// The number of classes; labels are `0 ..< classes`.
     public var classes: Int { layout.classes }
     /// Always 3: red, green, blue.
-    public var channels: Int { Self.channels }
+    package var channels: Int { Self.channels }
     /// Of every image, in pixels.
     public var height: Int { layout.height }
     /// Of every image, in pixels.
@@ -93,7 +93,7 @@ public final class ImageSet: Sendable {
     }
 
     /// The first `n` images (all of them if there are fewer); shares this set's memory.
-    public func prefix(_ n: Int) -> ImageSet {
+    package func prefix(_ n: Int) -> ImageSet {
         precondition(n >= 0, "a set cannot have \(n) images")
         return ImageSet(layout: layout, segments: segments, classNames: classNames, limit: min(n, count))
     }

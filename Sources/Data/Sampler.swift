@@ -8,11 +8,11 @@ import Support
 /// sample at all.
 public struct Sampler: Sendable {
     /// Samples of the set; each is drawn once per epoch.
-    public let sampleCount: Int
+    package let sampleCount: Int
     /// Samples a step, over all ranks.
-    public let globalBatch: Int
+    package let globalBatch: Int
     /// Ranks that share each batch.
-    public let worldSize: Int
+    package let worldSize: Int
     let seed: UInt64
     let shuffle: Bool
 
@@ -44,7 +44,7 @@ public struct Sampler: Sendable {
     /// The order in which an epoch (counted from 1) goes through the samples: each index in `0 ..< sampleCount` once.
     ///
     /// Fisher and Yates's shuffle, in Durstenfeld's form (Knuth, TAOCP vol. 2, algorithm 3.4.2P).
-    public func order(epoch: Int) -> [Int32] {
+    package func order(epoch: Int) -> [Int32] {
         var order = [Int32](0..<Int32(sampleCount))
         guard shuffle else { return order }
         var random = CounterRandom(.shuffle, seed, UInt64(epoch))
@@ -55,7 +55,7 @@ public struct Sampler: Sendable {
     /// The number of samples of a step over all ranks.
     ///
     /// - Precondition: `0 ≤ step < stepsPerEpoch`.
-    public func globalCount(step: Int) -> Int {
+    package func globalCount(step: Int) -> Int {
         precondition(step >= 0 && step < stepsPerEpoch, "there is no step \(step) in an epoch of \(stepsPerEpoch)")
         return min(globalBatch, sampleCount - step * globalBatch)
     }
@@ -63,7 +63,7 @@ public struct Sampler: Sendable {
     /// The positions in the epoch's order that are a rank's part of a step; may be empty.
     ///
     /// - Precondition: `0 ≤ step < stepsPerEpoch` and `0 ≤ rank < worldSize`.
-    public func localRange(step: Int, rank: Int) -> Range<Int> {
+    package func localRange(step: Int, rank: Int) -> Range<Int> {
         let part = share(rank, of: worldSize, in: globalCount(step: step))
         let start = step * globalBatch
         return start + part.lowerBound..<start + part.upperBound

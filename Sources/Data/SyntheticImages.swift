@@ -8,15 +8,15 @@ import Support
 /// random, and shape and background draw their colours from the same distribution: colour and brightness tell nothing
 /// of the class. (Softmax regression on the pixels of 20,000 pictures gets 24 % of 4,000 others right.) All is a pure
 /// function of seed, split and sample.
-public enum SyntheticImages {
+package enum SyntheticImages {
     /// Training and test images never share random numbers.
-    public enum Split: UInt64, Sendable {
+    package enum Split: UInt64, Sendable {
         case train = 1
         case test
     }
 
     /// The names of the ten classes, in the order of their labels.
-    public static let classNames = [
+    package static let classNames = [
         "disc", "ring", "square", "triangle", "cross", "horizontal_stripes", "vertical_stripes", "diagonal_stripes",
         "checkerboard", "dots",
     ]

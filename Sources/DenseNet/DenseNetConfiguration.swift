@@ -134,7 +134,7 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
     }
 
     /// Height and width after the stem's convolution (both stems have one).
-    public var stemConvolutionSize: Int { stem == .cifar ? image : (image - 1) / 2 + 1 }
+    package var stemConvolutionSize: Int { stem == .cifar ? image : (image - 1) / 2 + 1 }
 
     /// Height and width of each block; 0 where the image is too small.
     public var blockSizes: [Int] {
@@ -162,5 +162,5 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
     }
 
     /// Channels that each block begins with.
-    public var blockInputs: [Int] { zip(blockChannels, blocks).map { $0 - $1 * growthRate } }
+    package var blockInputs: [Int] { zip(blockChannels, blocks).map { $0 - $1 * growthRate } }
 }

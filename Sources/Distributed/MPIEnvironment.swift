@@ -49,7 +49,7 @@ public enum MPIEnvironment {
     }
 
     /// The rank that the launcher gave this process, known before MPI is initialised; nil without a launcher.
-    public static var launchedRank: Int? {
+    package static var launchedRank: Int? {
         for name in ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"] {
             if let value = getenv(name), let rank = Int(String(cString: value)) { return rank }
         }

@@ -23,7 +23,7 @@ public struct OptimizerConfiguration: Codable, Sendable, Equatable {
 }
 
 /// The optimizer of a network: its momenta lie in a flat buffer laid out as the parameters.
-public final class Optimizer {
+package final class Optimizer {
     let momenta: AlignedBuffer<Float>
     private let configuration: OptimizerConfiguration
     private let network: TrainableDenseNet

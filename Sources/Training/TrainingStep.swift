@@ -14,7 +14,7 @@ public final class TrainingStep {
     /// The network that is trained.
     public let network: TrainableDenseNet
     /// Holds the momenta.
-    public let optimizer: Optimizer
+    package let optimizer: Optimizer
     package let sums: StatisticsAllReduce
     let allReduce: GradientAllReduce
     /// Whether the last step's gradient and running statistics had nothing but finite numbers. Both are made of sums

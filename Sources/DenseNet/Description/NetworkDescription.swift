@@ -24,7 +24,7 @@ public struct NetworkDescription: Sendable {
     /// The network that is described.
     public let configuration: DenseNetConfiguration
     /// The images of a rank's batch, which `memory` is for.
-    public let batchSize: Int
+    package let batchSize: Int
     /// All operations, in the order of the forward pass.
     public let layers: [Layer]
     /// Convolutions and the classifier: the L of the paper's DenseNet-L.
@@ -32,13 +32,13 @@ public struct NetworkDescription: Sendable {
     /// All of them are trained.
     public let parameters: Int
     /// Running means and variances of all batch norms.
-    public let runningStatistics: Int
+    package let runningStatistics: Int
     /// What this program saves of `multiplyAccumulates`, as its transitions pool before they convolve.
-    public let savedMultiplyAccumulates: Int
+    package let savedMultiplyAccumulates: Int
     /// What one rank allocates to train on `batchSize` images.
-    public let memory: TrainingMemory
+    package let memory: TrainingMemory
     /// ResNet-101 for the same images and classes; beside networks with the ImageNet stem only.
-    public let comparison: ResNet?
+    package let comparison: ResNet?
 
     /// - Parameters:
     ///   - configuration: the network to describe.
@@ -72,7 +72,7 @@ public struct NetworkDescription: Sendable {
 
     /// Floating-point operations to train on one image: two a multiply-accumulate, each of forward, backward to the
     /// data and backward to the weights; but the stem's data, the image, needs no gradient.
-    public var trainingOperations: Int { 6 * multiplyAccumulates - 2 * layers[0].multiplyAccumulates }
+    package var trainingOperations: Int { 6 * multiplyAccumulates - 2 * layers[0].multiplyAccumulates }
 
     /// What one rank allocates to train on `batchSize` images, in bytes: `memory` in all.
     public var trainingBytes: Int { memory.total }

@@ -2,13 +2,13 @@
 /// against.
 ///
 /// It is only counted, not built. The stride is at the 3×3 convolution, as in torchvision.
-public struct ResNet: Sendable, Equatable {
+package struct ResNet: Sendable, Equatable {
     /// As papers call it, such as `ResNet-101`.
-    public let name: String
+    package let name: String
     /// Learnt numbers.
-    public private(set) var parameters = 0
+    package private(set) var parameters = 0
     /// Of a forward pass of one image; convolutions and the classifier.
-    public private(set) var multiplyAccumulates = 0
+    package private(set) var multiplyAccumulates = 0
 
     /// Output channels of a residual block for each channel of its 3×3 convolution.
     private static let expansion = 4
@@ -18,7 +18,7 @@ public struct ResNet: Sendable, Equatable {
     /// - Parameters:
     ///   - classes: one logit each.
     ///   - image: height and width of the input in pixels.
-    public static func resNet101(classes: Int, image: Int) -> ResNet {
+    package static func resNet101(classes: Int, image: Int) -> ResNet {
         ResNet(name: "ResNet-101", blocks: [3, 4, 23, 3], classes: classes, image: image)
     }
 

@@ -4,35 +4,35 @@ import Support
 /// What one rank allocates before its first step, in bytes: the buffers of the network and, to train, the optimizer's.
 ///
 /// Counted by building the network without its memory (`BufferPlan`). The data loader and MPI have their own memory.
-public struct TrainingMemory: Sendable, Equatable {
+package struct TrainingMemory: Sendable, Equatable {
     /// The blocks' raw features and the gradients of their normalised features.
-    public let features: Int
+    package let features: Int
     /// The 1×1 convolutions' outputs of all dense layers, and one gradient per block.
-    public let bottlenecks: Int
+    package let bottlenecks: Int
     /// The transitions' pooled activations.
-    public let pooled: Int
+    package let pooled: Int
     /// The ImageNet stem's output and its gradient.
-    public let stem: Int
+    package let stem: Int
     /// Logits and pooled features with their gradients.
-    public let head: Int
+    package let head: Int
     /// All trainable numbers.
-    public let parameters: Int
+    package let parameters: Int
     /// Their gradients.
-    public let gradients: Int
+    package let gradients: Int
     /// Their momenta, which the optimizer has.
-    public let momenta: Int
+    package let momenta: Int
     /// Running means and variances.
-    public let runningStatistics: Int
+    package let runningStatistics: Int
     /// All of these, and what the layers use in turn, and sums, statistics and affine functions per channel.
-    public let total: Int
+    package let total: Int
     /// Address space, no memory, that it takes to have the large buffers begin at whole huge pages.
     let alignment: Int
 
     /// What grows with the batch.
-    public var activations: Int { features + bottlenecks + pooled + stem + head }
+    package var activations: Int { features + bottlenecks + pooled + stem + head }
 
     /// What the layers use in turn, and what they have per channel.
-    public var workspace: Int { total - activations - parameters - gradients - momenta - runningStatistics }
+    package var workspace: Int { total - activations - parameters - gradients - momenta - runningStatistics }
 
     /// - Parameter images: of the largest pass of this rank.
     init(

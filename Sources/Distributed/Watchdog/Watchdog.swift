@@ -10,7 +10,7 @@ import Synchronization
 /// system, and the deadline thread then reports without it.
 ///
 /// With one rank there is nothing to watch, and no thread starts.
-package final class Watchdog: Sendable {
+public final class Watchdog: Sendable {
     /// Timeouts that can be asked for, in seconds.
     private static let timeouts = 1...1_000_000
     /// Seconds between two polls of a thread.
@@ -66,7 +66,7 @@ package final class Watchdog: Sendable {
     ///   - report: shows a failure to the user; called on one rank, on a thread of the watchdog, before the job ends.
     /// - Throws: on all ranks `Failure(.usage)` for a timeout out of range, `Failure(.unavailable)` if the system
     ///   refuses a thread.
-    package init(
+    public init(
         _ communicator: Communicator, collectiveTimeout: Int, stopSignals: @escaping @Sendable () -> Int,
         launcherHost: String? = nil, report: @escaping @Sendable (Failure) -> Void
     ) throws {
@@ -109,7 +109,7 @@ package final class Watchdog: Sendable {
 
     /// Removes this rank's heartbeat, because it ends in order or has reported its error: peers no longer take its exit
     /// for a death. Its own deadline stays armed. Not collective.
-    package func deregister() {
+    public func deregister() {
         isDeregistered.store(true, ordering: .sequentiallyConsistent)
         folder.withLock {
             $0?.heartbeats.remove(rank: rank)

@@ -39,7 +39,8 @@ package final class RunFolder: Sendable {
                 path: path + "/.lock", owner: "process \(getpid()) on \(ProcessInfo.processInfo.hostName)")
         } catch let lock as FileLock.IsHeld {
             throw Failure(
-                .unavailable, "run folder \(path) is in use by \(lock.owner); wait for its end or choose another folder")
+                .unavailable, "run folder \(path) is in use by \(lock.owner); wait for its end or choose another folder"
+            )
         }
         self.path = path
         guard resuming || PathKind(of: configuration).problem != nil else {
