@@ -75,11 +75,11 @@ package final class Benchmark {
             guard configuration.batchSize >= communicator.size else {
                 throw Failure(
                     .usage,
-                    "--batch-size \(configuration.batchSize) is smaller than the number of ranks, \(communicator.size)")
+                    "`batchSize` \(configuration.batchSize) is smaller than the number of ranks, \(communicator.size)")
             }
             let work = try Self.work(configuration, threads: threads, communicator)
             try ImageSet.demandMemory(
-                synthetic: count, imageSize: image, ranks: communicator.localSize, advice: "use a smaller --batch-size")
+                synthetic: count, imageSize: image, ranks: communicator.localSize, advice: "use a smaller `batchSize`")
             let images = ImageSet.synthetic(count: count, seed: 1, split: .train, imageSize: image)
             let sampler = try Sampler(
                 sampleCount: images.count, globalBatch: configuration.batchSize, worldSize: communicator.size, seed: 1,

@@ -16,7 +16,8 @@ extension Normalization {
         do { self = try JSONDecoder().decode(Normalization.self, from: Data(text.utf8)) } catch {
             throw Failure(
                 .data,
-                "\(path): the metadata key '\(Self.metadataKey)' is no normalisation; remove it or use --normalize")
+                "\(path): the metadata key '\(Self.metadataKey)' is no normalisation; remove it or give a `normalization`"
+            )
         }
     }
 

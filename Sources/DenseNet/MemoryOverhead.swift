@@ -36,7 +36,7 @@ public struct MemoryOverhead: Sendable {
             try demandMemory(
                 bytes + batches + copies, addressSpace: addressSpace.map { $0 + reserved }, ranks: ranks,
                 who: images == 1 ? "1 image a rank needs" : "\(images) images a rank need",
-                advice: "use a smaller --batch-size or more nodes")
+                advice: "use a smaller `batchSize` or more nodes")
         }
         // First what is too much to be counted in whole numbers, or to lay out a table for.
         try require(

@@ -15,7 +15,7 @@ package final class WorkerPool {
 
     /// - Throws: `Failure(.usage)` for a number of threads that none can have.
     package static func validate(threads: Int) throws {
-        guard (1...1024).contains(threads) else { throw Failure(.usage, "--threads is \(threads), expected 1 to 1024") }
+        guard (1...1024).contains(threads) else { throw Failure(.usage, "`threads` is \(threads), expected 1 to 1024") }
     }
 
     /// - Throws: as `validate`, and `Failure(.unavailable)` where the system refuses the threads.
@@ -23,7 +23,7 @@ package final class WorkerPool {
         try Self.validate(threads: threads)
         Self.checkCallingConvention
         guard let pool = ck_pool_create(Int32(threads)) else {
-            throw Failure(.unavailable, "the system refuses \(threads) threads; use fewer --threads")
+            throw Failure(.unavailable, "the system refuses \(threads) threads; use fewer `threads`")
         }
         count = threads
         self.pool = pool

@@ -90,7 +90,7 @@ package func peakResidentBytes() -> Int {
 /// Ends the process, with a line, when memory is refused that nobody has foreseen.
 func endOutOfMemory(_ bytes: Int) -> Never {
     let limit = addressSpaceLimit() ?? hostLimit().words
-    var line = "densenet: out of memory: \(bytes) bytes are refused, \(limit); use a smaller --batch-size\n"
+    var line = "densenet: out of memory: \(bytes) bytes are refused, \(limit); use a smaller batch size\n"
     line.withUTF8 { _ = try? FileDescriptor.standardError.writeAll($0) }
     // Not `exit`, which waits for OpenBLAS's threads; those may be waiting for memory.
     _exit(Failure.Kind.unavailable.rawValue)
