@@ -10,6 +10,7 @@ import Support
 /// Every rank makes the same collective calls in the same order, which follows from the configuration and the sizes of
 /// the data alone. Rank zero decides the learning rate and when to stop, and holds the run folder.
 public final class TrainingRun {
+    /// What was asked for, with absolute paths and the content of the image files.
     public let configuration: RunConfiguration
     /// The run folder.
     public let path: String
@@ -34,16 +35,19 @@ public final class TrainingRun {
     public var stepInEpoch: Int { state.stepInEpoch }
     /// Whether a step was done before this start.
     public var isResumed: Bool { state != RunState() }
+    /// Steps of a whole epoch.
     public var stepsPerEpoch: Int { sampler.stepsPerEpoch }
     private var isRankZero: Bool { communicator.rank == 0 }
 
     /// Begins a new run. Collective.
     ///
     /// - Parameters:
+    ///   - configuration: the same on all ranks, but for the path of the data.
     ///   - path: the run folder, made on rank zero once all else is in order; nil for a new one below `runs`.
     ///   - threads: of this rank; nil shares the host's cores. The result does not depend on it.
     ///   - watchdog: writes heartbeats to the run folder.
     ///   - observer: hears the run's reports, on rank zero, and may ask it to stop, on any.
+    ///   - communicator: the ranks that train.
     /// - Throws: on all ranks the failure of the first rank that has one.
     public convenience init(
         _ configuration: RunConfiguration, path: String?, threads: Int? = nil, watchdog: Watchdog? = nil,
@@ -59,6 +63,11 @@ public final class TrainingRun {
     /// Collective.
     ///
     /// - Parameters:
+    ///   - path: the run folder.
+    ///   - threads: of this rank; nil shares the host's cores. The result does not depend on it.
+    ///   - watchdog: writes heartbeats to the run folder.
+    ///   - observer: hears the run's reports, on rank zero, and may ask it to stop, on any.
+    ///   - communicator: the ranks that train.
     ///   - changes: what is to be different from here on. The number of epochs changes for good, with the learning
     ///     rates of a run of that length; the policy on faults for this start. Nothing else may change.
     /// - Throws: on all ranks `Failure(.usage)` for other changes, naming the parameter and both values.
