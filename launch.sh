@@ -255,7 +255,7 @@ run_over_ranks() {
         if [[ $stop_with == USR1 ]] && ((asked++ == 0)); then
             say "SIG$1: training ends after this step, with a checkpoint; once more stops it at once"
             # Again each second: mpirun drops a signal that comes before its ranks have started.
-            while kill -USR1 "$mpirun"; do sleep 1; done >/dev/null 2>&1 &
+            while kill -0 $$ && kill -USR1 "$mpirun"; do sleep 1; done >/dev/null 2>&1 &
         else
             killed=$1
             kill -INT "$mpirun" 2>/dev/null || true
