@@ -260,7 +260,7 @@ run_over_ranks() {
             killed=$1
             kill -INT "$mpirun" 2>/dev/null || true
             # An mpirun that hangs in its own start hears nothing; the ranks end with it.
-            { sleep 5 && kill -KILL "$mpirun"; } >/dev/null 2>&1 &
+            { sleep 5 && kill -0 $$ && kill -KILL "$mpirun"; } >/dev/null 2>&1 &
         fi
     }
     # Ctrl-Z: mpirun stops the ranks, and continues them.
