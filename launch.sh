@@ -255,12 +255,12 @@ run_over_ranks() {
         if [[ $stop_with == USR1 ]] && ((asked++ == 0)); then
             say "SIG$1: training ends after this step, with a checkpoint; once more stops it at once"
             # Again each second: mpirun drops a signal that comes before its ranks have started.
-            while kill -USR1 "$mpirun"; do sleep 1; done >/dev/null 2>&1 &
+            while kill -0 $$ && kill -USR1 "$mpirun"; do sleep 1; done >/dev/null 2>&1 &
         else
             killed=$1
             kill -INT "$mpirun" 2>/dev/null || true
             # An mpirun that hangs in its own start hears nothing; the ranks end with it.
-            { sleep 5 && kill -KILL "$mpirun"; } >/dev/null 2>&1 &
+            { sleep 5 && kill -0 $$ && kill -KILL "$mpirun"; } >/dev/null 2>&1 &
         fi
     }
     # Ctrl-Z: mpirun stops the ranks, and continues them.
