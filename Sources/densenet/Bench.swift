@@ -12,6 +12,8 @@ struct Bench: RankedCommand {
         discussion:
             "The first line is the median. Shares are of rank zero's calling thread, timed in steps of their own.")
 
+    @OptionGroup var file: ConfigOptions
+
     @OptionGroup(title: "Network") var network: NetworkOptions
     @OptionGroup(title: "Threads") var threads: ThreadOptions
     @OptionGroup(title: "Precision") var precision: PrecisionOptions

@@ -12,6 +12,8 @@ struct Describe: ParsableCommand {
 
     @OptionGroup(title: "Network") var network: NetworkOptions
 
+    @OptionGroup var file: ConfigOptions
+
     @Option(help: "Images per rank and step.")
     var batchSize = 64
 

@@ -10,6 +10,8 @@ struct Evaluate: RankedCommand {
     static let configuration = CommandConfiguration(
         abstract: "Loss, accuracy and each class's accuracy of weights on test images.")
 
+    @OptionGroup var file: ConfigOptions
+
     @Option(
         help: ArgumentHelp("A safetensors file of weights, ours or torchvision's, or a checkpoint.", valueName: "file"))
     var weights: String

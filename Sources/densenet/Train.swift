@@ -12,6 +12,11 @@ struct Train: RankedCommand {
         abstract: "Train a network; without options a small one on synthetic images.",
         discussion: "The recipe is the paper's (arXiv 1608.06993, section 4.2) where no option says otherwise.")
 
+    @OptionGroup var file: ConfigOptions
+
+    @Option(help: "Take options from a recipe that comes with the program. Options given here, or by --config, win.")
+    var recipe: Recipe?
+
     @OptionGroup(title: "Network") var network: NetworkOptions
     @OptionGroup(title: "Data") var dataOptions: DataOptions
 
@@ -85,11 +90,15 @@ struct Train: RankedCommand {
             valueName: "folder"))
     var resume: String?
 
+    @Flag(help: "Print the options as resolved, for --config, and end.")
+    var printConfig = false
+
     /// Under `./launch.sh` alone this is done in a few minutes.
     static let defaultModel = "densenet-bc-22-12"
     private static let syntheticEpochs = 5
 
     func run() throws {
+        if printConfig { return try onOneProcess { Console.say(try resolvedOptions()) } }
         // Before MPI, whose start takes a moment: a signal is not lost.
         StopSignal.listen(patience: watchdog.collectiveTimeout)
         let values = [
@@ -120,6 +129,24 @@ struct Train: RankedCommand {
             Launcher.hasBegun.store(true, ordering: .relaxed)
             try run.run()
         }
+    }
+
+    /// The file that `--print-config` prints.
+    private func resolvedOptions() throws -> String {
+        var configuration: RunConfiguration
+        if let resume {
+            configuration = try RunConfiguration(path: resume + "/config.json")
+            try network.apply(to: &configuration)
+            try apply(to: &configuration)
+        } else {
+            configuration = try newRun()
+        }
+        try configuration.validate(worldSize: 1)
+        var entries = try RunOptions.entries(of: configuration)
+        if let threads = threads.threads { entries.append(ConfigEntry(name: "threads", value: "\(threads)")) }
+        entries.append(ConfigEntry(name: "collective-timeout", value: "\(watchdog.collectiveTimeout)"))
+        if let out { entries.append(ConfigEntry(name: "out", value: out)) }
+        return RunOptions.yaml(entries, CommandOptions(Self.self))
     }
 
     private func newRun() throws -> RunConfiguration {
