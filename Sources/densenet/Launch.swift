@@ -38,7 +38,8 @@ struct LaunchPlan: ParsableCommand {
         guard command is any RankedCommand else { return ("process", nil, false) }
         guard let train = command as? Train else { return ("ranks", nil, false) }
         guard !train.printConfig else { return ("process", nil, false) }
-        if let folder = train.resume ?? train.out { return ("ranks", folder, false) }
+        guard !train.dryRun else { return ("ranks", nil, false) }
+        if let folder = train.folder { return ("ranks", folder, false) }
         let model = try train.network.network(default: Train.defaultModel).model
         return ("ranks", try RunFolder.makeNew(below: "runs", model: model), true)
     }
