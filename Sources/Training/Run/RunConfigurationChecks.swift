@@ -17,13 +17,13 @@ extension RunConfiguration {
         let changes = zip(NamedValue.all(of: before), NamedValue.all(of: self)).filter { old, new in
             old.value != new.value && !mayChange.contains(old.name)
         }
-        guard changes.isEmpty else {
-            let (now, then) = (changes.map { "\($1.name) is \($1.shown)" }, changes.map(\.0.shown))
+        if let (old, new) = changes.first {
+            let others = changes.dropFirst().map { "\($1.name) is \($1.shown), not \($0.shown)" }
+            let also = others.isEmpty ? "" : " (also \(others.joined(separator: "; ")))"
             throw Failure(
                 .usage,
-                "\(now.joined(separator: " and ")), but the run in \(path) has \(then.joined(separator: " and ")), which "
-                    + "cannot change when it is resumed; leave \(changes.count == 1 ? "it" : "them") out, or begin another run"
-            )
+                "\(new.name) is \(new.shown), but the run in \(path) has \(old.shown), which cannot change when it is "
+                    + "resumed\(also); leave \(others.isEmpty ? "it" : "them") out, or begin another run")
         }
         if let steps, epochs != before.epochs {
             throw Failure(

@@ -69,7 +69,8 @@ package struct RunEstimate: Sendable {
     /// Seconds of one batch of an evaluation, from four at most; the first counts where it is the only one.
     private static func timeBatches(_ evaluator: Evaluator) throws -> Double {
         var ends = [monotonicSeconds()]
-        _ = try evaluator.run(stopping: { ends.count > 4 }) { _, _, _ in ends.append(monotonicSeconds()) }
+        _ = try evaluator.run(
+            stopping: { ends.count > 4 }, advanced: { _, _, _ in ends.append(monotonicSeconds()) })
         let seconds = zip(ends.dropFirst(), ends).map { $0 - $1 }
         let counted = seconds.count > 1 ? seconds.dropFirst().sorted() : seconds
         return counted[counted.count / 2]
