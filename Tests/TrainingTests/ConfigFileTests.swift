@@ -76,7 +76,7 @@ import Training
             #expect(try printed(["--config", file(whole)]) == lines)
         }
         #expect(try printed(smallRun).contains("blocks: 1,1") && printed([]).contains("model: densenet-bc-22-12"))
-        try train(smallRun + ["--steps", "1"], out: scratch("run"))
+        try train(smallRun + ["--epochs", "1"], out: scratch("run"))
         #expect(try printed(["--resume", scratch("run"), "--epochs", "9"]).contains("epochs: 9"))
         #expect(scratch.names == ["options.yaml", "run"])
     }
