@@ -25,6 +25,7 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ] + documentation,
     targets: [
         .systemLibrary(name: "COpenMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
@@ -59,9 +60,13 @@ let package = Package(
             dependencies: [
                 "Benchmarking", "DataParallel", "DenseNetModel", "ImageData", "Kernels", "Pictures", "Safetensors",
                 "Support", "Training", .product(name: "ArgumentParser", package: "swift-argument-parser"),
-                .product(name: "SystemPackage", package: "swift-system"),
+                .product(name: "SystemPackage", package: "swift-system"), .product(name: "Yams", package: "Yams"),
             ],
-            path: "Sources/densenet"),
+            path: "Sources/densenet",
+            resources: [
+                .embedInCode("Recipes/paper-cifar.yaml"), .embedInCode("Recipes/paper-imagenet.yaml"),
+                .embedInCode("Recipes/writeup.yaml"),
+            ]),
 
         .target(name: "TestSupport", path: "Tests/Support"),
         .executableTarget(

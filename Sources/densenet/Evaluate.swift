@@ -10,6 +10,8 @@ struct Evaluate: RankedCommand {
     static let configuration = CommandConfiguration(
         abstract: "Loss, accuracy and each class's accuracy of weights on test images.")
 
+    @OptionGroup var file: ConfigOptions
+
     @Option(
         help: ArgumentHelp(
             "A safetensors file of weights, ours or torchvision's, a checkpoint, or a run folder.", valueName: "path"))
@@ -27,6 +29,8 @@ struct Evaluate: RankedCommand {
 
     @Option(help: "What the synthetic images are drawn from.", transform: seedNumber)
     var seed: UInt64 = 1
+
+    @OptionGroup var json: JSONOptions
 
     /// What the ranks have to agree on.
     private struct Configuration {
@@ -74,7 +78,7 @@ struct Evaluate: RankedCommand {
             let result = try evaluator.run(advanced: { line?.update(done: $0, loss: $1, accuracy: $2) })
             line?.finish()
             if world.rank == 0, let result {
-                report(result, names: ClassNames(data.test.classNames ?? []), path: file.path)
+                try report(result, names: ClassNames(data.test.classNames ?? []), path: file.path)
             }
         }
     }
@@ -94,13 +98,36 @@ struct Evaluate: RankedCommand {
             precision: precision.value, batchSize: batchSize, seed: seed)
     }
 
-    private func report(_ result: Evaluation, names: ClassNames, path: String) {
-        Console.say("\(path): \(result.total.reduce(0, +)) images")
+    private func report(_ result: Evaluation, names: ClassNames, path: String) throws {
+        let classes = result.total.indices.filter { result.total[$0] > 0 }.map { label in
+            Report.Class(
+                name: names[label], correct: result.correct[label], images: result.total[label])
+        }
+        let images = result.total.reduce(0, +)
+        guard !json.isOn else {
+            return try Console.say(
+                json: Report(
+                    weights: path, images: images, loss: result.loss, accuracy: result.accuracy, classes: classes))
+        }
+        Console.say("\(path): \(images) images")
         Console.say(
             "Test loss: \(result.loss.formatted(places: 4)), Test accuracy: \(result.accuracy.formatted(places: 4))")
-        for (label, total) in result.total.enumerated() where total > 0 {
-            let share = (100 * Double(result.correct[label]) / Double(total)).formatted(places: 2, width: 6)
-            Console.say("\(share) %  \(names[label]) (\(result.correct[label]) of \(total))")
+        for row in classes {
+            let share = (100 * Double(row.correct) / Double(row.images)).formatted(places: 2, width: 6)
+            Console.say("\(share) %  \(row.name) (\(row.correct) of \(row.images))")
         }
     }
+}
+
+/// What `--json` prints.
+private struct Report: Encodable {
+    struct Class: Encodable {
+        let name: String
+        let correct, images: Int
+    }
+
+    let weights: String
+    let images: Int
+    let loss, accuracy: Double
+    let classes: [Class]
 }

@@ -15,6 +15,8 @@ struct Predict: RankedCommand {
             One that cannot be read is a line on standard error; the others go on, and the exit code is 65.
             """)
 
+    @OptionGroup var file: ConfigOptions
+
     @Argument(
         help: ArgumentHelp("Pictures: PNG, JPEG, or .bin files of records as CIFAR has them.", valueName: "file"))
     var files: [String]

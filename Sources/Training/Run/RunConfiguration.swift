@@ -151,14 +151,19 @@ extension RunConfiguration: Codable {
 
     /// Reads what a run folder has, which may come from anywhere.
     ///
+    /// - Throws: as `init(path:)`.
+    package init(from folder: RunFolder) throws { try self.init(path: folder.configuration) }
+
+    /// Reads the config.json of a run.
+    ///
     /// - Throws: `Failure(.noInput)` when it cannot be read, `Failure(.data)` naming the file and what is wrong in it.
-    package init(from folder: RunFolder) throws {
+    package init(path: String) throws {
         struct Versioned: Decodable { let version: Int? }
         // First, since what else a newer program writes may not be understood.
-        try FormatVersion.check(folder.readConfiguration(as: Versioned.self).version, of: folder.configuration)
-        self = try folder.readConfiguration()
+        try FormatVersion.check(RunFolder.readConfiguration(at: path, as: Versioned.self).version, of: path)
+        self = try RunFolder.readConfiguration(at: path)
         do { try validate(worldSize: 1) } catch let failure as Failure {
-            throw Failure(.data, "\(folder.configuration): \(failure.message)")
+            throw Failure(.data, "\(path): \(failure.message)")
         }
     }
 }

@@ -104,13 +104,22 @@ package final class RunFolder: Sendable {
 
     /// Reads config.json.
     ///
-    /// - Throws: `Failure(.noInput)` when it cannot be read, `Failure(.data)` naming the key that is missing or wrong.
+    /// - Throws: as `readConfiguration(at:as:)`.
     package func readConfiguration<Value: Decodable>(as type: Value.Type = Value.self) throws -> Value {
-        let text = Data(try InputFile.contents(of: configuration, atMost: 1 << 20))
+        try Self.readConfiguration(at: configuration, as: type)
+    }
+
+    /// Reads a file such as config.json.
+    ///
+    /// - Throws: `Failure(.noInput)` when it cannot be read, `Failure(.data)` naming the key that is missing or wrong.
+    static func readConfiguration<Value: Decodable>(
+        at path: String, as type: Value.Type = Value.self
+    ) throws -> Value {
+        let text = Data(try InputFile.contents(of: path, atMost: 1 << 20))
         do { return try JSONDecoder().decode(type, from: text) } catch let error as DecodingError {
-            throw Failure(.data, "\(configuration): \(Self.oneLine(error))")
+            throw Failure(.data, "\(path): \(oneLine(error))")
         } catch let failure as Failure {
-            throw Failure(.data, "\(configuration): \(failure.message)")
+            throw Failure(.data, "\(path): \(failure.message)")
         }
     }
 
