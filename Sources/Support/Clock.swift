@@ -1,6 +1,6 @@
 import Glibc
 
-/// Seconds of the clock that is never set back; only differences mean anything.
+/// Seconds of the monotonic clock; only differences are meaningful.
 package func monotonicSeconds() -> Double {
     var time = timespec()
     clock_gettime(CLOCK_MONOTONIC, &time)

@@ -14,7 +14,7 @@ import Testing
                 let parts = (0..<worldSize).map { sampler.localRange(step: step, rank: $0) }
                 #expect(parts.reduce(0) { $0 + $1.count } == sampler.globalCount(step: step))
                 for (rank, part) in parts.enumerated() {
-                    #expect(part.count <= sampler.maximumLocalBatch(rank: rank))
+                    #expect(part.count <= sampler.maximumLocalBatchSize(rank: rank))
                     used += order[part]
                 }
             }
@@ -27,7 +27,7 @@ import Testing
     @Test func `8 samples over 3 ranks are 3, 3 and 2`() throws {
         let sampler = try Sampler(sampleCount: 18, globalBatch: 8, worldSize: 3, seed: 1, shuffle: true)
         #expect((0..<3).map { sampler.localRange(step: 0, rank: $0) } == [0..<3, 3..<6, 6..<8])
-        #expect((0..<3).map(sampler.maximumLocalBatch(rank:)) == [3, 3, 2])
+        #expect((0..<3).map(sampler.maximumLocalBatchSize(rank:)) == [3, 3, 2])
         #expect(sampler.stepsPerEpoch == 3 && sampler.globalCount(step: 2) == 2)
         #expect((0..<3).map { sampler.localRange(step: 2, rank: $0) } == [16..<17, 17..<18, 18..<18])
     }

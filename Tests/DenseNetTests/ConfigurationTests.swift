@@ -52,14 +52,14 @@ private func message(_ body: () throws -> Void) -> String {
         }
         #expect(end == 0)
         var next = 0
-        for parameter in table.statistics {
+        for parameter in table.runningStatistics {
             #expect(parameter.offset == next)
             next = parameter.range.upperBound
         }
-        #expect(next == table.statisticsCount)
+        #expect(next == table.runningStatisticsCount)
         #expect(
-            Set((table.trainable + table.statistics).map(\.name)).count == table.trainable.count
-                + table.statistics.count)
+            Set((table.trainable + table.runningStatistics).map(\.name)).count == table.trainable.count
+                + table.runningStatistics.count)
     }
 
     @Test func `DenseNet-100 with growth rates 12 and 24 has the paper's millions`() throws {
@@ -71,7 +71,8 @@ private func message(_ body: () throws -> Void) -> String {
 
     @Test func `names are torchvision's`() throws {
         let table = try ParameterTable(DenseNetConfiguration(model: "densenet121", image: 32))
-        let shapes = Dictionary(uniqueKeysWithValues: (table.trainable + table.statistics).map { ($0.name, $0.shape) })
+        let shapes = Dictionary(
+            uniqueKeysWithValues: (table.trainable + table.runningStatistics).map { ($0.name, $0.shape) })
         let expected: [String: [Int]] = [
             "features.conv0.weight": [64, 3, 7, 7], "features.norm0.running_var": [64],
             "features.denseblock1.denselayer1.norm1.weight": [64],
@@ -82,7 +83,7 @@ private func message(_ body: () throws -> Void) -> String {
             "features.norm5.weight": [1024], "classifier.weight": [1000, 1024], "classifier.bias": [1000],
         ]
         for (name, shape) in expected { #expect(shapes[name] == shape, "\(name)") }
-        #expect(table.trainable.count == 364 && table.statistics.count == 242)
+        #expect(table.trainable.count == 364 && table.runningStatistics.count == 242)
     }
 
     @Test func `impossible depths are refused with possible ones beside them`() {
@@ -207,8 +208,11 @@ private func message(_ body: () throws -> Void) -> String {
                 #expect(values.allSatisfy { $0 == (parameter.name.hasSuffix(".weight") ? 1 : 0) }, "\(parameter.name)")
             }
         }
-        for parameter in network.table.statistics {
-            #expect(network.statistics[parameter.range].allSatisfy { $0 == (parameter.name.hasSuffix("_var") ? 1 : 0) })
+        for parameter in network.table.runningStatistics {
+            #expect(
+                network.runningStatistics[parameter.range].allSatisfy {
+                    $0 == (parameter.name.hasSuffix("_var") ? 1 : 0)
+                })
         }
     }
 
@@ -236,16 +240,16 @@ private func message(_ body: () throws -> Void) -> String {
             _ = try TrainableDenseNet(network(layers: 10_000, growthRate: 4), capacity: 1_000_000_000)
         }
         #expect(failure?.kind == .unavailable)
-        #expect(failure?.message.hasPrefix("1000000000 images a rank need ") == true, "\(failure as Any)")
+        #expect(failure?.message.hasPrefix("1000000000 images per rank need ") == true, "\(failure as Any)")
     }
 
     @Test func `a seed gives the same weights again, another seed others, and no two tensors the same`() throws {
         let tiny = TinyNetwork.bottleneck
         func weights(_ seed: UInt64) throws -> [Float] {
             let network = try TrainableDenseNet(tiny.configuration, capacity: 1)
-            network.statistics.update(repeating: 7)
+            network.runningStatistics.update(repeating: 7)
             network.initialize(seed: seed)
-            #expect(network.statistics.allSatisfy { $0 == 0 || $0 == 1 })
+            #expect(network.runningStatistics.allSatisfy { $0 == 0 || $0 == 1 })
             return Array(network.parameters)
         }
         let first = try weights(1)

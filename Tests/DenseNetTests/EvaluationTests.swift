@@ -8,9 +8,11 @@ extension DenseNet {
     /// Statistics in which no two norms agree, as a network trained elsewhere may have them.
     fileprivate func setForeignStatistics() {
         var random = CounterRandom(.synthetic, 65)
-        for parameter in table.statistics {
+        for parameter in table.runningStatistics {
             let isMean = parameter.name.hasSuffix(".running_mean")
-            for i in parameter.range { statistics[i] = isMean ? random.uniform(-0.5, 0.5) : random.uniform(0.3, 3) }
+            for i in parameter.range {
+                runningStatistics[i] = isMean ? random.uniform(-0.5, 0.5) : random.uniform(0.3, 3)
+            }
         }
     }
 }
@@ -25,7 +27,7 @@ extension DenseNet {
         let found = try network.evaluate(tiny)
         #expect(relativeDifference(found.logits, logits.map(Float.init)) < 1e-5)
         #expect(
-            found.statistics.elementsEqual(network.statistics)
+            found.statistics.elementsEqual(network.runningStatistics)
                 && reference.statistics == found.statistics.map(Double.init))
     }
 
@@ -55,17 +57,17 @@ extension DenseNet {
 
     @Test(arguments: tinies) func `a pass is a function of its input, to the bit`(_ tiny: TinyNetwork) throws {
         let network = try tiny.network()
-        let statistics = Array(network.statistics)
+        let statistics = Array(network.runningStatistics)
         var first = try network.run(tiny)
         var second = try network.run(tiny)
         // The statistics move each time and are not read in training.
         #expect(first.statistics != second.statistics)
         (first.statistics, second.statistics) = ([], [])
         #expect(first == second)
-        _ = network.statistics.update(from: statistics)
+        _ = network.runningStatistics.update(from: statistics)
         let evaluated = try network.evaluate(tiny)
         _ = try network.run(tiny)
-        _ = network.statistics.update(from: statistics)
+        _ = network.runningStatistics.update(from: statistics)
         #expect(try network.evaluate(tiny) == evaluated)
     }
 
@@ -80,7 +82,7 @@ extension DenseNet {
             _ = try used.evaluate(tiny, images: tiny.images.map { $0 * pixel })
             for count in Set([1, tiny.count / 2, tiny.count - 1]) where count > 0 {
                 let fresh = try tiny.network()
-                _ = used.statistics.update(from: fresh.statistics)
+                _ = used.runningStatistics.update(from: fresh.runningStatistics)
                 #expect(
                     try used.run(tiny, range: 0..<count) == fresh.run(tiny, range: 0..<count), "\(count) after \(pixel)"
                 )
@@ -156,7 +158,7 @@ extension DenseNet {
         let firstVariance = network.table.finalNorm.runningVariance.offset + 4
         for c in 0..<16 {
             // Of 4096 elements, each with variance p/(1 − p)·E[x²], the mean; running statistics hold a tenth.
-            let square = (Double(dry.statistics[firstVariance + c]) - 0.9) * 10 + (kept[c] * 10) * (kept[c] * 10)
+            let square = (Double(dry.runningStatistics[firstVariance + c]) - 0.9) * 10 + (kept[c] * 10) * (kept[c] * 10)
             let deviation = (square * 0.3 / 0.7 / 4096).squareRoot() / 10
             #expect(abs(dropped[c] - kept[c]) < 4.5 * deviation)
         }

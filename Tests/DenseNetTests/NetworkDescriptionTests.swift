@@ -168,7 +168,7 @@ private func allocatedBytes(_ root: Any) -> Int {
 func `the described memory is what a network allocates`(model: String, image: Int, batchSize: Int) throws {
     let description = try describe(model, image: image, batchSize: batchSize)
     let network = try TrainableDenseNet(description.configuration, capacity: batchSize)
-    #expect(description.trainingBytes - description.memory.momenta == allocatedBytes(network.parts))
+    #expect(description.trainingBytes - description.memory.momentumBuffer == allocatedBytes(network.parts))
 }
 
 @Test func `a larger batch takes more activations and no more parameters`() throws {
@@ -177,7 +177,8 @@ func `the described memory is what a network allocates`(model: String, image: In
     let ratio = Double(large.activations) / Double(small.activations)
     #expect((3.5...4.5).contains(ratio))
     #expect(
-        large.parameters == small.parameters && small.parameters == small.gradients && small.gradients == small.momenta)
+        large.parameters == small.parameters && small.parameters == small.gradients
+            && small.gradients == small.momentumBuffer)
 }
 
 @Test func `impossible batches and configurations are refused`() throws {

@@ -73,18 +73,19 @@ private func run(_ tiny: TinyNetwork, split: [Int]) throws -> [PassResult] {
         @Sendable func train(_ rank: Int, of split: [Int], _ sums: any GlobalSums) throws -> [Float] {
             let network = try tiny.network(capacity: split[rank])
             let first = split[..<rank].reduce(0, +)
-            let momenta = AlignedBuffer<Float>(count: network.parameters.count)
+            let momentumBuffer = AlignedBuffer<Float>(count: network.parameters.count)
             let doubles = AlignedBuffer<Double>(count: network.parameters.count)
             for _ in 0..<5 {
                 _ = try network.run(tiny, range: first..<first + split[rank], globalCount: tiny.count, sums: sums)
                 for i in 0..<doubles.count { doubles.pointer[i] = Double(network.gradients[i]) }
                 try sums.sum(doubles.elements)
                 for i in 0..<doubles.count { network.gradients[i] = Float(doubles.pointer[i]) }
-                descend(
-                    weights: network.parameters, gradients: network.gradients, momenta: momenta.elements, rate: 0.05,
-                    gradientScale: 1 / Float(tiny.count), momentum: 0.9, decay: 1e-4, nesterov: true)
+                sgdStep(
+                    weights: network.parameters, gradients: network.gradients, momentumBuffer: momentumBuffer.elements,
+                    learningRate: 0.05,
+                    gradientScale: 1 / Float(tiny.count), momentum: 0.9, weightDecay: 1e-4, nesterov: true)
             }
-            return Array(network.parameters) + Array(network.statistics)
+            return Array(network.parameters) + Array(network.runningStatistics)
         }
         let whole = try train(0, of: [tiny.count], LocalSums())
         let parts = try onRanks(3) { try train($0, of: split, exchange.rank($0)) }

@@ -31,7 +31,7 @@ final class ReferenceNetwork {
         configuration = network.configuration
         table = network.table
         parameters = network.parameters.map(Double.init)
-        statistics = network.statistics.map(Double.init)
+        statistics = network.runningStatistics.map(Double.init)
     }
 
     /// Logits of images, shape [count][3][image][image]: [count][classes]. In training the running statistics move.

@@ -123,7 +123,7 @@ extension DenseNet {
         let result = try evaluate(tiny.part(range, of: images), count: range.count).loss(Array(tiny.labels[range]))
         return PassResult(
             logits: Array(logits.prefix(range.count * configuration.classes)), result: result,
-            statistics: Array(statistics))
+            statistics: Array(runningStatistics))
     }
 }
 
@@ -149,7 +149,7 @@ extension TrainableDenseNet {
                     try loss.backward(ready: ready)
                     result.gradients = Array(gradients)
                 }
-                result.statistics = Array(statistics)
+                result.statistics = Array(runningStatistics)
                 return result
             }
         }

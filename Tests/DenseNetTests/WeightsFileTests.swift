@@ -22,7 +22,7 @@ private struct StoredTensor {
     private func network(seed: UInt64 = 4) throws -> DenseNet {
         let network = try DenseNet(tiny.configuration, capacity: 2)
         network.initialize(seed: seed)
-        for i in network.statistics.indices { network.statistics[i] = Float(seed) + Float(i) / 64 }
+        for i in network.runningStatistics.indices { network.runningStatistics[i] = Float(seed) + Float(i) / 64 }
         return network
     }
 
@@ -49,7 +49,7 @@ private struct StoredTensor {
         let loaded = try network(seed: 9)
         try WeightsFile.load(SafetensorsFile(path: write(tensors)), into: loaded)
         return loaded.parameters.elementsEqual(expected.parameters)
-            && loaded.statistics.elementsEqual(expected.statistics)
+            && loaded.runningStatistics.elementsEqual(expected.runningStatistics)
     }
 
     private func refusal(_ tensors: [StoredTensor]) throws -> String {
@@ -69,12 +69,12 @@ private struct StoredTensor {
             let path = folder("w.safetensors")
             network.parameters[0] = -0.0
             network.parameters[1] = .leastNonzeroMagnitude
-            network.statistics[0] = 1e30
+            network.runningStatistics[0] = 1e30
             loaded.parameters.update(repeating: 1)
             try WeightsFile.write(network, to: path, metadata: ["note": "of mine"])
             try WeightsFile.load(SafetensorsFile(path: path), into: loaded)
             #expect(loaded.parameters.map(\.bitPattern) == network.parameters.map(\.bitPattern))
-            #expect(loaded.statistics.map(\.bitPattern) == network.statistics.map(\.bitPattern))
+            #expect(loaded.runningStatistics.map(\.bitPattern) == network.runningStatistics.map(\.bitPattern))
             let file = try SafetensorsFile(path: path)
             #expect(try WeightsFile.configuration(in: file) == tiny.configuration)
             #expect(file.metadata["note"] == "of mine" && file.metadata["format"] == "pt")
@@ -87,7 +87,7 @@ private struct StoredTensor {
         let path = folder("w.safetensors")
         try WeightsFile.write(network, to: path)
         let file = try SafetensorsFile(path: path)
-        #expect(Set(file.tensors.keys) == Set((network.table.trainable + network.table.statistics).map(\.name)))
+        #expect(Set(file.tensors.keys) == Set((network.table.trainable + network.table.runningStatistics).map(\.name)))
         let weight = try #require(network.table.convolutions.first { $0.kind == .pointwise }).weight
         #expect(
             try file.floats(named: "features.denseblock1.denselayer1.conv1.weight", shape: [8, 3, 1, 1])
@@ -166,7 +166,7 @@ private struct StoredTensor {
                 mine.name.hasPrefix("classifier.") ? own.parameters[mine.range] : other.parameters[theirs.range]
             #expect(loaded.parameters[mine.range].elementsEqual(expected), "\(mine.name)")
         }
-        #expect(loaded.statistics.elementsEqual(other.statistics))
+        #expect(loaded.runningStatistics.elementsEqual(other.runningStatistics))
         // One for as many classes is read.
         let like = try network(seed: 4)
         try WeightsFile.write(like, to: path)
@@ -203,7 +203,8 @@ private struct StoredTensor {
         try SafetensorsWriter.write(to: path, tensors: tensors)
         try WeightsFile.read(from: SafetensorsFile(path: path), prefix: "a.", into: loaded)
         #expect(
-            loaded.parameters.elementsEqual(network.parameters) && loaded.statistics.elementsEqual(network.statistics))
+            loaded.parameters.elementsEqual(network.parameters)
+                && loaded.runningStatistics.elementsEqual(network.runningStatistics))
     }
 
     @Test func `metadata that is no configuration is an error, and none is none`() throws {

@@ -199,11 +199,11 @@ private func convolve3x3(
             pairsStride: lanes)
         #expect(pairs.elements.map(\.bitPattern) == expected.elements.map(\.bitPattern))
         affine.reluPanel(panel.pointer, lanes: lanes, valid: lanes, into: activation.pointer, outputStride: lanes)
-        let halves = bfloat16Numbers(in: pairs)
-        affine.reluPanel(panel.pointer, lanes: lanes, into: halves)
+        let output = bfloat16Numbers(in: pairs)
+        affine.reluPanel(panel.pointer, lanes: lanes, into: output)
         #expect(
             (0..<channels * lanes).allSatisfy {
-                Double(Float(bitPattern: UInt32(halves[$0]) << 16)) == rounded(Double(activation.pointer[$0]))
+                Double(Float(bitPattern: UInt32(output[$0]) << 16)) == rounded(Double(activation.pointer[$0]))
             })
     }
 }

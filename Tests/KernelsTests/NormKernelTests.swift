@@ -34,7 +34,7 @@ private struct PanelCase {
 
 /// Sums that a single worker gathers.
 private func channelSums(_ channels: Int) -> ChannelSums {
-    let space = SumSpace(workers: 1)
+    let space = ReductionScratch(workers: 1)
     let sums = ChannelSums(channels: channels, in: space)
     space.allocate()
     return sums
@@ -77,7 +77,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
                 && output.pointer[3] == 0)
         #expect(output.elements[4...].elementsEqual([0, 0, 0, 1] + [Float](repeating: 0, count: 24)))
         output.elements.update(repeating: 2)
-        addActivated(input.pointer, affine, lanes: 32, to: output.pointer)
+        addAffineReLU(input.pointer, affine, lanes: 32, to: output.pointer)
         #expect(
             output.pointer[0].isNaN && output.pointer[1].isNaN && output.pointer[2] == .infinity
                 && output.pointer[3] == 2)
@@ -87,7 +87,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
     @Test(arguments: Shape.all) func `rows of a global pool add up`(_ shape: Shape) {
         let panel = PanelCase(shape)
         let sums = AlignedBuffer<Float>(count: panel.channels * panel.lanes)
-        for _ in 0..<3 { addActivated(panel.values.pointer, panel.affine, lanes: panel.lanes, to: sums.pointer) }
+        for _ in 0..<3 { addAffineReLU(panel.values.pointer, panel.affine, lanes: panel.lanes, to: sums.pointer) }
         for c in 0..<panel.channels {
             for lane in 0..<panel.lanes {
                 #expect(abs(Double(sums.pointer[c * panel.lanes + lane]) - 3 * max(0, panel.affine(c, lane))) < 3e-6)
@@ -132,8 +132,8 @@ private func channelSums(_ channels: Int) -> ChannelSums {
                     square += value * value
                 }
             }
-            #expect(abs(sums.first[c] - sum) <= 1e-14 * sum && abs(sums.second[c] - square) <= 1e-14 * square)
-            #expect(sums.all[c] == sums.first[c] && sums.all[channels + c] == sums.second[c])
+            #expect(abs(sums.sum[c] - sum) <= 1e-14 * sum && abs(sums.productSum[c] - square) <= 1e-14 * square)
+            #expect(sums.all[c] == sums.sum[c] && sums.all[channels + c] == sums.productSum[c])
         }
         // The values stay and the padding lanes have become zero.
         for group in 0..<featureMap.groups {
@@ -164,7 +164,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         let count = Double(all.count)
         let mean = all.reduce(0, +) / count
         let variance = all.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / count
-        let found = sums.second[0] / count - (sums.first[0] / count) * (sums.first[0] / count)
+        let found = sums.productSum[0] / count - (sums.sum[0] / count) * (sums.sum[0] / count)
         #expect(abs(found / variance - 1) < 1e-8)
     }
 
@@ -188,13 +188,14 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         if weight != nil {
             reluBackward(
                 UnsafePointer(gradient.pointer), values: panel.values.pointer, affine: panel.affine, lanes: lanes,
-                mask: panel.mask, inverse: inverse.pointer, offset: offset.pointer, weight: weights.pointer,
+                mask: panel.mask, inverseDeviation: inverse.pointer, normalizedOffset: offset.pointer,
+                weight: weights.pointer,
                 accumulate: accumulate, into: into.pointer, sums: partial)
             #expect(Array(gradient.elements) == given)
         } else {
             reluBackward(
                 gradient.pointer, values: panel.values.pointer, affine: panel.affine, lanes: lanes, mask: panel.mask,
-                inverse: inverse.pointer, offset: offset.pointer, sums: partial)
+                inverseDeviation: inverse.pointer, normalizedOffset: offset.pointer, sums: partial)
         }
         partial.flushGradients()
         sums.finish(tasks: 1)
@@ -214,7 +215,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
                     #expect(abs(Double(into.pointer[at]) - expected) < 1e-6)
                 }
             }
-            #expect(abs(sums.first[c] - sum) < 1e-5 && abs(sums.second[c] - product) < 1e-5)
+            #expect(abs(sums.sum[c] - sum) < 1e-5 && abs(sums.productSum[c] - product) < 1e-5)
         }
     }
 
@@ -243,7 +244,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         let numbers = (0..<channels).map { _ in (0..<4).map { _ in Double(panel.random.uniform(-1, 1)) } }
         for c in 0..<channels {
             backward.set(
-                c, weight: numbers[c][0], mean: Double(mean), inverse: 1 + numbers[c][1] / 2,
+                c, weight: numbers[c][0], mean: Double(mean), inverseDeviation: 1 + numbers[c][1] / 2,
                 meanGradient: numbers[c][2], meanProduct: numbers[c][3])
         }
         backward.apply(
@@ -288,7 +289,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         addSums(values.pointer, lanes: lanes, mask: mask, to: partial)
         partial.flushValues()
         sums.finish(tasks: 1)
-        #expect(sums.first[0] == 10 && sums.second[0] == 10 && values.elements.reduce(0, +) == 10)
+        #expect(sums.sum[0] == 10 && sums.productSum[0] == 10 && values.elements.reduce(0, +) == 10)
 
         // The values are clean now, the gradients are not.
         let ones = AlignedBuffer<Float>(count: 1)
@@ -300,18 +301,20 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         let output = AlignedBuffer<Float>(count: lanes)
         partial = sums.begin(task: 0, worker: 0)
         reluBackward(
-            gradient.pointer, values: values.pointer, affine: affine, lanes: lanes, mask: mask, inverse: ones.pointer,
-            offset: ones.pointer, sums: partial)
+            gradient.pointer, values: values.pointer, affine: affine, lanes: lanes, mask: mask,
+            inverseDeviation: ones.pointer,
+            normalizedOffset: ones.pointer, sums: partial)
         reluBackward(
             UnsafePointer(again.pointer), values: values.pointer, affine: affine, lanes: lanes, mask: mask,
-            inverse: ones.pointer, offset: ones.pointer, weight: ones.pointer, accumulate: false, into: into.pointer,
+            inverseDeviation: ones.pointer, normalizedOffset: ones.pointer, weight: ones.pointer, accumulate: false,
+            into: into.pointer,
             sums: partial)
         partial.flushGradients()
         sums.finish(tasks: 1)
-        #expect(sums.first[0] == 20 && sums.second[0] == 40)
+        #expect(sums.sum[0] == 20 && sums.productSum[0] == 40)
         #expect(gradient.elements.reduce(0, +) == 10 && into.elements.reduce(0, +) == 10)
         let backward = BatchNormInputGradient(channels: 1)
-        backward.set(0, weight: 1, mean: 0, inverse: 1, meanGradient: 0, meanProduct: 0)
+        backward.set(0, weight: 1, mean: 0, inverseDeviation: 1, meanGradient: 0, meanProduct: 0)
         backward.apply(
             gradient: again.pointer, values: values.pointer, lanes: lanes, mask: mask, into: output.pointer,
             outputStride: lanes)

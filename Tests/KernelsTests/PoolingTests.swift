@@ -71,11 +71,11 @@ private struct PoolCase: CustomStringConvertible, Sendable {
         let pooled = Panels(layout: problem.target, channels: problem.channels, images: problem.capacity)
         panels.place(values)
         let featureMap = problem.featureMap(problem.source)
-        let places = GroupPlaces(source: featureMap, target: problem.target)
+        let pool = AveragePoolKernel(source: featureMap, target: problem.target)
         let scratch = AlignedBuffer<Float>(count: problem.source.lanes)
         for group in 0..<featureMap.groups {
             for y in 0..<problem.target.height {
-                places.averagePool(panels, affine, group: group, y: y, into: pooled, scratch: scratch.pointer)
+                pool.forward(panels, affine, group: group, y: y, into: pooled, scratch: scratch.pointer)
             }
         }
         let actual = pooled.planes(images: problem.images, channels: problem.channels)
@@ -102,13 +102,13 @@ private struct PoolCase: CustomStringConvertible, Sendable {
         let pooled = Panels(layout: problem.target, channels: problem.channels, images: problem.capacity)
         pooled.place(gradient)
         let featureMap = problem.featureMap(problem.source)
-        let places = GroupPlaces(source: featureMap, target: problem.target)
+        let pool = AveragePoolKernel(source: featureMap, target: problem.target)
         let lanes = problem.source.lanes
         let output = AlignedBuffer<Float>(count: problem.channels * lanes)
         for group in 0..<featureMap.groups {
             for y in 0..<problem.height {
                 output.elements.update(repeating: garbage)
-                places.averagePoolBackward(pooled, group: group, y: y / 2, into: output.pointer)
+                pool.backward(pooled, group: group, y: y / 2, into: output.pointer)
                 var isRight = true
                 for i in 0..<output.count {
                     var expected = 0.0

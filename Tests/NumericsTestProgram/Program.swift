@@ -67,7 +67,7 @@ struct Program {
 final class Training {
     let name: String
     private let network: TrainableDenseNet
-    private let momenta: AlignedBuffer<Float>
+    private let momentumBuffer: AlignedBuffer<Float>
     private let images: AlignedBuffer<Float>
     private let labels: AlignedBuffer<Int32>
     private let samples: AlignedBuffer<Int32>
@@ -81,7 +81,7 @@ final class Training {
         self.name = name
         network = try TrainableDenseNet(configuration, capacity: count, threads: threads, precision: precision)
         network.initialize(seed: 1)
-        momenta = AlignedBuffer(count: network.parameters.count)
+        momentumBuffer = AlignedBuffer(count: network.parameters.count)
         images = AlignedBuffer(count: count * 3 * configuration.image * configuration.image)
         labels = AlignedBuffer(count: count)
         samples = AlignedBuffer(count: count)
@@ -99,9 +99,10 @@ final class Training {
             self.loss = loss.result.lossSum
             try loss.backward()
         } catch { fatalError("\(error)") }
-        descend(
-            weights: network.parameters, gradients: network.gradients, momenta: momenta.elements, rate: 0.05,
-            gradientScale: 1 / Float(labels.count), momentum: 0.9, decay: 1e-4, nesterov: true)
+        sgdStep(
+            weights: network.parameters, gradients: network.gradients, momentumBuffer: momentumBuffer.elements,
+            learningRate: 0.05,
+            gradientScale: 1 / Float(labels.count), momentum: 0.9, weightDecay: 1e-4, nesterov: true)
     }
 
     /// Prints a line for each kind of number: its name, then the numbers.
@@ -112,7 +113,7 @@ final class Training {
         line("loss", [Float(loss)])
         line("logits", network.logits)
         line("gradients", network.gradients)
-        line("statistics", network.statistics)
+        line("statistics", network.runningStatistics)
         line("weights", network.parameters)
     }
 }

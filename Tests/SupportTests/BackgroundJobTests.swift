@@ -12,9 +12,9 @@ import Testing
             _ = threads.withLock { $0.insert(UInt(pthread_self())) }
         }
         for input in 0..<100 {
-            #expect(!job.isUnderWay)
+            #expect(!job.isPending)
             job.start(input)
-            #expect(job.isUnderWay)
+            #expect(job.isPending)
             try job.wait()
         }
         #expect(inputs.withLock { $0 } == Array(0..<100))
@@ -36,7 +36,7 @@ import Testing
         job.start(true)
         while !job.hasFailed { usleep(100) }
         #expect(throws: Failure(.data, "it failed")) { try job.wait() }
-        #expect(!job.hasFailed && !job.isUnderWay)
+        #expect(!job.hasFailed && !job.isPending)
         job.start(false)
         try job.wait()
     }

@@ -105,7 +105,7 @@ import Testing
         let path = scratch("lock")
         do {
             let lock = try FileLock(path: path, owner: "the first")
-            let held = #expect(throws: FileLock.IsHeld.self) { try FileLock(path: path, owner: "the second") }
+            let held = #expect(throws: FileLock.AlreadyLocked.self) { try FileLock(path: path, owner: "the second") }
             #expect(held?.owner == "the first")
             withExtendedLifetime(lock) {}
         }
@@ -116,7 +116,9 @@ import Testing
     @Test func `a lock that cannot be taken leaves no descriptor open`() throws {
         let path = scratch("lock")
         let lock = try FileLock(path: path, owner: "the first")
-        for _ in 0..<2000 { #expect(throws: FileLock.IsHeld.self) { try FileLock(path: path, owner: "another") } }
+        for _ in 0..<2000 {
+            #expect(throws: FileLock.AlreadyLocked.self) { try FileLock(path: path, owner: "another") }
+        }
         #expect(try FileSystem.names(inFolder: "/proc/self/fd").count < 1000)
         withExtendedLifetime(lock) {}
     }

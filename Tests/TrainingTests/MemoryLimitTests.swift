@@ -71,7 +71,7 @@ import Testing
         #expect(job.status == 69)
         let words = "densenet: 2 ranks on this host need "
         #expect(job.errors.lines.count == 1 && job.errors.hasPrefix(words), "\(job.errors)")
-        #expect(job.errors.contains(", or fewer ranks on a host"))
+        #expect(job.errors.contains(", or fewer ranks per host"))
     }
 
     @Test func `a network alone may have all of the machine, with company its share`() throws {
@@ -82,7 +82,7 @@ import Testing
         }
         #expect(failure?.kind == .unavailable)
         #expect(failure?.message.contains("10000000 ranks on this host need ") == true)
-        #expect(failure?.message.contains(" MiB of memory (1 image a rank needs ") == true, "\(failure as Any)")
+        #expect(failure?.message.contains(" MiB of memory (1 image per rank needs ") == true, "\(failure as Any)")
     }
 
     // MARK: - Control groups
@@ -90,7 +90,7 @@ import Testing
     @Test(.enabled(if: ControlGroup.canBeMade)) func `a control group's limit is the host's`() throws {
         let group = try ControlGroup(mebibytes: 200)
         let program = try builtExecutable(named: "densenet")
-        for (batch, words) in [(100_000, "100000 images a rank need "), (8, "")] {
+        for (batch, words) in [(100_000, "100000 images per rank need "), (8, "")] {
             let options =
                 smallNetwork + [
                     "--limit-train", "32", "--limit-test", "8", "--epochs", "1", "--batch-size", "\(batch)",
@@ -127,7 +127,7 @@ import Testing
             let lines = result.errors.lines.filter { $0.hasPrefix("densenet: ") }
             #expect(lines.count == 1, "\(result.errors)")
             #expect(
-                lines.first?.contains(" (the kernel ended it for want of memory); resume with: ") == true, "\(lines)")
+                lines.first?.contains(" (killed by the kernel: out of memory); resume with: ") == true, "\(lines)")
         }
     }
 }

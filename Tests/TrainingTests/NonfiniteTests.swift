@@ -17,8 +17,9 @@ import Testing
     /// The small network's weights with a number put into one tensor.
     private func weights(_ tensor: String, _ number: Float) throws -> String {
         let network = try freshSmallNetwork()
-        let parameter = try #require((network.table.trainable + network.table.statistics).first { $0.name == tensor })
-        (tensor.contains("running_") ? network.statistics : network.parameters)[
+        let parameter = try #require(
+            (network.table.trainable + network.table.runningStatistics).first { $0.name == tensor })
+        (tensor.contains("running_") ? network.runningStatistics : network.parameters)[
             parameter.offset + parameter.count / 2] = number
         try SafetensorsWriter.write(to: scratch("given"), tensors: WeightsFile.tensors(of: network))
         return scratch("given")
@@ -151,13 +152,13 @@ import Testing
         let buffer = AlignedBuffer<Float>(count: 1037)
         for number in [Float.greatestFiniteMagnitude, -.greatestFiniteMagnitude, .leastNonzeroMagnitude, 0, -0.0] {
             buffer.elements.update(repeating: number)
-            #expect(buffer.elements.areFinite)
+            #expect(buffer.elements.allFinite)
         }
         for place in [0, 15, 16, 511, 1036] {
             for number in [Float.nan, .infinity, -.infinity, .signalingNaN] {
                 buffer.elements.update(repeating: 1)
                 buffer.elements[place] = number
-                #expect(!buffer.elements.areFinite)
+                #expect(!buffer.elements.allFinite)
             }
         }
     }

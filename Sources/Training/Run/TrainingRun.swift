@@ -85,7 +85,7 @@ package final class TrainingRun {
         var configuration = configuration.withAbsolutePaths()
         let network = try communicator.throwOnAllRanks {
             try TrainableDenseNet(
-                configuration.network, capacity: communicator.largestShare(of: configuration.batchSize),
+                configuration.network, capacity: communicator.maximumLocalBatchSize(of: configuration.batchSize),
                 threads: threads ?? communicator.defaultThreads, precision: configuration.precision,
                 // Two loaders of two batches, each with a thread; the checkpoints' copies, and their thread.
                 overhead: MemoryOverhead(
@@ -242,7 +242,7 @@ package final class TrainingRun {
     /// Counts a skipped step, whose numbers were not finite, or ends all ranks. Collective.
     private func skipOrStop() throws {
         let report = try NonfiniteReport(step.network, communicator)
-        guard configuration.faults.onNonfinite == .skip, !report.isStored else { return try stop(for: report) }
+        guard configuration.faults.onNonfinite == .skip, !report.isPersistent else { return try stop(for: report) }
         skippedSteps += 1
         if isRankZero { Console.note("\(place(of: report)); the step is skipped, \(skippedSteps) so far") }
     }
@@ -258,7 +258,7 @@ package final class TrainingRun {
             guard isRankZero else { return }
             let newest = checkpoints?.newest.map { "\(path)/checkpoints/\($0.fileName)" }
             let advice =
-                report.isStored
+                report.isPersistent
                 ? newest.map { "the newest checkpoint is \($0);" } ?? "there is no checkpoint yet;"
                 : "no weight was moved; to resume from \(newest ?? "the start") without such steps: `resuming` \(path) "
                     + "`onNonfinite` skip; or"
@@ -320,7 +320,7 @@ package final class TrainingRun {
     /// Begins to write a checkpoint, once the one before is written. Collective.
     private func writeCheckpoint() throws {
         try finishCheckpoint()
-        guard step.network.parameters.areFinite, step.network.statistics.areFinite else {
+        guard step.network.parameters.allFinite, step.network.runningStatistics.allFinite else {
             return try stop(for: NonfiniteReport(step.network, communicator))
         }
         checkpoints?.begin(state, at: position)

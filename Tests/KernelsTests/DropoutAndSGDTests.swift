@@ -60,16 +60,17 @@ import Testing
     }
 }
 
-@Suite struct DescentTests {
+@Suite struct SGDTests {
     /// PyTorch's `SGD` by its documentation, in float64.
     private func reference(
-        _ weights: inout [Double], _ momenta: inout [Double], _ gradients: [Double], rate: Double, momentum: Double,
+        _ weights: inout [Double], _ momentumBuffer: inout [Double], _ gradients: [Double], rate: Double,
+        momentum: Double,
         decay: Double, nesterov: Bool
     ) {
         for i in weights.indices {
             let gradient = gradients[i] + decay * weights[i]
-            momenta[i] = momentum * momenta[i] + gradient
-            weights[i] -= rate * (nesterov ? gradient + momentum * momenta[i] : momenta[i])
+            momentumBuffer[i] = momentum * momentumBuffer[i] + gradient
+            weights[i] -= rate * (nesterov ? gradient + momentum * momentumBuffer[i] : momentumBuffer[i])
         }
     }
 
@@ -80,42 +81,47 @@ import Testing
         for count in [1, 15, 16, 17, 67] {
             var random = CounterRandom(.synthetic, 94, UInt64(count))
             let weights = AlignedBuffer<Float>(random: &random, count: count)
-            let momenta = AlignedBuffer<Float>(count: count)
+            let momentumBuffer = AlignedBuffer<Float>(count: count)
             var expected = weights.elements.map(Double.init)
-            var expectedMomenta = [Double](repeating: 0, count: count)
+            var expectedMomentumBuffer = [Double](repeating: 0, count: count)
             for step in 0..<5 {
                 let gradients = AlignedBuffer<Float>(random: &random, count: count, scale: 64)
                 let rate = 0.1 / Double(1 + step)
-                descend(
-                    weights: weights.elements, gradients: gradients.elements, momenta: momenta.elements,
-                    rate: Float(rate), gradientScale: 1 / 64, momentum: Float(momentum), decay: Float(decay),
+                sgdStep(
+                    weights: weights.elements, gradients: gradients.elements, momentumBuffer: momentumBuffer.elements,
+                    learningRate: Float(rate), gradientScale: 1 / 64, momentum: Float(momentum),
+                    weightDecay: Float(decay),
                     nesterov: nesterov)
                 reference(
-                    &expected, &expectedMomenta, gradients.elements.map { Double($0) / 64 }, rate: rate,
+                    &expected, &expectedMomentumBuffer, gradients.elements.map { Double($0) / 64 }, rate: rate,
                     momentum: momentum, decay: decay, nesterov: nesterov)
             }
             for i in 0..<count {
                 #expect(abs(Double(weights.pointer[i]) - expected[i]) < 2e-6)
-                #expect(abs(Double(momenta.pointer[i]) - expectedMomenta[i]) < 2e-6)
+                #expect(abs(Double(momentumBuffer.pointer[i]) - expectedMomentumBuffer[i]) < 2e-6)
             }
         }
     }
 
     @Test func `no weights are no trouble, and neighbours are not touched`() {
         let empty = AlignedBuffer<Float>(count: 0)
-        descend(
-            weights: empty.elements, gradients: empty.elements, momenta: empty.elements, rate: 1, gradientScale: 1,
-            momentum: 0, decay: 0, nesterov: false)
+        sgdStep(
+            weights: empty.elements, gradients: empty.elements, momentumBuffer: empty.elements, learningRate: 1,
+            gradientScale: 1,
+            momentum: 0, weightDecay: 0, nesterov: false)
         let weights = AlignedBuffer<Float>(count: 40)
-        let momenta = AlignedBuffer<Float>(count: 40)
+        let momentumBuffer = AlignedBuffer<Float>(count: 40)
         let gradients = AlignedBuffer<Float>(count: 40)
         gradients.elements.update(repeating: 1)
         let range = 3..<22
-        descend(
-            weights: weights[range], gradients: gradients[range], momenta: momenta[range], rate: 1, gradientScale: 1,
-            momentum: 0.5, decay: 0, nesterov: false)
+        sgdStep(
+            weights: weights[range], gradients: gradients[range], momentumBuffer: momentumBuffer[range],
+            learningRate: 1, gradientScale: 1,
+            momentum: 0.5, weightDecay: 0, nesterov: false)
         for i in 0..<40 {
-            #expect(momenta.pointer[i] == (range.contains(i) ? 1 : 0) && weights.pointer[i] == -momenta.pointer[i])
+            #expect(
+                momentumBuffer.pointer[i] == (range.contains(i) ? 1 : 0)
+                    && weights.pointer[i] == -momentumBuffer.pointer[i])
         }
     }
 }
