@@ -39,7 +39,6 @@ let package = Package(
             name: "Training",
             dependencies: [
                 "DataParallel", "DenseNetModel", "ImageData", "Kernels", "Safetensors", "Support",
-                .product(name: "SystemPackage", package: "swift-system"),
             ]),
         .target(
             name: "Benchmarking",
@@ -52,6 +51,7 @@ let package = Package(
             dependencies: [
                 "Benchmarking", "DataParallel", "DenseNetModel", "ImageData", "Kernels", "Safetensors", "Support",
                 "Training", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "SystemPackage", package: "swift-system"),
             ],
             path: "Sources/densenet"),
 
@@ -65,7 +65,11 @@ let package = Package(
             path: "Tests/NumericsTestProgram"),
         .target(name: "SlowCalls", path: "Tests/SlowCalls"),
         .executableTarget(
-            name: "CheckpointTestProgram", dependencies: ["Safetensors", "SlowCalls", "Support", "Training"],
+            name: "CheckpointTestProgram",
+            dependencies: [
+                "Safetensors", "SlowCalls", "Support", "Training",
+                .product(name: "SystemPackage", package: "swift-system"),
+            ],
             path: "Tests/CheckpointTestProgram"),
         .executableTarget(
             name: "FuzzTestProgram",
@@ -83,6 +87,7 @@ let package = Package(
         .testTarget(
             name: "DistributedTests",
             dependencies: ["DataParallel", "DistributedTestProgram", "Support", "TestSupport"]),
+        .testTarget(name: "DensenetToolTests", dependencies: ["DensenetTool"]),
         .testTarget(
             name: "TrainingTests",
             dependencies: [

@@ -13,9 +13,9 @@ public struct Batch {
     /// The number of samples of all ranks.
     public let globalCount: Int
     /// Counted from 1.
-    public let epoch: Int
+    package let epoch: Int
     /// Counted from 0 in each epoch.
-    public let step: Int
+    package let step: Int
 
     /// A batch in memory that the caller keeps alive.
     package init(
@@ -40,7 +40,7 @@ public struct Batch {
 /// call the loader. Deinitializing it joins its threads.
 public final class BatchLoader {
     /// Seconds that `next()` has waited for batches so far, including the first.
-    public private(set) var waitSeconds = 0.0
+    package private(set) var waitSeconds = 0.0
 
     private let source: BatchSource
     /// Each prepares its part of every batch.

@@ -5,7 +5,7 @@ import Support
 /// images", 2009).
 public enum CIFAR {
     /// The edge of an image in pixels.
-    public static let imageSize = 32
+    package static let imageSize = 32
     /// The number of records in an official CIFAR-10 file.
     static let recordsPerBatch = 10_000
     static let batchFiles = (1...5).map { "data_batch_\($0).bin" }

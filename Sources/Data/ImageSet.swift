@@ -37,7 +37,7 @@ public final class ImageSet: Sendable {
     /// The number of classes; labels are `0 ..< classes`.
     public var classes: Int { layout.classes }
     /// Always 3: red, green, blue.
-    public var channels: Int { Self.channels }
+    package var channels: Int { Self.channels }
     public var height: Int { layout.height }
     public var width: Int { layout.width }
 
@@ -87,7 +87,7 @@ public final class ImageSet: Sendable {
     }
 
     /// The first `n` images, or all if there are fewer. Shares this set's memory.
-    public func prefix(_ n: Int) -> ImageSet {
+    package func prefix(_ n: Int) -> ImageSet {
         precondition(n >= 0, "a set cannot have \(n) images")
         return ImageSet(layout: layout, segments: segments, classNames: classNames, limit: min(n, count))
     }

@@ -7,10 +7,10 @@ import Support
 /// = 3 + 3 + 2). So the union over ranks is the same for any world size. Some ranks may have no samples in a small last
 /// batch.
 public struct Sampler: Sendable {
-    public let sampleCount: Int
+    package let sampleCount: Int
     /// Samples per step, over all ranks.
-    public let globalBatch: Int
-    public let worldSize: Int
+    package let globalBatch: Int
+    package let worldSize: Int
     let seed: UInt64
     let shuffle: Bool
 
@@ -37,7 +37,7 @@ public struct Sampler: Sendable {
     /// The order of the samples in an epoch (counted from 1): each index in `0..<sampleCount` once.
     ///
     /// A Fisher–Yates shuffle in Durstenfeld's form (Knuth, TAOCP vol. 2, algorithm 3.4.2P).
-    public func order(epoch: Int) -> [Int32] {
+    package func order(epoch: Int) -> [Int32] {
         var order = [Int32](0..<Int32(sampleCount))
         guard shuffle else { return order }
         var random = CounterRandom(.shuffle, seed, UInt64(epoch))
@@ -48,7 +48,7 @@ public struct Sampler: Sendable {
     /// The number of samples in a step, over all ranks.
     ///
     /// - Precondition: `0 ≤ step < stepsPerEpoch`.
-    public func globalCount(step: Int) -> Int {
+    package func globalCount(step: Int) -> Int {
         precondition(step >= 0 && step < stepsPerEpoch, "there is no step \(step) in an epoch of \(stepsPerEpoch)")
         return min(globalBatch, sampleCount - step * globalBatch)
     }
@@ -56,7 +56,7 @@ public struct Sampler: Sendable {
     /// A rank's part of a step, as positions in the epoch's order; may be empty.
     ///
     /// - Precondition: `0 ≤ step < stepsPerEpoch` and `0 ≤ rank < worldSize`.
-    public func localRange(step: Int, rank: Int) -> Range<Int> {
+    package func localRange(step: Int, rank: Int) -> Range<Int> {
         let part = partition(globalCount(step: step), into: worldSize, part: rank)
         let start = step * globalBatch
         return start + part.lowerBound..<start + part.upperBound

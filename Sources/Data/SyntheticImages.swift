@@ -8,14 +8,14 @@ import Support
 /// random. Shape and background have the same distribution of colours, so colour and brightness reveal nothing about
 /// the class: softmax regression on the pixels of 20,000 images classifies 24 % of 4,000 others correctly. An image is
 /// a pure function of seed, split and sample.
-public enum SyntheticImages {
+package enum SyntheticImages {
     /// The splits never share random numbers.
-    public enum Split: UInt64, Sendable {
+    package enum Split: UInt64, Sendable {
         case train = 1
         case test
     }
 
-    public static let classNames = [
+    package static let classNames = [
         "disc", "ring", "square", "triangle", "cross", "horizontal_stripes", "vertical_stripes", "diagonal_stripes",
         "checkerboard", "dots",
     ]

@@ -17,7 +17,7 @@ extension ImageSet {
     /// A set of `SyntheticImages` in memory: samples `0..<count` of a split.
     ///
     /// - Precondition: `count ≥ 1` and `imageSize ≥ 8`.
-    public static func synthetic(
+    package static func synthetic(
         count: Int, seed: UInt64, split: SyntheticImages.Split, imageSize: Int = CIFAR.imageSize
     ) -> ImageSet {
         precondition(count >= 1, "a set of \(count) images, expected 1 or more")

@@ -130,7 +130,7 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
     }
 
     /// Height and width after the stem's convolution.
-    public var stemConvolutionSize: Int { stem == .cifar ? image : (image - 1) / 2 + 1 }
+    package var stemConvolutionSize: Int { stem == .cifar ? image : (image - 1) / 2 + 1 }
 
     /// Height and width of each block's feature maps; 0 if the image is too small.
     public var blockSizes: [Int] {
@@ -158,5 +158,5 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
     }
 
     /// Input channels of each block.
-    public var blockInputs: [Int] { zip(blockChannels, blocks).map { $0 - $1 * growthRate } }
+    package var blockInputs: [Int] { zip(blockChannels, blocks).map { $0 - $1 * growthRate } }
 }

@@ -14,11 +14,11 @@ public final class Communicator {
     /// The number of ranks.
     public let size: Int
     /// This process's rank on its host, in `0..<localSize`.
-    public let localRank: Int
+    package let localRank: Int
     /// The number of ranks on this host.
-    public let localSize: Int
+    package let localSize: Int
     /// The host's name (`MPI_Get_processor_name`).
-    public let hostName: String
+    package let hostName: String
     /// Records what this rank is doing, including each collective call.
     package let progress = ProgressBeacon()
     /// The failure that all ranks know of, if any; see `markAgreed`.
@@ -129,7 +129,7 @@ public final class Communicator {
     ///
     /// - Parameter bytes: what rank `root` sends; ignored on other ranks.
     /// - Precondition: `bytes` is not nil on rank `root`.
-    public func broadcast(bytes: [UInt8]?, from root: Int) throws -> [UInt8] {
+    package func broadcast(bytes: [UInt8]?, from root: Int) throws -> [UInt8] {
         precondition(rank != root || bytes != nil, "the root of a broadcast has nothing to send")
         let count = try Int(broadcast(Int64(bytes?.count ?? 0), from: root))
         if rank == root, let bytes { return try broadcast(bytes, from: root) }
@@ -152,7 +152,7 @@ public final class Communicator {
     /// `MPI_Allgatherv`).
     ///
     /// - Throws: also `Failure(.unavailable)`, on all ranks, if the total exceeds MPI's 32-bit counts.
-    public func allGather(bytes: [UInt8]) throws -> [[UInt8]] {
+    package func allGather(bytes: [UInt8]) throws -> [[UInt8]] {
         guard size > 1 else { return [bytes] }
         let counts = try allGather(Int64(bytes.count)).map { Int($0) }
         let total = counts.reduce(0, +)

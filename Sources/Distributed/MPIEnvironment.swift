@@ -47,7 +47,7 @@ public enum MPIEnvironment {
     }
 
     /// The rank that the launcher assigned to this process, known before MPI is initialized; nil without a launcher.
-    public static var launchedRank: Int? {
+    package static var launchedRank: Int? {
         for name in ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"] {
             if let value = getenv(name), let rank = Int(String(cString: value)) { return rank }
         }

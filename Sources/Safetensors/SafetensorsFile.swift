@@ -27,7 +27,7 @@ public final class SafetensorsFile: Sendable {
         case complex64 = "C64"
 
         /// Bytes per element.
-        public var size: Int {
+        package var size: Int {
             switch self {
             case .bool, .uint8, .int8, .float8e5m2, .float8e4m3, .float8e8m0: 1
             case .int16, .uint16, .float16, .bfloat16: 2
@@ -43,7 +43,7 @@ public final class SafetensorsFile: Sendable {
         /// Empty for a scalar.
         public let shape: [Int]
         /// Byte offsets from the start of the data.
-        public let range: Range<Int>
+        package let range: Range<Int>
     }
 
     /// Longer headers are rejected before memory is allocated for them (the limit of the format's own library).

@@ -2,8 +2,8 @@ import Glibc
 import Support
 
 /// The learning rate of every step: a pure function of the step, so that a resumed run needs no state for it.
-package struct LearningRateSchedule: Codable, Equatable, Sendable {
-    package enum Shape: Codable, Equatable, Sendable {
+public struct LearningRateSchedule: Codable, Equatable, Sendable {
+    public enum Shape: Codable, Equatable, Sendable {
         case constant
         /// Times `factor` from the start of epoch ⌊milestone·epochs⌋ + 1 on (epochs counted from 1), for each milestone
         /// (Huang et al., "Densely Connected Convolutional Networks", section 4.2: 0.1 at 50 % and 75 % of the epochs).
@@ -16,14 +16,14 @@ package struct LearningRateSchedule: Codable, Equatable, Sendable {
         case oneCycle
     }
 
-    package let shape: Shape
+    public let shape: Shape
     /// The highest rate.
-    package let learningRate: Double
+    public let learningRate: Double
     /// Over this many epochs the rate climbs linearly with every step, from learningRate / (steps of these epochs) on.
-    package let warmUpEpochs: Int
+    public let warmUpEpochs: Int
 
     /// The paper's schedule where no argument says otherwise.
-    package init(
+    public init(
         shape: Shape = .step(milestones: [0.5, 0.75], factor: 0.1), learningRate: Double = 0.1, warmUpEpochs: Int = 0
     ) {
         self.shape = shape
@@ -34,7 +34,7 @@ package struct LearningRateSchedule: Codable, Equatable, Sendable {
     /// Refuses what no run can follow.
     ///
     /// - Throws: `Failure(.usage)` naming the parameter and the value found.
-    package func validate() throws {
+    public func validate() throws {
         guard learningRate > 0, learningRate.isFinite else {
             throw Failure(.usage, "`learningRate` is \(learningRate), expected a number above 0")
         }
@@ -67,7 +67,7 @@ package struct LearningRateSchedule: Codable, Equatable, Sendable {
     ///   - step: counted from 0 over all epochs; beyond the end the rate of the end stays.
     ///   - stepsPerEpoch: at least 1.
     ///   - epochs: of the whole run, at least 1.
-    package func rate(step: Int, stepsPerEpoch: Int, epochs: Int) -> Double {
+    public func rate(step: Int, stepsPerEpoch: Int, epochs: Int) -> Double {
         precondition(
             step >= 0 && stepsPerEpoch >= 1 && epochs >= 1, "no rate for step \(step) of \(epochs) × \(stepsPerEpoch)")
         let total = Double(epochs * stepsPerEpoch)
@@ -101,7 +101,7 @@ package struct LearningRateSchedule: Codable, Equatable, Sendable {
 }
 
 extension LearningRateSchedule.Shape: CustomStringConvertible {
-    package var description: String {
+    public var description: String {
         switch self {
         case .constant: "constant"
         case .step(let milestones, _): "step at \(Self.text(milestones))"

@@ -19,7 +19,7 @@ public struct OptimizerConfiguration: Codable, Sendable, Equatable {
 }
 
 /// The optimizer of a network: its momenta lie in a flat buffer laid out as the parameters.
-public final class Optimizer {
+package final class Optimizer {
     let momentumBuffer: AlignedBuffer<Float>
     private let configuration: OptimizerConfiguration
     private let network: TrainableDenseNet

@@ -12,7 +12,7 @@ extension StatisticsAllReduce: GlobalSums {
 /// All memory is allocated by `init`; a step allocates nothing.
 public final class TrainingStep {
     public let network: TrainableDenseNet
-    public let optimizer: Optimizer
+    package let optimizer: Optimizer
     package let sums: StatisticsAllReduce
     let allReduce: GradientAllReduce
     /// Whether the last step's gradient and running statistics had nothing but finite numbers. Both are made of sums

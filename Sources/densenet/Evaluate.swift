@@ -68,9 +68,10 @@ struct Evaluate: RankedCommand {
                     network, images: data.test, batchSize: batchSize, normalization: data.normalization,
                     communicator: world)
             }
-            var progress = world.rank == 0 ? ProgressLine(phase: "Test", total: evaluator.steps) : nil
-            let result = try evaluator.run(progress: &progress)
-            if world.rank == 0 { report(result, names: data.test.classNames, path: file.path) }
+            var line = world.rank == 0 ? ProgressLine(phase: "Test", total: evaluator.steps) : nil
+            let result = try evaluator.run(advanced: { line?.update(done: $0, loss: $1, accuracy: $2) })
+            line?.finish()
+            if world.rank == 0, let result { report(result, names: data.test.classNames, path: file.path) }
         }
     }
 

@@ -29,7 +29,9 @@ struct LaunchPlan: ParsableCommand {
     private func plan() throws -> (start: String, folder: String?, isNew: Bool) {
         try requireOwnOptions()
         let command: any ParsableCommand
-        do { command = try Densenet.parse(words) } catch  where Densenet.exitCode(for: error) == .success {
+        do {
+            command = try Densenet.parse(words)
+        } catch let error where Densenet.exitCode(for: error) == .success {
             return ("help", nil, false)
         }
         try VectorLevel.validateEnvironment()

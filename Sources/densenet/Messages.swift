@@ -20,7 +20,6 @@ private func optionName(_ parameter: String) -> String {
     case "normalization": "--normalize"
     case "initialWeights": "--init"
     case "evaluates": "--evaluate"
-    case "timeout": "--collective-timeout"
     case "resuming": "train --resume"
     // Flags that switch off what is on by default.
     case "bottleneck": "the bottleneck (--no-bottleneck)"

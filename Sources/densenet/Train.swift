@@ -97,10 +97,12 @@ struct Train: RankedCommand {
         ]
         try withWatchedRanks(watchdog, agreeingOn: values) { world, watchdog in
             defer { Console.forgiveLostOutput() }
+            let report = RunReport()
             let run: TrainingRun
             if let resume {
                 run = try TrainingRun(
-                    resuming: resume, threads: threads.threads, watchdog: watchdog, communicator: world
+                    resuming: resume, threads: threads.threads, watchdog: watchdog, observer: report,
+                    communicator: world
                 ) { configuration in
                     if let out, !isSameFile(out, resume) {
                         throw Failure(.usage, "--out is \(out), but the run to resume is in \(resume); leave it out")
@@ -112,7 +114,8 @@ struct Train: RankedCommand {
                 // A folder of images may be missing on one host only.
                 let configuration = try world.throwOnAllRanks { try newRun() }
                 run = try TrainingRun(
-                    configuration, path: out, threads: threads.threads, watchdog: watchdog, communicator: world)
+                    configuration, path: out, threads: threads.threads, watchdog: watchdog, observer: report,
+                    communicator: world)
             }
             Launcher.hasBegun.store(true, ordering: .relaxed)
             try run.run()

@@ -1,6 +1,7 @@
 import Safetensors
 import SlowCalls
 import Support
+import SystemPackage
 import Training
 
 /// Goes on from a folder's newest checkpoint and writes one after the other, all of whose numbers are its step, until
@@ -11,7 +12,7 @@ struct Program {
         let folder = CheckpointFolder(path: CommandLine.arguments[1], keep: 2)
         var step = try folder.newestValid()?.checkpoint.position.step ?? 0
         let values = AlignedBuffer<Float>(count: 20_000)
-        Console.say("\(step)")
+        try say("\(step)")
         slow_calls_set(1)
         while true {
             step += 1
@@ -22,7 +23,10 @@ struct Program {
             }
             try folder.write(
                 Checkpoint(position: CheckpointPosition(epoch: 1, step: step), tensors: tensors, metadata: [:]))
-            Console.say("\(step)")
+            try say("\(step)")
         }
     }
+
+    /// Unbuffered: whoever kills the process has read it.
+    private static func say(_ line: String) throws { try FileDescriptor.standardOutput.writeAll("\(line)\n".utf8) }
 }

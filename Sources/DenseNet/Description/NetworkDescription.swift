@@ -22,20 +22,20 @@ public struct NetworkDescription: Sendable {
 
     public let configuration: DenseNetConfiguration
     /// Images per rank, the basis of `memory`.
-    public let batchSize: Int
+    package let batchSize: Int
     public let layers: [Layer]
     /// Convolutions and the classifier: the L of the paper's DenseNet-L.
     public let depth: Int
     /// The number of trainable parameters; there are no others.
     public let parameters: Int
     /// The number of running means and variances.
-    public let runningStatistics: Int
+    package let runningStatistics: Int
     /// How many of `multiplyAccumulates` this implementation saves by pooling before a transition's convolution.
-    public let savedMultiplyAccumulates: Int
+    package let savedMultiplyAccumulates: Int
     /// What one rank allocates to train on `batchSize` images.
-    public let memory: TrainingMemory
+    package let memory: TrainingMemory
     /// ResNet-101 for the same images and classes; nil for networks without the ImageNet stem.
-    public let comparison: ResNet?
+    package let comparison: ResNet?
 
     /// - Parameter batchSize: images per rank.
     /// - Throws: `Failure(.usage)` for an invalid configuration or a batch size outside of 1 to 65,536.
@@ -67,7 +67,7 @@ public struct NetworkDescription: Sendable {
 
     /// Floating-point operations to train on one image: two per multiply-accumulate in each of forward, data gradient
     /// and weight gradient. The stem needs no data gradient.
-    public var trainingOperations: Int { 6 * multiplyAccumulates - 2 * layers[0].multiplyAccumulates }
+    package var trainingOperations: Int { 6 * multiplyAccumulates - 2 * layers[0].multiplyAccumulates }
 
     /// Bytes that one rank allocates to train on `batchSize` images.
     public var trainingBytes: Int { memory.total }

@@ -1,18 +1,18 @@
 /// The cost of a residual network with bottlenecks (He, Zhang, Ren, Sun, arXiv 1512.03385, table 1), for comparison.
 ///
 /// Only its costs are computed; it cannot be run. The stride is at the 3×3 convolution, as in torchvision.
-public struct ResNet: Sendable, Equatable {
-    public let name: String
+package struct ResNet: Sendable, Equatable {
+    package let name: String
     /// The number of trainable parameters.
-    public private(set) var parameters = 0
+    package private(set) var parameters = 0
     /// In the forward pass of one image; convolutions and the classifier.
-    public private(set) var multiplyAccumulates = 0
+    package private(set) var multiplyAccumulates = 0
 
     /// A residual block's output channels per channel of its 3×3 convolution.
     private static let expansion = 4
 
     /// ResNet-101 for images of `image` × `image` pixels.
-    public static func resNet101(classes: Int, image: Int) -> ResNet {
+    package static func resNet101(classes: Int, image: Int) -> ResNet {
         ResNet(name: "ResNet-101", blocks: [3, 4, 23, 3], classes: classes, image: image)
     }
 

@@ -4,31 +4,31 @@ import Support
 /// Bytes that one rank allocates before its first step: the network's buffers and, in training, the optimizer's.
 ///
 /// Measured by building the network without allocating (`BufferPlan`). Excludes the data loader and MPI.
-public struct TrainingMemory: Sendable, Equatable {
+package struct TrainingMemory: Sendable, Equatable {
     /// The blocks' raw features and the gradients of the normalized features.
-    public let features: Int
+    package let features: Int
     /// The outputs of all bottlenecks' 1×1 convolutions, and one gradient per block.
-    public let bottlenecks: Int
+    package let bottlenecks: Int
     /// The transitions' pooled activations.
-    public let pooled: Int
+    package let pooled: Int
     /// The ImageNet stem's output and its gradient.
-    public let stem: Int
+    package let stem: Int
     /// Logits and pooled features with their gradients.
-    public let head: Int
-    public let parameters: Int
-    public let gradients: Int
-    public let momentumBuffer: Int
-    public let runningStatistics: Int
+    package let head: Int
+    package let parameters: Int
+    package let gradients: Int
+    package let momentumBuffer: Int
+    package let runningStatistics: Int
     /// All of these and `workspace`.
-    public let total: Int
+    package let total: Int
     /// Address space, not memory, needed to align large buffers to huge pages.
     let alignment: Int
 
     /// What grows with the batch.
-    public var activations: Int { features + bottlenecks + pooled + stem + head }
+    package var activations: Int { features + bottlenecks + pooled + stem + head }
 
     /// The buffers that layers share, and sums, statistics and affine functions per channel.
-    public var workspace: Int { total - activations - parameters - gradients - momentumBuffer - runningStatistics }
+    package var workspace: Int { total - activations - parameters - gradients - momentumBuffer - runningStatistics }
 
     /// - Parameter images: this rank's maximum number of images per pass.
     init(

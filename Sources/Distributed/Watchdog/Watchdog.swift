@@ -10,7 +10,7 @@ import Synchronization
 /// which case the deadline thread reports without it.
 ///
 /// With one rank there is nothing to watch, and no threads start.
-package final class Watchdog: Sendable {
+public final class Watchdog: Sendable {
     /// Valid timeouts, in seconds.
     private static let timeouts = 1...1_000_000
     /// Seconds between two polls of a thread.
@@ -67,7 +67,7 @@ package final class Watchdog: Sendable {
     ///   - report: shows a failure to the user; called on one rank, on a thread of the watchdog, before the job ends.
     /// - Throws: on all ranks `Failure(.usage)` if the timeout is out of range, `Failure(.unavailable)` if the system
     ///   refuses a thread.
-    package init(
+    public init(
         _ communicator: Communicator, collectiveTimeout: Int, stopSignals: @escaping @Sendable () -> Int,
         launcherHost: String? = nil, report: @escaping @Sendable (Failure) -> Void
     ) throws {
@@ -111,7 +111,7 @@ package final class Watchdog: Sendable {
 
     /// Removes this rank's heartbeat, because it is ending cleanly or has reported its error: peers no longer treat its
     /// exit as a death. Its own deadline stays armed. Not collective.
-    package func deregister() {
+    public func deregister() {
         isDeregistered.store(true, ordering: .sequentiallyConsistent)
         folder.withLock {
             $0?.heartbeats.remove(rank: rank)

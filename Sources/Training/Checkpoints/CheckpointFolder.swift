@@ -5,11 +5,14 @@ package struct CheckpointFolder: Sendable {
     package let path: String
     /// How many to keep, from the newest back.
     package let keep: Int
+    private let warn: @Sendable (String) -> Void
 
-    package init(path: String, keep: Int = 3) {
+    /// - Parameter warn: called where something has to be said that is no failure.
+    package init(path: String, keep: Int = 3, warn: @escaping @Sendable (String) -> Void = { _ in }) {
         precondition(keep >= 1, "a run without a checkpoint cannot be resumed")
         self.path = path
         self.keep = keep
+        self.warn = warn
     }
 
     /// Writes a checkpoint atomically, then removes those older than the last `keep` up to this one, but for `best`.
@@ -28,7 +31,7 @@ package struct CheckpointFolder: Sendable {
             }
         }
         do { try write() } catch  where (try? FileSystem.makeFolder(path)) == true {
-            Console.note("\(path) was gone, and older checkpoints with it; it has been made again")
+            warn("\(path) was gone, and older checkpoints with it; it has been made again")
             try write()
         }
     }

@@ -2,25 +2,25 @@ import Support
 
 /// How a run guards its checkpoints and its numbers. Nothing of it changes what is learnt while all goes well, so a
 /// run may be resumed with another policy, which then holds for that start only.
-package struct FaultPolicy: Codable, Sendable, Equatable {
+public struct FaultPolicy: Codable, Sendable, Equatable {
     /// What a checkpoint that cannot be written does to the run.
-    package enum CheckpointError: String, Codable, Sendable, CaseIterable {
+    public enum CheckpointError: String, Codable, Sendable, CaseIterable {
         case stop, `continue`
     }
 
     /// What a step whose numbers are not finite does to the run.
-    package enum Nonfinite: String, Codable, Sendable, CaseIterable {
+    public enum Nonfinite: String, Codable, Sendable, CaseIterable {
         case stop, skip
     }
 
     /// Checkpoints to keep, from the newest back; the best is kept beside them.
-    package var keep: Int
+    public var keep: Int
     /// Steps between checkpoints, beside those after each epoch.
-    package var checkpointSteps: Int?
-    package var onCheckpointError: CheckpointError
-    package var onNonfinite: Nonfinite
+    public var checkpointSteps: Int?
+    public var onCheckpointError: CheckpointError
+    public var onNonfinite: Nonfinite
 
-    package init(
+    public init(
         keep: Int = 3, checkpointSteps: Int? = nil, onCheckpointError: CheckpointError = .stop,
         onNonfinite: Nonfinite = .stop
     ) {
@@ -31,7 +31,7 @@ package struct FaultPolicy: Codable, Sendable, Equatable {
     }
 
     /// What is missing has its default, as in the run folders of older programs.
-    package init(from decoder: any Decoder) throws {
+    public init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         self.init()
         keep = try values.decodeIfPresent(Int.self, forKey: .keep) ?? keep

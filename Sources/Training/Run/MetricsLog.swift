@@ -2,20 +2,20 @@ import FoundationEssentials
 import Support
 
 /// What one epoch came to. Numbers that are not finite are `null` in JSON and come back as not-a-number.
-package struct EpochMetrics: Codable, Sendable {
+public struct EpochMetrics: Codable, Sendable {
     /// Counted from 1.
-    package var epoch: Int
+    public var epoch: Int
     /// Means over all images of the epoch, whatever the number of ranks; accuracies from 0 to 1.
-    package var trainLoss, trainAccuracy, testLoss, testAccuracy: Double
+    public var trainLoss, trainAccuracy, testLoss, testAccuracy: Double
     /// Training images of all ranks together, without the evaluation.
-    package var imagesPerSecond: Double
+    public var imagesPerSecond: Double
     /// Of the epoch's last step.
-    package var learningRate: Double
+    public var learningRate: Double
     /// How long the steps waited for their batches.
-    package var dataWaitSeconds: Double
+    public var dataWaitSeconds: Double
     /// How long training waited for checkpoints: for copies of the weights, and for files that were not written yet.
-    package var checkpointWaitSeconds: Double
-    package var epochSeconds: Double
+    public var checkpointWaitSeconds: Double
+    public var epochSeconds: Double
 
     enum CodingKeys: String, CodingKey {
         case epoch
@@ -30,7 +30,7 @@ package struct EpochMetrics: Codable, Sendable {
         case epochSeconds = "epoch_seconds"
     }
 
-    package init(
+    public init(
         epoch: Int, trainLoss: Double, trainAccuracy: Double, testLoss: Double, testAccuracy: Double,
         imagesPerSecond: Double, learningRate: Double, dataWaitSeconds: Double, checkpointWaitSeconds: Double,
         epochSeconds: Double
@@ -54,7 +54,7 @@ package struct EpochMetrics: Codable, Sendable {
         (.checkpointWaitSeconds, \.checkpointWaitSeconds), (.epochSeconds, \.epochSeconds),
     ]
 
-    package init(from decoder: any Decoder) throws {
+    public init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         let nan = Double.nan
         self.init(
@@ -70,7 +70,7 @@ package struct EpochMetrics: Codable, Sendable {
         }
     }
 
-    package func encode(to encoder: any Encoder) throws {
+    public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(epoch, forKey: .epoch)
         for (key, field) in Self.numbers {

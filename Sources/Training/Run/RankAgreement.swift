@@ -1,6 +1,5 @@
 import DataParallel
 import FoundationEssentials
-import Glibc
 import ImageData
 import Kernels
 import Support
@@ -119,11 +118,8 @@ private func programFile() throws -> NamedValue {
         try file.read(into: part, at: start)
         sum.add(UnsafeRawBufferPointer(part))
     }
-    let name = realpath(path, nil)
-    defer { free(name) }
-    return NamedValue(
-        "the program", sum.text,
-        shown: "\(name.map { String(cString: $0) } ?? path) (CRC-32 \(sum.text))")
+    let name = (try? FileSystem.programFile()) ?? path
+    return NamedValue("the program", sum.text, shown: "\(name) (CRC-32 \(sum.text))")
 }
 
 private func textChecksum(_ text: String) -> UInt64 {

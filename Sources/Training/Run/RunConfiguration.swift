@@ -4,18 +4,18 @@ import Kernels
 import Support
 
 /// Everything that decides a run; RUN/config.json holds it, and resuming reads it.
-package struct RunConfiguration: Sendable, Equatable {
+public struct RunConfiguration: Sendable, Equatable {
     /// Where the images come from.
-    package struct DataSource: Codable, Sendable, Equatable {
+    public struct DataSource: Codable, Sendable, Equatable {
         /// A folder of CIFAR-10 or CIFAR-100 binary files; nil for the built-in synthetic set.
-        package var path: String?
+        public var path: String?
         /// Use the first n training or test images only.
-        package var limitTrain: Int?
-        package var limitTest: Int?
+        public var limitTrain: Int?
+        public var limitTest: Int?
         /// What the files held when the run began; nil for the synthetic set, and in the run folders of older programs.
         package var files: [DataFile]?
 
-        package init(path: String? = nil, limitTrain: Int? = nil, limitTest: Int? = nil) {
+        public init(path: String? = nil, limitTrain: Int? = nil, limitTest: Int? = nil) {
             self.path = path
             self.limitTrain = limitTrain
             self.limitTest = limitTest
@@ -37,7 +37,7 @@ package struct RunConfiguration: Sendable, Equatable {
     }
 
     /// How colours become the network's input.
-    package enum NormalizationChoice: Sendable, Equatable {
+    public enum NormalizationChoice: Sendable, Equatable {
         /// Mean 0 and deviation 1 in each channel of the training set.
         case channel
         /// The training set's mean image is subtracted.
@@ -50,29 +50,29 @@ package struct RunConfiguration: Sendable, Equatable {
     /// See `FormatVersion`.
     var version: Int? = FormatVersion.current
     /// The model's name, or `custom`.
-    package var model: String
-    package var network: DenseNetConfiguration
-    package var data: DataSource
-    package var epochs: Int
+    public var model: String
+    public var network: DenseNetConfiguration
+    public var data: DataSource
+    public var epochs: Int
     /// Stop after this many steps in all, even before the last epoch ends.
-    package var steps: Int?
+    public var steps: Int?
     /// Images per step over all ranks.
-    package var batchSize: Int
-    package var seed: UInt64
-    package var shuffle: Bool
-    package var schedule: LearningRateSchedule
-    package var optimizer: OptimizerConfiguration
-    package var labelSmoothing: Double
-    package var augmentation: Augmentation
-    package var normalization: NormalizationChoice
+    public var batchSize: Int
+    public var seed: UInt64
+    public var shuffle: Bool
+    public var schedule: LearningRateSchedule
+    public var optimizer: OptimizerConfiguration
+    public var labelSmoothing: Double
+    public var augmentation: Augmentation
+    public var normalization: NormalizationChoice
     /// Element type of the multiplications in dense layers.
-    package var precision: Precision
+    public var precision: Precision
     /// A weights file that the run starts from.
-    package var initialWeights: String?
-    package var faults: FaultPolicy
+    public var initialWeights: String?
+    public var faults: FaultPolicy
 
     /// The recipe of the paper (arXiv 1608.06993, section 4.2) where no argument says otherwise.
-    package init(
+    public init(
         model: String = customModel, network: DenseNetConfiguration, data: DataSource = DataSource(),
         epochs: Int = 300, steps: Int? = nil, batchSize: Int = 64, seed: UInt64 = 1, shuffle: Bool = true,
         schedule: LearningRateSchedule = LearningRateSchedule(),
@@ -100,7 +100,7 @@ package struct RunConfiguration: Sendable, Equatable {
     }
 
     /// The `model` of a network that was put together piece by piece.
-    package static let customModel = "custom"
+    public static let customModel = "custom"
 }
 
 /// As RUN/config.json has it, which programs before and after this one read as well.
@@ -112,7 +112,7 @@ extension RunConfiguration: Codable {
         case faults = "safety"
     }
 
-    package init(from decoder: any Decoder) throws {
+    public init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         self.init(
             model: try values.decode(String.self, forKey: .model),
@@ -156,7 +156,7 @@ extension RunConfiguration.NormalizationChoice: Codable {
         case explicit(mean: String, std: String)
     }
 
-    package init(from decoder: any Decoder) throws {
+    public init(from decoder: any Decoder) throws {
         func numbers(_ text: String) throws -> [Float] {
             try text.split(separator: ",", omittingEmptySubsequences: false).map { word in
                 guard let number = Float(word) else {
@@ -173,7 +173,7 @@ extension RunConfiguration.NormalizationChoice: Codable {
         }
     }
 
-    package func encode(to encoder: any Encoder) throws {
+    public func encode(to encoder: any Encoder) throws {
         let stored: Stored =
             switch self {
             case .channel: .channel
@@ -186,7 +186,7 @@ extension RunConfiguration.NormalizationChoice: Codable {
 }
 
 extension RunConfiguration.NormalizationChoice: CustomStringConvertible {
-    package var description: String {
+    public var description: String {
         switch self {
         case .channel: "channel"
         case .pixelMean: "pixel-mean"

@@ -13,10 +13,12 @@ struct RunStart {
     ///
     /// - Parameter path: of the run folder; nil for a new one below `runs`, named after the time and the model.
     /// - Throws: `Failure` when the weights cannot be read, or the folder cannot be made or holds a run.
-    init(newAt path: String?, _ configuration: RunConfiguration, step: TrainingStep) throws {
+    init(
+        newAt path: String?, _ configuration: RunConfiguration, step: TrainingStep, warn: (String) -> Void
+    ) throws {
         step.network.initialize(seed: configuration.seed)
         if let weights = configuration.initialWeights, let note = try GivenWeights.begin(step.network, from: weights) {
-            Console.note(note)
+            warn(note)
         }
         folder = try RunFolder(
             path: path ?? RunFolder.makeNew(below: "runs", model: configuration.model), resuming: false)
@@ -32,10 +34,10 @@ struct RunStart {
     ///   overwrite; `Failure(.usage)` when the run is past the epochs it is to have; what reading a checkpoint throws.
     init(
         resuming folder: RunFolder, _ configuration: RunConfiguration, before: RunConfiguration, step: TrainingStep,
-        stepsPerEpoch: Int
+        stepsPerEpoch: Int, warn: (String) -> Void
     ) throws {
         let found = try CheckpointFolder(path: folder.checkpoints).newestValid()
-        for warning in found?.warnings ?? [] { Console.note(warning) }
+        for warning in found?.warnings ?? [] { warn(warning) }
         let log = MetricsLog(path: folder.metrics)
         var state = RunState()
         if let found {
@@ -66,7 +68,7 @@ struct RunStart {
             )
         }
         try log.truncate(keepingEpochsUpTo: state.epoch - 1)
-        try keep(configuration, over: before, stepsPerEpoch: stepsPerEpoch)
+        try keep(configuration, over: before, stepsPerEpoch: stepsPerEpoch, warn)
     }
 
     /// A run that has results, but nothing to resume from, must not begin anew over them.
@@ -84,7 +86,9 @@ struct RunStart {
     }
 
     /// Writes what has changed for good into config.json, and says what it means.
-    private func keep(_ configuration: RunConfiguration, over before: RunConfiguration, stepsPerEpoch: Int) throws {
+    private func keep(
+        _ configuration: RunConfiguration, over before: RunConfiguration, stepsPerEpoch: Int, _ warn: (String) -> Void
+    ) throws {
         var stored = before
         stored.epochs = configuration.epochs
         stored.data.files = configuration.data.files
@@ -94,7 +98,7 @@ struct RunStart {
         func rate(_ run: RunConfiguration) -> Double {
             run.schedule.rate(step: state.step(stepsPerEpoch), stepsPerEpoch: stepsPerEpoch, epochs: run.epochs)
         }
-        Console.note(
+        warn(
             "the run has \(stored.epochs) epochs now, not \(before.epochs); from here on the learning rate is that of a run of "
                 + "\(stored.epochs): \(rate(stored)) for the next step in place of \(rate(before))")
     }

@@ -8,24 +8,33 @@ import Support
 /// A whole training run on all ranks: epochs of steps, evaluation, checkpoints, metrics.
 ///
 /// Every rank makes the same collective calls in the same order, which follows from the configuration and the sizes of
-/// the data alone. Rank zero decides the learning rate and when to stop, holds the run folder and speaks to the user.
-package final class TrainingRun {
-    let configuration: RunConfiguration
-    let communicator: Communicator
-    let path: String
-    let data: RunData
-    let step: TrainingStep
+/// the data alone. Rank zero decides the learning rate and when to stop, and holds the run folder.
+public final class TrainingRun {
+    public let configuration: RunConfiguration
+    /// The run folder.
+    public let path: String
+    /// The ranks.
+    public let communicator: Communicator
+    package let data: RunData
+    package let step: TrainingStep
+    private let observer: any RunObserver
     private let evaluator: Evaluator
     private let sampler: Sampler
     /// On rank zero only.
     private let folder: RunFolder?
-    let checkpoints: CheckpointWriter?
+    private let checkpoints: CheckpointWriter?
     /// Where `checkpoints` stood when an epoch was reported last.
     private var reportedCheckpointWait = 0.0
     /// Steps of this start that were left out for numbers that are not finite.
     private var skippedSteps = 0
-    private(set) var state: RunState
-    var stepsPerEpoch: Int { sampler.stepsPerEpoch }
+    private var state: RunState
+    /// The epoch in progress, counted from 1.
+    public var epoch: Int { state.epoch }
+    /// Steps of it that are done.
+    public var stepInEpoch: Int { state.stepInEpoch }
+    /// Whether a step was done before this start.
+    public var isResumed: Bool { state != RunState() }
+    public var stepsPerEpoch: Int { sampler.stepsPerEpoch }
     private var isRankZero: Bool { communicator.rank == 0 }
 
     /// Begins a new run. Collective.
@@ -34,13 +43,16 @@ package final class TrainingRun {
     ///   - path: the run folder, made on rank zero once all else is in order; nil for a new one below `runs`.
     ///   - threads: of this rank; nil shares the host's cores. The result does not depend on it.
     ///   - watchdog: writes heartbeats to the run folder.
+    ///   - observer: hears the run's reports, on rank zero, and may ask it to stop, on any.
     /// - Throws: on all ranks the failure of the first rank that has one.
-    package convenience init(
-        _ configuration: RunConfiguration, path: String?, threads: Int?, watchdog: Watchdog, communicator: Communicator
+    public convenience init(
+        _ configuration: RunConfiguration, path: String?, threads: Int? = nil, watchdog: Watchdog? = nil,
+        observer: any RunObserver, communicator: Communicator
     ) throws {
         try communicator.throwOnAllRanks { try configuration.validate(worldSize: communicator.size) }
         try self.init(
-            configuration, path: path, threads: threads, watchdog: watchdog, resumed: nil, communicator: communicator)
+            configuration, path: path, threads: threads, watchdog: watchdog, observer: observer, resumed: nil,
+            communicator: communicator)
     }
 
     /// Resumes the run in a folder from its newest valid checkpoint, or from the start where no step was ever kept.
@@ -50,9 +62,9 @@ package final class TrainingRun {
     ///   - changes: what is to be different from here on. The number of epochs changes for good, with the learning
     ///     rates of a run of that length; the policy on faults for this start. Nothing else may change.
     /// - Throws: on all ranks `Failure(.usage)` for other changes, naming the parameter and both values.
-    package convenience init(
-        resuming path: String, threads: Int?, watchdog: Watchdog, communicator: Communicator,
-        changes: (inout RunConfiguration) throws -> Void = { _ in }
+    public convenience init(
+        resuming path: String, threads: Int? = nil, watchdog: Watchdog? = nil, observer: any RunObserver,
+        communicator: Communicator, changes: (inout RunConfiguration) throws -> Void = { _ in }
     ) throws {
         let folder = try communicator.throwOnAllRanks {
             communicator.rank == 0 ? try RunFolder(path: path, resuming: true) : nil
@@ -70,16 +82,17 @@ package final class TrainingRun {
             return (configuration, before)
         }
         try self.init(
-            configuration, path: path, threads: threads, watchdog: watchdog, resumed: folder.map { ($0, before) },
-            communicator: communicator)
+            configuration, path: path, threads: threads, watchdog: watchdog, observer: observer,
+            resumed: folder.map { ($0, before) }, communicator: communicator)
     }
 
     /// - Parameter resumed: the run's folder, on rank zero, and its configuration as it was.
     private init(
-        _ configuration: RunConfiguration, path: String?, threads: Int?, watchdog: Watchdog,
-        resumed: (folder: RunFolder, before: RunConfiguration)?, communicator: Communicator
+        _ configuration: RunConfiguration, path: String?, threads: Int?, watchdog: Watchdog?,
+        observer: any RunObserver, resumed: (folder: RunFolder, before: RunConfiguration)?, communicator: Communicator
     ) throws {
         self.communicator = communicator
+        self.observer = observer
         try communicator.requireSameOptions(configuration.sharedValues)
         try communicator.requireSameVectorLevel()
         var configuration = configuration.withAbsolutePaths()
@@ -118,10 +131,12 @@ package final class TrainingRun {
             let start =
                 try resumed.map {
                     try RunStart(
-                        resuming: $0.folder, configuration, before: $0.before, step: step, stepsPerEpoch: stepsPerEpoch)
-                } ?? RunStart(newAt: path, configuration, step: step)
+                        resuming: $0.folder, configuration, before: $0.before, step: step, stepsPerEpoch: stepsPerEpoch,
+                        warn: observer.warn)
+                } ?? RunStart(newAt: path, configuration, step: step, warn: observer.warn)
             let writer = try CheckpointWriter(
-                of: step, folder: CheckpointFolder(path: start.folder.checkpoints, keep: keep), newest: start.newest,
+                of: step, folder: CheckpointFolder(path: start.folder.checkpoints, keep: keep, warn: observer.warn),
+                newest: start.newest,
                 metrics: MetricsLog(path: start.folder.metrics), bestWeights: start.folder.best,
                 best: BestEpoch(path: start.folder.best, last: start.state.epoch - 1),
                 metadata: normalization.metadata)
@@ -133,7 +148,7 @@ package final class TrainingRun {
             decoding: try communicator.broadcast(bytes: start.map { Array($0.folder.path.utf8) }, from: 0),
             as: UTF8.self)
         self.path = path
-        watchdog.writeHeartbeats(to: RunFolder.ranks(of: path), advice: Self.resumeAdvice(path))
+        watchdog?.writeHeartbeats(to: RunFolder.ranks(of: path), advice: Self.resumeAdvice(path))
         communicator.progress.enter("first weights")
         state = RunState(try communicator.broadcast((start?.state ?? RunState()).numbers, from: 0))
         try step.broadcast(from: 0, communicator)
@@ -143,8 +158,8 @@ package final class TrainingRun {
     ///
     /// - Throws: on all ranks `Failure(.stopped)` after a signal, once a checkpoint is written; other failures as
     ///   they come.
-    package func run() throws {
-        if isRankZero { announce() }
+    public func run() throws {
+        if isRankZero { observer.runBegins(self) }
         let loader = try communicator.throwOnAllRanks {
             try BatchLoader(
                 images: data.train, sampler: sampler, rank: communicator.rank,
@@ -160,11 +175,14 @@ package final class TrainingRun {
         communicator.progress.enter("writing the weights", mayTakeLong: true)
         try communicator.throwOnAllRanks {
             guard let folder else { return }
-            reportCheckpoints()
-            try WeightsFile.write(
-                step.network, to: folder.weights, metadata: try data.normalization.metadata)
-            Console.say("weights: \(folder.weights)")
+            try WeightsFile.write(step.network, to: folder.weights, metadata: try data.normalization.metadata)
+            observer.runEnded(self)
         }
+    }
+
+    /// Checkpoints of this start that are on the disk, on rank zero, and the seconds that training waited for them.
+    package var checkpointSummary: (written: Int, waitSeconds: Double, best: CheckpointPosition?)? {
+        checkpoints.map { ($0.written, $0.waitSeconds, $0.best?.position) }
     }
 
     /// What a message on the end of a run says last.
@@ -177,11 +195,10 @@ package final class TrainingRun {
     }
 
     /// Whether the epoch in progress lacks no step, only its evaluation.
-    var epochIsTrained: Bool { state.isTrained(stepsPerEpoch: stepsPerEpoch, steps: configuration.steps) }
+    package var epochIsTrained: Bool { state.isTrained(stepsPerEpoch: stepsPerEpoch, steps: configuration.steps) }
 
     /// The steps that the epoch in progress still has. Collective.
     private func trainEpoch(_ loader: BatchLoader) throws {
-        var progress = isRankZero ? ProgressLine(phase: "Training", epoch: state.epoch, total: stepsPerEpoch) : nil
         while !epochIsTrained {
             let began = monotonicSeconds()
             communicator.progress.beginStep(state.step(stepsPerEpoch) + 1)
@@ -192,16 +209,21 @@ package final class TrainingRun {
             let stopWasAsked = try add(result, of: batch)
             state.seconds += monotonicSeconds() - began
             if stopWasAsked {
-                StopSignal.takeNote()
-                progress?.finish()
+                observer.endIsNear()
                 try writeCheckpoint()
                 try stop()
             }
             if isCheckpointDue { try writeCheckpoint() }
-            progress?.update(
-                done: state.stepInEpoch, loss: state.lossSum / state.images, accuracy: state.correct / state.images)
+            advanced(
+                .training, state.stepInEpoch, of: stepsPerEpoch, loss: state.lossSum / state.images,
+                accuracy: state.correct / state.images)
         }
-        progress?.finish()
+    }
+
+    private func advanced(_ phase: RunProgress.Phase, _ done: Int, of total: Int, loss: Double, accuracy: Double) {
+        guard isRankZero else { return }
+        observer.advanced(
+            RunProgress(phase: phase, epoch: state.epoch, done: done, total: total, loss: loss, accuracy: accuracy))
     }
 
     /// Whether this step within an epoch is one of those after which `checkpointSteps` asks for a checkpoint.
@@ -224,7 +246,7 @@ package final class TrainingRun {
     private func add(_ result: BatchResult, of batch: Batch) throws -> Bool {
         communicator.progress.enter("loss")
         let sums = try communicator.allReduceSum([
-            result.lossSum, Double(result.correct), StopSignal.isRaised ? 1 : 0, checkpoints?.hasFailed == true ? 1 : 0,
+            result.lossSum, Double(result.correct), observer.wantsStop ? 1 : 0, checkpoints?.hasFailed == true ? 1 : 0,
         ])
         let (lossSum, correct, stopRequests, failedCheckpoints) = (sums[0], sums[1], sums[2], sums[3])
         if failedCheckpoints > 0 { try finishCheckpoint() }
@@ -244,7 +266,7 @@ package final class TrainingRun {
         let report = try NonfiniteReport(step.network, communicator)
         guard configuration.faults.onNonfinite == .skip, !report.isPersistent else { return try stop(for: report) }
         skippedSteps += 1
-        if isRankZero { Console.note("\(place(of: report)); the step is skipped, \(skippedSteps) so far") }
+        if isRankZero { observer.warn("\(place(of: report)); the step is skipped, \(skippedSteps) so far") }
     }
 
     private func place(of report: NonfiniteReport) -> String {
@@ -269,7 +291,7 @@ package final class TrainingRun {
 
     /// Ends all ranks, which have agreed to stop and have begun to write a checkpoint. Collective.
     private func stop() throws {
-        StopSignal.takeNote()
+        observer.endIsNear()
         try finishCheckpoint()
         throw communicator.markAgreed(
             Failure(
@@ -291,10 +313,12 @@ package final class TrainingRun {
         }
         // An evaluation may take long: by then the epoch's work is safe, and a stop does not wait for the result.
         try writeCheckpoint()
-        var progress = isRankZero ? ProgressLine(phase: "Test", epoch: state.epoch, total: evaluator.steps) : nil
-        let test: Evaluation
-        do { test = try evaluator.run(progress: &progress) } catch is EvaluationStopped { return try stop() }
-        let maxima = try communicator.allReduceMax([dataWait, StopSignal.isRaised ? 1 : 0])
+        let steps = evaluator.steps
+        let evaluated = try evaluator.run(stopping: { observer.wantsStop }) { done, loss, accuracy in
+            advanced(.evaluation, done, of: steps, loss: loss, accuracy: accuracy)
+        }
+        guard let test = evaluated else { return try stop() }
+        let maxima = try communicator.allReduceMax([dataWait, observer.wantsStop ? 1 : 0])
         let (longestDataWait, stopRequest) = (maxima[0], maxima[1])
         let epoch = EpochMetrics(
             epoch: state.epoch, trainLoss: state.lossSum / state.images, trainAccuracy: state.correct / state.images,
@@ -305,13 +329,13 @@ package final class TrainingRun {
             checkpointWaitSeconds: (checkpoints?.waitSeconds ?? 0) - reportedCheckpointWait,
             epochSeconds: state.seconds)
         reportedCheckpointWait = checkpoints?.waitSeconds ?? 0
-        if isRankZero { report(epoch) }
+        if isRankZero { observer.epochEnded(epoch) }
         try finishCheckpoint()
         checkpoints?.begin(result: epoch, at: position)
         // Also where `steps` ends the run within an epoch: an epoch in progress is one that is not evaluated yet.
         state.beginEpoch()
         if isFinished {
-            StopSignal.takeNote()
+            observer.endIsNear()
         } else if stopRequest > 0 {
             try stop()
         }
@@ -340,7 +364,7 @@ package final class TrainingRun {
             do { try checkpoints?.finish() } catch let failure as Failure
                 where configuration.faults.onCheckpointError == .continue
             {
-                Console.note("\(failure); training goes on without")
+                observer.warn("\(failure); training continues without")
             }
         }
     }

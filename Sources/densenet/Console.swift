@@ -3,9 +3,9 @@ import Synchronization
 import SystemPackage
 
 /// Lines for the user, from rank zero.
-package enum Console {
+enum Console {
     /// A line of results, on standard output, seen at once even through a pipe.
-    package static func say(_ line: String) {
+    static func say(_ line: String) {
         do { try write(printable(line, exceptFor: "\n"), to: .standardOutput) } catch Errno.brokenPipe {} catch {
             lostOutput.withLock {
                 $0 = $0 ?? Failure(.unavailable, "standard output cannot be written: \(error)")
@@ -19,12 +19,12 @@ package enum Console {
     /// For a command whose lines are its result.
     ///
     /// - Throws: `Failure(.unavailable)` where a line was lost.
-    package static func demandWholeOutput() throws {
+    static func demandWholeOutput() throws {
         if let failure = lostOutput.withLock({ $0 }) { throw failure }
     }
 
     /// For a command whose result is elsewhere: says, once, that a line was lost.
-    package static func forgiveLostOutput() {
+    static func forgiveLostOutput() {
         let failure = lostOutput.withLock { lost in
             defer { lost = nil }
             return lost
@@ -33,7 +33,7 @@ package enum Console {
     }
 
     /// A line of warning, on standard error.
-    package static func note(_ line: String) {
+    static func note(_ line: String) {
         try? write("densenet: \(printable(line))", to: .standardError)
     }
 

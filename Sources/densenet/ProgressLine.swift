@@ -8,7 +8,7 @@ import SystemPackage
 ///
 ///     [Training] loss: 1.5326, accuracy: 0.4452: 100%|██████████| 782/782 [00:56<00:00, 13.84it/s]
 ///     [Training] epoch 3:  40% 313/782, loss: 1.5326, accuracy: 0.4452 [05:04<07:36]
-package struct ProgressLine {
+struct ProgressLine {
     private let phase: String
     private let epoch: Int?
     private let total: Int
@@ -28,7 +28,7 @@ package struct ProgressLine {
     ///   - phase: stands in the brackets, for example `Training`.
     ///   - epoch: for the plain lines, if any.
     ///   - total: steps of the epoch.
-    package init(phase: String, epoch: Int? = nil, total: Int) {
+    init(phase: String, epoch: Int? = nil, total: Int) {
         self.init(phase: phase, epoch: epoch, total: total, descriptor: STDERR_FILENO)
     }
 
@@ -47,7 +47,7 @@ package struct ProgressLine {
     /// - Parameters:
     ///   - done: steps finished so far.
     ///   - loss: and `accuracy`: means over the epoch so far.
-    package mutating func update(done: Int, loss: Double, accuracy: Double) {
+    mutating func update(done: Int, loss: Double, accuracy: Double) {
         latest = (done, loss, accuracy)
         let since = monotonicSeconds() - drawn
         if let terminal {
@@ -58,7 +58,7 @@ package struct ProgressLine {
     }
 
     /// Draws the last state and ends the line. Nothing when no step was ever finished.
-    package mutating func finish() {
+    mutating func finish() {
         if latest != nil, let terminal { draw(on: terminal, end: "\n") }
     }
 

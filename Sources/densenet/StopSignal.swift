@@ -17,16 +17,16 @@ private let isOverdue = Atomic<Bool>(false)
 ///
 /// The request is only noted; training looks at it after each step. A second SIGINT ends the process at once, and so
 /// does the clock where no step ends.
-package enum StopSignal {
+enum StopSignal {
     static var isRaised: Bool { count > 0 }
 
     /// How often this process has been asked.
-    package static var count: Int { requests.load(ordering: .relaxed) }
+    static var count: Int { requests.load(ordering: .relaxed) }
 
     /// From now on the signals are noted.
     ///
     /// - Parameter seconds: from the first of them to the process's end, unless training takes note of it before.
-    package static func listen(patience seconds: Int) {
+    static func listen(patience seconds: Int) {
         patience.store(UInt32(clamping: seconds), ordering: .relaxed)
         turn.store((MPIEnvironment.launchedRank ?? 0) > 0 ? 4 : 1, ordering: .relaxed)
         _ = isRaised

@@ -1,7 +1,7 @@
 import Glibc
 import Testing
 
-@testable import Training
+@testable import DensenetTool
 
 @Suite struct ProgressLineTests {
     /// Done, total, seconds, loss, accuracy, and what tqdm 4.70.1 (`format_meter`) makes of them.

@@ -1,0 +1,51 @@
+/// Hears what a training run has to report, and may ask it to stop.
+///
+/// The reports come on rank zero, on the thread that trains but for `warn`; a rank that asks to stop may be any.
+/// Nothing has to be implemented.
+public protocol RunObserver: AnyObject, Sendable {
+    /// Something that the user should know while the run continues. May be called on another thread.
+    func warn(_ message: String)
+    /// The first step is about to begin.
+    func runBegins(_ run: TrainingRun)
+    /// A step of training, or a batch of an evaluation, is done.
+    func advanced(_ progress: RunProgress)
+    /// An epoch is trained and evaluated.
+    func epochEnded(_ metrics: EpochMetrics)
+    /// All epochs are done and the weights are written.
+    func runEnded(_ run: TrainingRun)
+
+    /// Whether this rank wants the run to stop, with a checkpoint. Asked on every rank after each step.
+    var wantsStop: Bool { get }
+    /// The run is about to end: by itself, or since a rank has asked it to. Called on every rank.
+    func endIsNear()
+}
+
+extension RunObserver {
+    public func warn(_ message: String) {}
+    public func runBegins(_ run: TrainingRun) {}
+    public func advanced(_ progress: RunProgress) {}
+    public func epochEnded(_ metrics: EpochMetrics) {}
+    public func runEnded(_ run: TrainingRun) {}
+    public var wantsStop: Bool { false }
+    public func endIsNear() {}
+}
+
+/// How far an epoch's training, or an evaluation, is.
+public struct RunProgress: Sendable {
+    public enum Phase: Sendable {
+        case training
+        case evaluation
+    }
+
+    public let phase: Phase
+    /// Counted from 1.
+    public let epoch: Int
+    /// Steps done.
+    public let done: Int
+    /// Steps in all.
+    public let total: Int
+    /// Means over the images so far.
+    public let loss: Double
+    /// From 0 to 1.
+    public let accuracy: Double
+}
