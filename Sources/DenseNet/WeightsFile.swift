@@ -76,10 +76,10 @@ public enum WeightsFile {
             try configuration.validate()
             return configuration
         } catch {
-            let problem = (error as? Failure).map { " that can be built: \($0)" } ?? ""
+            let problem = (error as? Failure).map { ": \($0)" } ?? ""
             throw Failure(
                 .data,
-                "\(file.path): the metadata key 'config' is not a network's configuration\(problem); remove it or name the model"
+                "\(file.path): the metadata key 'config' is not a valid network configuration\(problem); remove it or name the model"
             )
         }
     }

@@ -44,7 +44,7 @@ package final class InputFile: Sendable {
                 let rest = UnsafeMutableRawBufferPointer(rebasing: destination[done...])
                 let count = try descriptor.read(fromAbsoluteOffset: Int64(offset + done), into: rest)
                 guard count > 0 else {
-                    throw Failure(.data, "\(path): became shorter than its \(size) bytes while it was read")
+                    throw Failure(.data, "\(path): has become shorter than its \(size) bytes while it was read")
                 }
                 done += count
             }

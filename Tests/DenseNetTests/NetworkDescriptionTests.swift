@@ -70,7 +70,7 @@ func `multiply-accumulates are torchvision's`(model: String, giga: Double) throw
     #expect(description.trainingOperations == 2 * (3 * description.multiplyAccumulates - stem))
 }
 
-@Test func `the layers have the table's names and parameters in the order of use`() throws {
+@Test func `the layers have the table's names and parameters, in the order of use`() throws {
     for configuration in try variety() {
         let table = ParameterTable(configuration)
         var expected: [(name: String, count: Int)] = []
@@ -88,12 +88,12 @@ func `multiply-accumulates are torchvision's`(model: String, giga: Double) throw
     }
 }
 
-@Test func `shapes lead from the stem to the classifier`() throws {
+@Test func `shapes are consistent from the stem to the classifier`() throws {
     for configuration in try variety() {
         let layers = try NetworkDescription(configuration, batchSize: 1).layers
         var channels = 3
         for layer in layers {
-            // A norm, a ReLU or a pool keeps its input's channels; a concatenation follows a convolution to the growth
+            // A norm, ReLU or pool keeps the number of channels; a concatenation follows a convolution to the growth
             // rate.
             switch layer.operation.prefix(4) {
             case "norm": #expect(layer.parameters == 2 * layer.shape[0])

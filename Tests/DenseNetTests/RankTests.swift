@@ -3,7 +3,7 @@ import Kernels
 import Support
 import Testing
 
-/// Splits of a batch of as many images as they add up to.
+/// Splits of a batch over ranks; each adds up to the batch size.
 private let splits = [[3, 3, 2], [5, 0], [1, 1, 1, 1], [0, 0, 2], [8]]
 
 private func networks(_ count: Int) -> [TinyNetwork] {
@@ -33,7 +33,8 @@ private func run(_ tiny: TinyNetwork, split: [Int]) throws -> [PassResult] {
 }
 
 @Suite struct RankTests {
-    @Test(arguments: splits) func `ranks compute what one would, an empty rank too`(_ split: [Int]) throws {
+    @Test(arguments: splits) func `ranks compute what one rank would, even if one has no images`(_ split: [Int]) throws
+    {
         for tiny in networks(split.reduce(0, +)) {
             let whole = try tiny.network().run(tiny)
             let parts = try run(tiny, split: split)
@@ -43,8 +44,8 @@ private func run(_ tiny: TinyNetwork, split: [Int]) throws -> [PassResult] {
             let gradients = whole.gradients.indices.map { i in parts.reduce(0) { $0 + $1.gradients[i] } }
             let table = ParameterTable(tiny.configuration)
             #expect(relativeDifference(gradients, whole.gradients) < 1e-5, "\(tiny)")
-            // A small tensor may be a difference of large numbers, such as γ in front of a norm, which takes its scale
-            // away again.
+            // A small tensor may be a difference of large numbers, such as γ before another norm, which cancels its
+            // scale.
             for parameter in table.trainable {
                 let difference = relativeDifference(gradients[parameter.range], whole.gradients[parameter.range])
                 #expect(difference < 1e-3, "\(tiny) \(parameter.name)")
@@ -66,7 +67,7 @@ private func run(_ tiny: TinyNetwork, split: [Int]) throws -> [PassResult] {
         }
     }
 
-    @Test func `five steps on three ranks leave the weights of one`() throws {
+    @Test func `five steps on three ranks give the weights of one rank`() throws {
         let tiny = TinyNetwork.bottleneck
         let split = [2, 0, 3]
         let exchange = ThreadSums(ranks: 3)
@@ -93,7 +94,7 @@ private func run(_ tiny: TinyNetwork, split: [Int]) throws -> [PassResult] {
         #expect(relativeDifference(parts[0], whole) < 1e-4)
     }
 
-    @Test func `an empty rank has no loss and zero gradients, though it had images before`() throws {
+    @Test func `a rank without images has no loss and zero gradients, even if it had images before`() throws {
         for tiny in networks(3) {
             let exchange = ThreadSums(ranks: 2)
             let part = try onRanks(2) { rank in

@@ -21,7 +21,8 @@ import Testing
         return (0..<count).map { _ in UInt32(truncatingIfNeeded: random.next()) }
     }
 
-    @Test(arguments: [0.1, 0.2, 0.5, 0.9]) func `the share that is dropped is the probability`(_ probability: Double) {
+    @Test(arguments: [0.1, 0.2, 0.5, 0.9]) func `the fraction that is dropped is the probability`(_ probability: Double)
+    {
         let keys = keys(256)
         let panel = dropped(keys, channels: 400, probability: probability)
         #expect(panel.elements.allSatisfy { $0 == 0 || $0 == Float(1 / (1 - probability)) })
@@ -30,7 +31,7 @@ import Testing
                 / (Double(count) * probability * (1 - probability)).squareRoot()
         }
         #expect(deviations(panel.elements.count { $0 == 0 }, of: panel.count) < 4)
-        // In each lane and each channel too, and two neighbours are dropped independently.
+        // Also in each lane and each channel; and neighbours are dropped independently.
         for lane in 0..<256 {
             #expect(deviations((0..<400).count { panel.pointer[$0 * 256 + lane] == 0 }, of: 400) < 5)
         }
@@ -42,12 +43,12 @@ import Testing
         }
     }
 
-    @Test func `an element's fate hangs on its key and its number alone`() {
+    @Test func `whether an element is dropped depends on its key and its index alone`() {
         let keys = keys(64)
         let whole = dropped(keys, channels: 30, first: 100, step: 7, probability: 0.5)
         let again = dropped(keys, channels: 30, first: 100, step: 7, probability: 0.5)
         #expect(again.elements.elementsEqual(whole.elements))
-        // The same lanes in another order, another stride, and beginning at a later channel.
+        // The same lanes in a different order, with a different stride, and starting at a later channel.
         let mirrored = dropped(
             keys.reversed(), channels: 10, stride: 70, first: 100 + 20 * 7, step: 7, probability: 0.5)
         for c in 0..<10 {
@@ -61,7 +62,7 @@ import Testing
 }
 
 @Suite struct SGDTests {
-    /// PyTorch's `SGD` by its documentation, in float64.
+    /// PyTorch's `SGD` as documented, in float64.
     private func reference(
         _ weights: inout [Double], _ momentumBuffer: inout [Double], _ gradients: [Double], rate: Double,
         momentum: Double,
@@ -77,7 +78,7 @@ import Testing
     @Test(arguments: [
         (0, 0.1, false), (0.9, 0, false), (0.9, 0.1, false), (0.9, 0, true), (0.9, 0.1, true), (0, 0, false),
     ])
-    func `five steps are PyTorch's`(_ momentum: Double, _ decay: Double, _ nesterov: Bool) {
+    func `five steps match PyTorch's`(_ momentum: Double, _ decay: Double, _ nesterov: Bool) {
         for count in [1, 15, 16, 17, 67] {
             var random = CounterRandom(.synthetic, 94, UInt64(count))
             let weights = AlignedBuffer<Float>(random: &random, count: count)
@@ -103,7 +104,7 @@ import Testing
         }
     }
 
-    @Test func `no weights are no trouble, and neighbours are not touched`() {
+    @Test func `an empty buffer is allowed, and neighbours are not touched`() {
         let empty = AlignedBuffer<Float>(count: 0)
         sgdStep(
             weights: empty.elements, gradients: empty.elements, momentumBuffer: empty.elements, learningRate: 1,

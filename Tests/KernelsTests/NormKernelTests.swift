@@ -2,7 +2,7 @@ import Kernels
 import Support
 import Testing
 
-/// A panel of one group: random values, an affine function and a mask of the shape's last group.
+/// A panel of one group: random values, an affine function and the mask of the shape's last group.
 private struct PanelCase {
     let channels: Int, lanes: Int, valid: Int
     let values: AlignedBuffer<Float>
@@ -32,7 +32,7 @@ private struct PanelCase {
     func isLive(_ lane: Int) -> Bool { mask.map { $0[lane] == 1 } ?? true }
 }
 
-/// Sums that a single worker gathers.
+/// Sums of a single worker.
 private func channelSums(_ channels: Int) -> ChannelSums {
     let space = ReductionScratch(workers: 1)
     let sums = ChannelSums(channels: channels, in: space)
@@ -63,7 +63,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         }
     }
 
-    @Test func `ReLU leaves infinity, zero and not-a-number what they are`() {
+    @Test func `ReLU preserves infinity, zero and NaN`() {
         let input = AlignedBuffer<Float>(count: 32)
         let output = AlignedBuffer<Float>(count: 32)
         let affine = ChannelAffine(channels: 1)
@@ -95,8 +95,9 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         }
     }
 
-    @Test(arguments: Shape.all) func `sums keep float64's digits with a mean a thousand deviations away`(_ shape: Shape)
-    {
+    @Test(arguments: Shape.all) func `sums have float64 precision with a mean a thousand deviations away`(
+        _ shape: Shape
+    ) {
         var random = shape.random
         let channels = shape.inputs
         let panels = Panels(layout: shape.layout, channels: channels, images: shape.capacity)
@@ -106,7 +107,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         panels.place(values)
         let featureMap = shape.featureMap
         let sums = channelSums(channels)
-        // Twice, since what a first pass gathered must not show in the second.
+        // Twice, since the first pass must not affect the second.
         for _ in 0..<2 {
             for task in 0..<featureMap.tasks.count {
                 let partial = sums.begin(task: task, worker: 0)
@@ -135,7 +136,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
             #expect(abs(sums.sum[c] - sum) <= 1e-14 * sum && abs(sums.productSum[c] - square) <= 1e-14 * square)
             #expect(sums.all[c] == sums.sum[c] && sums.all[channels + c] == sums.productSum[c])
         }
-        // The values stay and the padding lanes have become zero.
+        // Values are unchanged and padding lanes are zero.
         for group in 0..<featureMap.groups {
             for i in 0..<channels * shape.layout.lanes {
                 let lane = i % shape.layout.lanes
@@ -146,7 +147,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         }
     }
 
-    @Test func `the variance of values far from zero comes out of the sums`() {
+    @Test func `the sums give the variance of values far from zero`() {
         var random = CounterRandom(.synthetic, 90)
         let lanes = 32
         let rows = 64
@@ -168,7 +169,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         #expect(abs(found / variance - 1) < 1e-8)
     }
 
-    /// Both forms of the ReLU's backward against the definition; `weight` nil is the one in place.
+    /// Both forms of ReLU's backward against the definition; with `weight` nil the one in place.
     private func checkReluBackward(_ shape: Shape, into weight: Float?, accumulate: Bool) {
         var panel = PanelCase(shape)
         let lanes = panel.lanes
@@ -178,7 +179,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         let offset = AlignedBuffer<Float>(random: &panel.random, count: channels)
         let weights = AlignedBuffer<Float>(random: &panel.random, count: channels)
         let into = AlignedBuffer<Float>(random: &panel.random, count: channels * lanes)
-        // Exactly at zero the ReLU is shut.
+        // The ReLU is inactive exactly at zero.
         panel.affine.shift.pointer[0] = 0
         panel.values.pointer[0] = 0
         let before = Array(into.elements)
@@ -219,11 +220,11 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         }
     }
 
-    @Test(arguments: Shape.all) func `ReLU's backward in place masks, and sums what is left`(_ shape: Shape) {
+    @Test(arguments: Shape.all) func `ReLU's backward in place masks the gradient and sums the rest`(_ shape: Shape) {
         checkReluBackward(shape, into: nil, accumulate: false)
     }
 
-    @Test(arguments: Shape.all) func `ReLU's backward into G adds or puts the weighted gradient`(_ shape: Shape) {
+    @Test(arguments: Shape.all) func `ReLU's backward into G adds or writes the weighted gradient`(_ shape: Shape) {
         checkReluBackward(shape, into: 1, accumulate: false)
         checkReluBackward(shape, into: 1, accumulate: true)
     }
@@ -250,7 +251,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         backward.apply(
             gradient: gradient.pointer, values: panel.values.pointer, lanes: lanes, mask: panel.mask,
             into: output.pointer, outputStride: stride)
-        // A value near 1000 has four digits behind the point.
+        // A value near 1000 has four decimals.
         let allowance = mean == 0 ? 2e-6 : 4e-4
         for c in 0..<channels {
             let inverse = 1 + numbers[c][1] / 2
@@ -269,7 +270,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         }
     }
 
-    @Test func `a not-a-number in a padding lane stays there`() {
+    @Test func `a NaN in a padding lane stays there`() {
         let layout = PanelLayout(height: 1, width: 5, images: 3)
         let featureMap = FeatureMap(layout: layout)
         featureMap.begin(images: 2)
@@ -291,7 +292,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         sums.finish(tasks: 1)
         #expect(sums.sum[0] == 10 && sums.productSum[0] == 10 && values.elements.reduce(0, +) == 10)
 
-        // The values are clean now, the gradients are not.
+        // The values are clean now; the gradients are not.
         let ones = AlignedBuffer<Float>(count: 1)
         let affine = ChannelAffine(channels: 1)
         let gradient = poisoned()
