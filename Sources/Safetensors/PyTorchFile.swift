@@ -9,7 +9,7 @@ extension SafetensorsFile {
     static func refusePyTorch(_ file: InputFile) throws {
         var start = [UInt8](repeating: 0, count: 9)
         guard file.size >= start.count else { return }
-        try start.withUnsafeMutableBytes { try file.read(into: $0, at: 0) }
+        try unsafe start.withUnsafeMutableBytes { try unsafe file.read(into: $0, at: 0) }
         let isArchive = start.starts(with: [0x50, 0x4B, 3, 4])
         let isPickle = start[0] == 0x80 && 2...5 ~= start[1]
         guard isArchive || isPickle, start[8] != UInt8(ascii: "{") else { return }

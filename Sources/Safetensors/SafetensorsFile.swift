@@ -69,7 +69,7 @@ public final class SafetensorsFile: Sendable {
             )
         }
         var littleEndian: UInt64 = 0
-        try withUnsafeMutableBytes(of: &littleEndian) { try file.read(into: $0, at: 0) }
+        try unsafe withUnsafeMutableBytes(of: &littleEndian) { try unsafe file.read(into: $0, at: 0) }
         let length = UInt64(littleEndian: littleEndian)
         try Self.refusePyTorch(file)
         guard length <= UInt64(Self.maximumHeaderBytes) else {
@@ -83,7 +83,7 @@ public final class SafetensorsFile: Sendable {
                 .data, "\(path): claims a header of \(length) bytes, but only \(file.size - 8) follow; it is truncated")
         }
         var bytes = [UInt8](repeating: 0, count: Int(length))
-        try bytes.withUnsafeMutableBytes { try file.read(into: $0, at: 8) }
+        try unsafe bytes.withUnsafeMutableBytes { try unsafe file.read(into: $0, at: 8) }
         let header = try SafetensorsHeader(bytes, path: path)
         dataStart = 8 + Int(length)
         metadata = header.metadata
@@ -105,11 +105,12 @@ public final class SafetensorsFile: Sendable {
             destination.count * info.dtype.size == info.range.count, "\(shape) does not fit \(destination.count) floats"
         )
         switch info.dtype {
-        case .float16: try convert(info, into: destination) { (number: Float16) in Float(number) }
+        case .float16: try unsafe convert(info, into: destination) { (number: Float16) in Float(number) }
         // bfloat16 is the upper half of a float32.
-        case .bfloat16: try convert(info, into: destination) { (half: UInt16) in Float(bitPattern: UInt32(half) << 16) }
-        case .float64: try convert(info, into: destination) { (number: Double) in Float(number) }
-        default: try read(info.range, into: UnsafeMutableRawBufferPointer(destination))
+        case .bfloat16:
+            try unsafe convert(info, into: destination) { (half: UInt16) in Float(bitPattern: UInt32(half) << 16) }
+        case .float64: try unsafe convert(info, into: destination) { (number: Double) in Float(number) }
+        default: try unsafe read(info.range, into: UnsafeMutableRawBufferPointer(destination))
         }
     }
 
@@ -133,7 +134,7 @@ public final class SafetensorsFile: Sendable {
     /// - Throws: `Failure(.data)` if the file has shrunk since it was opened.
     package func read(_ range: Range<Int>, into destination: UnsafeMutableRawBufferPointer) throws {
         precondition(range.count == destination.count, "\(range.count) bytes do not fit \(destination.count)")
-        try file.read(into: destination, at: dataStart + range.lowerBound)
+        try unsafe file.read(into: destination, at: dataStart + range.lowerBound)
     }
 
     private func tensor(_ name: String, _ dtypes: DataType..., shape: [Int]?) throws -> TensorInfo {
@@ -159,16 +160,17 @@ public final class SafetensorsFile: Sendable {
         while done < destination.count {
             let count = min(piece.count, destination.count - done)
             let start = info.range.lowerBound + done * info.dtype.size
-            try read(start..<start + count * info.dtype.size, into: UnsafeMutableRawBufferPointer(piece[0..<count]))
-            for index in 0..<count { destination[done + index] = value(piece.pointer[index]) }
+            try unsafe read(
+                start..<start + count * info.dtype.size, into: UnsafeMutableRawBufferPointer(piece[0..<count]))
+            for index in 0..<count { unsafe destination[done + index] = unsafe value(piece.pointer[index]) }
             done += count
         }
     }
 
     private func array<Element: BitwiseCopyable>(_ info: TensorInfo) throws -> [Element] {
         let count = info.range.count / MemoryLayout<Element>.stride
-        return try [Element](unsafeUninitializedCapacity: count) { buffer, initialized in
-            try read(
+        return try unsafe [Element](unsafeUninitializedCapacity: count) { buffer, initialized in
+            try unsafe read(
                 info.range, into: UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(rebasing: buffer[..<count])))
             initialized = count
         }

@@ -7,7 +7,7 @@ public struct NamedTensor {
     public let shape: [Int]
     private let values: Values
 
-    private enum Values {
+    @safe private enum Values {
         case own([Float])
         case borrowed(UnsafeBufferPointer<Float>)
     }
@@ -20,7 +20,7 @@ public struct NamedTensor {
 
     /// A tensor that borrows its elements: the caller keeps them alive and unchanged while it is used.
     package init(name: String, shape: [Int], values: UnsafeBufferPointer<Float>) {
-        self.init(name, shape, count: values.count, .borrowed(values))
+        unsafe self.init(name, shape, count: values.count, .borrowed(values))
     }
 
     private init(_ name: String, _ shape: [Int], count: Int, _ values: Values) {
@@ -34,8 +34,8 @@ public struct NamedTensor {
 
     package func withUnsafeBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
         switch values {
-        case .own(let values): try values.withUnsafeBytes(body)
-        case .borrowed(let values): try body(UnsafeRawBufferPointer(values))
+        case .own(let values): try unsafe values.withUnsafeBytes(body)
+        case .borrowed(let values): try unsafe body(UnsafeRawBufferPointer(values))
         }
     }
 }
@@ -54,9 +54,9 @@ public enum SafetensorsWriter {
         precondition(
             header.count <= SafetensorsFile.maximumHeaderBytes, "a header of \(header.count) bytes for \(path)")
         try AtomicFile.write(path) { output in
-            try withUnsafeBytes(of: UInt64(header.count).littleEndian) { try output.write($0) }
-            try header.withUnsafeBytes { try output.write($0) }
-            for tensor in tensors { try tensor.withUnsafeBytes { try output.write($0) } }
+            try unsafe withUnsafeBytes(of: UInt64(header.count).littleEndian) { try unsafe output.write($0) }
+            try unsafe header.withUnsafeBytes { try unsafe output.write($0) }
+            for tensor in tensors { try unsafe tensor.withUnsafeBytes { try unsafe output.write($0) } }
         }
     }
 

@@ -4,7 +4,7 @@ import Glibc
 ///
 /// All tensors live in such buffers, allocated once before the first step. The class does not synchronize accesses:
 /// code that shares a buffer between threads must order them (hence `@unchecked Sendable`).
-package final class AlignedBuffer<Element: BitwiseCopyable>: @unchecked Sendable {
+@safe package final class AlignedBuffer<Element: BitwiseCopyable>: @unchecked Sendable {
     /// The first element; valid as long as the buffer lives.
     package let pointer: UnsafeMutablePointer<Element>
     package let count: Int
@@ -26,22 +26,24 @@ package final class AlignedBuffer<Element: BitwiseCopyable>: @unchecked Sendable
         let plan = BufferPlan.current
         plan?.add(byteCount, isHuge: alignment == hugePage)
         isAllocated = plan == nil && count > 0
-        if !isAllocated, let dangling = UnsafeMutablePointer<Element>(bitPattern: alignment) {
-            pointer = dangling
+        if !isAllocated, let dangling = unsafe UnsafeMutablePointer<Element>(bitPattern: alignment) {
+            unsafe pointer = unsafe dangling
             return
         }
         var raw: UnsafeMutableRawPointer?
-        guard posix_memalign(&raw, alignment, byteCount) == 0, let raw else { exitOutOfMemory(byteCount) }
-        if alignment == hugePage { madvise(raw, byteCount, MADV_HUGEPAGE) }
-        memset(raw, 0, byteCount)
-        pointer = raw.bindMemory(to: Element.self, capacity: count)
+        guard unsafe posix_memalign(&raw, alignment, byteCount) == 0, let raw = unsafe raw else {
+            exitOutOfMemory(byteCount)
+        }
+        if alignment == hugePage { unsafe madvise(raw, byteCount, MADV_HUGEPAGE) }
+        unsafe memset(raw, 0, byteCount)
+        unsafe pointer = unsafe raw.bindMemory(to: Element.self, capacity: count)
     }
 
-    deinit { if isAllocated { free(pointer) } }
+    deinit { if isAllocated { unsafe free(pointer) } }
 
     /// All elements, for reading and writing.
     package var elements: UnsafeMutableBufferPointer<Element> {
-        UnsafeMutableBufferPointer(start: pointer, count: count)
+        unsafe UnsafeMutableBufferPointer(start: pointer, count: count)
     }
 
     /// The elements of `range`.
@@ -50,7 +52,7 @@ package final class AlignedBuffer<Element: BitwiseCopyable>: @unchecked Sendable
     package subscript(range: Range<Int>) -> UnsafeMutableBufferPointer<Element> {
         precondition(
             range.lowerBound >= 0 && range.upperBound <= count, "\(range) is outside of a buffer of \(count) elements")
-        return UnsafeMutableBufferPointer(start: pointer + range.lowerBound, count: range.count)
+        return unsafe UnsafeMutableBufferPointer(start: pointer + range.lowerBound, count: range.count)
     }
 }
 

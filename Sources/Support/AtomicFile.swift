@@ -11,13 +11,13 @@ package enum AtomicFile {
         ///
         /// - Throws: `Failure(.unavailable)` if the system refuses.
         package func write(_ bytes: UnsafeRawBufferPointer) throws {
-            _ = try explainingErrors("cannot write", path) { try descriptor.writeAll(bytes) }
+            _ = try explainingErrors("cannot write", path) { try unsafe descriptor.writeAll(bytes) }
         }
     }
 
     /// Writes `bytes` as `write(_:_:)` does.
     package static func write(_ bytes: some Collection<UInt8>, to path: String) throws {
-        try write(path) { output in try Array(bytes).withUnsafeBytes { try output.write($0) } }
+        try write(path) { output in try unsafe Array(bytes).withUnsafeBytes { try unsafe output.write($0) } }
     }
 
     /// Writes `PATH.tmp-NUMBER`, fsyncs it, renames it to `path` and fsyncs the folder. Replaces an existing file.
@@ -30,7 +30,7 @@ package enum AtomicFile {
     package static func write(_ path: String, _ body: (borrowing Output) throws -> Void) throws {
         let temporary = path + ".tmp-\(UInt32.random(in: 0 ... .max))"
         try explainingErrors("cannot write", path) {
-            let descriptor = try FileDescriptor.open(
+            let descriptor = try unsafe FileDescriptor.open(
                 temporary, .writeOnly, options: [.create, .exclusiveCreate, .closeOnExec], permissions: .sharedFile)
             do {
                 // Network file systems may report a full disk only now.
@@ -50,7 +50,7 @@ package enum AtomicFile {
     /// Makes a rename in the folder of `path` survive a power failure.
     private static func synchronizeFolder(of path: String) throws {
         let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
-        let descriptor = try FileDescriptor.open(folder, .readOnly, options: [.directory, .closeOnExec])
+        let descriptor = try unsafe FileDescriptor.open(folder, .readOnly, options: [.directory, .closeOnExec])
         try descriptor.closeAfter {
             // Some file systems cannot synchronize a folder.
             do { try descriptor.synchronize() } catch Errno.invalidArgument {}

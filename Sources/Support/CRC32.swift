@@ -8,13 +8,13 @@ package struct CRC32: Sendable, Equatable {
 
     package mutating func add(_ bytes: UnsafeRawBufferPointer) {
         // zlib restarts the checksum if the buffer is null.
-        guard let start = bytes.baseAddress, !bytes.isEmpty else { return }
-        value = UInt32(crc32_z(UInt(value), start.assumingMemoryBound(to: UInt8.self), bytes.count))
+        guard let start = bytes.baseAddress, unsafe !bytes.isEmpty else { return }
+        value = unsafe UInt32(crc32_z(UInt(value), start.assumingMemoryBound(to: UInt8.self), bytes.count))
     }
 
     package mutating func add(_ text: String) {
         var text = text
-        text.withUTF8 { add(UnsafeRawBufferPointer($0)) }
+        text.withUTF8 { unsafe add(UnsafeRawBufferPointer($0)) }
     }
 
     /// Eight hexadecimal digits.

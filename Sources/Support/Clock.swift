@@ -3,6 +3,6 @@ import Glibc
 /// Seconds of the monotonic clock; only differences are meaningful.
 package func monotonicSeconds() -> Double {
     var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC, &time)
+    unsafe clock_gettime(CLOCK_MONOTONIC, &time)
     return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
 }

@@ -17,7 +17,7 @@ package final class FileLock: Sendable {
     package init(path: String, owner: String) throws {
         descriptor = try explainingErrors("cannot write", path) {
             // The folder may come from someone else: never write through a link.
-            try FileDescriptor.open(
+            try unsafe FileDescriptor.open(
                 path, .readWrite, options: [.create, .noFollow, .closeOnExec], permissions: .sharedFile)
         }
         // From here on `deinit` closes it.
@@ -38,8 +38,8 @@ package final class FileLock: Sendable {
     }
 
     private static func owner(in descriptor: FileDescriptor) -> String {
-        let text = try? String(unsafeUninitializedCapacity: 300) { buffer in
-            try descriptor.read(fromAbsoluteOffset: 0, into: UnsafeMutableRawBufferPointer(buffer))
+        let text = try? unsafe String(unsafeUninitializedCapacity: 300) { buffer in
+            try unsafe descriptor.read(fromAbsoluteOffset: 0, into: UnsafeMutableRawBufferPointer(buffer))
         }
         return text.flatMap { $0.isEmpty ? nil : $0 } ?? "another process"
     }

@@ -20,7 +20,7 @@ package enum FileSystem {
     /// - Throws: `Failure(.unavailable)` if the system refuses.
     @discardableResult
     package static func makeFolder(_ path: String) throws(Failure) -> Bool {
-        do { try check { mkdir(path, 0o777) } } catch .fileExists { return false } catch {
+        do { try check { unsafe mkdir(path, 0o777) } } catch .fileExists { return false } catch {
             throw .system("cannot make the folder", path, error)
         }
         return true
@@ -33,7 +33,7 @@ package enum FileSystem {
         var prefix = path.hasPrefix("/") ? "/" : ""
         for part in path.split(separator: "/") {
             prefix += part + "/"
-            do { try check { mkdir(prefix, 0o777) } } catch .fileExists {} catch {
+            do { try check { unsafe mkdir(prefix, 0o777) } } catch .fileExists {} catch {
                 throw .system("cannot make the folder", path, error)
             }
         }
@@ -44,32 +44,34 @@ package enum FileSystem {
     }
 
     /// Renames a file, replacing a file of the new name.
-    static func rename(_ path: String, to newPath: String) throws(Errno) { try check { Glibc.rename(path, newPath) } }
+    static func rename(_ path: String, to newPath: String) throws(Errno) {
+        try check { unsafe Glibc.rename(path, newPath) }
+    }
 
     /// Removes a file; ignores errors.
-    package static func remove(_ path: String) { try? check { unlink(path) } }
+    package static func remove(_ path: String) { try? check { unsafe unlink(path) } }
 
     /// The resolved path of this process's executable.
     ///
     /// - Throws: `Failure(.noInput)` if the system does not say.
     package static func programFile() throws(Failure) -> String {
         let link = "/proc/self/exe"
-        guard let path = realpath(link, nil) else { throw unreadable(link) }
-        defer { free(path) }
-        return String(cString: path)
+        guard let path = unsafe realpath(link, nil) else { throw unreadable(link) }
+        defer { unsafe free(path) }
+        return unsafe String(cString: path)
     }
 
     /// The names of the entries of a folder, in no particular order.
     ///
     /// - Throws: `Failure(.noInput)` if it cannot be read.
     package static func names(inFolder path: String) throws(Failure) -> [String] {
-        guard let folder = opendir(path) else { throw unreadable(path) }
-        defer { closedir(folder) }
+        guard let folder = unsafe opendir(path) else { throw unreadable(path) }
+        defer { unsafe closedir(folder) }
         var names: [String] = []
         errno = 0
-        while let entry = readdir(folder) {
-            let name = withUnsafeBytes(of: &entry.pointee.d_name) {
-                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+        while let entry = unsafe readdir(folder) {
+            let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) {
+                unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
             }
             if name != ".", name != ".." { names.append(name) }
             errno = 0
@@ -84,10 +86,10 @@ package enum FileSystem {
 
     /// The contents of a short file of /proc or /sys, whose size is unknown until it is read; nil if it cannot be read.
     package static func contents(ofSystemFile path: String) -> String? {
-        guard let file = try? FileDescriptor.open(path, .readOnly, options: .closeOnExec) else { return nil }
+        guard let file = try? unsafe FileDescriptor.open(path, .readOnly, options: .closeOnExec) else { return nil }
         return try? file.closeAfter {
-            try String(unsafeUninitializedCapacity: 1 << 14) { buffer in
-                try file.read(into: UnsafeMutableRawBufferPointer(buffer))
+            try unsafe String(unsafeUninitializedCapacity: 1 << 14) { buffer in
+                try unsafe file.read(into: UnsafeMutableRawBufferPointer(buffer))
             }
         }
     }
@@ -113,8 +115,8 @@ package enum PathKind: Equatable {
 
     package init(of path: String) {
         do {
-            let isFolder = try Stat(path).type == .directory
-            if isFolder { try FileSystem.check { access(path, X_OK) } }
+            let isFolder = try unsafe Stat(path).type == .directory
+            if isFolder { try FileSystem.check { unsafe access(path, X_OK) } }
             self = isFolder ? .folder : .other
         } catch {
             let failure = Failure.system("cannot read", path, error, .noInput)
@@ -122,7 +124,7 @@ package enum PathKind: Equatable {
                 self = .unusable(failure)
                 return
             }
-            let isLink = (try? Stat(path, followTargetSymlink: false)) != nil
+            let isLink = unsafe (try? Stat(path, followTargetSymlink: false)) != nil
             self =
                 isLink
                 ? .unusable(Failure(.noInput, "cannot read \(path): it is a link to something that does not exist"))

@@ -15,7 +15,7 @@ package final class InputFile: Sendable {
     package init(path: String) throws {
         (descriptor, size) = try explainingErrors("cannot read", path, .noInput) {
             // Without `nonBlocking`, opening a named pipe would wait for a writer.
-            let descriptor = try FileDescriptor.open(
+            let descriptor = try unsafe FileDescriptor.open(
                 path, .readOnly, options: [.nonBlocking, .noControllingTerminal, .closeOnExec])
             do {
                 let status = try Stat(descriptor)
@@ -41,8 +41,8 @@ package final class InputFile: Sendable {
         try explainingErrors("cannot read", path, .noInput) {
             var done = 0
             while done < destination.count {
-                let rest = UnsafeMutableRawBufferPointer(rebasing: destination[done...])
-                let count = try descriptor.read(fromAbsoluteOffset: Int64(offset + done), into: rest)
+                let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: destination[done...])
+                let count = try unsafe descriptor.read(fromAbsoluteOffset: Int64(offset + done), into: rest)
                 guard count > 0 else {
                     throw Failure(.data, "\(path): has become shorter than its \(size) bytes while it was read")
                 }
@@ -60,7 +60,7 @@ package final class InputFile: Sendable {
             throw Failure(.data, "\(path): has \(file.size) bytes, expected at most \(limit); it is a different file")
         }
         var bytes = [UInt8](repeating: 0, count: file.size)
-        try bytes.withUnsafeMutableBytes { try file.read(into: $0, at: 0) }
+        try unsafe bytes.withUnsafeMutableBytes { try unsafe file.read(into: $0, at: 0) }
         return bytes
     }
 

@@ -8,7 +8,7 @@ package enum LogFile {
     package static func append(_ bytes: [UInt8], to path: String) throws {
         try explainingErrors("cannot write", path) {
             // The folder may come from someone else: never write through a link, never wait for the reader of a pipe.
-            let descriptor = try FileDescriptor.open(
+            let descriptor = try unsafe FileDescriptor.open(
                 path, .writeOnly, options: [.append, .create, .noFollow, .nonBlocking, .closeOnExec],
                 permissions: .sharedFile)
             try descriptor.closeAfter {

@@ -34,9 +34,9 @@ package func requireMemory(
 package func requireAddressSpace(_ bytes: Int, who: String, advice: String) throws(Failure) {
     // Plus a reserve for small allocations.
     let needed = bytes + 32 << 20
-    let probe = mmap(nil, needed, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-    guard probe == MAP_FAILED else {
-        munmap(probe, needed)
+    let probe = unsafe mmap(nil, needed, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+    guard unsafe probe == MAP_FAILED else {
+        unsafe munmap(probe, needed)
         return
     }
     throw Failure(
@@ -49,7 +49,9 @@ package func requireAddressSpace(_ bytes: Int, who: String, advice: String) thro
 /// - Throws: `Failure(.unavailable)`.
 package func requireOpenFiles(_ count: Int) throws(Failure) {
     var limit = rlimit()
-    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < count else { return }
+    guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < count else {
+        return
+    }
     throw Failure(
         .unavailable,
         "MPI and this program need \(count) open files, ulimit -n allows \(limit.rlim_cur); raise the limit")
@@ -62,28 +64,30 @@ package func requireOpenFiles(_ count: Int) throws(Failure) {
 /// variables set before the program starts can prevent both.
 package func saveAddressSpace() {
     let settings = ["OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX"]
-    guard addressSpaceLimit() != nil, settings.contains(where: { getenv($0).map { strcmp($0, "1") } != 0 }) else {
+    guard addressSpaceLimit() != nil,
+        settings.contains(where: { unsafe getenv($0).map { unsafe strcmp($0, "1") } != 0 })
+    else {
         return
     }
-    for name in settings { setenv(name, "1", 1) }
+    for name in settings { unsafe setenv(name, "1", 1) }
     guard let program = try? FileSystem.programFile() else { return }
-    execv(program, CommandLine.unsafeArgv)
+    unsafe execv(program, CommandLine.unsafeArgv)
 }
 
 /// The address space of a thread's stack, in bytes.
 package var threadStackBytes: Int {
     var attributes = pthread_attr_t()
     var size = 0
-    pthread_attr_init(&attributes)
-    pthread_attr_getstacksize(&attributes, &size)
-    pthread_attr_destroy(&attributes)
+    unsafe pthread_attr_init(&attributes)
+    unsafe pthread_attr_getstacksize(&attributes, &size)
+    unsafe pthread_attr_destroy(&attributes)
     return size
 }
 
 /// The peak resident memory of this process, in bytes.
 package func peakResidentBytes() -> Int {
     var usage = rusage()
-    getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+    unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
     return usage.ru_maxrss * 1024
 }
 
@@ -91,7 +95,7 @@ package func peakResidentBytes() -> Int {
 func exitOutOfMemory(_ bytes: Int) -> Never {
     let limit = addressSpaceLimit() ?? hostLimit().words
     var line = "densenet: out of memory: cannot allocate \(bytes) bytes, \(limit); use a smaller batch size\n"
-    line.withUTF8 { _ = try? FileDescriptor.standardError.writeAll($0) }
+    line.withUTF8 { _ = try? unsafe FileDescriptor.standardError.writeAll($0) }
     // Not `exit`, which waits for OpenBLAS's threads: they may be waiting for memory.
     _exit(Failure.Kind.unavailable.rawValue)
 }
@@ -111,7 +115,8 @@ private func addressSpaceLimit() -> String? {
     let limits = [("ulimit -v", RLIMIT_AS, memory.mapped), ("ulimit -d", RLIMIT_DATA, memory.writable)]
     let left = limits.compactMap { name, resource, used -> (name: String, limit: Int, left: Int)? in
         var limit = rlimit()
-        guard getrlimit(__rlimit_resource_t(resource.rawValue), &limit) == 0, let bytes = Int(exactly: limit.rlim_cur)
+        guard unsafe getrlimit(__rlimit_resource_t(resource.rawValue), &limit) == 0,
+            let bytes = Int(exactly: limit.rlim_cur)
         else { return nil }
         return (name, bytes, max(bytes - used, 0))
     }

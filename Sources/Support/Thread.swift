@@ -8,16 +8,16 @@ import SystemPackage
 ///   thread 2`.
 /// - Throws: `Failure(.unavailable)` if the system refuses the thread.
 package func startThread(refusal: String, _ body: sending @escaping () -> Void) throws -> pthread_t {
-    let start = Unmanaged.passRetained(ThreadBody(body))
+    let start = unsafe Unmanaged.passRetained(ThreadBody(body))
     var thread = pthread_t()
-    let code = pthread_create(
+    let code = unsafe pthread_create(
         &thread, nil,
         { argument in
-            Unmanaged<ThreadBody>.fromOpaque(argument!).takeRetainedValue().body()
+            unsafe Unmanaged<ThreadBody>.fromOpaque(argument!).takeRetainedValue().body()
             return nil
-        }, start.toOpaque())
+        }, unsafe start.toOpaque())
     guard code == 0 else {
-        start.release()
+        unsafe start.release()
         throw Failure(.unavailable, "\(refusal): \(Errno(rawValue: code))")
     }
     return thread
