@@ -1,16 +1,15 @@
 import Support
 
 extension SafetensorsFile {
-    /// Refuses what `torch.save` has written, with the line of Python that turns it into safetensors.
+    /// Rejects a file written by `torch.save`, a zip archive or a pickle, with a command that converts it.
     ///
-    /// Such a file is a zip archive or a pickle. A safetensors file could begin with the same bytes, which are the
-    /// length of its header; but then a brace follows, which in those stands at another place.
+    /// A safetensors file could begin with the same bytes, as the length of its header, but has a brace after them.
     ///
     /// - Throws: `Failure(.data)` for such a file.
     static func refusePyTorch(_ file: InputFile) throws {
         var start = [UInt8](repeating: 0, count: 9)
         guard file.size >= start.count else { return }
-        try start.withUnsafeMutableBytes { try file.read(into: $0, at: 0) }
+        try unsafe start.withUnsafeMutableBytes { try unsafe file.read(into: $0, at: 0) }
         let isArchive = start.starts(with: [0x50, 0x4B, 3, 4])
         let isPickle = start[0] == 0x80 && 2...5 ~= start[1]
         guard isArchive || isPickle, start[8] != UInt8(ascii: "{") else { return }
@@ -18,7 +17,7 @@ extension SafetensorsFile {
         let stem = name.lastIndex(of: ".").map { file.path.dropLast(name[$0...].count) } ?? file.path[...]
         throw Failure(
             .data,
-            "\(file.path): is a \(isArchive ? "zip archive" : "pickle"), as PyTorch's .pth files are, not safetensors; turn it into that: "
+            "\(file.path): is a \(isArchive ? "zip archive" : "pickle") like PyTorch's .pth files, not safetensors; convert it with: "
                 + "\(conversion) \(shellWord(file.path)) \(shellWord("\(stem).safetensors"))")
     }
 
