@@ -2,7 +2,8 @@
 import PackageDescription
 
 // Imports run one way: DensenetTool → Benchmarking → Training → {DenseNetModel, ImageData, DataParallel}, DenseNetModel →
-// {Kernels, Safetensors}, and any of them → Support. Only Kernels imports CKernels and COpenBLAS.
+// {Kernels, Safetensors}, DensenetTool → Exporting → DenseNetModel, and any of them → Support. Only Kernels imports
+// CKernels and COpenBLAS.
 //
 // Two folders keep short names while their modules do not: a module `Distributed` would shadow the standard library's,
 // and a module `Data` could not be qualified beside Foundation's `Data`.
@@ -46,11 +47,12 @@ let package = Package(
                 "DataParallel", "DenseNetModel", "GoldenFiles", "ImageData", "Kernels", "Safetensors", "Support",
                 "Training",
             ]),
+        .target(name: "Exporting", dependencies: ["DenseNetModel", "Safetensors", "Support"]),
         .executableTarget(
             name: "DensenetTool",
             dependencies: [
-                "Benchmarking", "DataParallel", "DenseNetModel", "ImageData", "Kernels", "Safetensors", "Support",
-                "Training", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "Benchmarking", "DataParallel", "DenseNetModel", "Exporting", "ImageData", "Kernels", "Safetensors",
+                "Support", "Training", .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ],
             path: "Sources/densenet"),
@@ -75,6 +77,9 @@ let package = Package(
             name: "FuzzTestProgram",
             dependencies: ["DenseNetModel", "ImageData", "Safetensors", "Support", "Training"],
             path: "Tests/FuzzTestProgram"),
+        .executableTarget(
+            name: "ExportTestProgram", dependencies: ["DenseNetModel", "Safetensors", "Support"],
+            path: "Tests/ExportTestProgram"),
         .testTarget(name: "SupportTests", dependencies: ["Safetensors", "Support", "TestSupport"]),
         .testTarget(name: "SafetensorsTests", dependencies: ["Safetensors", "Support", "TestSupport"]),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels", "Support"]),
@@ -87,6 +92,9 @@ let package = Package(
         .testTarget(
             name: "DistributedTests",
             dependencies: ["DataParallel", "DistributedTestProgram", "Support", "TestSupport"]),
+        .testTarget(
+            name: "ExportingTests",
+            dependencies: ["DenseNetModel", "ExportTestProgram", "Exporting", "Safetensors", "Support", "TestSupport"]),
         .testTarget(name: "DensenetToolTests", dependencies: ["DensenetTool"]),
         .testTarget(
             name: "TrainingTests",

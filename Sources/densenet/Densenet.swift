@@ -16,7 +16,8 @@ struct Densenet: ParsableCommand {
             """,
         version: "densenet 0.1.0",
         subcommands: [
-            Train.self, Evaluate.self, Verify.self, Bench.self, Describe.self, Synthesize.self, LaunchPlan.self,
+            Train.self, Evaluate.self, Export.self, Verify.self, Bench.self, Describe.self, Synthesize.self,
+            LaunchPlan.self,
             PostMortemOfRun.self,
         ])
 

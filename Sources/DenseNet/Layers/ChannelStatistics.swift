@@ -3,7 +3,7 @@ import Kernels
 import Support
 
 /// What batch norm adds to the variance: the value of PyTorch and of the papers.
-let normEpsilon = 1e-5
+package let normEpsilon = 1e-5
 /// The weight of a new batch in the running statistics.
 let normMomentum = 0.1
 
