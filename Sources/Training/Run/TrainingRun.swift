@@ -314,9 +314,9 @@ public final class TrainingRun {
         // An evaluation may take long: by then the epoch's work is safe, and a stop does not wait for the result.
         try writeCheckpoint()
         let steps = evaluator.steps
-        let evaluated = try evaluator.run(stopping: { observer.wantsStop }) { done, loss, accuracy in
-            advanced(.evaluation, done, of: steps, loss: loss, accuracy: accuracy)
-        }
+        let evaluated = try evaluator.run(
+            stopping: { observer.wantsStop },
+            advanced: { advanced(.evaluation, $0, of: steps, loss: $1, accuracy: $2) })
         guard let test = evaluated else { return try stop() }
         let maxima = try communicator.allReduceMax([dataWait, observer.wantsStop ? 1 : 0])
         let (longestDataWait, stopRequest) = (maxima[0], maxima[1])
