@@ -99,6 +99,14 @@ def torchvision(name, torch, torchvision):
         return logits(name, network.eval()(torch.from_numpy(values(name)["images"])).numpy())
 
 
+def timm_folder(name, torch, timm):
+    network = timm.create_model(f"local-dir:{export(name, 'timm', 'timm')}", pretrained=True).eval()
+    data = timm.data.resolve_model_data_config(network)
+    mean, std = (torch.tensor(data[key]).view(3, 1, 1) for key in ("mean", "std"))
+    with torch.no_grad():
+        return logits(name, network((torch.from_numpy(values(name)["colours"]) - mean) / std).numpy())
+
+
 def define_operators():
     """Lets torchvision be imported beside a torch of another build, where its own operators (two for boxes) do not load."""
     try:
@@ -124,5 +132,6 @@ check("onnx: onnx.checker", ["onnx"], networks, onnx_checker)
 check("onnx: onnxruntime", ["onnxruntime"], networks, onnxruntime)
 check("pytorch: torch.load(weights_only=True)", ["torch", "safetensors.torch"], networks, torch_load)
 check("pytorch: torchvision, strict", ["torch", "torchvision"], ["densenet121"], torchvision)
+check("timm: create_model('local-dir:…')", ["torch", "timm"], ["densenet121"], timm_folder)
 check("docs/pytorch/densenet_cifar.py, strict", ["torch", "densenet_cifar"], ["bc", "plain"], densenet_cifar)
 sys.exit(failed)

@@ -13,11 +13,12 @@ struct Export: ParsableCommand {
         discussion: """
             onnx     a model for onnxruntime and the like; its input is colours in 0…1, the normalisation is in the graph
             pytorch  a .pth file for torch.load
+            timm     a folder for timm's local-dir: models, of densenet121, 161, 169 or 201
             npz      an archive for numpy.load
             """)
 
     enum Format: String, ExpressibleByArgument, CaseIterable {
-        case onnx, pytorch, npz
+        case onnx, pytorch, timm, npz
     }
 
     @Option(help: "The format.")
@@ -29,7 +30,7 @@ struct Export: ParsableCommand {
             valueName: "file|run"))
     var weights: String
 
-    @Argument(help: ArgumentHelp("The file to write.", valueName: "out"))
+    @Argument(help: ArgumentHelp("The file to write; for timm a folder.", valueName: "out"))
     var out: String
 
     @OptionGroup(title: "Network (default: as the weights file says)") var network: NetworkOptions
@@ -58,6 +59,7 @@ struct Export: ParsableCommand {
         switch to {
         case .onnx: try network.writeONNX(to: out)
         case .pytorch: try network.writePyTorch(to: out)
+        case .timm: try network.writeTimm(to: out)
         case .npz: try network.writeNumPy(to: out)
         }
     }

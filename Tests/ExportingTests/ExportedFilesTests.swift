@@ -30,7 +30,7 @@ import Testing
         let names = network.table.trainable.map(\.name) + network.table.statistics.map(\.name)
         #expect(members.map(\.name) == (names + ["normalization.mean", "normalization.std"]).map { $0 + ".npy" })
         let bias = try #require(members.first { $0.name == "classifier.bias.npy" })
-        #expect(bias.content.prefix(6) == [0x93] + Array("NUMPY".utf8))
+        #expect(bias.content.starts(with: [0x93] + Array("NUMPY".utf8)))
         #expect(floats(bias.content.suffix(16)) == Array(network.parameters[network.table.classifierBias.range]))
         let deviations = try #require(members.last)
         #expect(floats(deviations.content.suffix(12)) == [1, 2, 4])
@@ -96,6 +96,25 @@ import Testing
         #expect(floats(bias.bytes(9)[0]) == Array(network.parameters[network.table.classifierBias.range]))
         #expect(ProtobufFields(graph.bytes(11)[0]).texts(1) == ["image"])
         #expect(ProtobufFields(graph.bytes(12)[0]).texts(1) == ["logits"])
+    }
+
+    @Test func `a timm folder describes a network of its own, and another is refused`() throws {
+        let network = try DenseNet(DenseNetConfiguration(model: "densenet121", classes: 3, image: 32), capacity: 1)
+        try ExportedNetwork(network, normalization: normalization).writeTimm(to: scratch("folder"))
+        let text = String(decoding: try scratch.read("folder/config.json"), as: UTF8.self)
+        for words in [
+            "\"architecture\" : \"densenet121\"", "\"num_classes\" : 3", "\"first_conv\" : \"features.conv0\"",
+        ] { #expect(text.contains(words), "\(text)") }
+        #expect(try SafetensorsFile(path: scratch("folder/model.safetensors")).tensors.count == 606)
+        let other = ExportedNetwork(try self.network(.imagenet), normalization: normalization)
+        let failure = #expect(throws: Failure.self) { try other.writeTimm(to: scratch("other")) }
+        #expect(failure?.kind == .usage && failure?.message.contains("timm has densenet121, ") == true)
+        let mean = ExportedNetwork.Normalization(mean: [0, 0, 0], std: [1, 1, 1], pixelMean: [0])
+        let perPixel = #expect(throws: Failure.self) {
+            try ExportedNetwork(network, normalization: mean).writeTimm(to: scratch("other"))
+        }
+        #expect(perPixel?.kind == .usage && perPixel?.message.contains("per pixel") == true)
+        #expect(scratch.names == ["folder"])
     }
 
     @Test func `an export replaces a file whole, and equal weights make equal files`() throws {

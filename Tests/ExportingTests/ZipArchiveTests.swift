@@ -17,7 +17,7 @@ import Testing
         #expect(bytes.prefix(4) == [0x50, 0x4B, 3, 4])
         // The checksum of "123456789" that all descriptions of CRC-32 have, and the size, twice.
         #expect(bytes[14..<26] == [0x26, 0x39, 0xF4, 0xCB, 9, 0, 0, 0, 9, 0, 0, 0])
-        #expect(bytes[26..<35] == [5, 0, 29, 0] + Array("a.txt".utf8))
+        #expect(bytes[26..<30] == [5, 0, 29, 0] && String(decoding: bytes[30..<35], as: UTF8.self) == "a.txt")
         #expect(bytes[64..<73] == text[...])
         #expect(bytes[73..<77] == [0x50, 0x4B, 3, 4])
         #expect(bytes[128..<137] == [7, 0, 0, 0x80, 0x3F, 0, 0, 0, 0xC0])
