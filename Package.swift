@@ -75,7 +75,7 @@ let package = Package(
             path: "Tests/CheckpointTestProgram"),
         .executableTarget(
             name: "FuzzTestProgram",
-            dependencies: ["DenseNetModel", "ImageData", "Safetensors", "Support", "Training"],
+            dependencies: ["DenseNetModel", "Exporting", "ImageData", "Safetensors", "Support", "Training"],
             path: "Tests/FuzzTestProgram"),
         .executableTarget(
             name: "ExportTestProgram", dependencies: ["DenseNetModel", "Safetensors", "Support"],
