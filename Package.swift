@@ -1,6 +1,11 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
+// What builds the documentation (see CONTRIBUTING.md). No other build fetches it.
+let documentation: [Package.Dependency] =
+    Context.environment["DENSENET_DOCS"] == nil
+    ? [] : [.package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0")]
+
 // Imports run one way: DensenetTool → Benchmarking → Training → {DenseNetModel, ImageData, DataParallel}, DenseNetModel →
 // {Kernels, Safetensors}, DensenetTool → Exporting → DenseNetModel, and any of them → Support. Only Kernels imports
 // CKernels and COpenBLAS.
@@ -21,11 +26,14 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
-    ],
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    ] + documentation,
     targets: [
         .systemLibrary(name: "COpenMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
         .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
+        .systemLibrary(name: "CTurboJPEG", pkgConfig: "libturbojpeg", providers: [.apt(["libturbojpeg0-dev"])]),
         .target(name: "CKernels", exclude: ["kernels"]),
         .target(name: "GoldenFiles", resources: [.copy("Golden")]),
         .target(
@@ -35,6 +43,7 @@ let package = Package(
         .target(
             name: "DenseNetModel", dependencies: ["Kernels", "Safetensors", "Support"], path: "Sources/DenseNet"),
         .target(name: "ImageData", dependencies: ["Support"], path: "Sources/Data"),
+        .target(name: "Pictures", dependencies: ["CPNG", "CTurboJPEG", "Support"]),
         .target(name: "DataParallel", dependencies: ["COpenMPI", "Support"], path: "Sources/Distributed"),
         .target(
             name: "Training",
@@ -51,11 +60,16 @@ let package = Package(
         .executableTarget(
             name: "DensenetTool",
             dependencies: [
-                "Benchmarking", "DataParallel", "DenseNetModel", "Exporting", "ImageData", "Kernels", "Safetensors",
-                "Support", "Training", .product(name: "ArgumentParser", package: "swift-argument-parser"),
-                .product(name: "SystemPackage", package: "swift-system"),
+                "Benchmarking", "DataParallel", "DenseNetModel", "Exporting", "ImageData", "Kernels", "Pictures",
+                "Safetensors", "Support", "Training",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "SystemPackage", package: "swift-system"), .product(name: "Yams", package: "Yams"),
             ],
-            path: "Sources/densenet"),
+            path: "Sources/densenet",
+            resources: [
+                .embedInCode("Recipes/paper-cifar.yaml"), .embedInCode("Recipes/paper-imagenet.yaml"),
+                .embedInCode("Recipes/writeup.yaml"),
+            ]),
 
         .target(name: "TestSupport", path: "Tests/Support"),
         .executableTarget(
@@ -89,6 +103,8 @@ let package = Package(
                 "DenseNetModel", "Kernels", "NumericsTestProgram", "Safetensors", "Support", "TestSupport",
             ]),
         .testTarget(name: "DataTests", dependencies: ["ImageData", "Support"]),
+        .testTarget(
+            name: "PicturesTests", dependencies: ["Pictures", "Support", "TestSupport"], exclude: ["Fixtures"]),
         .testTarget(
             name: "DistributedTests",
             dependencies: ["DataParallel", "DistributedTestProgram", "Support", "TestSupport"]),

@@ -15,13 +15,13 @@ usage() {
     cat <<'TEXT'
 usage: ./launch.sh [-v] [-n RANKS] [--hostfile FILE] [--] [COMMAND [OPTION …]]
   ./launch.sh                        set up, build, and train on the built-in synthetic set, one rank a core
-  ./launch.sh -n 2 train OPTION …    any densenet command; train, evaluate, verify and bench run over MPI ranks, others as one process
+  ./launch.sh -n 2 train OPTION …    any densenet command; train, evaluate, predict, verify and bench run over MPI ranks, others as one process
   ./launch.sh test [OPTION …]        set up and run the tests (options go to swift test)
   ./launch.sh build                  set up and build only
 
   -n RANKS          number of ranks; default: one a physical core, or the slots of the host file or of the SLURM allocation
   --hostfile FILE   Open MPI host file (see hostfiles/); every node needs this folder, built, and the data at the same path, the
-                    packages openmpi-bin and libopenblas0, and ssh without a password
+                    packages openmpi-bin, libopenblas0, libpng16-16 and libturbojpeg0, and ssh without a password
   --max-restarts N  train only: start again from the newest checkpoint, N times at most, when a rank has died or hangs
   --min-ranks M     with --max-restarts and --hostfile: continue without hosts that are gone, with M ranks at least; default: all
   -v                show what apt-get, swift and mpirun say
@@ -93,7 +93,7 @@ install() {
 require_to_run() {
     local missing=()
     command -v mpirun >/dev/null || missing+=(openmpi-bin)
-    [[ $(ldd "$binary" 2>/dev/null) != *'not found'* ]] || missing=(openmpi-bin libopenblas0 zlib1g)
+    [[ $(ldd "$binary" 2>/dev/null) != *'not found'* ]] || missing=(openmpi-bin libopenblas0 libpng16-16 libturbojpeg0 zlib1g)
     ((${#missing[@]} == 0)) || install "${missing[@]}"
 }
 
@@ -101,7 +101,7 @@ require_to_build() {
     local package missing=() where
     command -v pkg-config >/dev/null || missing+=(pkg-config) # SwiftPM finds the libraries with it
     if command -v dpkg-query >/dev/null; then
-        for package in libopenmpi-dev openmpi-bin libopenblas-dev zlib1g-dev; do
+        for package in libopenmpi-dev openmpi-bin libopenblas-dev libpng-dev libturbojpeg0-dev zlib1g-dev; do
             [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
         done
     fi
@@ -255,12 +255,12 @@ run_over_ranks() {
         if [[ $stop_with == USR1 ]] && ((asked++ == 0)); then
             say "SIG$1: training ends after this step, with a checkpoint; once more stops it at once"
             # Again each second: mpirun drops a signal that comes before its ranks have started.
-            while kill -USR1 "$mpirun"; do sleep 1; done >/dev/null 2>&1 &
+            while kill -0 $$ && kill -USR1 "$mpirun"; do sleep 1; done >/dev/null 2>&1 &
         else
             killed=$1
             kill -INT "$mpirun" 2>/dev/null || true
             # An mpirun that hangs in its own start hears nothing; the ranks end with it.
-            { sleep 5 && kill -KILL "$mpirun"; } >/dev/null 2>&1 &
+            { sleep 5 && kill -0 $$ && kill -KILL "$mpirun"; } >/dev/null 2>&1 &
         fi
     }
     # Ctrl-Z: mpirun stops the ranks, and continues them.

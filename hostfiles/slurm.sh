@@ -18,8 +18,7 @@
 set -euo pipefail
 
 run=${RUN:-runs/slurm}
-training=(--data "${DATA:-/data/cifar-10-batches-bin}" --model densenet-bc-100-12 --out "$run")
-[[ ! -e $run/config.json ]] || training=(--resume "$run")
+training=(--data "${DATA:-/data/cifar-10-batches-bin}" --model densenet-bc-100-12 --out "$run" --resume auto)
 
 # exec: SLURM sends the signal to this shell alone, so launch.sh takes its place. mpirun takes the ranks from the allocation.
 exec ./launch.sh train "${training[@]}"

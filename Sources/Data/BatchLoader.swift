@@ -53,6 +53,12 @@ public final class BatchLoader {
     /// Starts the threads, which prepare the first batch at once.
     ///
     /// - Parameters:
+    ///   - images: where the samples are read from.
+    ///   - sampler: decides which samples each batch has; for at most `images.count` samples.
+    ///   - rank: whose part of each batch is prepared.
+    ///   - augmentation: random changes; `.none` for evaluation.
+    ///   - normalization: as the network is trained with.
+    ///   - seed: what augmentation is drawn from, with epoch and sample.
     ///   - startEpoch: the epoch of the first batch, counted from 1.
     ///   - startStep: the step of the first batch; `stepsPerEpoch` means the start of the next epoch.
     ///   - threads: how many threads share the work on a batch.

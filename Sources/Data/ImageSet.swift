@@ -40,7 +40,9 @@ public final class ImageSet: Sendable {
     public var classes: Int { layout.classes }
     /// Always 3: red, green, blue.
     package var channels: Int { Self.channels }
+    /// Of every image, in pixels.
     public var height: Int { layout.height }
+    /// Of every image, in pixels.
     public var width: Int { layout.width }
 
     init(layout: Layout, segments: [Segment], classNames: [String]?, limit: Int? = nil) {
@@ -56,6 +58,8 @@ public final class ImageSet: Sendable {
     /// - Parameters:
     ///   - pixels: shape [count][3][height][width]: red, green and blue planes, row by row.
     ///   - labels: one per image, each in `0 ..< classNames.count`.
+    ///   - height: of each image, in pixels.
+    ///   - width: of each image, in pixels.
     ///   - classNames: up to 256.
     /// - Throws: `Failure(.usage)` where the numbers of pixels, labels and classes do not fit each other, or a label is
     ///   out of range.

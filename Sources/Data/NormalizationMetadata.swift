@@ -33,7 +33,10 @@ extension Normalization {
 
     /// The pixels of one picture as a network reads them.
     ///
-    /// - Parameter pixels: shape [3][height][width]: red, green and blue planes.
+    /// - Parameters:
+    ///   - pixels: shape [3][height][width]: red, green and blue planes.
+    ///   - height: of the picture, in pixels.
+    ///   - width: of the picture, in pixels.
     /// - Returns: the same shape, normalised.
     /// - Throws: `Failure(.data)` where the normalisation is for pictures of another size, `Failure(.usage)` where there
     ///   are not as many pixels.

@@ -7,14 +7,21 @@ import Support
 /// 3 + 2). Thus the union over ranks is the same for every world size. In a small last batch some ranks may have no
 /// sample at all.
 public struct Sampler: Sendable {
+    /// Samples of the set; each is drawn once per epoch.
     package let sampleCount: Int
     /// Samples a step, over all ranks.
     package let globalBatch: Int
+    /// Ranks that share each batch.
     package let worldSize: Int
     let seed: UInt64
     let shuffle: Bool
 
-    /// - Parameter shuffle: a new random order every epoch; otherwise always 0, 1, 2, ….
+    /// - Parameters:
+    ///   - sampleCount: samples of the set.
+    ///   - globalBatch: samples per step over all ranks.
+    ///   - worldSize: the number of ranks.
+    ///   - seed: what the orders of the epochs are drawn from.
+    ///   - shuffle: a new random order every epoch; otherwise always 0, 1, 2, ….
     /// - Throws: `Failure(.usage)` if there is no sample, no rank, or a global batch below one.
     public init(sampleCount: Int, globalBatch: Int, worldSize: Int, seed: UInt64, shuffle: Bool) throws {
         guard sampleCount > 0, sampleCount <= Int(Int32.max) else {

@@ -15,6 +15,7 @@ package enum SyntheticImages {
         case test
     }
 
+    /// The names of the ten classes, in the order of their labels.
     package static let classNames = [
         "disc", "ring", "square", "triangle", "cross", "horizontal_stripes", "vertical_stripes", "diagonal_stripes",
         "checkerboard", "dots",

@@ -7,6 +7,7 @@ import Support
 ///
 /// All memory is allocated by `init`. One network is used by one thread at a time.
 public class DenseNet {
+    /// The network's shape.
     public let configuration: DenseNetConfiguration
     /// The images that a pass can have.
     public let capacity: Int
@@ -16,6 +17,7 @@ public class DenseNet {
     /// Builds a network of zero weights.
     ///
     /// - Parameters:
+    ///   - configuration: the network's shape.
     ///   - capacity: the images of this rank's part of the largest batch.
     ///   - threads: how many threads share a pass, the calling one among them; not one bit of a result depends on it.
     ///   - precision: the element type of the multiplications in dense layers.

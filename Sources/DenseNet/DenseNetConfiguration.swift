@@ -10,6 +10,7 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
         case imagenet
     }
 
+    /// Decides how much an image is reduced before the first block.
     public var stem: Stem
     /// Dense layers of each block.
     public var blocks: [Int]
@@ -23,10 +24,12 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
     public var compression: Double
     /// The probability that an element of a convolution's output is dropped in training.
     public var dropout: Double
+    /// The number of classes: one logit each.
     public var classes: Int
     /// Height and width of the input in pixels.
     public var image: Int
 
+    /// A configuration of the values given, unchecked: see `validate()`.
     public init(
         stem: Stem, blocks: [Int], growthRate: Int, stemChannels: Int, bottleneck: Bool, compression: Double,
         dropout: Double = 0, classes: Int, image: Int
@@ -57,6 +60,7 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
     /// Three blocks of a CIFAR net share its depth: depth = 3n + 4 plain, 6n + 4 with bottlenecks (section 4.2).
     ///
     /// - Parameters:
+    ///   - name: as `modelNames` lists them, in upper or lower case.
     ///   - classes: 10 for CIFAR nets and 1000 for the others where nil.
     ///   - image: 32 for CIFAR nets and 224 for the others where nil.
     /// - Throws: `Failure(.usage)` on an unknown name or an impossible depth.

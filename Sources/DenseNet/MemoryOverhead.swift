@@ -12,6 +12,11 @@ public struct MemoryOverhead: Sendable {
     /// Threads that are still to be started.
     let threads: Int
 
+    /// - Parameters:
+    ///   - ranks: the ranks of the host, with a network like this one each.
+    ///   - batches: batches of images, each as large as the network's `capacity`.
+    ///   - copies: copies of all parameters.
+    ///   - threads: threads that are started later, beside the network's own.
     public init(ranks: Int = 1, batches: Int = 0, copies: Int = 0, threads: Int = 0) {
         (self.ranks, self.batches, self.copies, self.threads) = (ranks, batches, copies, threads)
     }

@@ -15,7 +15,8 @@ public struct Prediction: Sendable, Equatable {
         return order.prefix(count).map { ($0, probabilities[$0]) }
     }
 
-    init(logits: UnsafeBufferPointer<Float>) throws {
+    /// - Throws: `Failure(.data)` where one is not finite.
+    package init(logits: UnsafeBufferPointer<Float>) throws {
         guard let largest = logits.max(), logits.allSatisfy(\.isFinite) else {
             throw Failure(.data, "the network's output is not finite; its weights or the image are not")
         }

@@ -48,6 +48,7 @@ public enum WeightsFile {
     /// The network of a weights file, with its weights, to evaluate images.
     ///
     /// - Parameters:
+    ///   - path: a file that `write` has written.
     ///   - capacity: the images that a pass can have.
     ///   - threads: how many threads share a pass.
     /// - Throws: `Failure(.noInput)` and `Failure(.data)` where the file cannot be read, carries no configuration
@@ -90,6 +91,8 @@ public enum WeightsFile {
     /// `norm1.weight`, and `num_batches_tracked`, which is ignored.
     ///
     /// - Parameters:
+    ///   - file: the weights, in torchvision's names.
+    ///   - network: one of the file's shape.
     ///   - ignored: tensors whose names begin so may be there too.
     ///   - sparesClassifier: whether a classifier for another number of classes leaves the network's as it is; else
     ///     it is misshapen.

@@ -127,7 +127,9 @@ public final class Communicator {
 
     /// Collective: the bytes of rank `root`, whose number the others need not know (`MPI_Bcast`, twice).
     ///
-    /// - Parameter bytes: what to send on rank `root`, ignored elsewhere.
+    /// - Parameters:
+    ///   - bytes: what to send on rank `root`, ignored elsewhere.
+    ///   - root: the rank that sends.
     /// - Precondition: `bytes` is not nil on rank `root`.
     package func broadcast(bytes: [UInt8]?, from root: Int) throws -> [UInt8] {
         precondition(rank != root || bytes != nil, "the root of a broadcast has nothing to send")

@@ -48,6 +48,13 @@ public enum MPIEnvironment {
         return exitCode
     }
 
+    /// What the MPI library calls itself, on one line. Needs no MPI that is initialised.
+    package static var libraryVersion: String {
+        var (length, text) = (Int32(0), [CChar](repeating: 0, count: Int(MPI_MAX_LIBRARY_VERSION_STRING)))
+        MPI_Get_library_version(&text, &length)
+        return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
     /// The rank that the launcher gave this process, known before MPI is initialised; nil without a launcher.
     package static var launchedRank: Int? {
         for name in ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"] {

@@ -47,6 +47,9 @@ package enum OpenBLAS {
     /// Address space of the buffer that it takes at a thread's first product: 128 MiB and a little more.
     package static let bufferBytes = 129 << 20
 
+    /// Its version, how it was built, and the kernels that it has chosen for this CPU.
+    package static var configuration: String { String(cString: openblas_get_config()) }
+
     /// Has it take its buffer now, of which it tries to get hold for ever: `demandMemory` first.
     package static func prepare() {
         // OpenBLAS cannot see that other ranks have the other cores.

@@ -37,7 +37,9 @@ public final class SafetensorsFile: Sendable {
         }
     }
 
+    /// What the header says of a tensor.
     public struct TensorInfo: Sendable, Equatable {
+        /// The type of its elements.
         public let dtype: DataType
         /// Empty for a single number.
         public let shape: [Int]
@@ -48,8 +50,11 @@ public final class SafetensorsFile: Sendable {
     /// A longer header is refused before anything is allocated for it (the limit of the format's own library).
     package static let largestHeader = 100_000_000
 
+    /// The path that the file was opened by.
     public let path: String
+    /// All tensors by name.
     public let tensors: [String: TensorInfo]
+    /// The header's `__metadata__`; empty where it has none.
     public let metadata: [String: String]
     private let file: InputFile
     private let dataStart: Int

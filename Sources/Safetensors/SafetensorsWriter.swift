@@ -2,6 +2,7 @@ import Support
 
 /// A named F32 tensor to be written.
 public struct NamedTensor {
+    /// The tensor's key in the header.
     public let name: String
     /// Empty for a single number.
     public let shape: [Int]

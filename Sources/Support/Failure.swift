@@ -22,13 +22,17 @@ public struct Failure: Error, Sendable, Equatable, CustomStringConvertible {
         case stopped = 75
     }
 
+    /// Decides the exit code.
     public let kind: Kind
+    /// One line, without a full stop or the name of the program.
     public let message: String
 
+    /// A failure of a kind, with a line for the user.
     public init(_ kind: Kind, _ message: String) {
         self.kind = kind
         self.message = message
     }
 
+    /// The message.
     public var description: String { message }
 }

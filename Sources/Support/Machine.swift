@@ -80,6 +80,9 @@ package var threadStackBytes: Int {
     return size
 }
 
+/// Bytes that all processes of this host may have together: its memory, or a control group's limit.
+package func memoryOfHost() -> Int { hostLimit().bytes }
+
 /// The most memory that this process has had in use, in bytes.
 package func peakResidentBytes() -> Int {
     var usage = rusage()

@@ -6,8 +6,9 @@ import ImageData
 public struct Evaluation: Sendable {
     /// Mean cross-entropy.
     public let loss: Double
-    /// Images of each class that were recognised, and images of each class.
+    /// Images of each class that were recognised.
     public let correct: [Int]
+    /// Images of each class.
     public let total: [Int]
 
     /// The share of all images that were recognised.
@@ -26,6 +27,12 @@ public final class Evaluator {
     /// Batches of an evaluation.
     public var steps: Int { sampler.stepsPerEpoch }
 
+    /// - Parameters:
+    ///   - network: one of the images' size, with the same weights on all ranks.
+    ///   - images: the same set on all ranks.
+    ///   - batchSize: images per batch over all ranks; this rank's part has to fit the network's `capacity`.
+    ///   - normalization: as the network was trained with.
+    ///   - communicator: the ranks that share each batch.
     /// - Throws: `Failure(.unavailable)` when the loader cannot start.
     public init(
         _ network: DenseNet, images: ImageSet, batchSize: Int, normalization: Normalization, communicator: Communicator

@@ -3,7 +3,9 @@ import Support
 
 /// The learning rate of every step: a pure function of the step, so that a resumed run needs no state for it.
 public struct LearningRateSchedule: Codable, Equatable, Sendable {
+    /// How the rate changes over a run.
     public enum Shape: Codable, Equatable, Sendable {
+        /// The same rate from the first step to the last.
         case constant
         /// Times `factor` from the start of epoch ⌊milestone·epochs⌋ + 1 on (epochs counted from 1), for each milestone
         /// (Huang et al., "Densely Connected Convolutional Networks", section 4.2: 0.1 at 50 % and 75 % of the epochs).
@@ -16,6 +18,7 @@ public struct LearningRateSchedule: Codable, Equatable, Sendable {
         case oneCycle
     }
 
+    /// How the rate changes over a run.
     public let shape: Shape
     /// The highest rate.
     public let learningRate: Double
@@ -101,6 +104,7 @@ public struct LearningRateSchedule: Codable, Equatable, Sendable {
 }
 
 extension LearningRateSchedule.Shape: CustomStringConvertible {
+    /// Such as `step at 0.5,0.75`.
     public var description: String {
         switch self {
         case .constant: "constant"

@@ -4,12 +4,16 @@ import Support
 
 /// How weights follow gradients: stochastic gradient descent with momentum (arXiv 1608.06993, section 4.2).
 public struct OptimizerConfiguration: Codable, Sendable, Equatable {
+    /// m of the update v ← m·v + gradient; 0 or above and below 1.
     public var momentum: Double
+    /// Whether the weights move by gradient + m·v (Nesterov, as PyTorch has it) in place of v.
     public var nesterov: Bool
+    /// Times a weight, it is added to that weight's gradient.
     public var weightDecay: Double
     /// Whether norms and biases decay as weights do. The paper's code decays all parameters.
     public var decaysNorms: Bool
 
+    /// The paper's values where none are given.
     public init(momentum: Double = 0.9, nesterov: Bool = true, weightDecay: Double = 1e-4, decaysNorms: Bool = true) {
         self.momentum = momentum
         self.nesterov = nesterov

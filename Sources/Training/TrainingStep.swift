@@ -11,7 +11,9 @@ extension StatisticsAllReduce: GlobalSums {
 ///
 /// All memory is allocated by `init`; a step allocates nothing.
 public final class TrainingStep {
+    /// The network that is trained.
     public let network: TrainableDenseNet
+    /// Holds the momenta.
     package let optimizer: Optimizer
     package let sums: StatisticsAllReduce
     let allReduce: GradientAllReduce
@@ -27,6 +29,14 @@ public final class TrainingStep {
     /// backward.
     private static let bucketElements = 65_536
 
+    /// Allocates momenta and the state of the all-reduces. Not collective.
+    ///
+    /// - Parameters:
+    ///   - network: has the same weights on all ranks.
+    ///   - optimizer: how weights follow gradients.
+    ///   - labelSmoothing: the share of the target that is spread over all classes.
+    ///   - seed: what dropout is drawn from, with epoch and sample.
+    ///   - communicator: the ranks that share each batch.
     public init(
         _ network: TrainableDenseNet, optimizer: OptimizerConfiguration = OptimizerConfiguration(),
         labelSmoothing: Double = 0, seed: UInt64,

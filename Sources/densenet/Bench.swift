@@ -12,6 +12,8 @@ struct Bench: RankedCommand {
         discussion:
             "The first line is the median. Shares are of rank zero's calling thread, timed in steps of their own.")
 
+    @OptionGroup var file: ConfigOptions
+
     @OptionGroup(title: "Network") var network: NetworkOptions
     @OptionGroup(title: "Threads") var threads: ThreadOptions
     @OptionGroup(title: "Precision") var precision: PrecisionOptions
@@ -34,13 +36,18 @@ struct Bench: RankedCommand {
     @Option(help: ArgumentHelp("Write a Chrome or Perfetto trace, one track a rank.", valueName: "file"))
     var trace: String?
 
+    @OptionGroup var json: JSONOptions
+
     func run() throws {
         guard (1...100_000).contains(steps) else { throw Failure(.usage, "--steps is \(steps), expected 1 to 100,000") }
         guard (1...1_000_000).contains(batchSize) else {
             throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000")
         }
         let configuration = try network.network(default: "densenet-bc-100-12").network
-        if kernels { return try onOneProcess { reportKernels(configuration, precision: precision.value) } }
+        if kernels {
+            guard !json.isOn else { throw Failure(.usage, "--json does not go with --kernels; leave one out") }
+            return try onOneProcess { reportKernels(configuration, precision: precision.value) }
+        }
         let run = Benchmark.Configuration(
             network: configuration, batchSize: batchSize, steps: steps, evaluates: evaluate, threads: threads.threads,
             precision: precision.value)
@@ -52,7 +59,12 @@ struct Bench: RankedCommand {
             let benchmark = try Benchmark(run, communicator: world)
             let result = try benchmark.run(recordingTrace: trace != nil)
             if world.rank == 0 {
-                Console.say(result.report(configuration, batchSize: batchSize, ranks: world.size, evaluates: evaluate))
+                if json.isOn {
+                    try Console.say(json: Report(result, configuration, batchSize: batchSize, ranks: world.size))
+                } else {
+                    Console.say(
+                        result.report(configuration, batchSize: batchSize, ranks: world.size, evaluates: evaluate))
+                }
             }
             if let trace { try write(benchmark.spans, to: trace, world) }
             // Rank zero judges for all: the others' times differ.
@@ -72,7 +84,7 @@ struct Bench: RankedCommand {
         try world.throwOnAllRanks {
             guard world.rank == 0 else { return }
             try AtomicFile.write(Benchmark.Result.trace(ranks).utf8, to: path)
-            Console.say("trace: \(path)")
+            if !json.isOn { Console.say("trace: \(path)") }
         }
     }
 
@@ -86,6 +98,37 @@ struct Bench: RankedCommand {
             Console.say(
                 "\(measurement.product.name.padding(to: 32)) \(measurement.product.lanes) lanes "
                     + "\(measurement.gigaflops.formatted(places: 1, width: 8)) GFLOP/s \(share) %")
+        }
+    }
+}
+
+/// What `--json` prints.
+private struct Report: Encodable {
+    struct Phase: Encodable {
+        let name: String
+        let forwardSeconds, backwardSeconds: Double
+    }
+
+    let network: DenseNetConfiguration
+    let batchSize, ranks, threads: Int
+    let vectorLevel: String
+    let imagesPerSecond: Double
+    let stepSeconds: [Double]
+    /// A step against its matrix products alone.
+    let productRatio: Double
+    let peakMemoryBytes: Int
+    let phases: [Phase]
+
+    init(_ result: Benchmark.Result, _ network: DenseNetConfiguration, batchSize: Int, ranks: Int) {
+        self.network = network
+        (self.batchSize, self.ranks, threads) = (batchSize, ranks, result.threads)
+        vectorLevel = "\(VectorLevel.current)"
+        imagesPerSecond = Double(batchSize) / result.median
+        stepSeconds = result.steps
+        productRatio = result.median / result.productSeconds
+        peakMemoryBytes = result.peakMemory
+        phases = result.phases.map { phase, forward, backward in
+            Phase(name: phase.name, forwardSeconds: forward, backwardSeconds: backward)
         }
     }
 }

@@ -1,3 +1,5 @@
+import ArgumentParser
+import FoundationEssentials
 import Support
 import Synchronization
 import SystemPackage
@@ -11,6 +13,15 @@ enum Console {
                 $0 = $0 ?? Failure(.unavailable, "standard output cannot be written: \(error)")
             }
         }
+    }
+
+    /// Results for other programs, on standard output: JSON, keys sorted; what is no number as text.
+    static func say(json value: some Encodable) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        encoder.nonConformingFloatEncodingStrategy = .convertToString(
+            positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
+        say(String(decoding: try encoder.encode(value), as: UTF8.self))
     }
 
     /// The first line of results that could not be written; a reader that is gone is no reason to fail.
@@ -52,4 +63,10 @@ enum Console {
     private static func write(_ line: String, to stream: FileDescriptor) throws {
         try stream.writeAll((line + "\n").utf8)
     }
+}
+
+/// The option that has results printed for other programs.
+struct JSONOptions: ParsableArguments {
+    @Flag(name: .customLong("json"), help: "Print the results as JSON.")
+    var isOn = false
 }

@@ -16,9 +16,9 @@ struct Densenet: ParsableCommand {
             """,
         version: "densenet 0.1.0",
         subcommands: [
-            Train.self, Evaluate.self, Export.self, Verify.self, Bench.self, Describe.self, Synthesize.self,
-            LaunchPlan.self,
-            PostMortemOfRun.self,
+            Train.self, Evaluate.self, Predict.self, Export.self, Verify.self, Bench.self, Describe.self,
+            Synthesize.self,
+            Environment.self, LaunchPlan.self, PostMortemOfRun.self,
         ])
 
     static func main() {
@@ -39,13 +39,18 @@ struct Densenet: ParsableCommand {
             let apart = zip(arguments, arguments.dropFirst()).first {
                 $0.hasPrefix("--") && $1.hasPrefix("-") && Double($1) != nil
             }
-            let lines = message(for: error).split(separator: "\n").map { $0.hasSuffix(".") ? $0.dropLast() : $0 }
-            let words = lines.joined(separator: "; ")
-            end(code, saying: words + (apart.map { "; write \($0)=\($1)" } ?? "") + "; see densenet --help")
+            end(code, saying: oneLine(error) + (apart.map { "; write \($0)=\($1)" } ?? "") + "; see densenet --help")
         }
     }
 
-    /// - Throws: `Failure(.usage)` for a word that is no command; the parser would call the options after it unknown.
+    /// The parser's message on an error.
+    static func oneLine(_ error: any Error) -> String {
+        message(for: error).split(separator: "\n").map { $0.hasSuffix(".") ? $0.dropLast() : $0 }
+            .joined(separator: "; ")
+    }
+
+    /// - Throws: `Failure(.usage)` for a word that is no command, since the parser would call the options after it
+    ///   unknown; what reading the file of `--config` throws; the parser's errors.
     static func parse(_ words: [String]) throws -> any ParsableCommand {
         let commands = configuration.subcommands
         if let word = words.first, !word.hasPrefix("-"), word != "help",
@@ -56,7 +61,11 @@ struct Densenet: ParsableCommand {
                 .usage,
                 "'\(word)' is no command; there are \(names.joined(separator: ", ")); see densenet --help")
         }
-        return try parseAsRoot(words)
+        guard let command = commands.first(where: { $0._commandName == words.first }) else {
+            return try parseAsRoot(words)
+        }
+        let arguments = try ConfiguredArguments(words, for: command)
+        do { return try parseAsRoot(arguments.words) } catch { throw arguments.explained(error) }
     }
 
     private static var arguments: ArraySlice<String> { CommandLine.arguments.dropFirst() }

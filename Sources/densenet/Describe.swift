@@ -12,8 +12,12 @@ struct Describe: ParsableCommand {
 
     @OptionGroup(title: "Network") var network: NetworkOptions
 
+    @OptionGroup var file: ConfigOptions
+
     @Option(help: "Images per rank and step.")
     var batchSize = 64
+
+    @OptionGroup var json: JSONOptions
 
     func run() throws {
         try onOneProcess {
@@ -28,7 +32,37 @@ struct Describe: ParsableCommand {
                 throw Failure(.usage, "describe needs a model: \(DenseNetConfiguration.modelNames), or --blocks")
             }
             let configuration = try options.network(default: "").network
-            Console.say("\(try NetworkDescription(configuration, batchSize: batchSize))")
+            let description = try NetworkDescription(configuration, batchSize: batchSize)
+            if json.isOn { try Console.say(json: Report(description)) } else { Console.say("\(description)") }
+        }
+    }
+}
+
+/// What `--json` prints.
+private struct Report: Encodable {
+    struct Layer: Encodable {
+        let name, operation: String
+        let shape: [Int]
+        let parameters, multiplyAccumulates: Int
+    }
+
+    let name: String
+    let network: DenseNetConfiguration
+    let depth, parameters, multiplyAccumulates, batchSize, trainingBytes: Int
+    let layers: [Layer]
+
+    init(_ description: NetworkDescription) {
+        name = description.name
+        network = description.configuration
+        depth = description.depth
+        parameters = description.parameters
+        multiplyAccumulates = description.multiplyAccumulates
+        batchSize = description.batchSize
+        trainingBytes = description.trainingBytes
+        layers = description.layers.map {
+            Layer(
+                name: $0.name, operation: $0.operation, shape: $0.shape, parameters: $0.parameters,
+                multiplyAccumulates: $0.multiplyAccumulates)
         }
     }
 }

@@ -10,8 +10,11 @@ struct Evaluate: RankedCommand {
     static let configuration = CommandConfiguration(
         abstract: "Loss, accuracy and each class's accuracy of weights on test images.")
 
+    @OptionGroup var file: ConfigOptions
+
     @Option(
-        help: ArgumentHelp("A safetensors file of weights, ours or torchvision's, or a checkpoint.", valueName: "file"))
+        help: ArgumentHelp(
+            "A safetensors file of weights, ours or torchvision's, a checkpoint, or a run folder.", valueName: "path"))
     var weights: String
 
     @OptionGroup(title: "Network (default: as the weights file says)") var network: NetworkOptions
@@ -27,6 +30,8 @@ struct Evaluate: RankedCommand {
     @Option(help: "What the synthetic images are drawn from.", transform: seedNumber)
     var seed: UInt64 = 1
 
+    @OptionGroup var json: JSONOptions
+
     /// What the ranks have to agree on.
     private struct Configuration {
         let network: DenseNetConfiguration
@@ -41,7 +46,8 @@ struct Evaluate: RankedCommand {
     func run() throws {
         try withWatchedRanks(watchdog, agreeingOn: [dataOptions.kind]) { world, _ in
             let (file, configuration) = try world.throwOnAllRanks {
-                let file = try SafetensorsFile(path: weights)
+                let (file, warnings) = try GivenWeights.file(at: weights)
+                if world.rank == 0 { for warning in warnings { Console.note(warning) } }
                 return (file, try resolved(for: file))
             }
             try world.requireSameOptions(NamedValue.all(of: configuration, except: ["path"]))
@@ -71,7 +77,9 @@ struct Evaluate: RankedCommand {
             var line = world.rank == 0 ? ProgressLine(phase: "Test", total: evaluator.steps) : nil
             let result = try evaluator.run(advanced: { line?.update(done: $0, loss: $1, accuracy: $2) })
             line?.finish()
-            if world.rank == 0, let result { report(result, names: data.test.classNames, path: file.path) }
+            if world.rank == 0, let result {
+                try report(result, names: ClassNames(data.test.classNames ?? []), path: file.path)
+            }
         }
     }
 
@@ -81,33 +89,45 @@ struct Evaluate: RankedCommand {
         }
         var data = RunConfiguration.DataSource()
         dataOptions.apply(to: &data)
+        let network = try network.network(of: file) {
+            let shape = try dataOptions.shape()
+            return (shape?.classes ?? SyntheticImages.classNames.count, shape?.imageSize ?? CIFAR.imageSize)
+        }
         return Configuration(
-            network: try networkConfiguration(for: file), data: data, normalization: try dataOptions.normalization(),
+            network: network, data: data, normalization: try dataOptions.normalization(),
             precision: precision.value, batchSize: batchSize, seed: seed)
     }
 
-    private func networkConfiguration(for file: SafetensorsFile) throws -> DenseNetConfiguration {
-        if network.model == nil, network.blocks == nil {
-            guard let configuration = try WeightsFile.configuration(in: file) else {
-                throw Failure(.usage, "\(file.path) does not say which network it is of; name it with --model")
-            }
-            return configuration
+    private func report(_ result: Evaluation, names: ClassNames, path: String) throws {
+        let classes = result.total.indices.filter { result.total[$0] > 0 }.map { label in
+            Report.Class(
+                name: names[label], correct: result.correct[label], images: result.total[label])
         }
-        let shape = try dataOptions.shape()
-        return try network.network(
-            default: "", classes: shape?.classes ?? SyntheticImages.classNames.count,
-            image: shape?.imageSize ?? CIFAR.imageSize
-        ).network
-    }
-
-    private func report(_ result: Evaluation, names: [String]?, path: String) {
-        Console.say("\(path): \(result.total.reduce(0, +)) images")
+        let images = result.total.reduce(0, +)
+        guard !json.isOn else {
+            return try Console.say(
+                json: Report(
+                    weights: path, images: images, loss: result.loss, accuracy: result.accuracy, classes: classes))
+        }
+        Console.say("\(path): \(images) images")
         Console.say(
             "Test loss: \(result.loss.formatted(places: 4)), Test accuracy: \(result.accuracy.formatted(places: 4))")
-        for (label, total) in result.total.enumerated() where total > 0 {
-            let name = names.flatMap { label < $0.count ? $0[label] : nil } ?? "class \(label)"
-            let share = (100 * Double(result.correct[label]) / Double(total)).formatted(places: 2, width: 6)
-            Console.say("\(share) %  \(name) (\(result.correct[label]) of \(total))")
+        for row in classes {
+            let share = (100 * Double(row.correct) / Double(row.images)).formatted(places: 2, width: 6)
+            Console.say("\(share) %  \(row.name) (\(row.correct) of \(row.images))")
         }
     }
+}
+
+/// What `--json` prints.
+private struct Report: Encodable {
+    struct Class: Encodable {
+        let name: String
+        let correct, images: Int
+    }
+
+    let weights: String
+    let images: Int
+    let loss, accuracy: Double
+    let classes: [Class]
 }

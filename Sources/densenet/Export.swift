@@ -26,7 +26,7 @@ struct Export: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "A file of weights or a checkpoint, or a run folder, whose weights.safetensors is meant.",
+            "Weights (safetensors or .pth), a checkpoint, or a run folder: its result, or its newest checkpoint.",
             valueName: "file|run"))
     var weights: String
 
@@ -37,8 +37,8 @@ struct Export: ParsableCommand {
 
     func run() throws {
         try onOneProcess {
-            let isRun = PathKind(of: weights) == .folder
-            let file = try SafetensorsFile(path: isRun ? "\(weights)/weights.safetensors" : weights)
+            let (file, warnings) = try GivenWeights.file(at: weights)
+            for warning in warnings { Console.note(warning) }
             let network = try DenseNet(try configuration(for: file), capacity: 1)
             try GivenWeights.load(file, into: network)
             let normalization = try Normalization(metadata: file.metadata, path: file.path)

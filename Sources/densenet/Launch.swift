@@ -37,7 +37,9 @@ struct LaunchPlan: ParsableCommand {
         try VectorLevel.demandValidChoice()
         guard command is any RankedCommand else { return ("process", nil, false) }
         guard let train = command as? Train else { return ("ranks", nil, false) }
-        if let folder = train.resume ?? train.out { return ("ranks", folder, false) }
+        guard !train.printConfig else { return ("process", nil, false) }
+        guard !train.dryRun else { return ("ranks", nil, false) }
+        if let folder = train.folder { return ("ranks", folder, false) }
         let model = try train.network.network(default: Train.defaultModel).model
         return ("ranks", try RunFolder.makeNew(below: "runs", model: model), true)
     }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import DenseNetModel
+import Safetensors
 import Support
 import Training
 
@@ -64,6 +65,23 @@ struct NetworkOptions: ParsableArguments {
         named.network.dropout = dropout ?? 0
         try named.network.validate()
         return named
+    }
+
+    /// The network that the options name, or else that of a weights file.
+    ///
+    /// - Parameter shape: classes and image where options name the network and do not say them; nil for what is usual.
+    /// - Throws: as `network(default:classes:image:)`; `Failure(.usage)` also where nothing names the network.
+    func network(
+        of file: SafetensorsFile, shape: () throws -> (classes: Int?, image: Int?)
+    ) throws -> DenseNetConfiguration {
+        guard model == nil, blocks == nil else {
+            let (classes, image) = try shape()
+            return try network(default: "", classes: classes, image: image).network
+        }
+        guard let configuration = try WeightsFile.configuration(in: file) else {
+            throw Failure(.usage, "\(file.path) does not say which network it is of; name it with --model")
+        }
+        return configuration
     }
 
     /// Sets what is given in the network of a run.

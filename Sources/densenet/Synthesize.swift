@@ -8,6 +8,8 @@ struct Synthesize: ParsableCommand {
     @Argument(help: "The folder to write into; it is made.")
     var out: String
 
+    @OptionGroup var file: ConfigOptions
+
     @Option(help: "Training images, 5 to 50,000.")
     var train = 50_000
 

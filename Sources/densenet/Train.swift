@@ -1,4 +1,5 @@
 import ArgumentParser
+import DataParallel
 import DenseNetModel
 import ImageData
 import Support
@@ -11,6 +12,11 @@ struct Train: RankedCommand {
     static let configuration = CommandConfiguration(
         abstract: "Train a network; without options a small one on synthetic images.",
         discussion: "The recipe is the paper's (arXiv 1608.06993, section 4.2) where no option says otherwise.")
+
+    @OptionGroup var file: ConfigOptions
+
+    @Option(help: "Take options from a recipe that comes with the program. Options given here, or by --config, win.")
+    var recipe: Recipe?
 
     @OptionGroup(title: "Network") var network: NetworkOptions
     @OptionGroup(title: "Data") var dataOptions: DataOptions
@@ -81,25 +87,46 @@ struct Train: RankedCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Resume the run in a folder with its own options. --epochs makes it longer; --threads, --collective-timeout and safety may differ; others may be given as they were.",
+            "Resume the run in a folder with its own options. --epochs makes it longer; --threads, --collective-timeout and safety may differ; others may be given as they were. auto: resume the run in --out, or begin it where there is none.",
             valueName: "folder"))
     var resume: String?
+
+    @Flag(help: "Time three steps, print what the run will take, and end; writes nothing.")
+    var dryRun = false
+
+    @Flag(help: "Print the options as resolved, for --config, and end.")
+    var printConfig = false
 
     /// Under `./launch.sh` alone this is done in a few minutes.
     static let defaultModel = "densenet-bc-22-12"
     private static let syntheticEpochs = 5
 
+    /// The value of `--resume` for a run that may not be there yet.
+    private static let auto = "auto"
+
+    /// The run folder, where one is named.
+    var folder: String? { resume == Self.auto ? out : resume ?? out }
+
+    func validate() throws {
+        guard resume != Self.auto || out != nil else {
+            throw ValidationError("--resume auto needs --out, the run folder")
+        }
+    }
+
     func run() throws {
+        if printConfig { return try onOneProcess { Console.say(try yaml(of: resolved())) } }
         // Before MPI, whose start takes a moment: a signal is not lost.
         StopSignal.listen(patience: watchdog.collectiveTimeout)
         let values = [
             NamedValue("--resume", resume ?? "none"), dataOptions.kind, NamedValue("--out", out ?? "none"),
+            NamedValue("--dry-run", "\(dryRun)"),
         ]
         try withWatchedRanks(watchdog, agreeingOn: values) { world, watchdog in
+            if dryRun { return try estimate(world) }
             defer { Console.forgiveLostOutput() }
             let report = RunReport()
             let run: TrainingRun
-            if let resume {
+            if let resume = try folderToResume(world) {
                 run = try TrainingRun(
                     resuming: resume, threads: threads.threads, watchdog: watchdog, observer: report,
                     communicator: world
@@ -118,8 +145,58 @@ struct Train: RankedCommand {
                     communicator: world)
             }
             Launcher.hasBegun.store(true, ordering: .relaxed)
+            if resume == Self.auto, run.isFinished {
+                if world.rank == 0 { Console.say("the run in \(run.path) is finished") }
+                // Its weights are missing where it was killed just before they were written.
+                if try world.onRankZero({ try FileSystem.exists(run.path + "/weights.safetensors") }) { return }
+            }
             try run.run()
         }
+    }
+
+    /// The folder of the run to resume; nil for a new run. Collective.
+    private func folderToResume(_ world: Communicator) throws -> String? {
+        guard resume == Self.auto, let out else { return resume }
+        let isThere = try world.onRankZero { try Self.holdsRun(out) }
+        if world.rank == 0 {
+            Console.say(isThere ? "resuming the run in \(out)" : "beginning a new run in \(out)")
+        }
+        return isThere ? out : nil
+    }
+
+    private static func holdsRun(_ folder: String) throws -> Bool { try FileSystem.exists(folder + "/config.json") }
+
+    /// The run that the options ask for.
+    private func resolved() throws -> RunConfiguration {
+        var configuration: RunConfiguration
+        if let folder, resume != nil, try resume != Self.auto || Self.holdsRun(folder) {
+            let before = try RunConfiguration(path: folder + "/config.json")
+            configuration = before
+            try network.apply(to: &configuration)
+            try apply(to: &configuration)
+            try configuration.validateResuming(before, in: folder)
+        } else {
+            configuration = try newRun()
+        }
+        try configuration.validate(worldSize: 1)
+        return configuration
+    }
+
+    /// A file for `--config` that has the options as resolved.
+    private func yaml(of configuration: RunConfiguration) throws -> String {
+        var entries = try RunOptions.entries(of: configuration)
+        if let threads = threads.threads { entries.append(ConfigEntry(name: "threads", value: "\(threads)")) }
+        entries.append(ConfigEntry(name: "collective-timeout", value: "\(watchdog.collectiveTimeout)"))
+        if let out { entries.append(ConfigEntry(name: "out", value: out)) }
+        return RunOptions.yaml(entries, CommandOptions(Self.self))
+    }
+
+    private func estimate(_ world: Communicator) throws {
+        let configuration = try world.throwOnAllRanks { try resolved() }
+        let estimate = try RunEstimate(configuration, threads: threads.threads, communicator: world)
+        guard world.rank == 0 else { return }
+        Console.say(try yaml(of: configuration))
+        Console.say(estimate.report(batchSize: configuration.batchSize, folder: folder ?? "runs"))
     }
 
     private func newRun() throws -> RunConfiguration {
@@ -167,5 +244,13 @@ struct Train: RankedCommand {
             return .step(milestones: milestones, factor: 0.1)
         }
         return name == ScheduleName(before) ? before : name.shape
+    }
+}
+
+extension Communicator {
+    /// What rank zero finds. Collective.
+    fileprivate func onRankZero(_ holds: () throws -> Bool) throws -> Bool {
+        let found = try throwOnAllRanks { try rank == 0 && holds() }
+        return try broadcast(found ? 1.0 : 0.0, from: 0) > 0
     }
 }

@@ -13,6 +13,8 @@ struct Verify: RankedCommand {
     @Argument(help: "Golden files; without any, those that come with the program.")
     var files: [String] = []
 
+    @OptionGroup var file: ConfigOptions
+
     @Option(help: "The largest error that passes.")
     var tolerance = 1e-5
 

@@ -46,8 +46,10 @@ public final class RunningProgram {
     }
 
     deinit {
-        kill(-process, SIGKILL)
-        if waitStatus == nil { waitpid(process, nil, 0) }
+        if waitStatus == nil {
+            kill(-process, SIGKILL)
+            waitpid(process, nil, 0)
+        }
         fclose(files.output)
         fclose(files.errors)
     }
@@ -61,7 +63,11 @@ public final class RunningProgram {
     /// Whether the program has not ended yet.
     public var isRunning: Bool {
         var status: Int32 = 0
-        if waitStatus == nil, waitpid(process, &status, WNOHANG) != 0 { waitStatus = status }
+        if waitStatus == nil, waitpid(process, &status, WNOHANG) != 0 {
+            waitStatus = status
+            // At once: later the number may be another program's.
+            kill(-process, SIGKILL)
+        }
         return waitStatus == nil
     }
 
@@ -102,7 +108,6 @@ public final class RunningProgram {
         let result = ProgramResult(
             status: status & 0x7f == 0 ? (status >> 8) & 0xff : 128 + (status & 0x7f),
             output: contents(of: files.output), errors: contents(of: files.errors))
-        kill(-process, SIGKILL)
         guard !signalled else {
             throw ProgramError(description: "\(command) did not end in \(timeout) s\n" + result.output + result.errors)
         }

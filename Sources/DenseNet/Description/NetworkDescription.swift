@@ -15,14 +15,17 @@ public struct NetworkDescription: Sendable {
         public let operation: String
         /// Of one image's output: [channels, height, width], or [classes].
         public let shape: [Int]
+        /// Trainable numbers; 0 for what has none.
         public let parameters: Int
         /// Of a forward pass of one image; convolutions and the classifier, as papers count them.
         public let multiplyAccumulates: Int
     }
 
+    /// The network that is described.
     public let configuration: DenseNetConfiguration
     /// The images of a rank's batch, which `memory` is for.
     package let batchSize: Int
+    /// All operations, in the order of the forward pass.
     public let layers: [Layer]
     /// Convolutions and the classifier: the L of the paper's DenseNet-L.
     public let depth: Int
@@ -37,7 +40,9 @@ public struct NetworkDescription: Sendable {
     /// ResNet-101 for the same images and classes; beside networks with the ImageNet stem only.
     package let comparison: ResNet?
 
-    /// - Parameter batchSize: the images of a rank's batch.
+    /// - Parameters:
+    ///   - configuration: the network to describe.
+    ///   - batchSize: the images of a rank's batch.
     /// - Throws: `Failure(.usage)` on an impossible configuration or a batch size outside of 1 to 65,536.
     public init(_ configuration: DenseNetConfiguration, batchSize: Int) throws {
         try configuration.validate()

@@ -3,6 +3,7 @@
 ///
 /// It is only counted, not built. The stride is at the 3×3 convolution, as in torchvision.
 package struct ResNet: Sendable, Equatable {
+    /// As papers call it, such as `ResNet-101`.
     package let name: String
     /// Learnt numbers.
     package private(set) var parameters = 0
@@ -12,6 +13,11 @@ package struct ResNet: Sendable, Equatable {
     /// Output channels of a residual block for each channel of its 3×3 convolution.
     private static let expansion = 4
 
+    /// The network of 101 layers (arXiv 1512.03385, table 1).
+    ///
+    /// - Parameters:
+    ///   - classes: one logit each.
+    ///   - image: height and width of the input in pixels.
     package static func resNet101(classes: Int, image: Int) -> ResNet {
         ResNet(name: "ResNet-101", blocks: [3, 4, 23, 3], classes: classes, image: image)
     }

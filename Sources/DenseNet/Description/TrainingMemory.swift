@@ -15,9 +15,13 @@ package struct TrainingMemory: Sendable, Equatable {
     package let stem: Int
     /// Logits and pooled features with their gradients.
     package let head: Int
+    /// All trainable numbers.
     package let parameters: Int
+    /// Their gradients.
     package let gradients: Int
+    /// Their momenta, which the optimizer has.
     package let momenta: Int
+    /// Running means and variances.
     package let runningStatistics: Int
     /// All of these, and what the layers use in turn, and sums, statistics and affine functions per channel.
     package let total: Int

@@ -57,6 +57,7 @@ public final class Watchdog: Sendable {
     /// Collective (`MPI_Allgather`, `MPI_Allgatherv`, `MPI_Allreduce`). Starts the threads.
     ///
     /// - Parameters:
+    ///   - communicator: the ranks to watch.
     ///   - collectiveTimeout: seconds that a collective call may take from this rank's entry on, 1 to 1,000,000.
     ///   - stopSignals: returns how many signals have asked this rank to stop; called on other threads. After a second
     ///     one, deaths are not reported.

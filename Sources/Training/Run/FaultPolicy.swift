@@ -17,9 +17,12 @@ public struct FaultPolicy: Codable, Sendable, Equatable {
     public var keep: Int
     /// Steps between checkpoints, beside those after each epoch.
     public var checkpointSteps: Int?
+    /// What a checkpoint that cannot be written does to the run.
     public var onCheckpointError: CheckpointError
+    /// What a step whose numbers are not finite does to the run.
     public var onNonfinite: Nonfinite
 
+    /// A policy of the values given; where none is, the run stops at any fault and keeps three checkpoints.
     public init(
         keep: Int = 3, checkpointSteps: Int? = nil, onCheckpointError: CheckpointError = .stop,
         onNonfinite: Nonfinite = .stop

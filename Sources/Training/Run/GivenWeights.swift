@@ -1,8 +1,30 @@
 import DenseNetModel
 import Safetensors
+import Support
 
 /// Weights in a file that the user names: ours, PyTorch's, or a checkpoint of a run, whose momenta are left out.
 package enum GivenWeights {
+    /// Opens a weights file, a checkpoint, or what a run folder has: the run's result, or the newest valid checkpoint of
+    /// a run that is not done.
+    ///
+    /// - Returns: the file, and a line for the user for each newer checkpoint that is damaged.
+    /// - Throws: as `SafetensorsFile.init` and `CheckpointFolder.newestValid`; `Failure(.noInput)` for a folder without
+    ///   either.
+    package static func file(at path: String) throws -> (file: SafetensorsFile, warnings: [String]) {
+        guard PathKind(of: path) == .folder else { return (try SafetensorsFile(path: path), []) }
+        let weights = RunFolder.weights(of: path)
+        if try FileSystem.exists(weights) { return (try SafetensorsFile(path: weights), []) }
+        let checkpoints = RunFolder.checkpoints(of: path)
+        guard try FileSystem.exists(checkpoints),
+            let newest = try CheckpointFolder(path: checkpoints).newestValid()
+        else {
+            throw Failure(
+                .noInput,
+                "\(path): neither weights.safetensors nor a checkpoint in it; name a weights file or a run folder")
+        }
+        return (newest.checkpoint.file, newest.warnings)
+    }
+
     /// Reads weights to evaluate.
     ///
     /// - Throws: as `WeightsFile.load`.

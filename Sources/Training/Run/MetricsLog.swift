@@ -15,6 +15,7 @@ public struct EpochMetrics: Codable, Sendable {
     public var dataWaitSeconds: Double
     /// How long training waited for checkpoints: for copies of the weights, and for files that were not written yet.
     public var checkpointWaitSeconds: Double
+    /// How long the epoch's steps took, without the evaluation.
     public var epochSeconds: Double
 
     enum CodingKeys: String, CodingKey {
@@ -30,6 +31,7 @@ public struct EpochMetrics: Codable, Sendable {
         case epochSeconds = "epoch_seconds"
     }
 
+    /// The metrics of an epoch, as the properties of the same names describe them.
     public init(
         epoch: Int, trainLoss: Double, trainAccuracy: Double, testLoss: Double, testAccuracy: Double,
         imagesPerSecond: Double, learningRate: Double, dataWaitSeconds: Double, checkpointWaitSeconds: Double,
@@ -54,6 +56,7 @@ public struct EpochMetrics: Codable, Sendable {
         (.checkpointWaitSeconds, \.checkpointWaitSeconds), (.epochSeconds, \.epochSeconds),
     ]
 
+    /// Reads a line of `metrics.jsonl`.
     public init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         let nan = Double.nan
@@ -70,6 +73,7 @@ public struct EpochMetrics: Codable, Sendable {
         }
     }
 
+    /// Writes a line of `metrics.jsonl`.
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(epoch, forKey: .epoch)

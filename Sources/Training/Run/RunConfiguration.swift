@@ -9,12 +9,14 @@ public struct RunConfiguration: Sendable, Equatable {
     public struct DataSource: Codable, Sendable, Equatable {
         /// A folder of CIFAR-10 or CIFAR-100 binary files; nil for the built-in synthetic set.
         public var path: String?
-        /// Use the first n training or test images only.
+        /// Use the first n training images only.
         public var limitTrain: Int?
+        /// Use the first n test images only.
         public var limitTest: Int?
         /// What the files held when the run began; nil for the synthetic set, and in the run folders of older programs.
         package var files: [DataFile]?
 
+        /// The built-in synthetic set where no path is given, and all images where no limit is.
         public init(path: String? = nil, limitTrain: Int? = nil, limitTest: Int? = nil) {
             self.path = path
             self.limitTrain = limitTrain
@@ -51,24 +53,35 @@ public struct RunConfiguration: Sendable, Equatable {
     var version: Int? = FormatVersion.current
     /// The model's name, or `custom`.
     public var model: String
+    /// The network to train.
     public var network: DenseNetConfiguration
+    /// Where the images come from.
     public var data: DataSource
+    /// How often the run goes through all training images.
     public var epochs: Int
     /// Stop after this many steps in all, even before the last epoch ends.
     public var steps: Int?
     /// Images per step over all ranks.
     public var batchSize: Int
+    /// What all random numbers are drawn from: weights, order, augmentation, dropout, synthetic images.
     public var seed: UInt64
+    /// Whether each epoch has a random order of its own.
     public var shuffle: Bool
+    /// The learning rate of every step.
     public var schedule: LearningRateSchedule
+    /// How weights follow gradients.
     public var optimizer: OptimizerConfiguration
+    /// The share of the target that is spread over all classes; 0 or above and below 1.
     public var labelSmoothing: Double
+    /// Random changes of training images.
     public var augmentation: Augmentation
+    /// How colours become the network's input.
     public var normalization: NormalizationChoice
     /// Element type of the multiplications in dense layers.
     public var precision: Precision
     /// A weights file that the run starts from.
     public var initialWeights: String?
+    /// How the run guards its checkpoints and its numbers.
     public var faults: FaultPolicy
 
     /// The recipe of the paper (arXiv 1608.06993, section 4.2) where no argument says otherwise.
@@ -112,6 +125,7 @@ extension RunConfiguration: Codable {
         case faults = "safety"
     }
 
+    /// Reads config.json.
     public init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         self.init(
@@ -137,14 +151,19 @@ extension RunConfiguration: Codable {
 
     /// Reads what a run folder has, which may come from anywhere.
     ///
+    /// - Throws: as `init(path:)`.
+    package init(from folder: RunFolder) throws { try self.init(path: folder.configuration) }
+
+    /// Reads the config.json of a run.
+    ///
     /// - Throws: `Failure(.noInput)` when it cannot be read, `Failure(.data)` naming the file and what is wrong in it.
-    package init(from folder: RunFolder) throws {
+    package init(path: String) throws {
         struct Versioned: Decodable { let version: Int? }
         // First, since what else a newer program writes may not be understood.
-        try FormatVersion.check(folder.readConfiguration(as: Versioned.self).version, of: folder.configuration)
-        self = try folder.readConfiguration()
+        try FormatVersion.check(RunFolder.readConfiguration(at: path, as: Versioned.self).version, of: path)
+        self = try RunFolder.readConfiguration(at: path)
         do { try validate(worldSize: 1) } catch let failure as Failure {
-            throw Failure(.data, "\(folder.configuration): \(failure.message)")
+            throw Failure(.data, "\(path): \(failure.message)")
         }
     }
 }
@@ -156,6 +175,7 @@ extension RunConfiguration.NormalizationChoice: Codable {
         case explicit(mean: String, std: String)
     }
 
+    /// Reads what `encode(to:)` writes.
     public init(from decoder: any Decoder) throws {
         func numbers(_ text: String) throws -> [Float] {
             try text.split(separator: ",", omittingEmptySubsequences: false).map { word in
@@ -173,6 +193,7 @@ extension RunConfiguration.NormalizationChoice: Codable {
         }
     }
 
+    /// Writes a name, or means and deviations as text.
     public func encode(to encoder: any Encoder) throws {
         let stored: Stored =
             switch self {
@@ -186,6 +207,7 @@ extension RunConfiguration.NormalizationChoice: Codable {
 }
 
 extension RunConfiguration.NormalizationChoice: CustomStringConvertible {
+    /// As messages call it.
     public var description: String {
         switch self {
         case .channel: "channel"

@@ -11,15 +11,19 @@ extension RunConfiguration {
     /// - Parameters:
     ///   - before: what the run has been so far.
     ///   - path: of its folder.
-    /// - Throws: `Failure(.usage)` naming the parameter and both values.
-    func validateResuming(_ before: RunConfiguration, in path: String) throws {
+    /// - Throws: `Failure(.usage)` naming the parameters and both values of each.
+    package func validateResuming(_ before: RunConfiguration, in path: String) throws {
         let mayChange = ["`epochs`"] + NamedValue.all(of: faults).map(\.name)
-        for (old, new) in zip(NamedValue.all(of: before), NamedValue.all(of: self))
-        where old.value != new.value && !mayChange.contains(old.name) {
+        let changes = zip(NamedValue.all(of: before), NamedValue.all(of: self)).filter { old, new in
+            old.value != new.value && !mayChange.contains(old.name)
+        }
+        if let (old, new) = changes.first {
+            let others = changes.dropFirst().map { "\($1.name) is \($1.shown), not \($0.shown)" }
+            let also = others.isEmpty ? "" : " (also \(others.joined(separator: "; ")))"
             throw Failure(
                 .usage,
                 "\(new.name) is \(new.shown), but the run in \(path) has \(old.shown), which cannot change when it is "
-                    + "resumed; leave it out, or begin another run")
+                    + "resumed\(also); leave \(others.isEmpty ? "it" : "them") out, or begin another run")
         }
         if let steps, epochs != before.epochs {
             throw Failure(

@@ -9,6 +9,10 @@ package struct RunData {
     package let normalization: Normalization
     /// What the files hold; nil for the synthetic set.
     let files: [RunConfiguration.DataFile]?
+    /// What weights carry so that they can be used on other pictures: normalisation and class names.
+    var weightsMetadata: [String: String] {
+        get throws { try normalization.metadata.merging(ClassNames(train.classNames ?? []).metadata) { $1 } }
+    }
     /// Lines for the user; the same on all ranks.
     package let warnings: [String]
 

@@ -16,10 +16,10 @@ package final class RunFolder: Sendable {
     package let path: String
     package var configuration: String { path + "/config.json" }
     package var metrics: String { path + "/metrics.jsonl" }
-    package var checkpoints: String { path + "/checkpoints" }
+    package var checkpoints: String { Self.checkpoints(of: path) }
     package var best: String { path + "/best.safetensors" }
     package var ranks: String { Self.ranks(of: path) }
-    package var weights: String { path + "/weights.safetensors" }
+    package var weights: String { Self.weights(of: path) }
     private let lock: FileLock
 
     /// Makes the folder (and its parents) for a new run, or opens that of a run to be resumed, and locks it.
@@ -83,6 +83,12 @@ package final class RunFolder: Sendable {
     /// Where the ranks of the run in a folder write their heartbeats; ranks other than zero need it as well.
     package static func ranks(of path: String) -> String { path + "/ranks" }
 
+    /// Where the run in a folder has its checkpoints.
+    static func checkpoints(of path: String) -> String { path + "/checkpoints" }
+
+    /// Where the run in a folder has its result.
+    static func weights(of path: String) -> String { path + "/weights.safetensors" }
+
     /// Writes config.json: readable, keys sorted, whole or not at all.
     ///
     /// - Throws: `Failure(.unavailable)` when the system refuses.
@@ -98,13 +104,22 @@ package final class RunFolder: Sendable {
 
     /// Reads config.json.
     ///
-    /// - Throws: `Failure(.noInput)` when it cannot be read, `Failure(.data)` naming the key that is missing or wrong.
+    /// - Throws: as `readConfiguration(at:as:)`.
     package func readConfiguration<Value: Decodable>(as type: Value.Type = Value.self) throws -> Value {
-        let text = Data(try InputFile.contents(of: configuration, atMost: 1 << 20))
+        try Self.readConfiguration(at: configuration, as: type)
+    }
+
+    /// Reads a file such as config.json.
+    ///
+    /// - Throws: `Failure(.noInput)` when it cannot be read, `Failure(.data)` naming the key that is missing or wrong.
+    static func readConfiguration<Value: Decodable>(
+        at path: String, as type: Value.Type = Value.self
+    ) throws -> Value {
+        let text = Data(try InputFile.contents(of: path, atMost: 1 << 20))
         do { return try JSONDecoder().decode(type, from: text) } catch let error as DecodingError {
-            throw Failure(.data, "\(configuration): \(Self.oneLine(error))")
+            throw Failure(.data, "\(path): \(oneLine(error))")
         } catch let failure as Failure {
-            throw Failure(.data, "\(configuration): \(failure.message)")
+            throw Failure(.data, "\(path): \(failure.message)")
         }
     }
 

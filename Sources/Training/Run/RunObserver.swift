@@ -21,22 +21,33 @@ public protocol RunObserver: AnyObject, Sendable {
 }
 
 extension RunObserver {
+    /// Does nothing.
     public func warn(_ message: String) {}
+    /// Does nothing.
     public func runBegins(_ run: TrainingRun) {}
+    /// Does nothing.
     public func advanced(_ progress: RunProgress) {}
+    /// Does nothing.
     public func epochEnded(_ metrics: EpochMetrics) {}
+    /// Does nothing.
     public func runEnded(_ run: TrainingRun) {}
+    /// False.
     public var wantsStop: Bool { false }
+    /// Does nothing.
     public func endIsNear() {}
 }
 
 /// How far an epoch's training, or an evaluation, is.
 public struct RunProgress: Sendable {
+    /// What is in progress.
     public enum Phase: Sendable {
+        /// The epoch's training steps.
         case training
+        /// The evaluation after them.
         case evaluation
     }
 
+    /// What is in progress.
     public let phase: Phase
     /// Counted from 1.
     public let epoch: Int

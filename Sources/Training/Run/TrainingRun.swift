@@ -10,6 +10,7 @@ import Support
 /// Every rank makes the same collective calls in the same order, which follows from the configuration and the sizes of
 /// the data alone. Rank zero decides the learning rate and when to stop, and holds the run folder.
 public final class TrainingRun {
+    /// What was asked for, with absolute paths and the content of the image files.
     public let configuration: RunConfiguration
     /// The run folder.
     public let path: String
@@ -34,16 +35,19 @@ public final class TrainingRun {
     public var stepInEpoch: Int { state.stepInEpoch }
     /// Whether a step was done before this start.
     public var isResumed: Bool { state != RunState() }
+    /// Steps of a whole epoch.
     public var stepsPerEpoch: Int { sampler.stepsPerEpoch }
     private var isRankZero: Bool { communicator.rank == 0 }
 
     /// Begins a new run. Collective.
     ///
     /// - Parameters:
+    ///   - configuration: the same on all ranks, but for the path of the data.
     ///   - path: the run folder, made on rank zero once all else is in order; nil for a new one below `runs`.
     ///   - threads: of this rank; nil shares the host's cores. The result does not depend on it.
     ///   - watchdog: writes heartbeats to the run folder.
     ///   - observer: hears the run's reports, on rank zero, and may ask it to stop, on any.
+    ///   - communicator: the ranks that train.
     /// - Throws: on all ranks the failure of the first rank that has one.
     public convenience init(
         _ configuration: RunConfiguration, path: String?, threads: Int? = nil, watchdog: Watchdog? = nil,
@@ -59,6 +63,11 @@ public final class TrainingRun {
     /// Collective.
     ///
     /// - Parameters:
+    ///   - path: the run folder.
+    ///   - threads: of this rank; nil shares the host's cores. The result does not depend on it.
+    ///   - watchdog: writes heartbeats to the run folder.
+    ///   - observer: hears the run's reports, on rank zero, and may ask it to stop, on any.
+    ///   - communicator: the ranks that train.
     ///   - changes: what is to be different from here on. The number of epochs changes for good, with the learning
     ///     rates of a run of that length; the policy on faults for this start. Nothing else may change.
     /// - Throws: on all ranks `Failure(.usage)` for other changes, naming the parameter and both values.
@@ -93,38 +102,12 @@ public final class TrainingRun {
     ) throws {
         self.communicator = communicator
         self.observer = observer
-        try communicator.requireSameOptions(configuration.sharedValues)
-        try communicator.requireSameVectorLevel()
-        var configuration = configuration.withAbsolutePaths()
-        let network = try communicator.throwOnAllRanks {
-            try TrainableDenseNet(
-                configuration.network, capacity: communicator.largestShare(of: configuration.batchSize),
-                threads: threads ?? communicator.defaultThreads, precision: configuration.precision,
-                // Two loaders of two batches, each with a thread; the checkpoints' copies, and their thread.
-                overhead: MemoryOverhead(
-                    ranks: communicator.localSize, batches: 4, copies: communicator.rank == 0 ? 2 : 0, threads: 3))
-        }
-        data = try RunData(
-            configuration.data, seed: configuration.seed, imageSize: configuration.network.image,
-            classes: configuration.network.classes, normalization: configuration.normalization,
-            communicator: communicator)
-        configuration.data.files = data.files
-        self.configuration = configuration
-        let (train, test, normalization) = (data.train, data.test, data.normalization)
-        (sampler, evaluator) = try communicator.throwOnAllRanks {
-            (
-                try Sampler(
-                    sampleCount: train.count, globalBatch: configuration.batchSize, worldSize: communicator.size,
-                    seed: configuration.seed, shuffle: configuration.shuffle),
-                try Evaluator(
-                    network, images: test, batchSize: configuration.batchSize, normalization: normalization,
-                    communicator: communicator)
-            )
-        }
-        step = TrainingStep(
-            network, optimizer: configuration.optimizer, labelSmoothing: configuration.labelSmoothing,
-            seed: configuration.seed, communicator: communicator)
-        let (step, stepsPerEpoch, keep) = (step, sampler.stepsPerEpoch, configuration.faults.keep)
+        let parts = try RunParts(configuration, threads: threads, communicator: communicator)
+        (self.configuration, data, sampler, evaluator, step) = (
+            parts.configuration, parts.data, parts.sampler, parts.evaluator, parts.step
+        )
+        let configuration = parts.configuration
+        let (data, step, stepsPerEpoch, keep) = (data, step, sampler.stepsPerEpoch, configuration.faults.keep)
         communicator.progress.enter("opening the run folder")
         let (start, checkpoints) = try communicator.throwOnAllRanks { () -> (RunStart?, CheckpointWriter?) in
             guard communicator.rank == 0 else { return (nil, nil) }
@@ -139,7 +122,7 @@ public final class TrainingRun {
                 newest: start.newest,
                 metrics: MetricsLog(path: start.folder.metrics), bestWeights: start.folder.best,
                 best: BestEpoch(path: start.folder.best, last: start.state.epoch - 1),
-                metadata: normalization.metadata)
+                metadata: data.weightsMetadata)
             return (start, writer)
         }
         self.checkpoints = checkpoints
@@ -175,7 +158,7 @@ public final class TrainingRun {
         communicator.progress.enter("writing the weights", mayTakeLong: true)
         try communicator.throwOnAllRanks {
             guard let folder else { return }
-            try WeightsFile.write(step.network, to: folder.weights, metadata: try data.normalization.metadata)
+            try WeightsFile.write(step.network, to: folder.weights, metadata: try data.weightsMetadata)
             observer.runEnded(self)
         }
     }
@@ -189,7 +172,7 @@ public final class TrainingRun {
     package static func resumeAdvice(_ path: String) -> String { "resume with: `resuming` \(path)" }
 
     /// Whether all epochs, or all steps that the configuration allows, are done and evaluated.
-    private var isFinished: Bool {
+    package var isFinished: Bool {
         state.epoch > configuration.epochs
             || state.stepInEpoch == 0 && state.step(stepsPerEpoch) >= configuration.steps ?? .max
     }

@@ -1,0 +1,49 @@
+import FoundationEssentials
+import Support
+
+/// The names of a network's classes, in the order of their labels; they ride in the metadata of a weights file.
+public struct ClassNames: Sendable, Equatable {
+    private static let metadataKey = "classes"
+
+    /// May be fewer than the network's classes, or none.
+    public let names: [String]
+
+    public init(_ names: [String] = []) { self.names = names }
+
+    /// The names that a weights file carries; none where it carries none.
+    ///
+    /// - Parameters:
+    ///   - metadata: the file's, `SafetensorsFile.metadata`.
+    ///   - classes: of its network.
+    ///   - path: the file's, for messages.
+    /// - Throws: `Failure(.data)` when they are no list of names, or more than there are classes.
+    public init(metadata: [String: String], classes: Int, path: String) throws {
+        guard let text = metadata[Self.metadataKey] else {
+            self.init()
+            return
+        }
+        guard let names = try? JSONDecoder().decode([String].self, from: Data(text.utf8)) else {
+            throw Failure(
+                .data,
+                "\(path): the metadata key '\(Self.metadataKey)' is no JSON array of names; mend or remove it")
+        }
+        guard names.count <= classes else {
+            throw Failure(
+                .data,
+                "\(path): the metadata key '\(Self.metadataKey)' has \(names.count) names, expected up to \(classes), "
+                    + "the network's classes; mend or remove it")
+        }
+        self.init(names)
+    }
+
+    /// What `init(metadata:classes:path:)` reads; empty where there are no names.
+    public var metadata: [String: String] {
+        get throws {
+            guard !names.isEmpty else { return [:] }
+            return [Self.metadataKey: String(decoding: try JSONEncoder().encode(names), as: UTF8.self)]
+        }
+    }
+
+    /// A class's name, or `class 7` for one without.
+    public subscript(label: Int) -> String { names.indices.contains(label) ? names[label] : "class \(label)" }
+}

@@ -1,0 +1,50 @@
+import DataParallel
+import DenseNetModel
+import ImageData
+
+/// What a run consists of on every rank but for the run folder, allocated; the weights are not set yet.
+struct RunParts {
+    /// With paths from the root, and what the image files hold.
+    let configuration: RunConfiguration
+    let data: RunData
+    let sampler: Sampler
+    let evaluator: Evaluator
+    let step: TrainingStep
+
+    /// Collective.
+    ///
+    /// - Throws: on all ranks the failure of the first rank that has one.
+    init(_ configuration: RunConfiguration, threads: Int?, communicator: Communicator) throws {
+        try communicator.requireSameOptions(configuration.sharedValues)
+        try communicator.requireSameVectorLevel()
+        var configuration = configuration.withAbsolutePaths()
+        let network = try communicator.throwOnAllRanks {
+            try TrainableDenseNet(
+                configuration.network, capacity: communicator.largestShare(of: configuration.batchSize),
+                threads: threads ?? communicator.defaultThreads, precision: configuration.precision,
+                // Two loaders of two batches, each with a thread; the checkpoints' copies, and their thread.
+                overhead: MemoryOverhead(
+                    ranks: communicator.localSize, batches: 4, copies: communicator.rank == 0 ? 2 : 0, threads: 3))
+        }
+        data = try RunData(
+            configuration.data, seed: configuration.seed, imageSize: configuration.network.image,
+            classes: configuration.network.classes, normalization: configuration.normalization,
+            communicator: communicator)
+        configuration.data.files = data.files
+        self.configuration = configuration
+        let (train, test, normalization) = (data.train, data.test, data.normalization)
+        (sampler, evaluator) = try communicator.throwOnAllRanks {
+            (
+                try Sampler(
+                    sampleCount: train.count, globalBatch: configuration.batchSize, worldSize: communicator.size,
+                    seed: configuration.seed, shuffle: configuration.shuffle),
+                try Evaluator(
+                    network, images: test, batchSize: configuration.batchSize, normalization: normalization,
+                    communicator: communicator)
+            )
+        }
+        step = TrainingStep(
+            network, optimizer: configuration.optimizer, labelSmoothing: configuration.labelSmoothing,
+            seed: configuration.seed, communicator: communicator)
+    }
+}

@@ -1,0 +1,124 @@
+import FoundationEssentials
+import Support
+import TestSupport
+import Testing
+
+@testable import Pictures
+
+private let fixtures = #filePath.split(separator: "/").dropLast().map { "/" + $0 }.joined() + "/Fixtures"
+
+private func bytes(of name: String) throws -> [UInt8] {
+    Array(try Data(contentsOf: URL(filePath: "\(fixtures)/\(name)")))
+}
+
+private let readable = [
+    "rgb.png", "rgb-gamma.png", "rgb-interlaced.png", "rgba.png", "grey.png", "grey-1-bit.png", "grey-4-bit.png",
+    "grey-alpha.png", "palette.png", "palette-transparent.png", "444.jpeg", "422.jpeg", "420.jpeg",
+    "progressive.jpeg", "grey.jpeg",
+]
+
+@Suite struct PictureTests {
+    @Test(arguments: readable)
+    func `a picture has the pixels that Pillow reads`(name: String) throws {
+        let picture = try Picture(path: "\(fixtures)/\(name)")
+        let expected = Picture(height: 9, width: 13, interleaved: try bytes(of: name + ".rgb"), channels: 3)
+        #expect(picture == expected)
+    }
+
+    @Test(arguments: [
+        ("rgb-16-bit.png", "has 16 bits per channel, expected up to 8; convert it to 8"),
+        ("grey-16-bit.png", "has 16 bits per channel, expected up to 8; convert it to 8"),
+        ("cmyk.jpeg", "is in CMYK, expected grey or RGB; convert it to RGB"),
+        ("README.md", "neither PNG nor JPEG by its first bytes; convert it to one of them"),
+    ])
+    func `what is not read is refused by name`(name: String, problem: String) {
+        let path = "\(fixtures)/\(name)"
+        #expect(throws: Failure(.data, "\(path): \(problem)")) { try Picture(path: path) }
+    }
+
+    @Test func `a file that is missing or empty is refused`() throws {
+        let scratch = ScratchFolder()
+        #expect(throws: Failure.self) { try Picture(path: scratch("missing.png")) }
+        let empty = try scratch.write([], to: "empty.png")
+        #expect(throws: Failure(.data, "\(empty): empty file, expected a PNG or JPEG picture; fetch it again")) {
+            try Picture(path: empty)
+        }
+    }
+
+    /// The last chunk of a PNG and the end marker of a JPEG have no pixels.
+    @Test(arguments: readable)
+    func `a file that is cut anywhere before its last pixel is refused`(name: String) throws {
+        let whole = try bytes(of: name)
+        for count in 0..<whole.count - 16 {
+            #expect(throws: Failure.self, "\(count) bytes") { try Picture(Array(whole[..<count]), path: "f") }
+        }
+    }
+
+    @Test(arguments: readable)
+    func `a damaged file gives a picture or one line that names it`(name: String) throws {
+        let whole = try bytes(of: name)
+        var random = CounterRandom(.synthetic, 7)
+        for _ in 0..<300 {
+            var damaged = whole
+            for _ in 0...random.below(3) { damaged[Int(random.below(whole.count))] = UInt8(random.below(256)) }
+            do { _ = try Picture(damaged, path: "a name") } catch let failure as Failure {
+                #expect(failure.kind == .data && failure.message.hasPrefix("a name: "), "\(failure)")
+                #expect(!failure.message.contains("\n"))
+            }
+        }
+    }
+
+    @Test(arguments: [(60_000, 60_000), (65_536, 1), (1, 65_536), (8193, 8192)])
+    func `a PNG that claims to be huge is refused by its header`(width: Int, height: Int) throws {
+        var file = try bytes(of: "rgb.png")
+        file.replaceSubrange(16..<24, with: bigEndian(width) + bigEndian(height))
+        var sum = CRC32()
+        file[12..<29].withUnsafeBytes { sum.add($0) }
+        file.replaceSubrange(29..<33, with: bigEndian(Int(sum.value)))
+        #expect(throws: Picture.tooLarge(height: height, width: width, path: "f")) { try Picture(file, path: "f") }
+    }
+
+    @Test func `a JPEG that claims to be huge is refused by its header`() throws {
+        var file = try bytes(of: "444.jpeg")
+        let frame = try #require(file.indices.first { file[$0...].starts(with: [0xFF, 0xC0]) })
+        file.replaceSubrange(frame + 5..<frame + 9, with: [0xEA, 0x60, 0xEA, 0x60])
+        #expect(throws: Picture.tooLarge(height: 60_000, width: 60_000, path: "f")) { try Picture(file, path: "f") }
+    }
+
+    private func bigEndian(_ number: Int) -> [UInt8] { (0..<4).reversed().map { UInt8(number >> (8 * $0) & 0xFF) } }
+}
+
+@Suite struct ResizeTests {
+    @Test(arguments: [(5, 4), (13, 3), (32, 32), (1, 1), (20, 7)])
+    func `a resized picture has Pillow's numbers`(width: Int, height: Int) throws {
+        let expected = try bytes(of: "resized-\(width)x\(height).f32").withUnsafeBytes { bytes in
+            (0..<bytes.count / 4).map { bytes.loadUnaligned(fromByteOffset: 4 * $0, as: Float.self) }
+        }
+        let resized = try Picture(path: "\(fixtures)/rgb.png").resized(height: height, width: width)
+        #expect(resized.count == expected.count && expected.count == 3 * width * height)
+        #expect(zip(resized, expected).allSatisfy { abs($0 - $1) < 1e-4 })
+    }
+
+    @Test func `the size that a picture has keeps its pixels`() throws {
+        let picture = try Picture(path: "\(fixtures)/rgb.png")
+        #expect(picture.resized(height: 9, width: 13) == picture.planes.map { Float($0) })
+    }
+
+    @Test func `the filter for half the size is a triangle over four elements`() {
+        // At the ends three are left, and their weights sum to 1 again.
+        let taps = TriangleFilter(from: 8, to: 4).taps
+        #expect(taps.map(\.first) == [0, 1, 3, 5])
+        let (near, far): (Float, Float) = (0.375, 0.125)
+        #expect(taps[1].weights == [far, near, near, far] && taps[2].weights == [far, near, near, far])
+        let ends: [Float] = [3 / 7, 3 / 7, 1 / 7]
+        #expect(zip(taps[0].weights, ends).allSatisfy { abs($0 - $1) < 1e-6 })
+        #expect(zip(taps[3].weights.reversed(), ends).allSatisfy { abs($0 - $1) < 1e-6 })
+    }
+
+    @Test func `a picture of one colour keeps it in every size`() {
+        let picture = Picture(height: 5, width: 3, planes: [UInt8](repeating: 200, count: 45))
+        for (height, width) in [(1, 1), (7, 2), (2, 9), (50, 40)] {
+            #expect(picture.resized(height: height, width: width).allSatisfy { abs($0 - 200) < 1e-3 })
+        }
+    }
+}
