@@ -7,7 +7,8 @@ let documentation: [Package.Dependency] =
     ? [] : [.package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0")]
 
 // Imports run one way: DensenetTool → Benchmarking → Training → {DenseNetModel, ImageData, DataParallel}, DenseNetModel →
-// {Kernels, Safetensors}, and any of them → Support. Only Kernels imports CKernels and COpenBLAS.
+// {Kernels, Safetensors}, DensenetTool → Exporting → DenseNetModel, and any of them → Support. Only Kernels imports
+// CKernels and COpenBLAS.
 //
 // Two folders keep short names while their modules do not: a module `Distributed` would shadow the standard library's,
 // and a module `Data` could not be qualified beside Foundation's `Data`.
@@ -56,11 +57,13 @@ let package = Package(
                 "DataParallel", "DenseNetModel", "GoldenFiles", "ImageData", "Kernels", "Safetensors", "Support",
                 "Training",
             ]),
+        .target(name: "Exporting", dependencies: ["DenseNetModel", "Safetensors", "Support"]),
         .executableTarget(
             name: "DensenetTool",
             dependencies: [
-                "Benchmarking", "DataParallel", "DenseNetModel", "ImageData", "Kernels", "Pictures", "Safetensors",
-                "Support", "Training", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "Benchmarking", "DataParallel", "DenseNetModel", "Exporting", "ImageData", "Kernels", "Pictures",
+                "Safetensors", "Support", "Training",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "SystemPackage", package: "swift-system"), .product(name: "Yams", package: "Yams"),
             ],
             path: "Sources/densenet",
@@ -87,8 +90,11 @@ let package = Package(
             path: "Tests/CheckpointTestProgram"),
         .executableTarget(
             name: "FuzzTestProgram",
-            dependencies: ["DenseNetModel", "ImageData", "Safetensors", "Support", "Training"],
+            dependencies: ["DenseNetModel", "Exporting", "ImageData", "Safetensors", "Support", "Training"],
             path: "Tests/FuzzTestProgram"),
+        .executableTarget(
+            name: "ExportTestProgram", dependencies: ["DenseNetModel", "Safetensors", "Support"],
+            path: "Tests/ExportTestProgram"),
         .testTarget(name: "SupportTests", dependencies: ["Safetensors", "Support", "TestSupport"]),
         .testTarget(name: "SafetensorsTests", dependencies: ["Safetensors", "Support", "TestSupport"]),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels", "Support"]),
@@ -103,6 +109,9 @@ let package = Package(
         .testTarget(
             name: "DistributedTests",
             dependencies: ["DataParallel", "DistributedTestProgram", "Support", "TestSupport"]),
+        .testTarget(
+            name: "ExportingTests",
+            dependencies: ["DenseNetModel", "ExportTestProgram", "Exporting", "Safetensors", "Support", "TestSupport"]),
         .testTarget(name: "DensenetToolTests", dependencies: ["DensenetTool"]),
         .testTarget(
             name: "TrainingTests",

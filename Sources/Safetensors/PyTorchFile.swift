@@ -1,23 +1,20 @@
 import Support
 
 extension SafetensorsFile {
-    /// Rejects a file written by `torch.save`, a zip archive or a pickle, with a command that converts it.
+    /// Refuses what `torch.save` has written before version 1.6, with the line of Python that turns it into safetensors.
     ///
-    /// A safetensors file could begin with the same bytes, as the length of its header, but has a brace after them.
+    /// Such a file is a pickle. A safetensors file could begin with the same bytes, which are the length of its header;
+    /// but then a brace follows.
     ///
+    /// - Parameter start: the file's first bytes.
     /// - Throws: `Failure(.data)` for such a file.
-    static func refusePyTorch(_ file: InputFile) throws {
-        var start = [UInt8](repeating: 0, count: 9)
-        guard file.size >= start.count else { return }
-        try unsafe start.withUnsafeMutableBytes { try unsafe file.read(into: $0, at: 0) }
-        let isArchive = start.starts(with: [0x50, 0x4B, 3, 4])
-        let isPickle = start[0] == 0x80 && 2...5 ~= start[1]
-        guard isArchive || isPickle, start[8] != UInt8(ascii: "{") else { return }
+    static func refusePickle(_ file: InputFile, start: [UInt8]) throws {
+        guard start[0] == 0x80, 2...5 ~= start[1], start[8] != UInt8(ascii: "{") else { return }
         let name = file.path.split(separator: "/").last ?? ""
         let stem = name.lastIndex(of: ".").map { file.path.dropLast(name[$0...].count) } ?? file.path[...]
         throw Failure(
             .data,
-            "\(file.path): is a \(isArchive ? "zip archive" : "pickle") like PyTorch's .pth files, not safetensors; convert it with: "
+            "\(file.path): is a pickle, as PyTorch's .pth files were before version 1.6; turn it into safetensors: "
                 + "\(conversion) \(shellWord(file.path)) \(shellWord("\(stem).safetensors"))")
     }
 

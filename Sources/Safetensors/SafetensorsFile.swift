@@ -4,7 +4,7 @@ import Support
 ///
 /// The file is eight bytes of header length (little endian), a JSON header `{name: {dtype, shape, data_offsets}}` with
 /// an optional string map `__metadata__`, then the data. Opening reads and validates the header; tensors are read on
-/// request. Thread-safe.
+/// request. Thread-safe. A file written by `torch.save` (since version 1.6) is read as well: its tensors, no metadata.
 public final class SafetensorsFile: Sendable {
     /// The element types of the format. Tensors can be read in F32, F16, BF16, F64 and I64.
     public enum DataType: String, Sendable {
@@ -72,10 +72,19 @@ public final class SafetensorsFile: Sendable {
                 "\(path): has \(file.size) bytes, a safetensors file has at least 8; it is truncated or of another format"
             )
         }
-        var littleEndian: UInt64 = 0
-        try unsafe withUnsafeMutableBytes(of: &littleEndian) { try unsafe file.read(into: $0, at: 0) }
-        let length = UInt64(littleEndian: littleEndian)
-        try Self.refusePyTorch(file)
+        var start = [UInt8](repeating: 0, count: 9)
+        try unsafe start.withUnsafeMutableBytes { bytes in
+            try unsafe file.read(into: UnsafeMutableRawBufferPointer(rebasing: bytes[..<min(9, file.size)]), at: 0)
+        }
+        if PyTorchArchive.isStart(start) {
+            tensors = try PyTorchArchive(file).tensors
+            (dataStart, metadata) = (0, [:])
+            self.path = path
+            self.file = file
+            return
+        }
+        try Self.refusePickle(file, start: start)
+        let length = start.prefix(8).reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
         guard length <= UInt64(Self.maximumHeaderBytes) else {
             throw Failure(
                 .data,

@@ -31,7 +31,7 @@ public struct NamedTensor {
         self.values = values
     }
 
-    var byteCount: Int { shape.reduce(MemoryLayout<Float>.stride, *) }
+    package var byteCount: Int { shape.reduce(MemoryLayout<Float>.stride, *) }
 
     package func withUnsafeBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
         switch values {

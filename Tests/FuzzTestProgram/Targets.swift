@@ -1,4 +1,5 @@
 import DenseNetModel
+import Exporting
 import Glibc
 import ImageData
 import Safetensors
@@ -8,6 +9,7 @@ import Training
 func makeTarget(_ name: String, folder: String) throws -> any Target {
     switch name {
     case "weights": try WeightsTarget(folder)
+    case "pytorch": try PyTorchTarget(folder)
     case "images": try ImagesTarget(folder)
     case "configuration": try ConfigurationTarget(folder)
     case "checkpoints": try CheckpointsTarget(folder)
@@ -75,6 +77,34 @@ struct WeightsTarget: Target {
         _ = try WeightsFile.configuration(in: file)
         try Normalization(metadata: file.metadata, path: file.path)?.validate(height: 4, width: 4)
         try WeightsFile.load(file, into: network)
+    }
+}
+
+/// Weights as `torch.save` writes them: the zip archive's headers, the pickle, the storages.
+struct PyTorchTarget: Target {
+    let kinds: Set<Failure.Kind> = [.data]
+    private let path: String
+    private let original: [UInt8]
+    private let network: DenseNet
+
+    init(_ folder: String) throws {
+        path = folder + "/weights.pth"
+        network = try DenseNet(smallNetwork, capacity: 1)
+        try ExportedNetwork(network, normalization: nil).writePyTorch(to: path)
+        original = try contents(of: path)
+    }
+
+    func run(_ mutator: Mutator) throws {
+        var mutator = mutator
+        var bytes = original
+        if mutator.number > 0 { mutator.damage(&bytes) }
+        // The pickle alone, its length as it was, so that the archive stays right.
+        if mutator.number > original.count, mutator.below(2) == 0 {
+            bytes = original
+            for _ in 0...mutator.below(3) { bytes[64 + mutator.below(2000)] = UInt8(mutator.below(256)) }
+        }
+        write(bytes, to: path)
+        try WeightsFile.load(SafetensorsFile(path: path), into: network)
     }
 }
 

@@ -95,9 +95,9 @@ extension BadInput {
             _ = try scratch.write(scratch.read("given.safetensors").dropLast(1), to: "given.safetensors")
             return small(scratch) + ["--init", path]
         },
-        BadInput("weights that PyTorch has saved", .data, "given.pth", "python3 -c") { scratch in
+        BadInput("weights that PyTorch saved long ago", .data, "given.pth", "python3 -c") { scratch in
             small(scratch) + [
-                "--init", try scratch.write([0x50, 0x4B, 3, 4] + [UInt8](repeating: 0, count: 60), to: "given.pth"),
+                "--init", try scratch.write([0x80, 2, 0x8A, 10] + [UInt8](repeating: 0, count: 60), to: "given.pth"),
             ]
         },
         BadInput("weights to evaluate with another number of classes", .data, "'classifier.weight' has shape [10, ") {

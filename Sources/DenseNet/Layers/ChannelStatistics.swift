@@ -3,7 +3,7 @@ import Kernels
 import Support
 
 /// Batch norm's ε, as in PyTorch and the papers.
-let normEpsilon = 1e-5
+package let normEpsilon = 1e-5
 /// The weight of a new batch in the running statistics, as in PyTorch.
 let normMomentum = 0.1
 

@@ -1,0 +1,48 @@
+import DenseNetModel
+import Safetensors
+import Support
+
+/// A network with its weights, to be written in another program's format.
+package struct ExportedNetwork {
+    /// How colours in 0…1 become the network's input: `(colour − mean) / std` per channel, then less a mean per pixel, if
+    /// there is one.
+    package struct Normalization {
+        /// Three numbers: red, green, blue.
+        package let mean: [Float]
+        /// Three positive numbers.
+        package let std: [Float]
+        /// Shape [3][image][image].
+        package let pixelMean: [Float]?
+
+        package init(mean: [Float], std: [Float], pixelMean: [Float]?) {
+            self.mean = mean
+            self.std = std
+            self.pixelMean = pixelMean
+        }
+    }
+
+    let network: DenseNet
+    let normalization: Normalization?
+
+    /// - Parameter normalization: nil where it is not known; the export then reads images that are normalised already.
+    package init(_ network: DenseNet, normalization: Normalization?) {
+        self.network = network
+        self.normalization = normalization
+    }
+
+    var configuration: DenseNetConfiguration { network.configuration }
+
+    /// Hands out all tensors in torchvision's names and shapes.
+    func withTensors<Result>(_ body: ([NamedTensor]) throws -> Result) rethrows -> Result {
+        try withExtendedLifetime(network) { try body(WeightsFile.tensors(of: network)) }
+    }
+
+    /// The names that PyTorch's batch norms have for the number of batches they have seen.
+    var batchCounterNames: [String] {
+        network.table.runningStatistics.map(\.name).filter { $0.hasSuffix(Self.meanSuffix) }.map {
+            $0.dropLast(Self.meanSuffix.count) + ".num_batches_tracked"
+        }
+    }
+
+    private static let meanSuffix = ".running_mean"
+}
