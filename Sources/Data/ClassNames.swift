@@ -1,13 +1,14 @@
 import FoundationEssentials
 import Support
 
-/// The names of a network's classes, in the order of their labels; they ride in the metadata of a weights file.
+/// The names of a network's classes, in the order of their labels; the metadata of a weights file carries them.
 public struct ClassNames: Sendable, Equatable {
     private static let metadataKey = "classes"
 
     /// May be fewer than the network's classes, or none.
     public let names: [String]
 
+    /// The names of the first classes, in the order of their labels.
     public init(_ names: [String] = []) { self.names = names }
 
     /// The names that a weights file carries; none where it carries none.

@@ -56,6 +56,8 @@ public final class ImageSet: Sendable {
     /// - Parameters:
     ///   - pixels: shape [count][3][height][width]: red, green and blue planes.
     ///   - labels: one per image, each in `0..<classNames.count`.
+    ///   - height: of each image, in pixels.
+    ///   - width: of each image, in pixels.
     ///   - classNames: 1 to 256 names.
     /// - Throws: `Failure(.usage)` if the numbers of pixels, labels and classes do not match, or a label is out of
     ///   range.

@@ -33,7 +33,10 @@ extension Normalization {
 
     /// Normalizes the pixels of one image.
     ///
-    /// - Parameter pixels: shape [3][height][width]: red, green and blue planes.
+    /// - Parameters:
+    ///   - pixels: shape [3][height][width]: red, green and blue planes.
+    ///   - height: of the image, in pixels.
+    ///   - width: of the image, in pixels.
     /// - Returns: the network's input, of the same shape.
     /// - Throws: `Failure(.data)` if the normalization is for images of a different size, `Failure(.usage)` if the
     ///   number of pixels is wrong.

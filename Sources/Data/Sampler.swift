@@ -16,7 +16,12 @@ public struct Sampler: Sendable {
     let seed: UInt64
     let shuffle: Bool
 
-    /// - Parameter shuffle: whether each epoch has a random order of its own; otherwise it is always 0, 1, 2, ….
+    /// - Parameters:
+    ///   - sampleCount: samples of the set.
+    ///   - globalBatch: samples per step over all ranks.
+    ///   - worldSize: the number of ranks.
+    ///   - seed: what the orders of the epochs are drawn from.
+    ///   - shuffle: whether each epoch has a random order of its own; otherwise it is always 0, 1, 2, ….
     /// - Throws: `Failure(.usage)` if a number is out of range.
     public init(sampleCount: Int, globalBatch: Int, worldSize: Int, seed: UInt64, shuffle: Bool) throws {
         guard sampleCount > 0, sampleCount <= Int(Int32.max) else {

@@ -16,6 +16,7 @@ public class DenseNet {
     /// Builds a network whose weights are zero.
     ///
     /// - Parameters:
+    ///   - configuration: the network's shape.
     ///   - capacity: this rank's maximum number of images per pass.
     ///   - threads: the number of threads, including the calling one; results are bit-identical for any number.
     ///   - precision: the element type of the multiplications in dense layers.

@@ -46,7 +46,7 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
     }
 
     /// The names that `init(model:)` accepts, for messages.
-    public static let modelNames =
+    package static let modelNames =
         "densenet-DEPTH-GROWTH, densenet-bc-DEPTH-GROWTH (CIFAR), densenet121, densenet161, densenet169, densenet201, densenet264"
 
     private static let imageNetBlocks = [
@@ -60,6 +60,7 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
     /// A CIFAR net has three equal blocks: depth = 3n + 4, or 6n + 4 with bottlenecks (section 4.2).
     ///
     /// - Parameters:
+    ///   - name: such as `densenet-bc-100-12`, in upper or lower case.
     ///   - classes: nil means 10 for CIFAR nets and 1000 for the others.
     ///   - image: nil means 32 for CIFAR nets and 224 for the others.
     /// - Throws: `Failure(.usage)` for an unknown name or an impossible depth.
@@ -136,7 +137,7 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
     package var stemConvolutionSize: Int { stem == .cifar ? image : (image - 1) / 2 + 1 }
 
     /// Height and width of each block's feature maps; 0 if the image is too small.
-    public var blockSizes: [Int] {
+    package var blockSizes: [Int] {
         var size = stem == .cifar ? image : (stemConvolutionSize - 1) / 2 + 1
         return blocks.indices.map { index in
             if index > 0 { size /= 2 }
@@ -151,7 +152,7 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
     }
 
     /// Output channels of each block.
-    public var blockChannels: [Int] {
+    package var blockChannels: [Int] {
         var channels = stemChannels
         return blocks.enumerated().map { index, layers in
             if index > 0 { channels = Int(compression * Double(channels)) }

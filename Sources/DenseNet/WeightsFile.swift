@@ -48,6 +48,7 @@ public enum WeightsFile {
     /// Builds the network of a weights file and loads its weights, for inference.
     ///
     /// - Parameters:
+    ///   - path: a file that `write` has written.
     ///   - capacity: the maximum number of images per pass.
     ///   - threads: the number of threads.
     /// - Throws: `Failure(.noInput)` if the file cannot be read; `Failure(.data)` if it has no configuration (then
@@ -90,6 +91,8 @@ public enum WeightsFile {
     /// `num_batches_tracked`, which is ignored.
     ///
     /// - Parameters:
+    ///   - file: the weights, in torchvision's names.
+    ///   - network: one of the file's shape.
     ///   - ignored: a name prefix of other tensors that the file may have.
     ///   - sparesClassifier: if the file's classifier is for a different number of classes, whether to keep the
     ///     network's own rather than throw.

@@ -13,7 +13,10 @@ public struct NamedTensor {
         case borrowed(UnsafeBufferPointer<Float>)
     }
 
-    /// - Parameter values: in row-major order.
+    /// - Parameters:
+    ///   - name: the tensor's key in the header.
+    ///   - shape: empty for a single number.
+    ///   - values: in row-major order.
     /// - Precondition: `values` has as many elements as `shape`.
     public init(name: String, shape: [Int], values: [Float]) {
         self.init(name, shape, count: values.count, .own(values))

@@ -40,7 +40,9 @@ public struct NetworkDescription: Sendable {
     /// ResNet-101 for the same images and classes; nil for networks without the ImageNet stem.
     package let comparison: ResNet?
 
-    /// - Parameter batchSize: images per rank.
+    /// - Parameters:
+    ///   - configuration: the network to describe.
+    ///   - batchSize: images per rank.
     /// - Throws: `Failure(.usage)` for an invalid configuration or a batch size outside of 1 to 65,536.
     public init(_ configuration: DenseNetConfiguration, batchSize: Int) throws {
         try configuration.validate()

@@ -58,6 +58,7 @@ public final class Watchdog: Sendable {
     /// Collective (`MPI_Allgather`, `MPI_Allgatherv`, `MPI_Allreduce`). Starts the threads.
     ///
     /// - Parameters:
+    ///   - communicator: the ranks to watch.
     ///   - collectiveTimeout: seconds that a collective call may take, counted from this rank's entry; 1 to 1,000,000.
     ///   - stopSignals: returns the number of signals that asked this rank to stop; called on other threads. After the
     ///     second one, deaths are not reported.
