@@ -14,7 +14,7 @@ public struct Augmentation: Sendable, Equatable {
     /// After normalization, zero a square of half the image's edge.
     public var cutout: Bool
 
-    /// The changes that are named; all others stay off.
+    /// Creates an augmentation with the given changes.
     public init(crop: Bool = false, flip: Bool = false, jitter: Bool = false, cutout: Bool = false) {
         self.crop = crop
         self.flip = flip
@@ -99,7 +99,7 @@ extension Augmentation: LosslessStringConvertible {
         ("crop", \.crop), ("flip", \.flip), ("jitter", \.jitter), ("cutout", \.cutout),
     ]
 
-    /// Reads what `description` writes, such as `crop,flip`, or `none`; nil for a word that is none of these.
+    /// Parses `description`, such as `crop,flip` or `none`; nil if it has an unknown word.
     public init?(_ description: String) {
         self = .none
         guard description != "none" else { return }
@@ -109,7 +109,7 @@ extension Augmentation: LosslessStringConvertible {
         }
     }
 
-    /// The changes that are on, separated by commas, in the order in which they are made; `none` without any.
+    /// The enabled changes in their order, separated by commas; `none` if there are none.
     public var description: String {
         let names = Self.changes.filter { self[keyPath: $0.isOn] }.map(\.name)
         return names.isEmpty ? "none" : names.joined(separator: ",")
@@ -118,7 +118,7 @@ extension Augmentation: LosslessStringConvertible {
 
 /// Stored as text.
 extension Augmentation: Codable {
-    /// Reads the text that `encode(to:)` writes.
+    /// Decodes `description`.
     public init(from decoder: any Decoder) throws {
         let text = try decoder.singleValueContainer().decode(String.self)
         guard let augmentation = Augmentation(text) else {
@@ -128,7 +128,7 @@ extension Augmentation: Codable {
         self = augmentation
     }
 
-    /// Writes `description`.
+    /// Encodes `description`.
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.singleValueContainer()
         try container.encode(description)

@@ -53,12 +53,12 @@ public final class BatchLoader {
     /// Starts the threads, which begin with the first batch at once.
     ///
     /// - Parameters:
-    ///   - images: where the samples are read from.
-    ///   - sampler: decides which samples each batch has; for at most `images.count` samples.
-    ///   - rank: whose part of each batch is prepared.
+    ///   - images: the data set.
+    ///   - sampler: selects the samples of each batch; for at most `images.count` samples.
+    ///   - rank: the rank whose part of each batch to prepare.
     ///   - augmentation: random changes; `.none` for evaluation.
-    ///   - normalization: as the network is trained with.
-    ///   - seed: what augmentation is drawn from, with epoch and sample.
+    ///   - normalization: the network's.
+    ///   - seed: the seed of the augmentation.
     ///   - startEpoch: the epoch of the first batch, counted from 1.
     ///   - startStep: the step of the first batch; `stepsPerEpoch` means the start of the next epoch.
     ///   - threads: the number of threads that share the work on a batch.

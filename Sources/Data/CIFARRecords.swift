@@ -1,18 +1,18 @@
 import Support
 
-/// One file of CIFAR-10's or CIFAR-100's binary version as pictures without labels; it may have any number of records.
+/// A file of CIFAR-10's or CIFAR-100's binary version, with any number of records, as images without labels.
 package struct CIFARRecords: Sendable {
-    /// The number of pictures.
+    /// The number of images.
     package let count: Int
-    /// Height and width of a picture in pixels.
+    /// Height and width of an image in pixels.
     package static let imageSize = CIFAR.imageSize
     private let file: InputFile
     private let headerBytes: Int
 
     private static let pixelBytes = ImageSet.channels * imageSize * imageSize
 
-    /// - Parameter classes: of the network that will see the pictures; it decides where the file's size fits both sets.
-    /// - Throws: `Failure(.noInput)` when the file cannot be read, `Failure(.data)` when its size is of neither set.
+    /// - Parameter classes: the number of classes of the network; it decides if the file's size matches both data sets.
+    /// - Throws: `Failure(.noInput)` if the file cannot be read, `Failure(.data)` if its size matches neither data set.
     package init(path: String, classes: Int) throws {
         file = try InputFile(path: path)
         let size = file.size
@@ -22,8 +22,8 @@ package struct CIFARRecords: Sendable {
         guard let headerBytes = fitting.first else {
             throw Failure(
                 .data,
-                "\(path): \(size) bytes are no whole number of records, of \(1 + Self.pixelBytes) bytes (CIFAR-10) or "
-                    + "\(2 + Self.pixelBytes) (CIFAR-100); it is cut or of another layout, fetch or write it again"
+                "\(path): \(size) bytes are not a whole number of records, of \(1 + Self.pixelBytes) bytes (CIFAR-10) or "
+                    + "\(2 + Self.pixelBytes) (CIFAR-100); the file is truncated or has a different layout, fetch or write it again"
             )
         }
         self.headerBytes = headerBytes
@@ -32,7 +32,7 @@ package struct CIFARRecords: Sendable {
 
     /// The pixels of a record, shape [3][imageSize][imageSize].
     ///
-    /// - Throws: `Failure(.data)` when the file has become shorter, `Failure(.noInput)` when the system refuses.
+    /// - Throws: `Failure(.data)` if the file has become shorter, `Failure(.noInput)` if the system refuses.
     /// - Precondition: `0 ≤ index < count`.
     package func pixels(of index: Int) throws -> [UInt8] {
         precondition((0..<count).contains(index), "there is no record \(index) of \(count)")

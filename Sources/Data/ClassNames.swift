@@ -11,13 +11,13 @@ public struct ClassNames: Sendable, Equatable {
     /// The names of the first classes, in the order of their labels.
     public init(_ names: [String] = []) { self.names = names }
 
-    /// The names that a weights file carries; none where it carries none.
+    /// The names in a weights file, if it has any.
     ///
     /// - Parameters:
     ///   - metadata: the file's, `SafetensorsFile.metadata`.
-    ///   - classes: of its network.
+    ///   - classes: the number of classes of its network.
     ///   - path: the file's, for messages.
-    /// - Throws: `Failure(.data)` when they are no list of names, or more than there are classes.
+    /// - Throws: `Failure(.data)` if they are not a list of names, or more than `classes`.
     public init(metadata: [String: String], classes: Int, path: String) throws {
         guard let text = metadata[Self.metadataKey] else {
             self.init()
@@ -26,18 +26,18 @@ public struct ClassNames: Sendable, Equatable {
         guard let names = try? JSONDecoder().decode([String].self, from: Data(text.utf8)) else {
             throw Failure(
                 .data,
-                "\(path): the metadata key '\(Self.metadataKey)' is no JSON array of names; mend or remove it")
+                "\(path): the metadata key '\(Self.metadataKey)' is not a JSON array of names; fix or remove it")
         }
         guard names.count <= classes else {
             throw Failure(
                 .data,
                 "\(path): the metadata key '\(Self.metadataKey)' has \(names.count) names, expected up to \(classes), "
-                    + "the network's classes; mend or remove it")
+                    + "the network's classes; fix or remove it")
         }
         self.init(names)
     }
 
-    /// What `init(metadata:classes:path:)` reads; empty where there are no names.
+    /// The metadata that `init(metadata:classes:path:)` reads; empty if there are no names.
     public var metadata: [String: String] {
         get throws {
             guard !names.isEmpty else { return [:] }
@@ -45,6 +45,6 @@ public struct ClassNames: Sendable, Equatable {
         }
     }
 
-    /// A class's name, or `class 7` for one without.
+    /// The name of a class, or `class 7` if it has none.
     public subscript(label: Int) -> String { names.indices.contains(label) ? names[label] : "class \(label)" }
 }

@@ -7,11 +7,11 @@ import Support
 /// = 3 + 3 + 2). So the union over ranks is the same for any world size. Some ranks may have no samples in a small last
 /// batch.
 public struct Sampler: Sendable {
-    /// Samples of the set; each is drawn once per epoch.
+    /// The number of samples; each is used once per epoch.
     package let sampleCount: Int
     /// Samples per step, over all ranks.
     package let globalBatch: Int
-    /// Ranks that share each batch.
+    /// The number of ranks.
     package let worldSize: Int
     let seed: UInt64
     let shuffle: Bool

@@ -10,7 +10,7 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
         case imagenet
     }
 
-    /// Decides how much an image is reduced before the first block.
+    /// The layers before the first dense block.
     public var stem: Stem
     /// The number of dense layers per block.
     public var blocks: [Int]
@@ -24,12 +24,12 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
     public var compression: Double
     /// The probability that an element of a convolution's output is dropped in training.
     public var dropout: Double
-    /// The number of classes: one logit each.
+    /// The number of classes.
     public var classes: Int
     /// Height and width of the input in pixels.
     public var image: Int
 
-    /// A configuration of the values given, unchecked: see `validate()`.
+    /// Creates a configuration without checking it; see `validate()`.
     public init(
         stem: Stem, blocks: [Int], growthRate: Int, stemChannels: Int, bottleneck: Bool, compression: Double,
         dropout: Double = 0, classes: Int, image: Int

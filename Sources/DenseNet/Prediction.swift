@@ -15,7 +15,7 @@ public struct Prediction: Sendable, Equatable {
         return order.prefix(count).map { ($0, probabilities[$0]) }
     }
 
-    /// - Throws: `Failure(.data)` where one is not finite.
+    /// - Throws: `Failure(.data)` if a logit is not finite.
     package init(logits: UnsafeBufferPointer<Float>) throws {
         guard let largest = logits.max(), logits.allSatisfy(\.isFinite) else {
             throw Failure(.data, "the network's output is not finite; check its weights and the image")

@@ -50,11 +50,11 @@ public final class SafetensorsFile: Sendable {
     /// Longer headers are rejected before memory is allocated for them (the limit of the format's own library).
     package static let maximumHeaderBytes = 100_000_000
 
-    /// The path that the file was opened by.
+    /// The path passed to `init`.
     public let path: String
     /// All tensors by name.
     public let tensors: [String: TensorInfo]
-    /// The header's `__metadata__`; empty where it has none.
+    /// The header's `__metadata__`; empty if it has none.
     public let metadata: [String: String]
     private let file: InputFile
     private let dataStart: Int

@@ -22,12 +22,12 @@ public struct Failure: Error, Sendable, Equatable, CustomStringConvertible {
         case stopped = 75
     }
 
-    /// Decides the exit code.
+    /// Determines the exit code.
     public let kind: Kind
     /// One line, without a full stop or the name of the program.
     public let message: String
 
-    /// A failure of a kind, with a line for the user.
+    /// Creates a failure with a message for the user.
     public init(_ kind: Kind, _ message: String) {
         self.kind = kind
         self.message = message

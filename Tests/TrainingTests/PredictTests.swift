@@ -165,10 +165,10 @@ import Testing
     }
 
     @Test(arguments: [
-        ("{}", "is no JSON array of names; mend or remove it"),
+        ("{}", "is not a JSON array of names; fix or remove it"),
         (
             "[\(Array(repeating: "\"x\"", count: 11).joined(separator: ","))]",
-            "has 11 names, expected up to 10, the network's classes; mend or remove it"
+            "has 11 names, expected up to 10, the network's classes; fix or remove it"
         ),
     ])
     func `class names that cannot be are refused`(text: String, problem: String) throws {

@@ -15,13 +15,13 @@ public struct NetworkDescription: Sendable {
         public let operation: String
         /// The output's shape for one image: [channels, height, width], or [classes].
         public let shape: [Int]
-        /// Trainable numbers; 0 for what has none.
+        /// The number of trainable parameters.
         public let parameters: Int
         /// In the forward pass of one image; papers count convolutions and the classifier only.
         public let multiplyAccumulates: Int
     }
 
-    /// The network that is described.
+    /// The described network.
     public let configuration: DenseNetConfiguration
     /// Images per rank, the basis of `memory`.
     package let batchSize: Int

@@ -2,7 +2,7 @@
 ///
 /// Only its costs are computed; it cannot be run. The stride is at the 3×3 convolution, as in torchvision.
 package struct ResNet: Sendable, Equatable {
-    /// As papers call it, such as `ResNet-101`.
+    /// The name in papers, such as `ResNet-101`.
     package let name: String
     /// The number of trainable parameters.
     package private(set) var parameters = 0

@@ -15,7 +15,7 @@ package struct TrainingMemory: Sendable, Equatable {
     package let stem: Int
     /// Logits and pooled features with their gradients.
     package let head: Int
-    /// All trainable numbers.
+    /// The trainable parameters.
     package let parameters: Int
     /// Their gradients.
     package let gradients: Int
