@@ -37,8 +37,9 @@ let package = Package(
         .target(name: "CKernels", exclude: ["kernels"]),
         .target(name: "GoldenFiles", resources: [.copy("Golden")]),
         .target(
-            name: "Support", dependencies: ["CZlib", .product(name: "SystemPackage", package: "swift-system")]),
-        .target(name: "Safetensors", dependencies: ["Support"]),
+            name: "Support", dependencies: ["CZlib", .product(name: "SystemPackage", package: "swift-system")],
+            swiftSettings: [.strictMemorySafety()]),
+        .target(name: "Safetensors", dependencies: ["Support"], swiftSettings: [.strictMemorySafety()]),
         .target(name: "Kernels", dependencies: ["CKernels", "COpenBLAS", "Support"]),
         .target(
             name: "DenseNetModel", dependencies: ["Kernels", "Safetensors", "Support"], path: "Sources/DenseNet"),

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Checks every C kernel against plain loops (Tests/KernelCheck): here, at each vector level that this CPU has, and
-# compiled for arm64 under qemu:
+# Checks every C kernel against plain loops (Tests/KernelCheck): natively at each vector level of this CPU, and compiled
+# for arm64 under qemu:
 #
 #     Tests/arm64.sh
 #
-# As root, installs qemu and Debian's C library for arm64 where they are missing. Without them it says what it skips and
-# exits with 0. A check that fails exits with 1.
+# As root, installs qemu and Debian's C library for arm64 if they are missing. Without them it says what it skips and
+# exits with 0. If a check fails it exits with 1.
 set -euo pipefail
 
 root=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/..
@@ -16,7 +16,7 @@ say() { printf 'arm64: %s\n' "$*"; }
 skip() { say "skipped: $*" && exit 0; }
 fail() { say "FAILED: $*" && exit 1; }
 
-# The kernels need clang, for its pragmas that select targets and unroll loops. Swift's toolchain has it.
+# The kernels need clang for its pragmas that select targets and unroll loops. Swift's toolchain includes it.
 compile() { # NAME OPTIONS…
     local file folder=$work/$1
     shift

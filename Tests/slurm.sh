@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs the job script hostfiles/slurm.sh under a SLURM of its own, which is this machine as one node of two processors:
+# Runs the job script hostfiles/slurm.sh under a private SLURM, with this machine as a node of two processors:
 #
 #     Tests/slurm.sh [PROGRAM]
 #
-# By mpirun and by srun, with SIGTERM and SIGUSR1 before the limit: a rank that is killed is named on one line, a job that is
-# cancelled writes a checkpoint, one whose limit comes is started again by SLURM, and the end is, byte for byte, that of a run
-# left alone. Installs slurm-wlm and munge if root runs it; where SLURM cannot run it says so and ends with 0. Takes four minutes.
+# With mpirun and srun, and with SIGTERM and SIGUSR1 before the time limit: a killed rank is named in one line, a cancelled job
+# writes a checkpoint, a job at its limit is requeued by SLURM, and the result is byte for byte that of an undisturbed run. As
+# root, installs slurm-wlm and munge. If SLURM cannot run, says so and exits with 0. Takes four minutes.
 set -euo pipefail
 
 root=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/..
@@ -34,7 +34,7 @@ wait_until() { # SECONDS COMMAND…
     done
 }
 
-# All that our SLURM has started knows its configuration, and nothing else does.
+# Only processes started by our SLURM have its configuration in their environment.
 our_processes() {
     local process
     for process in /proc/[0-9]*; do
@@ -68,8 +68,8 @@ start_slurm() {
     user=$(id -un)
     mkdir -m 700 "$work/munge" "$work/state" "$work/spool"
     (umask 077 && head -c 1024 /dev/urandom >"$work/munge/key")
-    # The node has this machine's name, or mpirun would look for another host. SLURM starts a job again when its credential has
-    # expired, by default after two minutes.
+    # The node has this machine's name, so that mpirun does not look for another host. SLURM requeues a job only when its
+    # credential has expired, by default after two minutes.
     cat >"$work/slurm.conf" <<CONFIGURATION
 ClusterName=densenet-$$
 SlurmctldHost=$host(127.0.0.1)
@@ -93,7 +93,7 @@ SlurmdParameters=config_overrides
 NodeName=$host NodeAddr=127.0.0.1 CPUs=2
 PartitionName=all Nodes=$host Default=YES
 CONFIGURATION
-    # An allocation that this script may run in is not ours.
+    # Ignore an allocation that this script may be running in.
     for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SRUN_@}"; do unset "$name"; done
     export SLURM_CONF=$work/slurm.conf PATH=$work/bin:$PATH
     munged --force --foreground --socket="$work/munge/socket" --key-file="$work/munge/key" --pid-file="$work/munge/pid" \
@@ -107,10 +107,10 @@ CONFIGURATION
 
 node_is_idle() { [[ $(sinfo -h -o %T) == idle ]]; }
 
-# The job script with our network, and with srun in place of launch.sh (an option of sbatch does not take the script's "B:" away).
+# The job script with our network, and with srun instead of launch.sh (an option of sbatch does not override the script's "B:").
 write_scripts() {
     mkdir -p "$work/bin" "$work/.build/release"
-    # Built is what we were given.
+    # The program is already built.
     printf '#!/bin/sh\n' >"$work/bin/swift" && chmod +x "$work/bin/swift"
     ln -s -- "$(readlink -f -- "$program")" "$work/.build/release/densenet"
     cp -- "$root/launch.sh" "$work"
@@ -120,7 +120,7 @@ write_scripts() {
     grep -q '^exec srun' "$work/srun.sh" || fail "hostfiles/slurm.sh has no srun"
 }
 
-# Sets `job`: SCRIPT goes on with RUN, or begins it, with more options for sbatch.
+# Sets `job`: SCRIPT starts or resumes RUN, with further options for sbatch.
 submit() { # SCRIPT RUN OPTIONS…
     job=$(DATA=synthetic RUN=$2 sbatch --parsable --chdir="$work" --nodes=1 --ntasks-per-node=2 --output=%j.log "${@:3}" \
         "$work/$1.sh") || fail "sbatch refuses $1.sh"
@@ -139,13 +139,13 @@ ends_with() { # SECONDS STATE EXIT-CODE
     [[ $found == "$2 ExitCode=$3" ]] || fail "job $job ended as $found, expected $2 ExitCode=$3"
 }
 
-# Sets `process` to that of a rank at work, from its record.
+# Sets `process` to that of a running rank, from its heartbeat.
 find_rank() { # RUN RANK
     wait_until 10 test -s "$work/$1/ranks/rank-$2" || fail "rank $2 of $1 keeps no record"
     read -r process _ <"$work/$1/ranks/rank-$2"
 }
 
-# The third word of a record counts the signals; a rank that has stopped has none.
+# The third word of a heartbeat counts the signals; a rank that has stopped has no heartbeat.
 is_asked_to_stop() { # RUN
     local signals
     ! read -r _ _ signals _ <"$work/$1/ranks/rank-0" || ((signals))
@@ -174,7 +174,7 @@ test_cancelled() { # SCRIPT RUN
     say "$1: a job that was cancelled wrote a checkpoint: $(grep -o 'stopped on request after step [0-9]*' "$work/$job.log")"
 }
 
-# A rank stands still until the signal comes, up to half a minute early, so that no machine is too fast for the limit.
+# A rank is suspended until the signal arrives, up to half a minute early, so that no machine is too fast for the limit.
 test_limit() { # SCRIPT RUN SIGNAL
     submit "$1" "$2" --time=2 --signal="$3@60"
     wait_until 60 has_said '^epoch ' || fail "job $job does not train"

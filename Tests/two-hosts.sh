@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Trains over two hosts that are network namespaces of this machine, joined by a pair of virtual Ethernet devices:
+# Trains over two hosts, network namespaces of this machine connected by a pair of virtual Ethernet devices:
 #
 #     Tests/two-hosts.sh [PROGRAM]
 #
-# Over TCP the weights are those of as many ranks on one host, byte for byte, also on a slow link; and when the link is cut while it
-# trains, both sides end. Needs root and the right to make namespaces; where that is missing it says so and ends with 0.
+# Over TCP, even on a slow link, the weights are byte for byte those of the same number of ranks on one host. When the link is cut
+# during training, both sides end. Needs root and the right to create namespaces; otherwise says so and exits with 0.
 set -euo pipefail
 
 root=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/..
@@ -19,7 +19,7 @@ skip() { say "skipped: $*" && exit 0; }
 fail() { say "FAILED: $*" && exit 1; }
 now() { date +%s%N | cut -c1-13; } # milliseconds
 
-# Only what lives in our namespaces is ended.
+# End only processes in our namespaces.
 end_processes() {
     local host pids
     for host in "${hosts[@]}"; do
@@ -48,7 +48,7 @@ make_hosts() {
         ip -n "${hosts[index]}" link set lo up
         ip -n "${hosts[index]}" link set veth0 up
     done
-    # In place of ssh: runs a command on the host with an address, which has a name of its own.
+    # Instead of ssh: runs a command on the host with an address, which has its own host name.
     cat >"$work/agent" <<AGENT
 #!/usr/bin/env bash
 [[ \$1 == ${addresses[0]} ]] && host=${hosts[0]} || host=${hosts[1]}
@@ -59,8 +59,8 @@ AGENT
     "$work/agent" "${addresses[0]}" true 2>/dev/null || skip "this system allows no host names of our own (unshare --uts)"
 }
 
-# Runs `densenet train` with RANKS on each host and more options, from the first host. As under launch.sh mpirun asks whether a
-# silent host is still there, but sooner.
+# Runs `densenet train` with RANKS on each host and further options, from the first host. As under launch.sh, mpirun checks
+# whether a silent host is still there, but sooner.
 train_on_hosts() { # RANKS OPTIONS…
     local ranks=$1
     shift
@@ -78,7 +78,7 @@ train_on_one_host() { # RANKS OPTIONS…
         "$program" train "${network[@]}" "$@"
 }
 
-# Shows what a command said only when it fails.
+# Shows a command's output only if it fails.
 quietly() { "$@" >"$work/log" 2>&1 || { cat "$work/log" && fail "${*:0:4}"; }; }
 
 same_weights() { cmp "$work/$1/weights.safetensors" "$work/$2/weights.safetensors" || fail "the weights of $1 and $2 differ"; }
@@ -96,7 +96,7 @@ test_equality() {
     done
 }
 
-# A delay where the kernel can make one, else a narrow link, on which each message waits as well.
+# A delay if the kernel supports it, else a narrow link, on which each message waits as well.
 slow_down() { # HOST
     ip netns exec "$1" tc qdisc add dev veth0 root netem delay 5ms 2>/dev/null && slowness="with 5 ms each way" && return
     ip netns exec "$1" tc qdisc add dev veth0 root tbf rate 400kbit burst 2kb latency 10s 2>/dev/null && slowness="at 400 kbit/s"
@@ -164,7 +164,7 @@ fi
 work=$(mktemp -d)
 trap clean_up EXIT
 trap 'exit 130' INT TERM HUP
-# The agent hands words on through a shell, as ssh does: no space may be in them.
+# The agent passes words through a shell, as ssh does, so they may not contain spaces.
 ln -s -- "$(readlink -f -- "$program")" "$work/densenet"
 program=$work/densenet
 network=(--blocks 1,1 --growth-rate 4 --stem-channels 4 --image 8 --limit-test 32 --batch-size 16)

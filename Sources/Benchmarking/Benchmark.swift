@@ -5,13 +5,14 @@ import Kernels
 import Support
 import Training
 
-/// Times whole training steps on all ranks: data with augmentation, forward, backward, all-reduce, optimizer.
+/// Times complete training steps on all ranks: data loading with augmentation, forward, backward, all-reduce,
+/// optimizer.
 package final class Benchmark {
     package struct Configuration: Sendable {
         package var network: DenseNetConfiguration
         package var batchSize: Int
         package var steps: Int
-        /// Forward only, by running statistics.
+        /// Whether to time evaluation (forward with the running statistics) instead of training.
         package var evaluates: Bool
         package var threads: Int?
         package var precision: Precision
@@ -29,17 +30,17 @@ package final class Benchmark {
         }
     }
 
-    /// What was measured.
+    /// The measurements.
     package struct Result: Sendable {
         /// Seconds of each timed step.
         package let steps: [Double]
-        /// Seconds a step of each phase on rank zero's calling thread: forward and backward.
+        /// Seconds per step in each phase, on rank zero's calling thread.
         package let phases: [(phase: Phase, forward: Double, backward: Double)]
-        /// The largest resident memory of any rank in bytes.
+        /// The maximum resident memory of any rank, in bytes.
         package let peakMemory: Int
-        /// OpenBLAS's sgemm on all ranks' threads at a time, in GFLOP/s.
-        package let matrixPeak: Double
-        /// Seconds that a step's products take alone, on rank zero.
+        /// OpenBLAS's sgemm rate, summed over all ranks and threads, in GFLOP/s.
+        package let sgemmPeak: Double
+        /// Seconds that the products of one step take alone, on rank zero.
         package let productSeconds: Double
         package let threads: Int
 
@@ -78,7 +79,7 @@ package final class Benchmark {
                     "`batchSize` \(configuration.batchSize) is smaller than the number of ranks, \(communicator.size)")
             }
             let work = try Self.work(configuration, threads: threads, communicator)
-            try ImageSet.demandMemory(
+            try ImageSet.requireMemory(
                 synthetic: count, imageSize: image, ranks: communicator.localSize, advice: "use a smaller `batchSize`")
             let images = ImageSet.synthetic(count: count, seed: 1, split: .train, imageSize: image)
             let sampler = try Sampler(
@@ -97,7 +98,7 @@ package final class Benchmark {
     private static func work(
         _ configuration: Configuration, threads: Int, _ communicator: Communicator
     ) throws -> Work {
-        let capacity = communicator.largestShare(of: configuration.batchSize)
+        let capacity = communicator.maximumLocalBatchSize(of: configuration.batchSize)
         let overhead = MemoryOverhead(ranks: communicator.localSize, batches: 2, threads: 1)
         if configuration.evaluates {
             let network = try DenseNet(
@@ -115,11 +116,11 @@ package final class Benchmark {
                 network, optimizer: OptimizerConfiguration(), labelSmoothing: 0, seed: 1, communicator: communicator))
     }
 
-    /// Warms up, times the steps, then times as many again phase by phase. Collective.
+    /// Warms up, times the steps, then runs as many again to time their phases. Collective.
     ///
-    /// - Parameter recordingTrace: whether the last part notes spans for a trace.
+    /// - Parameter recordingTrace: whether to record spans during the last part.
     package func run(recordingTrace: Bool) throws -> Result {
-        let peak = try communicator.allReduceSum(Products.matrixPeak()) * Double(threads)
+        let peak = try communicator.allReduceSum(ConvolutionProducts.sgemmPeak()) * Double(threads)
         for _ in 0..<3 { try runStep() }
         var times: [Double] = []
         for _ in 0..<configuration.steps {
@@ -140,17 +141,17 @@ package final class Benchmark {
             )
         }
         let memory = try communicator.allReduceMax(Int64(peakResidentBytes()))
-        let products = Products(
-            configuration.network, images: communicator.largestShare(of: configuration.batchSize),
+        let products = ConvolutionProducts(
+            configuration.network, images: communicator.maximumLocalBatchSize(of: configuration.batchSize),
             precision: configuration.precision)
         let alone = products.measure().filter { !configuration.evaluates || $0.product.kind == .forward }.map(\.total)
             .reduce(0, +)
         return Result(
-            steps: times, phases: phases, peakMemory: Int(memory), matrixPeak: peak,
+            steps: times, phases: phases, peakMemory: Int(memory), sgemmPeak: peak,
             productSeconds: alone / Double(threads), threads: threads)
     }
 
-    /// What rank zero's clock has noted.
+    /// The spans that this rank has recorded.
     package var spans: [PhaseClock.Span] { network.clock.spans ?? [] }
 
     private func runStep() throws {
@@ -166,20 +167,20 @@ package final class Benchmark {
 }
 
 extension Benchmark.Result {
-    /// The report: images a second, and where a step goes.
+    /// The report: images per second, and where the time of a step goes.
     package func report(_ network: DenseNetConfiguration, batchSize: Int, ranks: Int, evaluates: Bool) -> String {
         let description = try? NetworkDescription(network, batchSize: batchSize)
-        let work = PhaseWork(network)
+        let work = PhaseCosts(network)
         let sorted = steps.sorted()
         let rate = Double(batchSize) / median
         let operations = work.operations(evaluates: evaluates) * rate * 1e-9
         func rates(_ seconds: Double) -> String { (Double(batchSize) / seconds).formatted(places: 1) }
         var lines = [
             "\(rates(median)) images/s  (\(steps.count) steps: \(rates(sorted[sorted.count - 1])) to \(rates(sorted[0])); "
-                + "\(operations.formatted(places: 0)) GFLOP/s, \((100 * operations / matrixPeak).formatted(places: 0)) % of sgemm's "
-                + "\(matrixPeak.formatted(places: 0)))",
+                + "\(operations.formatted(places: 0)) GFLOP/s, \((100 * operations / sgemmPeak).formatted(places: 0)) % of sgemm's "
+                + "\(sgemmPeak.formatted(places: 0)))",
             "\(description?.name ?? "network"), \(network.image)×\(network.image), batch \(batchSize), \(ranks) ranks × \(threads) threads, "
-                + "vector level \(VectorLevel.current), peak \((Double(peakMemory) / 0x1p20).formatted(places: 0)) MiB a rank",
+                + "vector level \(VectorLevel.current), peak \((Double(peakMemory) / 0x1p20).formatted(places: 0)) MiB per rank",
             "a step takes \((median / productSeconds).formatted(places: 2)) times its matrix products alone",
             "",
             "phase               forward: ms  GFLOP/s     GB/s   backward: ms  GFLOP/s     GB/s  share",
@@ -203,7 +204,7 @@ extension Benchmark.Result {
         return lines.joined(separator: "\n")
     }
 
-    /// A Chrome or Perfetto trace: one track a rank, times in microseconds.
+    /// A trace for Chrome or Perfetto with one track per rank, in microseconds.
     ///
     /// - Parameter ranks: each rank's spans.
     package static func trace(_ ranks: [[PhaseClock.Span]]) -> String {

@@ -7,15 +7,15 @@ import Safetensors
 import Support
 import Training
 
-/// Holds this build, on this machine and at this number of ranks, against a file of what PyTorch computed in float64.
+/// Compares this build, on this machine and with this number of ranks, with results that PyTorch computed in float64.
 ///
-/// The file is safetensors with a metadata key `config` (JSON) and tensors `input` [N, 3, H, W], `labels` [N] (I64),
-/// `initial.NAME`, `logits`, `grad.NAME` of step 1 (mean cross-entropy), `after1.NAME` and `after{steps}.NAME` (state
-/// after SGD steps on the same batch), `losses` [steps], `eval_logits` after the last step. NAME as torchvision names a
-/// DenseNet's state.
+/// They are in a safetensors file with a metadata key `config` (JSON) and tensors `input` [N, 3, H, W], `labels` [N]
+/// (I64), `initial.NAME`, `logits`, `grad.NAME` of step 1 (mean cross-entropy), `after1.NAME` and `after{steps}.NAME`
+/// (state after SGD steps on the same batch), `losses` [steps], `eval_logits` after the last step. NAME is
+/// torchvision's.
 package struct GoldenVerification {
-    /// A quantity and its error ‖ours − reference‖ / ‖reference‖.
-    package struct Error: Sendable {
+    /// A quantity and its relative error ‖ours − reference‖ / ‖reference‖.
+    package struct Deviation: Sendable {
         package let name: String
         package let relative: Double
     }
@@ -36,7 +36,7 @@ package struct GoldenVerification {
         var weightDecay: Double
         var steps: Int
 
-        /// Reads the file's keys, which are Python's: growth_rate and its like.
+        /// The file's keys are Python's, such as growth_rate.
         static var decoder: JSONDecoder {
             let decoder = JSONDecoder()
             decoder.keyDecodingStrategy = .convertFromSnakeCase
@@ -55,7 +55,7 @@ package struct GoldenVerification {
 
     /// Reads the file on every rank. Collective.
     ///
-    /// - Throws: `Failure(.noInput)` or `Failure(.data)` when the file cannot be read or is not as it should be.
+    /// - Throws: `Failure(.noInput)` if the file cannot be read, `Failure(.data)` if it is invalid.
     package init(path: String, threads: Int, communicator: Communicator) throws {
         self.communicator = communicator
         (file, golden, step, input, labels) = try communicator.throwOnAllRanks {
@@ -79,7 +79,7 @@ package struct GoldenVerification {
                 stemChannels: golden.stemChannels, bottleneck: golden.bottleneck, compression: golden.compression,
                 classes: golden.classes, image: golden.image)
             let network = try TrainableDenseNet(
-                configuration, capacity: communicator.largestShare(of: golden.batch), threads: threads,
+                configuration, capacity: communicator.maximumLocalBatchSize(of: golden.batch), threads: threads,
                 overhead: MemoryOverhead(ranks: communicator.localSize))
             let step = TrainingStep(
                 network,
@@ -111,18 +111,18 @@ package struct GoldenVerification {
             count: part.count, globalCount: golden.batch, epoch: 1, step: 0)
     }
 
-    /// Runs all steps and compares; the same errors on all ranks. Collective.
-    package func run() throws -> [Error] {
-        var errors: [Error] = []
+    /// Runs all steps and compares the results. Collective; returns the same on all ranks.
+    package func run() throws -> [Deviation] {
+        var deviations: [Deviation] = []
         var losses: [Double] = []
         for number in 1...golden.steps {
             let result = try step.gradients(of: batch)
             losses.append(try communicator.allReduceSum(result.lossSum) / Double(golden.batch))
             if number == 1 {
-                errors.append(try Error(name: "logits", relative: relativeError([(allLogits(), "logits")])))
+                deviations.append(try Deviation(name: "logits", relative: relativeError([(allLogits(), "logits")])))
                 let scale = 1 / Float(golden.batch)
-                errors.append(
-                    try Error(
+                deviations.append(
+                    try Deviation(
                         name: "gradient",
                         relative: relativeError(
                             network.table.trainable.map { parameter in
@@ -130,25 +130,27 @@ package struct GoldenVerification {
                             })))
             }
             step.optimizer.step(rate: golden.lr, globalCount: golden.batch)
-            if number == 1 { errors.append(try stateError("after1")) }
+            if number == 1 { deviations.append(try stateError("after1")) }
         }
-        errors.append(try stateError("after\(golden.steps)"))
-        errors.append(try Error(name: "losses", relative: relativeError([(losses.map(Float.init), "losses")])))
+        deviations.append(try stateError("after\(golden.steps)"))
+        deviations.append(try Deviation(name: "losses", relative: relativeError([(losses.map(Float.init), "losses")])))
         _ = try network.evaluate(batch.images, count: part.count)
-        errors.append(try Error(name: "eval logits", relative: relativeError([(allLogits(), "eval_logits")])))
-        return errors
+        deviations.append(try Deviation(name: "eval logits", relative: relativeError([(allLogits(), "eval_logits")])))
+        return deviations
     }
 
-    private func stateError(_ prefix: String) throws -> Error {
+    private func stateError(_ prefix: String) throws -> Deviation {
         let state =
             network.table.trainable.map { (Array(network.parameters[$0.range]), "\(prefix).\($0.name)") }
-            + network.table.statistics.map { (Array(network.statistics[$0.range]), "\(prefix).\($0.name)") }
-        return try Error(
+            + network.table.runningStatistics.map {
+                (Array(network.runningStatistics[$0.range]), "\(prefix).\($0.name)")
+            }
+        return try Deviation(
             name: "state after \(prefix.dropFirst(5)) step\(prefix == "after1" ? "" : "s")",
             relative: relativeError(state))
     }
 
-    /// The logits of all ranks' images: each rank fills in its own.
+    /// The logits of all ranks' images. Collective.
     private func allLogits() throws -> [Float] {
         var all = [Float](repeating: 0, count: golden.batch * golden.classes)
         for index in 0..<part.count * golden.classes {
@@ -157,7 +159,7 @@ package struct GoldenVerification {
         return try communicator.allReduceSum(all)
     }
 
-    /// The error of several tensors taken as one vector, in float64.
+    /// The relative error of several tensors taken as one vector, in float64. Collective.
     private func relativeError(_ tensors: [([Float], String)]) throws -> Double {
         try communicator.throwOnAllRanks {
             var difference = 0.0

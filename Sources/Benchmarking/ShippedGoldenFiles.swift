@@ -4,20 +4,19 @@ import Support
 import Training
 
 extension GoldenVerification {
-    /// The golden files that the build has put beside the program, sorted by name. Collective: all ranks have the same
-    /// ones.
+    /// The golden files that the build put beside the program, sorted by name. Collective.
     ///
-    /// - Throws: on all ranks `Failure(.noInput)` where there are none, `Failure(.internal)` where the ranks' builds
-    ///   have others.
+    /// - Throws: on all ranks `Failure(.noInput)` if there are none, `Failure(.internal)` if the ranks have different
+    ///   ones.
     package static func shippedFiles(_ communicator: Communicator) throws -> [String] {
         let (folder, names) = try communicator.throwOnAllRanks {
-            let place = try FileSystem.programFile().split(separator: "/").dropLast().map { "/" + $0 }.joined()
-            let path = place + "/" + String(cString: golden_folder)
+            let programFolder = try FileSystem.programFile().split(separator: "/").dropLast().map { "/" + $0 }.joined()
+            let path = programFolder + "/" + String(cString: golden_folder)
             let names = ((try? FileSystem.names(inFolder: path)) ?? []).filter { $0.hasSuffix(".safetensors") }.sorted()
             guard !names.isEmpty else {
                 throw Failure(
                     .noInput,
-                    "\(path) has no golden files, as it has where densenet was built; name some: densenet verify FILE")
+                    "\(path) has no golden files, which the build puts there; name some: densenet verify FILE")
             }
             return (path, names)
         }

@@ -1,5 +1,4 @@
-// Selects the kernels once, before `main`: those of the best level of this CPU, or of a lower one that DENSENET_SIMD
-// names.
+// Selects the kernels once, before `main`: those of this CPU's best level, or of a lower one named by DENSENET_SIMD.
 #include "levels.h"
 
 #include <stdlib.h>

@@ -1,10 +1,10 @@
-// The list of vector levels. The table in levels/SUFFIX.c, Swift's `VectorLevel` and the tests derive from it.
+// The list of vector levels, from which Swift's `VectorLevel` and the tests derive. levels/SUFFIX.c has each table.
 #ifndef LEVELS_H
 #define LEVELS_H
 
 #include "include/CKernels.h"
 
-/// Lowest first: X(suffix of the table's name, name for users, whether this CPU has the level).
+/// Lowest first: X(suffix of the table's name, name for users, whether this CPU supports the level).
 #if defined(__x86_64__)
 #define CK_LEVELS(X)                                                                                                   \
     X(default, "default", 1)                                                                                           \

@@ -1,7 +1,7 @@
 // A pool of threads that share the tasks of one call at a time.
 //
-// A thread that has to wait spins for a moment, since most waits are short, then sleeps: where there are more threads
-// than cores, the thread it waits for may need this core.
+// A waiting thread spins for a moment, since most waits are short, and then sleeps: if there are more threads than
+// cores, the thread that it waits for may need this core.
 #define _GNU_SOURCE // for sched_getaffinity
 #include "include/CKernels.h"
 
@@ -15,27 +15,27 @@
 enum { SPIN_NANOSECONDS = 200000 };
 
 #if !__has_extension(swiftcc)
-#error "ck_pool_run takes a Swift closure: this compiler does not know Swift's calling convention"
+#error "ck_pool_run takes a Swift closure, but this compiler does not support Swift's calling convention"
 #endif
 
-/// The code of a Swift closure (task, worker) -> Void; `context` has what it captured.
+/// The code of a Swift closure (task, worker) -> Void; `context` holds its captures.
 typedef __attribute__((swiftcall)) void ck_task(long task, long worker, __attribute__((swift_context)) void *context);
 
-/// Threads that wait for the same change.
+/// Threads that wait for the same event.
 struct waiters {
     pthread_cond_t wake;
     atomic_long asleep;
 };
 
 struct ck_pool {
-    int workers; // with the calling thread
+    int workers; // including the calling thread
     pthread_t *threads;
     struct ck_worker *arguments;
     pthread_mutex_t mutex;
     struct waiters idle, caller;
-    atomic_long left;       // tasks that no worker has taken; negative when the pool ends
+    atomic_long left;       // tasks that no worker has taken yet; negative when the pool ends
     atomic_long unfinished; // tasks that are not done
-    // Of the current call. A worker may read these only while a task that it has taken is unfinished.
+    // The current call. A worker may read these only while a task that it has taken is unfinished.
     long tasks;
     ck_task *body;
     void *context;
@@ -90,7 +90,7 @@ static void wait_until(ck_pool *pool, struct waiters *waiters, atomic_long *valu
     pthread_mutex_unlock(&pool->mutex);
 }
 
-/// Wakes up to `count` sleeping threads. To be called after the value that they wait for has changed.
+/// Wakes up to `count` sleeping threads. Call it after changing the value that they wait for.
 static void wake(ck_pool *pool, struct waiters *waiters, long count) {
     if (!atomic_load(&waiters->asleep)) return;
     pthread_mutex_lock(&pool->mutex);
@@ -101,7 +101,7 @@ static void wake(ck_pool *pool, struct waiters *waiters, long count) {
 
 // ---- Working
 
-/// Takes tasks until none is left. A worker that wakes late delays nobody: the others take its tasks.
+/// Runs tasks until none is left. A worker that wakes late causes no delay: the others take its tasks.
 static void work(ck_pool *pool, int worker) {
     for (long left = atomic_load(&pool->left); left > 0;) {
         if (!atomic_compare_exchange_weak(&pool->left, &left, left - 1)) continue;
@@ -120,10 +120,10 @@ static void *serve(void *argument) {
     }
 }
 
-/// Calls a closure once for each task below `tasks`, on any worker; returns when all are done. One call at a time.
+/// Calls a closure once per task below `tasks`, each on any worker; returns when all are done. One call at a time.
 ///
-/// Swift passes the two words of a closure, code and context, one after the other. WorkerPool.swift declares this
-/// function with a closure that does not escape.
+/// WorkerPool.swift declares this function with a non-escaping closure, which Swift passes as two words, code and
+/// context.
 __attribute__((swiftcall)) void ck_pool_run(ck_pool *pool, long tasks, ck_task *body, void *context);
 void ck_pool_run(ck_pool *pool, long tasks, ck_task *body, void *context) {
     if (pool->workers == 1 || tasks <= 1) {

@@ -1,13 +1,13 @@
-// Vector types and helpers. The kernels are written in vectors of 16 floats; where registers are narrower the compiler
-// uses several for each.
+// Vector types and helpers. The kernels are written in vectors of 16 floats, for which the compiler uses several
+// registers if they are narrower.
 #ifndef VECTORS_H
 #define VECTORS_H
 
 #include <stdint.h>
 #include <string.h>
 
-// The warning is about passing wide vectors between functions compiled for different targets. Here they are only passed
-// to functions that are inlined.
+// The warning is about passing wide vectors between functions compiled for different targets; here they are only passed
+// to inlined functions.
 #pragma clang diagnostic ignored "-Wpsabi"
 
 typedef float f32x16 __attribute__((vector_size(64), aligned(4)));
@@ -29,18 +29,18 @@ INLINE void store(float *p, f32x16 v) { *(f32x16 *)p = v; }
 INLINE f32x16 keep_where_positive(f32x16 condition, f32x16 v) {
     return (f32x16)((i32x16)v & (condition > (f32x16){0}));
 }
-/// Zero in padding lanes (mask 0), even where they hold not-a-number, which a product with zero would keep.
+/// Zeroes padding lanes (mask 0), even if they hold NaN, which multiplying by zero would keep.
 INLINE f32x16 keep_valid(f32x16 v, const float *mask) { return keep_where_positive(load(mask), v); }
-/// max(0, v) that keeps not-a-number, so that it shows in the next statistics.
+/// max(0, v), but NaN stays NaN, so that the next statistics reveal it.
 INLINE f32x16 relu(f32x16 v) { return (f32x16)((i32x16)v & ~(v < (f32x16){0})); }
 
 // ---- Pairs of bfloat16 numbers, the first in the lower half of a float's 32 bits
 //
-// On CPUs without instructions for them the results are the same in kind, but slow.
+// CPUs without instructions for pairs get the same kind of results, slowly.
 
 #ifdef HAS_BFLOAT16
 
-/// sums + the products of both numbers of each pair.
+/// Adds the products of both numbers of each pair to `sums`.
 INLINE f32x16 add_pair_products(f32x16 sums, f32x16 x, f32x16 w) {
     return (f32x16)_mm512_dpbf16_ps((__m512)sums, (__m512bh)x, (__m512bh)w);
 }
@@ -63,7 +63,7 @@ INLINE f32x16 add_pair_products(f32x16 sums, f32x16 x, f32x16 w) {
     sums += (f32x16)((u32x16)x << 16) * (f32x16)((u32x16)w << 16);
     return sums + (f32x16)((u32x16)x & upper) * (f32x16)((u32x16)w & upper);
 }
-/// Rounds to nearest, ties to even; not-a-number stays one. The result is in the lower half of each lane.
+/// Rounds to nearest, ties to even; NaN stays NaN. The result is in the lower half of each lane.
 INLINE u32x16 round_to_bfloat16(f32x16 v) {
     u32x16 bits = (u32x16)v, rounded = bits + 0x7FFFu + ((bits >> 16) & 1);
     u32x16 unordered = (u32x16)(v != v);
@@ -78,7 +78,7 @@ INLINE void store_bfloat16(uint16_t *p, f32x16 v) {
 
 #endif
 
-/// sums + x * w, or with `paired` the products of both numbers of each pair.
+/// sums + x * w; with `paired`, plus the products of both numbers of each pair.
 INLINE f32x16 add_products(const int paired, f32x16 sums, f32x16 x, float w) {
     return paired ? add_pair_products(sums, x, (f32x16){0} + w) : sums + x * w;
 }

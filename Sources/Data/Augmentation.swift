@@ -1,17 +1,17 @@
 import Support
 
-/// Which random changes the training images undergo, in this order: crop, flip, colour jitter, (normalisation,) cutout.
+/// The random changes applied to training images, in this order: crop, flip, colour jitter, (normalization,) cutout.
 ///
-/// All is drawn from seed, epoch, sample index and stage, so that a sample looks the same on whichever rank it is, and
-/// one stage's numbers do not depend on whether another is on.
+/// Random numbers depend on seed, epoch, sample index and stage alone: a sample looks the same on any rank, and one
+/// stage does not affect the numbers of another.
 public struct Augmentation: Sendable, Equatable {
-    /// Zero-pad by `padding`, crop back to the old size at a random place.
+    /// Pad with four black pixels on each side, then crop to the original size at a random position.
     public var crop: Bool
-    /// Mirror every second image or so.
+    /// Mirror the image left to right with probability ½.
     public var flip: Bool
     /// Change brightness, contrast, saturation and hue, as torchvision's `ColorJitter`.
     public var jitter: Bool
-    /// Set a square of half the image's edge to zero, after normalisation.
+    /// After normalization, zero a square of half the image's edge.
     public var cutout: Bool
 
     /// The changes that are named; all others stay off.
@@ -22,15 +22,15 @@ public struct Augmentation: Sendable, Equatable {
         self.cutout = cutout
     }
 
-    /// Pixels of black around the image from which the crop is taken, before normalisation.
+    /// Black pixels added on each side before the crop.
     static let padding = 4
-    /// The jitter's strengths: factors in 1 ± strength; the hue's turn within ± strength.
+    /// Strengths of the jitter: factors are drawn from 1 ± strength, the hue's shift from ± strength.
     static let brightness: Float = 0.2
     static let contrast: Float = 0.2
     static let saturation: Float = 0.2
     static let hue: Float = 0.1
 
-    /// No change at all.
+    /// No augmentation.
     public static let none = Augmentation()
 
     private enum Stage: UInt64 {
@@ -38,7 +38,7 @@ public struct Augmentation: Sendable, Equatable {
         case flip, jitter, cutout
     }
 
-    /// Crop, flip and jitter of an image with colours in 0…1.
+    /// Crops, flips and jitters an image with colours in 0…1.
     ///
     /// - Parameter epoch: counted from 1.
     func applyBeforeNormalization(to image: ImagePlanes, seed: UInt64, epoch: Int, sample: Int) {
@@ -58,7 +58,7 @@ public struct Augmentation: Sendable, Equatable {
         }
     }
 
-    /// Cutout of a normalised image: its zero is the mean colour.
+    /// Cuts a square out of a normalized image, whose zero is the mean colour.
     func applyAfterNormalization(to image: ImagePlanes, seed: UInt64, epoch: Int, sample: Int) {
         guard cutout else { return }
         var random = Self.random(.cutout, seed, epoch, sample)
@@ -93,7 +93,7 @@ public struct Augmentation: Sendable, Equatable {
     }
 }
 
-/// As text a list of `crop`, `flip`, `jitter` and `cutout`, separated by commas, or `none`.
+/// As text: `none`, or `crop`, `flip`, `jitter` and `cutout` separated by commas.
 extension Augmentation: LosslessStringConvertible {
     private static let changes: [(name: String, isOn: WritableKeyPath<Augmentation, Bool> & Sendable)] = [
         ("crop", \.crop), ("flip", \.flip), ("jitter", \.jitter), ("cutout", \.cutout),

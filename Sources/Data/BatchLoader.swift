@@ -1,23 +1,23 @@
 import Support
 
-/// One rank's part of a global batch. The memory is the loader's, valid until its next call of `next()`.
+/// One rank's part of a global batch. The memory belongs to the loader and is valid until its next `next()`.
 public struct Batch {
-    /// `[count, 3, height, width]`, normalised.
+    /// Shape [count][3][height][width], normalized.
     package let images: UnsafePointer<Float>
-    /// `[count]`
+    /// Shape [count].
     package let labels: UnsafePointer<Int32>
-    /// `[count]`, positions in the image set.
+    /// Shape [count], indices in the image set.
     package let sampleIndices: UnsafePointer<Int32>
-    /// The samples of this rank; may be zero in the last batch of an epoch.
+    /// This rank's number of samples; may be zero in the last batch of an epoch.
     public let count: Int
-    /// The samples of all ranks.
+    /// The number of samples of all ranks.
     public let globalCount: Int
     /// Counted from 1.
     package let epoch: Int
     /// Counted from 0 in each epoch.
     package let step: Int
 
-    /// A batch of memory that the caller keeps.
+    /// A batch in memory that the caller keeps alive.
     package init(
         images: UnsafePointer<Float>, labels: UnsafePointer<Int32>, sampleIndices: UnsafePointer<Int32>, count: Int,
         globalCount: Int, epoch: Int, step: Int
@@ -32,25 +32,25 @@ public struct Batch {
     }
 }
 
-/// Hands out one rank's batches, step after step, epoch after epoch, without end; its threads prepare the next one
-/// meanwhile and end with it.
+/// An endless sequence of one rank's batches, step after step and epoch after epoch. Background threads prepare the
+/// next batch while the caller uses the current one.
 ///
-/// There are two buffers: one is the caller's, one is being filled. A batch is a pure function of images, sampler,
-/// rank, augmentation, normalisation, seed, epoch and step, whatever the number of threads. One thread at a time may
-/// call the loader.
+/// There are two buffers: the caller's and the one being filled. A batch is a pure function of images, sampler, rank,
+/// augmentation, normalization, seed, epoch and step; the number of threads does not matter. One thread at a time may
+/// call the loader. Deinitializing it joins its threads.
 public final class BatchLoader {
-    /// Seconds that `next()` has waited for batches so far; the very first batch counts.
+    /// Seconds that `next()` has waited for batches so far, including the first.
     package private(set) var waitSeconds = 0.0
 
     private let source: BatchSource
-    /// Each prepares its share of every batch.
+    /// Each prepares its part of every batch.
     private let jobs: [BackgroundJob<BatchCursor>]
-    /// The batch under way.
+    /// The batch being prepared.
     private var cursor: BatchCursor
-    /// What has ended the sequence, if anything.
+    /// The error that ended the sequence, if any.
     private var failure: (any Error)?
 
-    /// Starts the threads, which prepare the first batch at once.
+    /// Starts the threads, which begin with the first batch at once.
     ///
     /// - Parameters:
     ///   - images: where the samples are read from.
@@ -61,9 +61,9 @@ public final class BatchLoader {
     ///   - seed: what augmentation is drawn from, with epoch and sample.
     ///   - startEpoch: the epoch of the first batch, counted from 1.
     ///   - startStep: the step of the first batch; `stepsPerEpoch` means the start of the next epoch.
-    ///   - threads: how many threads share the work on a batch.
-    /// - Throws: `Failure(.usage)` for a start that does not exist or no thread, `.data` if the normalisation is for
-    ///   images of another size, `.unavailable` if a thread cannot be started.
+    ///   - threads: the number of threads that share the work on a batch.
+    /// - Throws: `Failure(.usage)` if the start or `threads` is out of range, `.data` if the normalization is for
+    ///   images of a different size, `.unavailable` if a thread cannot be started.
     public init(
         images: ImageSet, sampler: Sampler, rank: Int, augmentation: Augmentation = .none,
         normalization: Normalization, seed: UInt64, startEpoch: Int = 1, startStep: Int = 0, threads: Int = 1
@@ -85,18 +85,18 @@ public final class BatchLoader {
             seed: seed)
         self.source = source
         jobs = try (0..<threads).map { index in
-            let share = BatchShare(of: source, index: index, of: threads)
-            return try BackgroundJob(refusal: "the loader cannot start thread \(index)") { try share.prepare($0) }
+            let part = BatchPart(of: source, index: index, of: threads)
+            return try BackgroundJob(refusal: "the loader cannot start thread \(index)") { try part.prepare($0) }
         }
         for job in jobs { job.start(cursor) }
     }
 
-    /// The next batch in sequence; waits until it is ready, and has the threads prepare the one after.
+    /// Waits for the next batch, then has the threads prepare the one after it. Allocates nothing.
     ///
-    /// The previous batch's memory is no longer valid. Allocates nothing.
+    /// Invalidates the memory of the previous batch.
     ///
-    /// - Throws: `Failure(.data)` or `.noInput` where the files have changed, or can no longer be read, since they
-    ///   were opened; there is no batch after that.
+    /// - Throws: `Failure(.data)` or `.noInput` if the files have changed since they were opened or can no longer be
+    ///   read; every later call throws the same.
     public func next() throws -> Batch {
         let before = monotonicSeconds()
         for job in jobs {
@@ -116,7 +116,7 @@ public final class BatchLoader {
     }
 }
 
-/// Where in the sequence of batches one is, and which of the two buffers is in turn.
+/// A position in the sequence of batches, and which of the two buffers it uses.
 private struct BatchCursor: Sendable {
     private(set) var epoch: Int
     private(set) var step: Int
@@ -152,7 +152,7 @@ private struct BatchBuffer: Sendable {
     }
 }
 
-/// What batches are made of and where they go. The threads write to one buffer while the caller has the other.
+/// Everything that determines the batches, and the two buffers: threads fill one while the caller has the other.
 private struct BatchSource: Sendable {
     let images: ImageSet
     let sampler: Sampler
@@ -172,14 +172,14 @@ private struct BatchSource: Sendable {
         self.augmentation = augmentation
         self.normalization = normalization
         self.seed = seed
-        let capacity = sampler.maximumLocalBatch(rank: rank)
+        let capacity = sampler.maximumLocalBatchSize(rank: rank)
         let imageCount = images.channels * images.height * images.width
         buffers = (0..<2).map { _ in BatchBuffer(capacity: capacity, imageCount: imageCount) }
     }
 }
 
-/// One thread's share of every batch, with its own copy of the epoch's order.
-private final class BatchShare {
+/// One thread's part of every batch, with its own copy of the epoch's order.
+private final class BatchPart {
     private let source: BatchSource
     private let index: Int
     private let count: Int
@@ -199,7 +199,7 @@ private final class BatchShare {
         let images = source.images
         let buffer = source.buffers[batch.parity]
         let positions = source.sampler.localRange(step: batch.step, rank: source.rank)
-        for slot in share(index, of: count, in: positions.count) {
+        for slot in partition(positions.count, into: count, part: index) {
             let sample = Int(order.samples[positions.lowerBound + slot])
             let count = images.channels * images.height * images.width
             let planes = ImagePlanes(buffer.images.pointer + slot * count, height: images.height, width: images.width)

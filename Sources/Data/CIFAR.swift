@@ -12,8 +12,8 @@ public enum CIFAR {
     static let testBatchFile = "test_batch.bin"
     static let classNamesFile = "batches.meta.txt"
 
-    /// One of the two data sets: its files, how a record is laid out, how many records and which classes the official
-    /// ones have.
+    /// One of the two data sets: its files, its record layout, and the number of records and the classes of the
+    /// official files.
     private struct Variant {
         let title: String
         let folder: String
@@ -23,7 +23,7 @@ public enum CIFAR {
         let trainRecords: Int
         let testRecords: Int
         let classNamesFile: String
-        /// The names of the official set's classes begin with these; those of a set in the same layout do not.
+        /// The first class names of the official set, which tell it from other sets in the same layout.
         let firstClasses: [String]
 
         func isIn(_ folder: String) -> Bool {
@@ -49,12 +49,12 @@ public enum CIFAR {
     ///
     /// - Parameters:
     ///   - path: the folder with the `.bin` files, or its parent (`cifar-10-batches-bin` or `cifar-100-binary` inside).
-    ///   - limitTrain: use the first so many training images only.
-    ///   - limitTest: use the first so many test images only.
-    /// - Returns: the two sets, and lines for the user: about a set that has fewer images than the official one and
-    ///   no class names of its own, and about files that look like training images and are not read.
-    /// - Throws: `Failure(.noInput)` for what is missing, `.data` for a file of the wrong size, `.usage` for a limit
-    ///   below one or a folder that holds both sets. Labels are not looked at: see `ImageSet.validateLabels`.
+    ///   - limitTrain: the maximum number of training images to use.
+    ///   - limitTest: the maximum number of test images to use.
+    /// - Returns: the two sets, and warnings for the user: about a set with fewer images than the official one and the
+    ///   same class names, and about files named like training files that are not read.
+    /// - Throws: `Failure(.noInput)` if something is missing, `.data` for a file of the wrong size, `.usage` for a
+    ///   limit below one or a folder that holds both sets. Labels are not checked: see `ImageSet.validateLabels`.
     public static func open(
         _ path: String, limitTrain: Int? = nil, limitTest: Int? = nil
     ) throws -> (train: ImageSet, test: ImageSet, warnings: [String]) {
@@ -81,7 +81,7 @@ public enum CIFAR {
         )
     }
 
-    /// A line about files that are named as CIFAR-10's training files are, beyond these.
+    /// A warning about further files that are named like CIFAR-10's training files.
     private static func unreadFiles(_ variant: Variant, in folder: String) -> [String] {
         guard variant.trainFiles == batchFiles, let all = try? FileSystem.names(inFolder: folder) else { return [] }
         let unread = all.filter { $0.hasPrefix("data_batch_") && $0.hasSuffix(".bin") && !batchFiles.contains($0) }
@@ -89,13 +89,13 @@ public enum CIFAR {
         guard !unread.isEmpty else { return [] }
         let verb = unread.count == 1 ? "is" : "are"
         return [
-            "\(folder): \(unread.joined(separator: ", ")) \(verb) not read; the training images are in \(batchFiles[0]) to 5 alone"
+            "\(folder): \(unread.joined(separator: ", ")) \(verb) not read; training images are read from \(batchFiles[0]) to 5 only"
         ]
     }
 
-    /// Classes of the set in a folder and the height and width of its images.
+    /// The number of classes of the set in a folder, and the height and width of its images. Opens no file.
     ///
-    /// - Throws: `Failure(.noInput)` or `.usage` where there is no set, or more than one; the files are not opened.
+    /// - Throws: `Failure(.noInput)` if there is no set, `.usage` if there is more than one.
     package static func shape(of path: String) throws -> (classes: Int, imageSize: Int) {
         let (variant, _) = try find(path)
         return (variant.layout.classes, variant.layout.height)
@@ -103,11 +103,11 @@ public enum CIFAR {
 
     private static func find(_ path: String) throws -> (Variant, folder: String) {
         switch PathKind(of: path) {
-        case .missing(let failure): throw Failure(.noInput, "\(failure); README.md says where to get the data")
+        case .missing(let failure): throw Failure(.noInput, "\(failure); \(download)")
         case .unusable(let failure): throw failure
         case .other:
             throw Failure(
-                .noInput, "\(path): not a folder; unpack the archive and name the folder that comes out of it")
+                .noInput, "\(path): not a folder; unpack the archive and name the folder that it contains")
         case .folder: break
         }
         let found = variants.flatMap { variant in
@@ -116,8 +116,8 @@ public enum CIFAR {
         guard let first = found.first else {
             throw Failure(
                 .noInput,
-                "\(path): neither CIFAR-10 (\(batchFiles[0]), …) nor CIFAR-100 (train.bin, test.bin) in it, nor in a folder "
-                    + "\(variants.map(\.folder).joined(separator: " or ")) inside; README.md says where to get the binary version"
+                "\(path): has neither CIFAR-10 (\(batchFiles[0]), …) nor CIFAR-100 (train.bin, test.bin), nor a folder "
+                    + "\(variants.map(\.folder).joined(separator: " or ")) with it; \(download)"
             )
         }
         guard found.count == 1 else {
@@ -127,9 +127,11 @@ public enum CIFAR {
         return first
     }
 
+    private static let download = "get the binary version from https://www.cs.toronto.edu/~kriz/cifar.html"
+
     private static func segment(_ variant: Variant, _ path: String, official: Int) throws -> ImageSet.Segment {
         guard try FileSystem.exists(path) else {
-            throw Failure(.noInput, "\(path): missing file of \(variant.title); README.md says where to get the data")
+            throw Failure(.noInput, "\(path): missing file of \(variant.title); \(download)")
         }
         let file = try InputFile(path: path)
         guard file.size > 0 else { throw Failure(.data, "\(path): empty file; fetch or write it again") }
@@ -137,8 +139,9 @@ public enum CIFAR {
         guard rest == 0 else {
             throw Failure(
                 .data,
-                "\(path): \(file.size) bytes are \(records) images of \(variant.layout.recordBytes) bytes, as \(variant.title) has them, "
-                    + "and \(rest) bytes more; it is cut or of another layout, fetch or write it again")
+                "\(path): \(file.size) bytes are \(records) records of \(variant.title)'s \(variant.layout.recordBytes) bytes "
+                    + "and \(rest) bytes more; the file is truncated or has a different layout, fetch or write it again"
+            )
         }
         guard records <= official else {
             throw Failure(
@@ -150,7 +153,7 @@ public enum CIFAR {
         return ImageSet.Segment(name: path, count: records, records: .file(file))
     }
 
-    /// The names of the classes, one a line; nil if the file is not there.
+    /// The class names, one per line of the file; nil if there is no file.
     private static func classNames(_ variant: Variant, in folder: String) throws -> [String]? {
         let path = "\(folder)/\(variant.classNamesFile)"
         guard try FileSystem.exists(path) else { return nil }

@@ -1,15 +1,15 @@
 import Glibc
 
-/// One image as floats: red, green and blue planes, `[3, height, width]`, row-major. It borrows its memory.
+/// One image as floats in red, green and blue planes: shape [3][height][width]. It borrows its memory.
 ///
-/// Colours are 0…1 until the image is normalised. The colour operations are torchvision's
-/// (`torchvision/transforms/_functional_tensor.py`), down to its grey of 0.2989, 0.587, 0.114.
+/// Colours are in 0…1 until the image is normalized. The colour operations are torchvision's
+/// (`torchvision/transforms/_functional_tensor.py`), including its weights of grey, 0.2989, 0.587 and 0.114.
 package struct ImagePlanes {
     package let pointer: UnsafeMutablePointer<Float>
     package let height: Int
     package let width: Int
 
-    /// - Parameter pointer: room for `3 · height · width` numbers, valid as long as the value is used.
+    /// - Parameter pointer: `3 · height · width` floats, valid as long as the value is used.
     package init(_ pointer: UnsafeMutablePointer<Float>, height: Int, width: Int) {
         self.pointer = pointer
         self.height = height
@@ -26,14 +26,13 @@ package struct ImagePlanes {
 
     // MARK: Geometry
 
-    /// Moves the image in place, `out[y][x] = in[y + rows][x + columns]`; what comes from outside of the image is
-    /// black.
+    /// Moves the image in place: out[y][x] = in[y + rows][x + columns], black outside of the image.
     func shift(rows: Int, columns: Int) {
         let first = min(max(0, -columns), width)
         let last = max(min(width, width - columns), first)
         for channel in 0..<ImageSet.channels {
             let plane = pointer + channel * planeCount
-            // Rows are read before they are written over.
+            // In an order in which each row is read before it is overwritten.
             for i in 0..<height {
                 let y = rows >= 0 ? i : height - 1 - i
                 let target = plane + y * width
@@ -50,7 +49,7 @@ package struct ImagePlanes {
         }
     }
 
-    /// Mirrors the image, left to right.
+    /// Mirrors the image left to right.
     func mirror() {
         for row in 0..<ImageSet.channels * height {
             let start = pointer + row * width
@@ -58,8 +57,8 @@ package struct ImagePlanes {
         }
     }
 
-    /// Sets a square to zero, clipped at the border: `edge` rows and columns from `centre − edge / 2` on
-    /// (DeVries, Taylor, "Improved regularization of convolutional neural networks with Cutout", 2017).
+    /// Zeroes a square, clipped at the border: `edge` rows and columns from `centre − edge / 2` on (DeVries, Taylor,
+    /// "Improved regularization of convolutional neural networks with Cutout", 2017).
     func cutOut(centreRow: Int, centreColumn: Int, edge: Int) {
         let rows = max(0, centreRow - edge / 2)..<min(height, centreRow - edge / 2 + edge)
         let columns = max(0, centreColumn - edge / 2)..<min(width, centreColumn - edge / 2 + edge)
@@ -73,7 +72,7 @@ package struct ImagePlanes {
 
     // MARK: Colour
 
-    /// `factor · image`, clamped to 0…1.
+    /// Multiplies the image by `factor` and clamps it to 0…1.
     func adjustBrightness(_ factor: Float) { blend(factor, addend: 0) }
 
     /// Blends with the mean of the grey image: factor 0 gives plain grey, 1 the image itself.
@@ -94,30 +93,30 @@ package struct ImagePlanes {
         }
     }
 
-    /// Turns the hue by `amount` of a full turn: ⅓ makes red green.
+    /// Rotates the hue by `amount` of a full turn: ⅓ makes red green.
     ///
     /// - Precondition: `−½ ≤ amount ≤ ½`.
     func adjustHue(_ amount: Float) {
         precondition(abs(amount) <= 0.5, "a hue shift of \(amount), expected -0.5 to 0.5")
         let (red, green, blue) = (pointer, pointer + planeCount, pointer + 2 * planeCount)
         for i in 0..<planeCount {
-            (red[i], green[i], blue[i]) = turned(red[i], green[i], blue[i], by: amount)
+            (red[i], green[i], blue[i]) = rotated(red[i], green[i], blue[i], by: amount)
         }
     }
 
-    /// One colour to hue, saturation and value, its hue turned, and back.
+    /// A colour with its hue rotated, by way of hue, saturation and value.
     @inline(__always)
-    private func turned(_ r: Float, _ g: Float, _ b: Float, by amount: Float) -> (Float, Float, Float) {
+    private func rotated(_ r: Float, _ g: Float, _ b: Float, by amount: Float) -> (Float, Float, Float) {
         let value = max(r, g, b)
         let range = value - min(r, g, b)
         guard range > 0 else { return (r, g, b) }
         // The hue in sixths of a turn.
         let hue = value == r ? (g - b) / range : value == g ? 2 + (b - r) / range : 4 + (r - g) / range
-        var turned = hue + 6 * amount
-        if turned < 0 { turned += 6 }
-        if turned >= 6 { turned -= 6 }
-        let sector = Int(turned)
-        let fraction = turned - Float(sector)
+        var rotated = hue + 6 * amount
+        if rotated < 0 { rotated += 6 }
+        if rotated >= 6 { rotated -= 6 }
+        let sector = Int(rotated)
+        let fraction = rotated - Float(sector)
         let low = value - range
         let falling = clamped(value - range * fraction)
         let rising = clamped(value - range * (1 - fraction))

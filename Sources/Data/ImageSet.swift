@@ -1,10 +1,8 @@
 import Support
 
-/// An immutable set of labelled images of one size: red, green and blue planes of bytes, row-major.
-///
-/// The records lie in files or in memory owned by the set; all threads may read it.
+/// An immutable set of labelled RGB images of one size, in files or in memory that the set owns. Thread-safe.
 public final class ImageSet: Sendable {
-    /// How one record is laid out: header bytes, the last of which is the label, then the planes.
+    /// The layout of a record: header bytes, the last of which is the label, then the red, green and blue planes.
     struct Layout: Sendable {
         let classes: Int
         let height: Int
@@ -15,7 +13,7 @@ public final class ImageSet: Sendable {
         var recordBytes: Int { headerBytes + pixelBytes }
     }
 
-    /// A run of records.
+    /// Consecutive records in one file or buffer.
     struct Segment: Sendable {
         enum Records: Sendable {
             case memory(AlignedBuffer<UInt8>)
@@ -53,23 +51,21 @@ public final class ImageSet: Sendable {
         count = min(total, limit ?? total)
     }
 
-    /// A set of a program's own images.
+    /// A set of images given by the caller.
     ///
     /// - Parameters:
-    ///   - pixels: shape [count][3][height][width]: red, green and blue planes, row by row.
-    ///   - labels: one per image, each in `0 ..< classNames.count`.
-    ///   - height: of each image, in pixels.
-    ///   - width: of each image, in pixels.
-    ///   - classNames: up to 256.
-    /// - Throws: `Failure(.usage)` where the numbers of pixels, labels and classes do not fit each other, or a label is
-    ///   out of range.
+    ///   - pixels: shape [count][3][height][width]: red, green and blue planes.
+    ///   - labels: one per image, each in `0..<classNames.count`.
+    ///   - classNames: 1 to 256 names.
+    /// - Throws: `Failure(.usage)` if the numbers of pixels, labels and classes do not match, or a label is out of
+    ///   range.
     public convenience init(
         pixels: Span<UInt8>, labels: [Int], height: Int, width: Int, classNames: [String]
     ) throws {
         guard height > 0, width > 0, (1...256).contains(classNames.count) else {
             throw Failure(
                 .usage,
-                "images of \(height) × \(width) pixels in \(classNames.count) classes: expected 1 pixel or more and 1 "
+                "images of \(height) × \(width) pixels in \(classNames.count) classes: expected at least 1 pixel and 1 "
                     + "to 256 classes")
         }
         let layout = Layout(classes: classNames.count, height: height, width: width, headerBytes: 1)
@@ -92,7 +88,7 @@ public final class ImageSet: Sendable {
         self.init(layout: layout, segments: [segment], classNames: classNames)
     }
 
-    /// The first `n` images (all of them if there are fewer); shares this set's memory.
+    /// The first `n` images, or all if there are fewer. Shares this set's memory.
     package func prefix(_ n: Int) -> ImageSet {
         precondition(n >= 0, "a set cannot have \(n) images")
         return ImageSet(layout: layout, segments: segments, classNames: classNames, limit: min(n, count))
@@ -100,7 +96,7 @@ public final class ImageSet: Sendable {
 
     /// One image: its pixels, shape [3][height][width], and its label.
     ///
-    /// - Throws: `Failure(.data)` for a damaged record, `Failure(.noInput)` when the system refuses to read it.
+    /// - Throws: `Failure(.data)` for a damaged record, `Failure(.noInput)` if the system refuses to read it.
     /// - Precondition: `0 ≤ index < count`.
     public func image(_ index: Int) throws -> (pixels: [UInt8], label: Int) {
         let record = AlignedBuffer<UInt8>(count: layout.recordBytes)
@@ -108,14 +104,12 @@ public final class ImageSet: Sendable {
         return (Array(record.elements[layout.headerBytes...]), label)
     }
 
-    /// Copies the record of an image: header, the last byte of which is the label, then the planes `[3, height,
-    /// width]`.
+    /// Copies the record of an image, laid out as in `Layout`.
     ///
-    /// - Parameter record: memory of `layout.recordBytes`.
-    /// - Returns: the label, in `0 ..< classes`.
-    /// - Throws: `Failure(.data)` for a label out of range, naming file, record (from 0), byte offset in the file,
-    ///   value and range, and for a file that has become shorter; `Failure(.noInput)` when the system refuses to read
-    ///   it.
+    /// - Parameter record: `layout.recordBytes` bytes.
+    /// - Returns: the label, in `0..<classes`.
+    /// - Throws: `Failure(.data)` for a label out of range, naming file, record, byte offset, value and range, and for
+    ///   a file that has become shorter; `Failure(.noInput)` if the system refuses to read it.
     /// - Precondition: `0 ≤ index < count`.
     @discardableResult
     func read(_ index: Int, into record: UnsafeMutablePointer<UInt8>) throws(Failure) -> Int {
@@ -136,9 +130,9 @@ public final class ImageSet: Sendable {
         return label
     }
 
-    /// The files behind the images, with the number and the CRC-32 of the bytes in use.
+    /// The files of the set, with the number and the CRC-32 of the bytes in use.
     ///
-    /// - Throws: `Failure(.noInput)` when the system refuses to read.
+    /// - Throws: `Failure(.noInput)` if the system refuses to read.
     package func checksums() throws -> [(path: String, bytes: Int, checksum: CRC32)] {
         let block = AlignedBuffer<UInt8>(count: 1 << 20)
         var rest = count
@@ -159,17 +153,17 @@ public final class ImageSet: Sendable {
         }
     }
 
-    /// Reads one share of the images for their labels' sake, so that each rank need look at its own share only.
+    /// Checks the labels of one of `parts` parts of the images, so that the ranks can share the work.
     ///
-    /// - Throws: as `read`, for the first image that cannot be used.
+    /// - Throws: as `read`, for the first invalid image.
     package func validateLabels(part: Int, of parts: Int) throws {
         let record = AlignedBuffer<UInt8>(count: layout.recordBytes)
         defer { withExtendedLifetime(record) {} }
-        for index in share(part, of: parts, in: count) { try read(index, into: record.pointer) }
+        for index in partition(count, into: parts, part: part) { try read(index, into: record.pointer) }
     }
 
-    /// The segment that holds an image and its position there. CIFAR-10 has five segments, so a search from the front
-    /// will do.
+    /// The segment that holds an image, and the image's index in it. A linear search suffices for CIFAR-10's five
+    /// segments.
     private func locate(_ index: Int) -> (segment: Segment, position: Int) {
         precondition(index >= 0 && index < count, "there is no image \(index) in a set of \(count)")
         var segment = 0

@@ -1,15 +1,15 @@
 import Support
 
-/// Exact integer sums over the pixels of a set, or of one share of it: what mean and deviation are made of.
+/// Sums over the pixels of a set, or of one part of it, from which means and deviations are computed.
 ///
-/// Since the sums are exact, shares added up over ranks give the same numbers for every world size.
+/// The sums are exact integers, so parts added up over ranks give the same numbers for any number of ranks.
 package struct PixelSums: Sendable, Equatable {
-    /// Images, then the sums of the 3 channels, then their sums of squares, then the sums of each pixel `[3, height,
-    /// width]`; bytes count as 0…255. One flat run, so that ranks can all-reduce it (sum) in place.
+    /// The number of images; the sums of the 3 channels; their sums of squares; the sums of each pixel, shape
+    /// [3][height][width]. Bytes count as 0…255. One array, so that it can be all-reduced in place.
     package var values: [Int64]
     let pixelsPerChannel: Int
 
-    /// Sums over the `part`-th of `parts` contiguous shares of the images.
+    /// Sums over one of `parts` contiguous parts of the images.
     ///
     /// - Throws: as `ImageSet.read`.
     package init(of images: ImageSet, part: Int = 0, of parts: Int = 1) throws {
@@ -17,7 +17,7 @@ package struct PixelSums: Sendable, Equatable {
         let plane = images.height * images.width
         pixelsPerChannel = plane
         values = [Int64](repeating: 0, count: 1 + 2 * channels + channels * plane)
-        let range = share(part, of: parts, in: images.count)
+        let range = partition(images.count, into: parts, part: part)
         let record = AlignedBuffer<UInt8>(count: images.layout.recordBytes)
         defer { withExtendedLifetime(record) {} }
         try values.withUnsafeMutableBufferPointer { all in
@@ -43,12 +43,12 @@ package struct PixelSums: Sendable, Equatable {
         }
     }
 
-    /// Mean and (population) deviation of a channel, in bytes.
+    /// The mean and population deviation of a channel, in bytes.
     fileprivate func moments(_ channel: Int) -> (mean: Double, deviation: Double) {
         let count = Int128(values[0]) * Int128(pixelsPerChannel)
         let sum = Int128(values[1 + channel])
         let squares = Int128(values[1 + ImageSet.channels + channel])
-        // An exact integer, so a constant channel gives zero and not a rounding error.
+        // The difference is an exact integer, so a constant channel gives zero rather than a rounding error.
         let variance = Double(count * squares - sum * sum) / (Double(count) * Double(count))
         return (Double(sum) / Double(count), variance.squareRoot())
     }
@@ -58,17 +58,17 @@ package struct PixelSums: Sendable, Equatable {
     }
 }
 
-/// How colours in 0…1 become the network's input: `(colour − mean) / std` a channel, then less a mean a pixel, if there
-/// is one.
+/// How colours in 0…1 become the network's input: `(colour − mean) / std` per channel, then minus a mean per pixel if
+/// there is one.
 public struct Normalization: Sendable, Equatable, Codable {
     /// Three numbers: red, green, blue.
     public let mean: [Float]
     /// Three positive numbers.
     public let std: [Float]
-    /// `[3, height, width]` in units of 0…1.
+    /// Shape [3][height][width], of colours in 0…1.
     public let pixelMean: [Float]?
 
-    /// Colours as they are, 0…1.
+    /// Leaves colours in 0…1.
     public static let none = Normalization(mean: [0, 0, 0], std: [1, 1, 1], pixelMean: nil)
 
     private init(mean: [Float], std: [Float], pixelMean: [Float]?) {
@@ -79,7 +79,7 @@ public struct Normalization: Sendable, Equatable, Codable {
 
     /// Mean 0 and deviation 1 in each channel; a constant channel becomes zero.
     ///
-    /// - Precondition: the sums are over one image or more.
+    /// - Precondition: the sums are over at least one image.
     package static func channel(from sums: PixelSums) -> Normalization {
         precondition(sums.values[0] > 0, "there is no mean of no images")
         let moments = (0..<ImageSet.channels).map(sums.moments)
@@ -88,17 +88,17 @@ public struct Normalization: Sendable, Equatable, Codable {
             std: moments.map { $0.deviation == 0 ? 1 : Float($0.deviation / 255) }, pixelMean: nil)
     }
 
-    /// The mean image is subtracted; no scaling.
+    /// Subtracts the mean image, without scaling.
     ///
-    /// - Precondition: the sums are over one image or more.
+    /// - Precondition: the sums are over at least one image.
     package static func pixelMean(from sums: PixelSums) -> Normalization {
         precondition(sums.values[0] > 0, "there is no mean of no images")
         return Normalization(mean: none.mean, std: none.std, pixelMean: sums.pixelMeans)
     }
 
-    /// Means and deviations of red, green and blue, in units of 0…1.
+    /// Means and deviations of red, green and blue, for colours in 0…1.
     ///
-    /// - Throws: `Failure(.usage)` if one is not three finite numbers, or a deviation is not above zero.
+    /// - Throws: `Failure(.usage)` unless both are three finite numbers and all deviations are above zero.
     public init(mean: [Float], std: [Float]) throws {
         for (name, numbers) in [("mean", mean), ("std", std)] {
             guard numbers.count == ImageSet.channels, numbers.allSatisfy(\.isFinite) else {
@@ -111,25 +111,26 @@ public struct Normalization: Sendable, Equatable, Codable {
         self.init(mean: mean, std: std, pixelMean: nil)
     }
 
-    /// Checks that values read from a file fit images of this size.
+    /// Checks that values read from a file are valid for images of this size.
     ///
-    /// - Throws: `Failure(.data)` saying what does not.
+    /// - Throws: `Failure(.data)` if not.
     package func validate(height: Int, width: Int) throws {
         let channels = ImageSet.channels
         guard mean.count == channels, std.count == channels, std.allSatisfy({ $0 > 0 }) else {
             throw Failure(
                 .data,
-                "normalisation with means \(mean) and deviations \(std): expected \(channels) of each, above zero")
+                "normalization with means \(mean) and deviations \(std): expected \(channels) of each, deviations above zero"
+            )
         }
         if let pixelMean, pixelMean.count != channels * height * width {
             throw Failure(
                 .data,
-                "normalisation with \(pixelMean.count) pixel means: expected \(channels * height * width) for images of "
+                "normalization with \(pixelMean.count) pixel means: expected \(channels * height * width) for images of "
                     + "\(height) × \(width)")
         }
     }
 
-    /// Normalises an image in place.
+    /// Normalizes an image in place.
     ///
     /// - Precondition: `validate(height:width:)` accepts the image's size.
     package func apply(to image: ImagePlanes) {

@@ -1,45 +1,42 @@
 import FoundationEssentials
 import Support
 
-/// A normalisation rides in the metadata of a weights file, so that the weights can be used on other images.
+/// Weights files carry their normalization in the metadata, so that it can be applied to other images.
 extension Normalization {
     private static let metadataKey = "normalization"
 
-    /// The normalisation that a weights file carries; nil where it carries none.
+    /// The normalization of a weights file; nil if it has none.
     ///
     /// - Parameters:
     ///   - metadata: the file's, `SafetensorsFile.metadata`.
     ///   - path: the file's, for messages.
-    /// - Throws: `Failure(.data)` when it carries one that cannot be understood.
+    /// - Throws: `Failure(.data)` if it cannot be decoded.
     public init?(metadata: [String: String], path: String) throws {
         guard let text = metadata[Self.metadataKey] else { return nil }
         do { self = try JSONDecoder().decode(Normalization.self, from: Data(text.utf8)) } catch {
             throw Failure(
                 .data,
-                "\(path): the metadata key '\(Self.metadataKey)' is no normalisation; remove it or give a `normalization`"
+                "\(path): the metadata key '\(Self.metadataKey)' is not a normalization; remove it or use `normalization`"
             )
         }
     }
 
-    /// What `init(metadata:path:)` reads.
+    /// The metadata that `init(metadata:path:)` reads.
     public var metadata: [String: String] {
         get throws {
             let encoder = JSONEncoder()
-            // Equal weights make equal files; unsorted, the keys come in another order each time.
+            // Unsorted keys would be in a different order each time, and equal weights would give different files.
             encoder.outputFormatting = .sortedKeys
             return [Self.metadataKey: String(decoding: try encoder.encode(self), as: UTF8.self)]
         }
     }
 
-    /// The pixels of one picture as a network reads them.
+    /// Normalizes the pixels of one image.
     ///
-    /// - Parameters:
-    ///   - pixels: shape [3][height][width]: red, green and blue planes.
-    ///   - height: of the picture, in pixels.
-    ///   - width: of the picture, in pixels.
-    /// - Returns: the same shape, normalised.
-    /// - Throws: `Failure(.data)` where the normalisation is for pictures of another size, `Failure(.usage)` where there
-    ///   are not as many pixels.
+    /// - Parameter pixels: shape [3][height][width]: red, green and blue planes.
+    /// - Returns: the network's input, of the same shape.
+    /// - Throws: `Failure(.data)` if the normalization is for images of a different size, `Failure(.usage)` if the
+    ///   number of pixels is wrong.
     public func normalized(_ pixels: Span<UInt8>, height: Int, width: Int) throws -> [Float] {
         try validate(height: height, width: width)
         let count = ImageSet.channels * height * width

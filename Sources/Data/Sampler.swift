@@ -1,28 +1,23 @@
 import Support
 
-/// Which samples each rank reads at each step: a pure function of seed, epoch, step, rank and world size.
+/// Which samples each rank reads in each step: a pure function of seed, epoch, step, rank and world size.
 ///
-/// An epoch is one random order of all samples, cut into global batches, the last of which may be smaller. A global
-/// batch is cut into one contiguous part a rank; sizes differ by at most one, larger parts first (8 over 3 ranks = 3 +
-/// 3 + 2). Thus the union over ranks is the same for every world size. In a small last batch some ranks may have no
-/// sample at all.
+/// An epoch is a random order of all samples, divided into global batches, the last of which may be smaller. A global
+/// batch is divided into one contiguous part per rank; sizes differ by at most one, larger parts first (8 over 3 ranks
+/// = 3 + 3 + 2). So the union over ranks is the same for any world size. Some ranks may have no samples in a small last
+/// batch.
 public struct Sampler: Sendable {
     /// Samples of the set; each is drawn once per epoch.
     package let sampleCount: Int
-    /// Samples a step, over all ranks.
+    /// Samples per step, over all ranks.
     package let globalBatch: Int
     /// Ranks that share each batch.
     package let worldSize: Int
     let seed: UInt64
     let shuffle: Bool
 
-    /// - Parameters:
-    ///   - sampleCount: samples of the set.
-    ///   - globalBatch: samples per step over all ranks.
-    ///   - worldSize: the number of ranks.
-    ///   - seed: what the orders of the epochs are drawn from.
-    ///   - shuffle: a new random order every epoch; otherwise always 0, 1, 2, ….
-    /// - Throws: `Failure(.usage)` if there is no sample, no rank, or a global batch below one.
+    /// - Parameter shuffle: whether each epoch has a random order of its own; otherwise it is always 0, 1, 2, ….
+    /// - Throws: `Failure(.usage)` if a number is out of range.
     public init(sampleCount: Int, globalBatch: Int, worldSize: Int, seed: UInt64, shuffle: Bool) throws {
         guard sampleCount > 0, sampleCount <= Int(Int32.max) else {
             throw Failure(.usage, "\(sampleCount) samples: expected 1 to \(Int32.max)")
@@ -38,12 +33,12 @@ public struct Sampler: Sendable {
         self.shuffle = shuffle
     }
 
-    /// Steps an epoch; the last one may have a smaller batch.
+    /// The last step may have a smaller batch.
     public var stepsPerEpoch: Int { (sampleCount - 1) / globalBatch + 1 }
 
-    /// The order in which an epoch (counted from 1) goes through the samples: each index in `0 ..< sampleCount` once.
+    /// The order of the samples in an epoch (counted from 1): each index in `0..<sampleCount` once.
     ///
-    /// Fisher and Yates's shuffle, in Durstenfeld's form (Knuth, TAOCP vol. 2, algorithm 3.4.2P).
+    /// A Fisher–Yates shuffle in Durstenfeld's form (Knuth, TAOCP vol. 2, algorithm 3.4.2P).
     package func order(epoch: Int) -> [Int32] {
         var order = [Int32](0..<Int32(sampleCount))
         guard shuffle else { return order }
@@ -52,7 +47,7 @@ public struct Sampler: Sendable {
         return order
     }
 
-    /// The number of samples of a step over all ranks.
+    /// The number of samples in a step, over all ranks.
     ///
     /// - Precondition: `0 ≤ step < stepsPerEpoch`.
     package func globalCount(step: Int) -> Int {
@@ -60,15 +55,15 @@ public struct Sampler: Sendable {
         return min(globalBatch, sampleCount - step * globalBatch)
     }
 
-    /// The positions in the epoch's order that are a rank's part of a step; may be empty.
+    /// A rank's part of a step, as positions in the epoch's order; may be empty.
     ///
     /// - Precondition: `0 ≤ step < stepsPerEpoch` and `0 ≤ rank < worldSize`.
     package func localRange(step: Int, rank: Int) -> Range<Int> {
-        let part = share(rank, of: worldSize, in: globalCount(step: step))
+        let part = partition(globalCount(step: step), into: worldSize, part: rank)
         let start = step * globalBatch
         return start + part.lowerBound..<start + part.upperBound
     }
 
-    /// The largest number of samples that a rank gets in any step.
-    public func maximumLocalBatch(rank: Int) -> Int { share(rank, of: worldSize, in: globalCount(step: 0)).count }
+    /// The maximum number of samples that a rank has in any step.
+    public func maximumLocalBatchSize(rank: Int) -> Int { localRange(step: 0, rank: rank).count }
 }

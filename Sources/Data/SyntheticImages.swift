@@ -1,15 +1,15 @@
 import Glibc
 import Support
 
-/// Pictures of ten classes that are easy for a convolutional network and hard for a linear classifier: a stand-in for
-/// CIFAR-10 where there is none.
+/// Images of ten classes that are easy for a convolutional network and hard for a linear classifier: a substitute for
+/// CIFAR-10.
 ///
-/// A class is a shape or a texture. Place, size, angle, both colours, the background's gradient and the noise are
-/// random, and shape and background draw their colours from the same distribution: colour and brightness tell nothing
-/// of the class. (Softmax regression on the pixels of 20,000 pictures gets 24 % of 4,000 others right.) All is a pure
-/// function of seed, split and sample.
+/// A class is a shape or a texture. Position, size, angle, both colours, the background's gradient and the noise are
+/// random. Shape and background have the same distribution of colours, so colour and brightness reveal nothing about
+/// the class: softmax regression on the pixels of 20,000 images classifies 24 % of 4,000 others correctly. An image is
+/// a pure function of seed, split and sample.
 package enum SyntheticImages {
-    /// Training and test images never share random numbers.
+    /// The splits never share random numbers.
     package enum Split: UInt64, Sendable {
         case train = 1
         case test
@@ -29,10 +29,10 @@ package enum SyntheticImages {
         case noise
     }
 
-    /// The class of a sample. Each run of ten samples (0…9, 10…19, …) has every class once, in random order.
+    /// The class of a sample. Every ten samples (0…9, 10…19, …) have each class once, in random order.
     package static func label(sample: Int, seed: UInt64, split: Split) -> Int {
         var random = CounterRandom(.synthetic, seed, split.rawValue, Stream.label.rawValue, UInt64(sample / 10))
-        // Fisher and Yates's shuffle, in a vector since an array would be allocated.
+        // A Fisher–Yates shuffle, in a vector because an array would be allocated.
         var classes = SIMD16<UInt8>(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 0, 0, 0, 0, 0)
         for last in stride(from: 9, to: 0, by: -1) {
             let other = random.below(last + 1)
@@ -41,9 +41,10 @@ package enum SyntheticImages {
         return Int(classes[sample % 10])
     }
 
-    /// Draws a sample into `planes`, `[3, imageSize, imageSize]` bytes.
+    /// Draws a sample.
     ///
-    /// - Returns: its label.
+    /// - Parameter planes: the pixels, shape [3][imageSize][imageSize].
+    /// - Returns: the label.
     /// - Precondition: `imageSize ≥ 8`.
     @discardableResult
     package static func draw(
@@ -51,7 +52,7 @@ package enum SyntheticImages {
         into planes: UnsafeMutablePointer<UInt8>
     ) -> Int {
         precondition(
-            imageSize >= minimumImageSize, "a picture of \(imageSize) pixels, expected \(minimumImageSize) or more")
+            imageSize >= minimumImageSize, "an image of \(imageSize) pixels, expected \(minimumImageSize) or more")
         let label = label(sample: sample, seed: seed, split: split)
         var random = CounterRandom(.synthetic, seed, split.rawValue, Stream.picture.rawValue, UInt64(sample))
         let figure = Figure(label: label, imageSize: Float(imageSize), &random)
@@ -71,7 +72,7 @@ package enum SyntheticImages {
     }
 }
 
-/// A shape or texture at its place, as a distance in pixels: negative inside, positive outside.
+/// A shape or texture as a signed distance in pixels: negative inside, positive outside.
 private struct Figure {
     private let label: Int
     private let centreX: Float
@@ -87,11 +88,11 @@ private struct Figure {
         if isShape {
             size = random.uniform(0.24, 0.40) * imageSize
         } else {
-            // Dots want more room than stripes; below four pixels a period no texture can be told from another.
+            // Dots need a longer period than stripes; textures with periods below four pixels are indistinguishable.
             let low: Float = label == 9 ? 0.25 : 0.19
             size = random.uniform(max(low * imageSize, 4), max(1.6 * low * imageSize, 5))
         }
-        // A shape lies wholly inside of the picture; for a texture the centre is its phase.
+        // A shape lies entirely inside the image; a texture's centre is its phase.
         let margin = isShape ? size : 0
         centreX = random.uniform(margin, imageSize - margin)
         centreY = random.uniform(margin, imageSize - margin)
@@ -131,16 +132,16 @@ private struct Figure {
         }
     }
 
-    /// How far `t` is from the nearest multiple of the period.
+    /// The signed distance from `t` to the nearest multiple of the period.
     @inline(__always)
     private func offset(_ t: Float) -> Float { t - size * (t / size).rounded() }
 
-    /// Distance to stripes along `t`, half a period wide each.
+    /// The signed distance to stripes along `t`, each half a period wide.
     @inline(__always)
     private func stripes(_ t: Float) -> Float { abs(offset(t)) - 0.25 * size }
 }
 
-/// The two colours of a picture, the background's gradient, and noise.
+/// An image's two colours, its background's gradient, and noise.
 private struct Paint {
     private var ground = SIMD4<Float>()
     private var figure = SIMD4<Float>()
@@ -149,7 +150,7 @@ private struct Paint {
 
     init(imageSize: Float, _ random: inout CounterRandom) {
         for channel in 0..<ImageSet.channels {
-            // Half a turn apart, give or take, on a circle of brightnesses: both are uniform, and never alike.
+            // About half a turn apart on a circle of brightnesses: both are uniform and never close.
             let brightness = random.unit()
             var other = brightness + random.uniform(0.35, 0.65)
             if other >= 1 { other -= 1 }
@@ -160,7 +161,9 @@ private struct Paint {
         }
     }
 
-    /// A colour in 0…255, from 64 random bits.
+    /// The colour of a pixel, in 0…255.
+    ///
+    /// - Parameter noise: 64 random bits.
     @inline(__always)
     func colour(_ x: Float, _ y: Float, coverage: Float, noise: UInt64) -> SIMD4<Float> {
         let bits = unsafeBitCast(noise, to: SIMD4<UInt16>.self)

@@ -2,25 +2,25 @@ import Glibc
 import Support
 
 extension ImageSet {
-    /// Refuses sets of so many pictures in all that memory could not hold.
+    /// Checks that `count` synthetic images fit in memory.
     ///
     /// - Parameters:
-    ///   - ranks: the processes of this host that draw as many each.
-    ///   - advice: what makes them fewer.
+    ///   - ranks: processes on this host that draw as many each.
+    ///   - advice: how to need less, for the message.
     /// - Throws: `Failure(.unavailable)`.
-    package static func demandMemory(synthetic count: Int, imageSize: Int, ranks: Int, advice: String) throws {
-        try Support.demandMemory(
+    package static func requireMemory(synthetic count: Int, imageSize: Int, ranks: Int, advice: String) throws {
+        try Support.requireMemory(
             Double(count * (1 + channels * imageSize * imageSize)), ranks: ranks, who: "\(count) synthetic images need",
             advice: advice)
     }
 
-    /// A set of `SyntheticImages` in memory: samples `0 ..< count` of a split.
+    /// A set of `SyntheticImages` in memory: samples `0..<count` of a split.
     ///
     /// - Precondition: `count ≥ 1` and `imageSize ≥ 8`.
     package static func synthetic(
         count: Int, seed: UInt64, split: SyntheticImages.Split, imageSize: Int = CIFAR.imageSize
     ) -> ImageSet {
-        precondition(count >= 1, "a set of \(count) pictures, expected 1 or more")
+        precondition(count >= 1, "a set of \(count) images, expected 1 or more")
         let layout = Layout(
             classes: SyntheticImages.classNames.count, height: imageSize, width: imageSize, headerBytes: 1)
         let memory = AlignedBuffer<UInt8>(count: count * layout.recordBytes)
@@ -33,15 +33,15 @@ extension ImageSet {
 }
 
 extension SyntheticImages {
-    /// Writes pictures of 32 × 32 in CIFAR-10's binary layout: five training files, a test file and the class names.
+    /// Writes 32 × 32 images in CIFAR-10's binary layout: five training files, a test file and the class names.
     ///
-    /// The folder is made if need be (not its parents). Each file appears whole or not at all.
+    /// Creates the folder if necessary, but not its parents. Each file is written atomically.
     ///
     /// - Parameters:
-    ///   - train: training images, 5 to 50,000, spread over the five files as evenly as can be.
-    ///   - test: test images, 1 to 10,000.
-    /// - Throws: `Failure(.usage)` for other numbers, `.unavailable` if the system refuses or one of the files is
-    ///   there already.
+    ///   - train: the number of training images, 5 to 50,000, spread evenly over the five files.
+    ///   - test: the number of test images, 1 to 10,000.
+    /// - Throws: `Failure(.usage)` for other numbers, `.unavailable` if the system refuses or one of the files already
+    ///   exists.
     package static func write(to folder: String, train: Int = 50_000, test: Int = 10_000, seed: UInt64) throws {
         let files = CIFAR.batchFiles.count
         guard (files...files * CIFAR.recordsPerBatch).contains(train) else {
@@ -53,10 +53,10 @@ extension SyntheticImages {
         try FileSystem.makeFolder(folder)
         let names = CIFAR.batchFiles + [CIFAR.testBatchFile, CIFAR.classNamesFile]
         for path in names.map({ "\(folder)/\($0)" }) where !PathKind(of: path).isMissing {
-            throw Failure(.unavailable, "\(path): there already; remove it or name another folder")
+            throw Failure(.unavailable, "\(path): already exists; remove it or choose another folder")
         }
         for (part, name) in CIFAR.batchFiles.enumerated() {
-            try writeRecords("\(folder)/\(name)", samples: share(part, of: files, in: train), seed, .train)
+            try writeRecords("\(folder)/\(name)", samples: partition(train, into: files, part: part), seed, .train)
         }
         try writeRecords("\(folder)/\(CIFAR.testBatchFile)", samples: 0..<test, seed, .test)
         let lines = classNames.map { $0 + "\n" }.joined()
@@ -78,7 +78,7 @@ extension SyntheticImages {
         }
     }
 
-    /// A label byte, then the planes.
+    /// Draws a record: a label byte, then the planes.
     fileprivate static func drawRecord(
         _ sample: Int, _ seed: UInt64, _ split: Split, _ imageSize: Int, _ record: UnsafeMutablePointer<UInt8>
     ) {

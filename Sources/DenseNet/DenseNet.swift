@@ -2,28 +2,26 @@ import Glibc
 import Kernels
 import Support
 
-/// A densely connected convolutional network (Huang, Liu, van der Maaten, Weinberger, arXiv 1608.06993), to evaluate
-/// images with.
+/// A densely connected convolutional network (Huang, Liu, van der Maaten, Weinberger, arXiv 1608.06993) for inference.
 ///
-/// All memory is allocated by `init`. One network is used by one thread at a time.
+/// `init` allocates all memory. Not thread-safe: one thread at a time may use a network.
 public class DenseNet {
     /// The network's shape.
     public let configuration: DenseNetConfiguration
-    /// The images that a pass can have.
+    /// The maximum number of images per pass.
     public let capacity: Int
     let parts: NetworkParts
-    fileprivate var state: NetworkState { parts.state }
+    fileprivate var state: SharedNetworkState { parts.state }
 
-    /// Builds a network of zero weights.
+    /// Builds a network whose weights are zero.
     ///
     /// - Parameters:
-    ///   - configuration: the network's shape.
-    ///   - capacity: the images of this rank's part of the largest batch.
-    ///   - threads: how many threads share a pass, the calling one among them; not one bit of a result depends on it.
+    ///   - capacity: this rank's maximum number of images per pass.
+    ///   - threads: the number of threads, including the calling one; results are bit-identical for any number.
     ///   - precision: the element type of the multiplications in dense layers.
     ///   - overhead: what shares the host's memory with the network.
-    /// - Throws: `Failure(.usage)` on an impossible configuration, `Failure(.unavailable)` where memory is too small or
-    ///   the system refuses the threads.
+    /// - Throws: `Failure(.usage)` for an invalid configuration; `Failure(.unavailable)` if there is not enough memory
+    ///   or the system refuses the threads.
     public convenience init(
         _ configuration: DenseNetConfiguration, capacity: Int, threads: Int = 1, precision: Precision = .float32,
         overhead: MemoryOverhead = MemoryOverhead()
@@ -52,19 +50,19 @@ public class DenseNet {
         resetStatistics()
     }
 
-    /// Names, shapes and places of all parameters.
+    /// Names, shapes and offsets of all parameters.
     package var table: ParameterTable { state.table }
-    /// All trainable numbers, laid out as `table` says.
+    /// All trainable parameters, laid out as in `table`.
     package var parameters: UnsafeMutableBufferPointer<Float> { state.parameters.elements }
-    /// All running means and variances.
-    package var statistics: UnsafeMutableBufferPointer<Float> { state.statistics.elements }
+    /// All running means and variances, laid out as in `table`.
+    package var runningStatistics: UnsafeMutableBufferPointer<Float> { state.runningStatistics.elements }
     /// Where this rank's time goes.
     package var clock: PhaseClock { state.clock }
     /// The logits of the last pass, shape [capacity][classes].
     package var logits: UnsafeBufferPointer<Float> { UnsafeBufferPointer(parts.head.logits.elements) }
 
-    /// Draws the initial weights: convolutions from a normal distribution of standard deviation √(2/(k²·outputs)), the
-    /// classifier's uniformly within ±1/√inputs, norms 1, biases 0 (the paper's code).
+    /// Draws the initial weights as the paper's code does: convolutions from N(0, 2/(k²·outputs)), the classifier
+    /// uniformly within ±1/√inputs, γ = 1, biases 0.
     public func initialize(seed: UInt64) {
         for (index, parameter) in table.trainable.enumerated() {
             let elements = state.parameters[parameter.range]
@@ -84,16 +82,16 @@ public class DenseNet {
     }
 
     private func resetStatistics() {
-        for parameter in table.statistics {
-            state.statistics[parameter.range].update(repeating: parameter.name.hasSuffix(".running_var") ? 1 : 0)
+        for parameter in table.runningStatistics {
+            state.runningStatistics[parameter.range].update(repeating: parameter.name.hasSuffix(".running_var") ? 1 : 0)
         }
     }
 
-    /// Computes the logits of images with the running statistics. Not collective.
+    /// Computes the logits of a batch with the running statistics. Not collective.
     ///
     /// - Parameters:
-    ///   - images: shape [count][3][image][image], normalised.
-    ///   - count: `capacity` at most; may be 0.
+    ///   - images: shape [count][3][image][image], normalized.
+    ///   - count: at most `capacity`; may be 0.
     package func evaluate(_ images: UnsafePointer<Float>, count: Int) throws -> Predictions {
         try forward(images, PassContext(evaluating: count, clock: clock))
         return Predictions(network: self)
@@ -116,14 +114,14 @@ public class DenseNet {
     }
 }
 
-/// The network's answer to a batch; valid until its next pass.
+/// The network's output for a batch; valid until the network's next pass.
 package struct Predictions: ~Copyable {
     fileprivate let network: DenseNet
 
-    /// The class of an image's largest logit, the first of equals; nil where a logit is not a number.
+    /// The class with the largest logit, the first of equals; nil if a logit is NaN.
     package subscript(image: Int) -> Int? { network.parts.head.prediction(image) }
 
-    /// Cross-entropy and hits, summed over the images.
+    /// Cross-entropy and correct predictions, summed over the images.
     ///
     /// - Parameter labels: shape [count], each below the number of classes.
     package func loss(_ labels: UnsafePointer<Int32>) -> BatchResult {
@@ -131,13 +129,13 @@ package struct Predictions: ~Copyable {
     }
 }
 
-/// A network that can also be trained: forward, loss and backward of one rank's part of a batch.
+/// A network that can be trained: forward, loss and backward for one rank's part of a batch.
 ///
 /// A step is a chain of tokens, each consumed by the next call: `forward` → `ForwardPass.loss` → `Loss.backward`.
 public final class TrainableDenseNet: DenseNet {
     private let dropoutKeys: AlignedBuffer<UInt64>
 
-    /// As `DenseNet.init`; takes about four times its memory.
+    /// As `DenseNet.init`, with about four times the memory.
     public init(
         _ configuration: DenseNetConfiguration, capacity: Int, threads: Int = 1, precision: Precision = .float32,
         overhead: MemoryOverhead = MemoryOverhead()
@@ -148,19 +146,19 @@ public final class TrainableDenseNet: DenseNet {
             overhead: overhead)
     }
 
-    /// The gradients of the trainable numbers, laid out as these are.
+    /// The gradients of `parameters`, in the same layout.
     package var gradients: UnsafeMutableBufferPointer<Float> { state.gradients.elements }
-    /// The buffer of `gradients`, for an all-reduce that keeps it alive.
+    /// The memory of `gradients`, for an all-reduce that keeps it alive.
     package var gradientBuffer: AlignedBuffer<Float> { state.gradients }
 
     /// Computes the logits of this rank's images with the batch statistics of all ranks' images. Collective.
     ///
     /// - Parameters:
-    ///   - images: shape [count][3][image][image], normalised; must stay as they are until `backward` has returned.
-    ///   - count: this rank's images, `capacity` at most; may be 0.
-    ///   - globalCount: all ranks' images.
-    ///   - dropout: what dropout is drawn from, with the images' numbers in the set; may be nil where dropout is 0.
-    ///   - sums: answers for the sums over ranks.
+    ///   - images: shape [count][3][image][image], normalized; must not change until `backward` has returned.
+    ///   - count: this rank's number of images, at most `capacity`; may be 0.
+    ///   - globalCount: the number of images of all ranks.
+    ///   - dropout: the random source of dropout, with each image's index in the data set; may be nil if dropout is 0.
+    ///   - sums: computes sums over all ranks.
     package func forward(
         _ images: UnsafePointer<Float>, count: Int, globalCount: Int,
         dropout: (seed: UInt64, epoch: Int, samples: UnsafePointer<Int32>)? = nil, sums: any GlobalSums
@@ -198,13 +196,13 @@ public final class TrainableDenseNet: DenseNet {
     }
 }
 
-/// A forward pass in training, whose loss is to be taken.
+/// A completed forward pass in training; `loss` consumes it.
 package struct ForwardPass: ~Copyable {
     fileprivate let network: TrainableDenseNet
     fileprivate let images: UnsafePointer<Float>
     fileprivate let pass: PassContext
 
-    /// Cross-entropy and hits, summed over this rank's images.
+    /// Cross-entropy and correct predictions, summed over this rank's images.
     ///
     /// - Parameter labels: shape [count], each below the number of classes.
     package consuming func loss(_ labels: UnsafePointer<Int32>, labelSmoothing: Double = 0) -> Loss {
@@ -213,7 +211,7 @@ package struct ForwardPass: ~Copyable {
     }
 }
 
-/// The loss of a training pass, whose gradients are to be computed.
+/// The loss of a training pass; `backward` consumes it.
 package struct Loss: ~Copyable {
     package let result: BatchResult
     fileprivate let network: TrainableDenseNet
@@ -222,10 +220,10 @@ package struct Loss: ~Copyable {
 
     /// Computes the gradients of the SUM of this rank's losses. Collective.
     ///
-    /// Summed over ranks and divided by the global number of images, the gradients are those of the global batch's mean
+    /// Summed over ranks and divided by the global number of images, they are the gradients of the global batch's mean
     /// loss.
     ///
-    /// - Parameter ready: the flat gradients fill from front to back; hears up to which offset they are final.
+    /// - Parameter ready: called with the offset up to which `gradients` is final; the buffer fills from front to back.
     package consuming func backward(ready: (_ offset: Int) throws -> Void = { _ in }) throws {
         try network.backward(images, pass, ready: ready)
     }

@@ -1,26 +1,26 @@
 import Support
 
-/// Everything that decides a DenseNet's shape (arXiv 1608.06993, section 3 and table 1).
+/// The shape of a DenseNet, and its dropout (arXiv 1608.06993, section 3 and table 1).
 public struct DenseNetConfiguration: Codable, Sendable, Equatable {
-    /// What stands before the first dense block.
+    /// The layers before the first dense block.
     public enum Stem: String, Codable, Sendable, CaseIterable {
         /// 3×3 convolution, stride 1; no norm, no pool.
         case cifar
-        /// 7×7 convolution, stride 2, norm, ReLU, 3×3 max-pool, stride 2.
+        /// 7×7 convolution with stride 2, norm, ReLU, 3×3 max pool with stride 2.
         case imagenet
     }
 
     /// Decides how much an image is reduced before the first block.
     public var stem: Stem
-    /// Dense layers of each block.
+    /// The number of dense layers per block.
     public var blocks: [Int]
-    /// Channels that a dense layer adds, k in the paper.
+    /// The channels that each dense layer adds, k in the paper.
     public var growthRate: Int
-    /// Channels that the stem makes.
+    /// The stem's output channels.
     public var stemChannels: Int
     /// Whether a dense layer first reduces its input to 4·k channels by a 1×1 convolution (the paper's B).
     public var bottleneck: Bool
-    /// The share of its channels that a transition keeps, θ in the paper (below 1: its C).
+    /// The fraction of its channels that a transition keeps, θ in the paper (below 1: its C).
     public var compression: Double
     /// The probability that an element of a convolution's output is dropped in training.
     public var dropout: Double
@@ -45,7 +45,7 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
         self.image = image
     }
 
-    /// The names that `init(model:)` understands, for messages.
+    /// The names that `init(model:)` accepts, for messages.
     public static let modelNames =
         "densenet-DEPTH-GROWTH, densenet-bc-DEPTH-GROWTH (CIFAR), densenet121, densenet161, densenet169, densenet201, densenet264"
 
@@ -54,16 +54,15 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
         "264": [6, 12, 64, 48],
     ]
 
-    /// The network of a name: `densenet-40-12` (depth 40, growth rate 12), `densenet-bc-100-12` (bottleneck,
-    /// compression ½), `densenet121` and its like.
+    /// A network by name: `densenet-40-12` (depth 40, growth rate 12), `densenet-bc-100-12` (bottleneck,
+    /// compression ½), `densenet121` and so on.
     ///
-    /// Three blocks of a CIFAR net share its depth: depth = 3n + 4 plain, 6n + 4 with bottlenecks (section 4.2).
+    /// A CIFAR net has three equal blocks: depth = 3n + 4, or 6n + 4 with bottlenecks (section 4.2).
     ///
     /// - Parameters:
-    ///   - name: as `modelNames` lists them, in upper or lower case.
-    ///   - classes: 10 for CIFAR nets and 1000 for the others where nil.
-    ///   - image: 32 for CIFAR nets and 224 for the others where nil.
-    /// - Throws: `Failure(.usage)` on an unknown name or an impossible depth.
+    ///   - classes: nil means 10 for CIFAR nets and 1000 for the others.
+    ///   - image: nil means 32 for CIFAR nets and 224 for the others.
+    /// - Throws: `Failure(.usage)` for an unknown name or an impossible depth.
     public init(model name: String, classes: Int? = nil, image: Int? = nil) throws {
         let words = name.lowercased().split(separator: "-", omittingEmptySubsequences: false).map(String.init)
         if words.count == 1, words[0].hasPrefix("densenet"),
@@ -95,48 +94,48 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
         try validate()
     }
 
-    /// Refuses what cannot be built.
+    /// Checks that the network can be built.
     ///
-    /// - Throws: `Failure(.usage)` naming the value and what it has to be.
+    /// - Throws: `Failure(.usage)` naming the value and what was expected.
     public func validate() throws {
-        func demand(_ holds: Bool, _ message: @autoclosure () -> String) throws {
+        func require(_ holds: Bool, _ message: @autoclosure () -> String) throws {
             if !holds { throw Failure(.usage, message()) }
         }
-        try demand(
+        try require(
             !blocks.isEmpty && blocks.allSatisfy { $0 > 0 },
             "blocks \(blocks): expected at least one, each of 1 layer or more")
-        try demand(
+        try require(
             blocks.count <= 8 && blocks.allSatisfy { $0 <= 20_000 } && blocks.reduce(0, +) <= 20_000,
             "blocks \(blocks): expected at most 8 blocks of 20,000 layers in all")
-        try demand((1...4096).contains(growthRate), "growth rate \(growthRate): expected 1 to 4096")
-        try demand((1...65536).contains(stemChannels), "stem channels \(stemChannels): expected 1 to 65536")
-        try demand(compression > 0 && compression <= 1, "compression \(compression): expected above 0 and at most 1")
-        try demand(dropout >= 0 && dropout < 1, "dropout \(dropout): expected 0 or above and below 1")
-        try demand((1...1_000_000).contains(classes), "classes \(classes): expected 1 to 1,000,000")
-        try demand((1...1024).contains(image), "image size \(image): expected 1 to 1024 pixels")
-        try demand(
+        try require((1...4096).contains(growthRate), "growth rate \(growthRate): expected 1 to 4096")
+        try require((1...65536).contains(stemChannels), "stem channels \(stemChannels): expected 1 to 65536")
+        try require(compression > 0 && compression <= 1, "compression \(compression): expected above 0 and at most 1")
+        try require(dropout >= 0 && dropout < 1, "dropout \(dropout): expected 0 or above and below 1")
+        try require((1...1_000_000).contains(classes), "classes \(classes): expected 1 to 1,000,000")
+        try require((1...1024).contains(image), "image size \(image): expected 1 to 1024 pixels")
+        try require(
             blockSizes.allSatisfy { $0 > 0 },
-            "image size \(image) is too small: \(stem.rawValue) stem and \(blocks.count) blocks need \(smallestImage) pixels or more"
+            "image size \(image) is too small: \(stem.rawValue) stem and \(blocks.count) blocks need \(minimumImageSize) pixels or more"
         )
         var channels = stemChannels
         for (index, layers) in blocks.enumerated() {
             channels += layers * growthRate
-            try demand(
+            try require(
                 channels <= 1_000_000, "block \(index + 1) would have \(channels) channels, expected 1,000,000 at most")
             guard index < blocks.count - 1 else { break }
             channels = Int(compression * Double(channels))
-            try demand(channels > 0, "compression \(compression) leaves no channel after block \(index + 1)")
+            try require(channels > 0, "compression \(compression) leaves no channel after block \(index + 1)")
         }
         let parameters = parameterCount
-        try demand(
+        try require(
             parameters <= 10_000_000_000,
             "the network would have \(parameters) parameters, expected 10,000,000,000 at most")
     }
 
-    /// Height and width after the stem's convolution (both stems have one).
+    /// Height and width after the stem's convolution.
     package var stemConvolutionSize: Int { stem == .cifar ? image : (image - 1) / 2 + 1 }
 
-    /// Height and width of each block; 0 where the image is too small.
+    /// Height and width of each block's feature maps; 0 if the image is too small.
     public var blockSizes: [Int] {
         var size = stem == .cifar ? image : (stemConvolutionSize - 1) / 2 + 1
         return blocks.indices.map { index in
@@ -145,13 +144,13 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
         }
     }
 
-    private var smallestImage: Int {
+    private var minimumImageSize: Int {
         var size = 1 << (blocks.count - 1)
         if stem == .imagenet { size = size * 4 - 3 }
         return size
     }
 
-    /// Channels that each block ends with.
+    /// Output channels of each block.
     public var blockChannels: [Int] {
         var channels = stemChannels
         return blocks.enumerated().map { index, layers in
@@ -161,6 +160,6 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
         }
     }
 
-    /// Channels that each block begins with.
+    /// Input channels of each block.
     package var blockInputs: [Int] { zip(blockChannels, blocks).map { $0 - $1 * growthRate } }
 }

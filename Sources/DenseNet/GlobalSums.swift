@@ -1,30 +1,30 @@
 import Kernels
 
-/// Adds numbers up over all ranks: how the network, which knows no MPI, makes its batch statistics those of the global
-/// batch.
+/// Sums over all ranks. Through this protocol the network, which does not know MPI, gets the batch statistics of the
+/// global batch.
 package protocol GlobalSums: AnyObject {
-    /// Replaces each value by its sum over all ranks. Collective: every rank calls it with as many values, in the same
-    /// order.
+    /// Replaces each value by its sum over all ranks. Collective: all ranks make the same calls in the same order, with
+    /// the same number of values.
     ///
     /// - Throws: what the communication throws.
     func sum(_ values: UnsafeMutableBufferPointer<Double>) throws
 }
 
-/// The sums of a single process: the values themselves.
+/// The sums of a single process: leaves the values unchanged.
 package final class LocalSums: GlobalSums {
     package init() {}
     package func sum(_ values: UnsafeMutableBufferPointer<Double>) {}
 }
 
-/// One pass of the network over a batch: what every layer needs to know of it.
+/// One pass of the network over a batch, as its layers see it.
 struct PassContext {
     /// Whether batch statistics are computed and dropout is on.
     let training: Bool
-    /// Images of this rank's part.
+    /// This rank's number of images.
     let count: Int
-    /// Images of the global batch.
+    /// The number of images in the global batch.
     let globalCount: Int
-    /// One key per image of this rank, what dropout is drawn from.
+    /// One dropout key per image of this rank.
     let dropoutKeys: UnsafePointer<UInt64>?
     let sums: any GlobalSums
     let clock: PhaseClock
@@ -41,13 +41,13 @@ struct PassContext {
         self.clock = clock
     }
 
-    /// A pass with the running statistics, which needs nothing of other ranks.
+    /// A pass with the running statistics, without communication.
     init(evaluating count: Int, clock: PhaseClock) {
         self.init(
             training: false, count: count, globalCount: count, dropoutKeys: nil, sums: LocalSums(), clock: clock)
     }
 
-    /// Replaces values by their sums over all ranks. Collective.
+    /// Replaces each value by its sum over all ranks. Collective.
     func sumOverRanks(_ values: UnsafeMutableBufferPointer<Double>) throws {
         clock.enter(.statisticsSync)
         try sums.sum(values)

@@ -1,17 +1,17 @@
 import Kernels
 import Support
 
-/// The numbers that a network's layers share: flat buffers with one table of names, shapes and places.
-final class NetworkState {
+/// What a network's layers share: the flat buffers, the table of their contents, and the workspace.
+final class SharedNetworkState {
     let configuration: DenseNetConfiguration
     let precision: Precision
     let table: ParameterTable
     let parameters: AlignedBuffer<Float>
     /// Empty unless training.
     let gradients: AlignedBuffer<Float>
-    let statistics: AlignedBuffer<Float>
+    let runningStatistics: AlignedBuffer<Float>
     let workspace: Workspace
-    /// Where this rank's time goes, as its calling thread sees it.
+    /// The clock of the calling thread.
     let clock = PhaseClock()
 
     init(_ configuration: DenseNetConfiguration, training: Bool, threads: Int, precision: Precision) {
@@ -20,33 +20,33 @@ final class NetworkState {
         table = ParameterTable(configuration)
         parameters = AlignedBuffer(count: table.parameterCount)
         gradients = AlignedBuffer(count: training ? table.parameterCount : 0)
-        statistics = AlignedBuffer(count: table.statisticsCount)
+        runningStatistics = AlignedBuffer(count: table.runningStatisticsCount)
         workspace = Workspace(threads: threads)
     }
 }
 
-/// A network as it is built: stem, dense blocks with their layers and transitions, head.
+/// The layers of a network: stem, dense blocks with their layers and transitions, head.
 ///
-/// All memory is allocated here, but no thread is started: `Workspace.start` does that.
+/// `init` allocates all memory but starts no threads: `Workspace.start` does.
 final class NetworkParts {
-    let state: NetworkState
-    /// All resolutions.
+    let state: SharedNetworkState
+    /// One per resolution.
     let featureMaps: [FeatureMap]
     let stem: any Stem
     let blocks: [DenseBlock]
-    /// Of each block.
+    /// The layers of each block.
     let layers: [[any DenseLayer]]
-    /// Behind each block but the last.
+    /// One after each block but the last.
     let transitions: [Transition]
     let head: Head
-    /// The 1×1 convolutions' outputs of all layers, and the panels that the layers of a block share.
+    /// The outputs of all layers' 1×1 convolutions, and the panels that the layers of a block share.
     let bottlenecks: [Panels]
 
-    /// - Parameter images: of the largest pass of this rank, at least 1.
+    /// - Parameter images: this rank's maximum number of images per pass, at least 1.
     init(
         _ configuration: DenseNetConfiguration, images: Int, training: Bool, threads: Int, precision: Precision
     ) {
-        let state = NetworkState(configuration, training: training, threads: threads, precision: precision)
+        let state = SharedNetworkState(configuration, training: training, threads: threads, precision: precision)
         let table = state.table
         func featureMap(_ size: Int) -> FeatureMap {
             FeatureMap(layout: PanelLayout(height: size, width: size, images: images))
@@ -54,7 +54,7 @@ final class NetworkParts {
         let blocks = zip(configuration.blockSizes, configuration.blockChannels).map { size, channels in
             DenseBlock(
                 featureMap: featureMap(size), channels: channels, images: images, training: training,
-                sumSpace: state.workspace.sumSpace)
+                reductionScratch: state.workspace.reductionScratch)
         }
         var featureMaps = blocks.map(\.featureMap)
         if let norm = table.stemNorm {
@@ -67,7 +67,7 @@ final class NetworkParts {
             stem = CIFARStem(table, to: blocks[0], state: state)
         }
 
-        // Convolutions are numbered in the order of use, for dropout; the stem's is 0.
+        // For dropout, convolutions are numbered in the order of use; the stem's is 0.
         var number = 1
         var layers: [[any DenseLayer]] = []
         var transitions: [Transition] = []
@@ -95,9 +95,9 @@ final class NetworkParts {
 
     private static func layers(
         _ parameters: [ParameterTable.DenseLayer], of block: DenseBlock, _ number: inout Int,
-        _ bottlenecks: inout [Panels], images: Int, training: Bool, state: NetworkState
+        _ bottlenecks: inout [Panels], images: Int, training: Bool, state: SharedNetworkState
     ) -> [any DenseLayer] {
-        // Training keeps each layer's bottleneck until backward; their gradients, and evaluation, need one at a time.
+        // Training keeps each bottleneck's output until backward. Their gradients, and evaluation, need one at a time.
         var shared: Panels?
         return parameters.map { parameters in
             switch parameters {
@@ -121,8 +121,8 @@ final class NetworkParts {
         }
     }
 
-    /// What each convolution writes, in the order of `ParameterTable.convolutions`; with the ImageNet stem, what its
-    /// pool writes comes second.
+    /// The output of each convolution, in the order of `ParameterTable.convolutions`; with the ImageNet stem the output
+    /// of its pool comes second.
     var produced: [ProducedChannels] {
         stem.produced
             + layers.indices.flatMap { b in

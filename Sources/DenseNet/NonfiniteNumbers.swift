@@ -1,30 +1,28 @@
 extension UnsafeMutableBufferPointer<Float> {
-    /// Whether no element is infinite or not a number.
-    package var areFinite: Bool {
-        // Exponent bits that are all set make 256 here; without a branch the loop takes vectors.
+    /// Whether no element is infinite or NaN.
+    package var allFinite: Bool {
+        // An exponent of all ones becomes 256; without branches the compiler vectorizes the loop.
         var seen: UInt32 = 0
         for value in self { seen |= (value.bitPattern >> 23 & 0xff) &+ 1 }
         return seen & 0x100 == 0
     }
 }
 
-/// The first place of a pass where this rank met a number that is not finite.
+/// The first place in a step where this rank has a nonfinite number.
 package struct NonfinitePlace {
-    /// Places are numbered in the order in which a step goes through them.
+    /// The place's index in the order of a step.
     package let order: Int
     /// Such as `the output of features.conv0`.
     package let name: String
-    /// Whether it is a weight or a running statistic, which another batch does not mend.
-    package let isStored: Bool
+    /// Whether it is a weight or a running statistic, which another batch will not repair.
+    package let isPersistent: Bool
 }
 
 extension TrainableDenseNet {
-    /// Looks for numbers that are not finite in what the last step left: weights and the sums over each convolution's
-    /// output in the order of forward, the logits, then the gradients in the order of backward. Nil where there are
-    /// none.
+    /// Searches the state after a step for nonfinite numbers: weights and the sums of each convolution's output in
+    /// forward order, the logits, then the gradients in backward order. Nil if there are none.
     ///
-    /// A number that is not finite spreads over all ranks by the next sum, so the rank where it began has the lowest
-    /// `order`.
+    /// The next all-reduce spreads a nonfinite number to all ranks, so the rank where it arose has the lowest `order`.
     package func firstNonfinite() -> NonfinitePlace? {
         var places: [Place] = []
         var produced = parts.produced[...]
@@ -32,30 +30,30 @@ extension TrainableDenseNet {
         for operation in table.operations {
             switch operation {
             case .convolution(let convolution):
-                places += [stored(convolution.weight)] + output(of: convolution, produced.popFirst())
+                places += [persistent(convolution.weight)] + output(of: convolution, produced.popFirst())
                 last = convolution
             case .maxPool: if let last { places += output(of: last, produced.popFirst()) }
             case .norm(let norm, _):
-                places += [stored(norm.weight), stored(norm.bias)]
-                places += [norm.runningMean, norm.runningVariance].map { stored($0, in: statistics) }
-            case .classifier(let weight, let bias): places += [stored(weight), stored(bias)]
+                places += [persistent(norm.weight), persistent(norm.bias)]
+                places += [norm.runningMean, norm.runningVariance].map { persistent($0, in: runningStatistics) }
+            case .classifier(let weight, let bias): places += [persistent(weight), persistent(bias)]
             case .concatenation, .averagePool, .globalAveragePool: break
             }
         }
-        places.append(Place(name: "the logits", isStored: false) { self.logitsAreFinite })
+        places.append(Place(name: "the logits", isPersistent: false) { self.logitsAreFinite })
         places += table.trainable.reversed().map { parameter in
-            Place(name: "the gradient of \(parameter.name)", isStored: false) {
-                self.gradients[parameter.range].rebased.areFinite
+            Place(name: "the gradient of \(parameter.name)", isPersistent: false) {
+                self.gradients[parameter.range].rebased.allFinite
             }
         }
         return places.firstIndex { !$0.isFinite() }.map {
-            NonfinitePlace(order: $0, name: places[$0].name, isStored: places[$0].isStored)
+            NonfinitePlace(order: $0, name: places[$0].name, isPersistent: places[$0].isPersistent)
         }
     }
 
     private struct Place {
         let name: String
-        let isStored: Bool
+        let isPersistent: Bool
         let isFinite: () -> Bool
     }
 
@@ -63,21 +61,21 @@ extension TrainableDenseNet {
         (0..<parts.head.count * configuration.classes).allSatisfy { logits[$0].isFinite }
     }
 
-    private func stored(_ parameter: Parameter) -> Place { stored(parameter, in: parameters) }
+    private func persistent(_ parameter: Parameter) -> Place { persistent(parameter, in: parameters) }
 
-    private func stored(_ parameter: Parameter, in buffer: UnsafeMutableBufferPointer<Float>) -> Place {
-        Place(name: parameter.name, isStored: true) { buffer[parameter.range].rebased.areFinite }
+    private func persistent(_ parameter: Parameter, in buffer: UnsafeMutableBufferPointer<Float>) -> Place {
+        Place(name: parameter.name, isPersistent: true) { buffer[parameter.range].rebased.allFinite }
     }
 
-    /// This rank's sums over a convolution's output, then those of all ranks.
+    /// This rank's sums of a convolution's output, then those of all ranks.
     private func output(of convolution: Convolution, _ produced: ProducedChannels?) -> [Place] {
         guard let produced else { return [] }
         let name = "the output of \(convolution.name)"
         let statistics = produced.statistics
         let channels = produced.first..<produced.first + produced.count
         return [
-            Place(name: name, isStored: false) { channels.allSatisfy { statistics.ownIsFinite.pointer[$0] } },
-            Place(name: name, isStored: false) {
+            Place(name: name, isPersistent: false) { channels.allSatisfy { statistics.ownIsFinite.pointer[$0] } },
+            Place(name: name, isPersistent: false) {
                 channels.allSatisfy {
                     Float(statistics.mean.pointer[$0]).isFinite && Float(statistics.variance.pointer[$0]).isFinite
                 }

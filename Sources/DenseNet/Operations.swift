@@ -12,7 +12,7 @@ package struct Convolution: Sendable {
     package let kind: Kind
     package let weight: Parameter
     package let stride: Int
-    /// Height and width of its output, as the paper has it.
+    /// Height and width of its output in the paper.
     package let size: Int
     /// Height and width at which it is computed here: a transition pools first.
     package let computedSize: Int
@@ -26,11 +26,11 @@ package struct Convolution: Sendable {
 /// One operation of the network.
 package enum Operation: Sendable {
     case convolution(Convolution)
-    /// A batch norm and the ReLU behind it, of images of `size` × `size` pixels.
+    /// A batch norm and ReLU on `size` × `size` pixels.
     case norm(NormParameters, size: Int)
-    /// The new channels of a dense layer are appended: its block has `channels` now.
+    /// Appends the new channels of a dense layer to its block, for `channels` in total.
     case concatenation(name: String, channels: Int, size: Int)
-    /// The ImageNet stem's 3×3 max-pool with stride 2, to `size` × `size` pixels.
+    /// The ImageNet stem's 3×3 max pool with stride 2, to `size` × `size` pixels.
     case maxPool(channels: Int, size: Int)
     /// A transition's 2×2 average pool, to `size` × `size` pixels.
     case averagePool(name: String, channels: Int, size: Int)

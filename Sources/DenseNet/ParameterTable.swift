@@ -1,11 +1,11 @@
-/// One trainable tensor or one running statistic: its name and where it lies in its flat buffer.
+/// A trainable tensor or a running statistic: its name, shape and offset in its flat buffer.
 package struct Parameter: Sendable, Equatable {
     /// torchvision's name, such as `features.denseblock1.denselayer1.norm1.weight`.
     package let name: String
     package let shape: [Int]
-    /// The first element's place in the flat buffer.
+    /// The first element's index in the flat buffer.
     package let offset: Int
-    /// Whether it is a weight of a convolution or of the classifier, not a norm's or a bias.
+    /// Whether it is the weight of a convolution or of the classifier, rather than a norm's parameter or a bias.
     package let isWeight: Bool
     package let count: Int
 
@@ -30,11 +30,10 @@ package struct NormParameters: Sendable {
     package var channels: Int { weight.count }
 }
 
-/// The names, shapes and places of all parameters, as torchvision's DenseNet names them, and the operations that use
-/// them.
+/// The names (torchvision's), shapes and offsets of all parameters, and the operations that use them.
 ///
-/// In the flat buffers they lie in the reverse of the order in which forward uses them, so that backward fills the
-/// gradients from front to back. `trainable`, `statistics` and `operations` are in the order of use.
+/// The flat buffers are in the reverse of the order of use in forward, so that backward fills the gradients from front
+/// to back. `trainable`, `runningStatistics` and `operations` are in the order of use.
 package struct ParameterTable: Sendable {
     package struct Plain: Sendable {
         package let norm: NormParameters
@@ -52,7 +51,7 @@ package struct ParameterTable: Sendable {
         case plain(Plain)
         case bottleneck(Bottleneck)
 
-        /// The norm that reads the block.
+        /// The norm that reads the block's channels.
         package var norm: NormParameters {
             switch self {
             case .plain(let layer): layer.norm
@@ -60,7 +59,7 @@ package struct ParameterTable: Sendable {
             }
         }
 
-        /// All of the layer's gradients end before this place of the flat buffer.
+        /// The end of the layer's gradients in the flat buffer.
         package var end: Int { norm.weight.range.upperBound }
     }
 
@@ -85,14 +84,14 @@ package struct ParameterTable: Sendable {
     /// All trainable tensors, in the order of use.
     package let trainable: [Parameter]
     /// All running means and variances, in the order of use.
-    package let statistics: [Parameter]
+    package let runningStatistics: [Parameter]
     /// Weight, then bias.
     package var classifier: [Parameter] { [classifierWeight, classifierBias] }
 
-    /// Numbers of all trainable tensors.
+    /// The number of elements of all trainable tensors.
     package let parameterCount: Int
-    /// Numbers of all running statistics.
-    package let statisticsCount: Int
+    /// The number of elements of all running statistics.
+    package let runningStatisticsCount: Int
 
     /// All convolutions, in the order of use.
     package var convolutions: [Convolution] {
@@ -118,21 +117,22 @@ package struct ParameterTable: Sendable {
         (finalNorm, classifierWeight, classifierBias) = builder.head(configuration)
         operations = builder.operations
         trainable = builder.trainable
-        statistics = builder.statistics
-        statisticsCount = builder.statisticsCount
-        precondition(builder.next == 0, "the table's size was computed wrongly by \(builder.next)")
+        runningStatistics = builder.runningStatistics
+        runningStatisticsCount = builder.runningStatisticsCount
+        precondition(builder.next == 0, "the size of the parameter table is off by \(builder.next)")
     }
 }
 
 extension DenseNetConfiguration {
-    /// What stands between the stem and the head, in the order of use.
+    /// A part of the network between stem and head.
     enum Part {
         /// A dense layer that reads `channels` channels.
         case denseLayer(block: Int, layer: Int, channels: Int)
-        /// The transition behind a block of `channels` channels.
+        /// The transition after a block of `channels` channels.
         case transition(block: Int, channels: Int)
     }
 
+    /// In the order of use.
     var parts: some Sequence<Part> {
         let (inputs, outputs) = (blockInputs, blockChannels)
         return blocks.indices.lazy.flatMap { b in
@@ -145,7 +145,7 @@ extension DenseNetConfiguration {
 
     var stemKernel: Int { stem == .cifar ? 3 : 7 }
 
-    /// Numbers of all trainable tensors, without laying out their table.
+    /// The number of elements of all trainable tensors, computed without building the table.
     var parameterCount: Int {
         let k = growthRate
         var count = stemChannels * 3 * stemKernel * stemKernel + (stem == .cifar ? 0 : 2 * stemChannels)
@@ -163,13 +163,13 @@ extension DenseNetConfiguration {
 }
 
 extension ParameterTable {
-    /// Hands out places from the end of the buffer towards its front.
+    /// Assigns offsets from the end of the buffer towards its front.
     private struct Builder {
         var next: Int
         var operations: [Operation] = []
         var trainable: [Parameter] = []
-        var statistics: [Parameter] = []
-        var statisticsCount = 0
+        var runningStatistics: [Parameter] = []
+        var runningStatisticsCount = 0
 
         mutating func stem(_ configuration: DenseNetConfiguration) -> (Parameter, NormParameters?) {
             let channels = configuration.stemChannels
@@ -262,9 +262,9 @@ extension ParameterTable {
         }
 
         private mutating func statistic(_ name: String, _ channels: Int) -> Parameter {
-            let parameter = Parameter(name: name, shape: [channels], offset: statisticsCount, isWeight: false)
-            statisticsCount += channels
-            statistics.append(parameter)
+            let parameter = Parameter(name: name, shape: [channels], offset: runningStatisticsCount, isWeight: false)
+            runningStatisticsCount += channels
+            runningStatistics.append(parameter)
             return parameter
         }
     }

@@ -1,15 +1,15 @@
 import Glibc
 import Support
 
-/// A network's answer for one image.
+/// A network's output for one image.
 public struct Prediction: Sendable, Equatable {
-    /// One probability per class; they sum to 1 (the softmax of the logits).
+    /// The softmax of the logits: one probability per class.
     public let probabilities: [Float]
 
     /// The most probable class, the first of equals.
     public var classIndex: Int { probabilities.indices.max { probabilities[$0] < probabilities[$1] } ?? 0 }
 
-    /// The most probable classes, the best first.
+    /// The `count` most probable classes, in descending order.
     public func best(_ count: Int) -> [(classIndex: Int, probability: Float)] {
         let order = probabilities.indices.sorted { (probabilities[$1], $0) < (probabilities[$0], $1) }
         return order.prefix(count).map { ($0, probabilities[$0]) }
@@ -18,7 +18,7 @@ public struct Prediction: Sendable, Equatable {
     /// - Throws: `Failure(.data)` where one is not finite.
     package init(logits: UnsafeBufferPointer<Float>) throws {
         guard let largest = logits.max(), logits.allSatisfy(\.isFinite) else {
-            throw Failure(.data, "the network's output is not finite; its weights or the image are not")
+            throw Failure(.data, "the network's output is not finite; check its weights and the image")
         }
         let powers = logits.map { exp(Double($0) - Double(largest)) }
         let sum = powers.reduce(0, +)
@@ -27,11 +27,11 @@ public struct Prediction: Sendable, Equatable {
 }
 
 extension DenseNet {
-    /// Classifies images by the network's running statistics. Not collective.
+    /// Classifies images with the network's running statistics. Not collective.
     ///
-    /// - Parameter images: shape [count][3][image][image], normalised as the network was trained; any number of images.
-    /// - Throws: `Failure(.usage)` where the numbers are not those of whole images, `Failure(.data)` where an output is
-    ///   not finite.
+    /// - Parameter images: shape [count][3][image][image], normalized as in training; any number of images.
+    /// - Throws: `Failure(.usage)` if `images` does not hold whole images or `capacity` is 0; `Failure(.data)` if an
+    ///   output is not finite.
     public func predict(_ images: Span<Float>) throws -> [Prediction] {
         let pixels = 3 * configuration.image * configuration.image
         guard images.count.isMultiple(of: pixels), capacity > 0 else {

@@ -2,13 +2,13 @@ import FoundationEssentials
 import Safetensors
 import Support
 
-/// A network's weights as safetensors, in torchvision's names and shapes, so that PyTorch loads ours and we load
-/// theirs.
+/// A network's weights as a safetensors file with torchvision's names and shapes, so that PyTorch and this library can
+/// load each other's files.
 public enum WeightsFile {
-    /// Writes parameters and running statistics; the configuration rides in the metadata key `config`, beside what
-    /// `metadata` has.
+    /// Writes parameters and running statistics, atomically. The metadata has the configuration under the key `config`
+    /// in addition to `metadata`.
     ///
-    /// - Throws: `Failure(.unavailable)` when the system refuses; the file is whole or not there.
+    /// - Throws: `Failure(.unavailable)` if the system refuses.
     public static func write(_ network: DenseNet, to path: String, metadata: [String: String] = [:]) throws {
         var metadata = metadata
         metadata["config"] = try configurationText(network.configuration)
@@ -16,25 +16,25 @@ public enum WeightsFile {
         try SafetensorsWriter.write(to: path, tensors: tensors(of: network), metadata: metadata)
     }
 
-    /// A configuration as the metadata key `config` has it: JSON with sorted keys.
+    /// The value of the metadata key `config`: JSON with sorted keys.
     package static func configurationText(_ configuration: DenseNetConfiguration) throws -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         return String(decoding: try encoder.encode(configuration), as: UTF8.self)
     }
 
-    /// Parameters and running statistics, under `prefix`; they borrow the network's buffers.
+    /// Parameters and running statistics, their names prefixed by `prefix`. They borrow the network's buffers.
     package static func tensors(of network: DenseNet, prefix: String = "") -> [NamedTensor] {
-        tensors(network.table, parameters: network.parameters, statistics: network.statistics, prefix: prefix)
+        tensors(network.table, parameters: network.parameters, statistics: network.runningStatistics, prefix: prefix)
     }
 
-    /// The same of a network's numbers that lie elsewhere, laid out as in the network; they borrow these buffers.
+    /// The same for a copy of a network's buffers. They borrow the copy.
     package static func tensors(
         _ table: ParameterTable, parameters: UnsafeMutableBufferPointer<Float>,
         statistics: UnsafeMutableBufferPointer<Float>, prefix: String = ""
     ) -> [NamedTensor] {
         table.trainable.map { named(prefix, $0, in: parameters) }
-            + table.statistics.map { named(prefix, $0, in: statistics) }
+            + table.runningStatistics.map { named(prefix, $0, in: statistics) }
     }
 
     private static func named(_ prefix: String, _ parameter: Parameter, in buffer: UnsafeMutableBufferPointer<Float>)
@@ -45,31 +45,30 @@ public enum WeightsFile {
             values: UnsafeBufferPointer(rebasing: UnsafeBufferPointer(buffer)[parameter.range]))
     }
 
-    /// The network of a weights file, with its weights, to evaluate images.
+    /// Builds the network of a weights file and loads its weights, for inference.
     ///
     /// - Parameters:
-    ///   - path: a file that `write` has written.
-    ///   - capacity: the images that a pass can have.
-    ///   - threads: how many threads share a pass.
-    /// - Throws: `Failure(.noInput)` and `Failure(.data)` where the file cannot be read, carries no configuration
-    ///   (build a `DenseNet` and `load` into it then), or has other tensors than such a network;
-    ///   `Failure(.unavailable)` as `DenseNet.init`.
+    ///   - capacity: the maximum number of images per pass.
+    ///   - threads: the number of threads.
+    /// - Throws: `Failure(.noInput)` if the file cannot be read; `Failure(.data)` if it has no configuration (then
+    ///   build a `DenseNet` and `load` into it) or its tensors do not match; `Failure(.unavailable)` as
+    ///   `DenseNet.init`.
     public static func network(from path: String, capacity: Int = 1, threads: Int = 1) throws -> DenseNet {
         let file = try SafetensorsFile(path: path)
         guard let configuration = try configuration(in: file) else {
             throw Failure(
                 .data,
-                "\(path): does not say what network it is of (no metadata key 'config'); build that network and load "
-                    + "the file into it")
+                "\(path): does not say which network it belongs to (no metadata key 'config'); build that network and "
+                    + "load the file into it")
         }
         let network = try DenseNet(configuration, capacity: capacity, threads: threads)
         try load(file, into: network)
         return network
     }
 
-    /// The configuration that a weights file carries; nil where it carries none.
+    /// The configuration in a weights file; nil if there is none.
     ///
-    /// - Throws: `Failure(.data)` when it carries one that cannot be understood or built.
+    /// - Throws: `Failure(.data)` if it cannot be decoded or built.
     public static func configuration(in file: SafetensorsFile) throws -> DenseNetConfiguration? {
         guard let text = file.metadata["config"] else { return nil }
         do {
@@ -77,28 +76,26 @@ public enum WeightsFile {
             try configuration.validate()
             return configuration
         } catch {
-            let problem = (error as? Failure).map { " that can be built: \($0)" } ?? ""
+            let problem = (error as? Failure).map { ": \($0)" } ?? ""
             throw Failure(
                 .data,
-                "\(file.path): the metadata key 'config' is not a network's configuration\(problem); remove it or name the model"
+                "\(file.path): the metadata key 'config' is not a valid network configuration\(problem); remove it or name the model"
             )
         }
     }
 
-    /// Reads a network's weights from a file that has those and nothing else.
+    /// Loads a network's weights from a file that has no other tensors.
     ///
-    /// Accepts what PyTorch programs have written: a prefix `module.`, the older names `norm.1.weight` for
-    /// `norm1.weight`, and `num_batches_tracked`, which is ignored.
+    /// Accepts files of PyTorch programs: a prefix `module.`, the older names `norm.1.weight` for `norm1.weight`, and
+    /// `num_batches_tracked`, which is ignored.
     ///
     /// - Parameters:
-    ///   - file: the weights, in torchvision's names.
-    ///   - network: one of the file's shape.
-    ///   - ignored: tensors whose names begin so may be there too.
-    ///   - sparesClassifier: whether a classifier for another number of classes leaves the network's as it is; else
-    ///     it is misshapen.
-    /// - Returns: the number of classes of a classifier that was not read.
-    /// - Throws: `Failure(.data)` on a missing, extra or misshapen tensor, naming it; the network's numbers are
-    ///   undefined then.
+    ///   - ignored: a name prefix of other tensors that the file may have.
+    ///   - sparesClassifier: if the file's classifier is for a different number of classes, whether to keep the
+    ///     network's own rather than throw.
+    /// - Returns: the number of classes of a classifier that was not loaded, else nil.
+    /// - Throws: `Failure(.data)` naming a tensor that is missing, extra or of the wrong shape; the network's weights
+    ///   are then undefined.
     @discardableResult
     public static func load(
         _ file: SafetensorsFile, into network: DenseNet, ignoring ignored: String? = nil,
@@ -111,13 +108,13 @@ public enum WeightsFile {
         if let extra = names.values.min() {
             throw Failure(
                 .data,
-                "\(file.path): has the tensor '\(extra)', which this network has not; it belongs to a different network"
+                "\(file.path): has the tensor '\(extra)', unknown to this network; it belongs to a different network"
             )
         }
         return otherClasses
     }
 
-    /// Reads the tensors under `prefix`; others are left alone.
+    /// Loads the tensors whose names begin with `prefix`; ignores the others.
     ///
     /// - Throws: as `load`.
     package static func read(from file: SafetensorsFile, prefix: String, into network: DenseNet) throws {
@@ -125,7 +122,7 @@ public enum WeightsFile {
         try read(from: file, &names, prefix: prefix, into: network)
     }
 
-    /// The classes of a file's classifier for another number of them than the network's, which is like it in all else.
+    /// The number of classes of a file's classifier if it differs from the network's in nothing else; else nil.
     private static func classes(in file: SafetensorsFile, _ names: [String: String], unlike table: ParameterTable)
         -> Int?
     {
@@ -137,7 +134,7 @@ public enum WeightsFile {
         return classes
     }
 
-    /// A file's names of the tensors under `prefix`, by torchvision's present ones.
+    /// A file's tensor names that begin with `prefix`, keyed by torchvision's current names.
     private static func names(in file: SafetensorsFile, prefix: String, ignoring ignored: String? = nil) throws
         -> [String: String]
     {
@@ -147,13 +144,13 @@ public enum WeightsFile {
             guard !modern.hasSuffix(".num_batches_tracked") else { continue }
             if let other = names.updateValue(name, forKey: modern) {
                 throw Failure(
-                    .data, "\(file.path): '\(other)' and '\(name)' are the same tensor by two names; remove one")
+                    .data, "\(file.path): '\(other)' and '\(name)' name the same tensor; remove one")
             }
         }
         return names
     }
 
-    /// Takes the names that it has read out of `names`.
+    /// Removes the names of the tensors that it loads from `names`.
     private static func read(
         from file: SafetensorsFile, _ names: inout [String: String], prefix: String, into network: DenseNet,
         withClassifier: Bool = true
@@ -174,10 +171,10 @@ public enum WeightsFile {
         try read(
             withClassifier ? table.trainable : table.trainable.filter { !table.classifier.contains($0) },
             into: network.parameters)
-        try read(table.statistics, into: network.statistics)
+        try read(table.runningStatistics, into: network.runningStatistics)
     }
 
-    /// torchvision's present name of a tensor.
+    /// torchvision's current name of a tensor.
     private static func modernName(_ name: String) -> String {
         var name = name
         if name.hasPrefix("module.") { name.removeFirst(7) }

@@ -3,25 +3,25 @@ import Support
 
 /// A group of ranks and their collective operations (MPI 3.1, chapters 5 and 6).
 ///
-/// All ranks make the same collective calls in the same order, with the same number of elements unless a call says
-/// otherwise. A collective call blocks until this rank's part is done. Each throws `Failure(.unavailable)` when MPI
-/// reports an error. With one rank nothing is sent and no MPI call is made.
+/// All ranks must make the same collective calls in the same order, with the same number of elements unless a call says
+/// otherwise. A collective call blocks until this rank's part is done and throws `Failure(.unavailable)` if MPI reports
+/// an error. With one rank, no MPI calls are made.
 ///
-/// Not thread-safe: only the main thread makes calls (`MPI_THREAD_FUNNELED`).
+/// Not thread-safe: only the main thread may make calls (`MPI_THREAD_FUNNELED`).
 public final class Communicator {
-    /// This process among the `size` ranks, counted from zero.
+    /// This process's rank, in `0..<size`.
     public let rank: Int
     /// The number of ranks.
     public let size: Int
-    /// This process among the `localSize` ranks on the same host, counted from zero.
+    /// This process's rank on its host, in `0..<localSize`.
     package let localRank: Int
     /// The number of ranks on this host.
     package let localSize: Int
     /// The host's name (`MPI_Get_processor_name`).
     package let hostName: String
-    /// What this rank is doing; each collective call is noted in it.
+    /// Records what this rank is doing, including each collective call.
     package let progress = ProgressBeacon()
-    /// The failure that all ranks know of, if there is one; see `markAgreed`.
+    /// The failure that all ranks know of, if any; see `markAgreed`.
     var agreedFailure: Failure?
 
     let handle: MPI_Comm
@@ -29,11 +29,11 @@ public final class Communicator {
     /// Collective (`MPI_Comm_split_type`).
     init(handle: MPI_Comm) throws {
         self.handle = handle
-        (rank, size) = try Self.place(in: handle)
+        (rank, size) = try Self.rankAndSize(of: handle)
         var host: MPI_Comm?
         try checked(
             "MPI_Comm_split_type", MPI_Comm_split_type(handle, Int32(MPI_COMM_TYPE_SHARED), 0, cmpi_info_null(), &host))
-        (localRank, localSize) = try Self.place(in: host!)
+        (localRank, localSize) = try Self.rankAndSize(of: host!)
         try checked("MPI_Comm_free", MPI_Comm_free(&host))
         hostName = try withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(MPI_MAX_PROCESSOR_NAME) + 1) {
             name in
@@ -44,7 +44,7 @@ public final class Communicator {
         }
     }
 
-    private static func place(in handle: MPI_Comm) throws -> (rank: Int, size: Int) {
+    private static func rankAndSize(of handle: MPI_Comm) throws -> (rank: Int, size: Int) {
         var rank: Int32 = 0
         var size: Int32 = 0
         try checked("MPI_Comm_rank", MPI_Comm_rank(handle, &rank))
@@ -59,7 +59,7 @@ public final class Communicator {
         try allReduce(values, cmpi_sum())
     }
 
-    /// Collective: each element's sum over all ranks (`MPI_Allreduce`). All ranks get the same bits.
+    /// Collective: the sum of each element over all ranks (`MPI_Allreduce`). All ranks get the same bits.
     public func allReduceSum<T: MPIElement>(_ values: [T]) throws -> [T] {
         var sums = values
         try allReduceSum(sums.mutableSpan)
@@ -74,7 +74,7 @@ public final class Communicator {
         try allReduce(values, cmpi_max())
     }
 
-    /// Collective: each element's maximum over all ranks (`MPI_Allreduce`).
+    /// Collective: the maximum of each element over all ranks (`MPI_Allreduce`).
     public func allReduceMax<T: MPIElement>(_ values: [T]) throws -> [T] {
         var maxima = values
         try allReduceMax(maxima.mutableSpan)
@@ -99,7 +99,7 @@ public final class Communicator {
 
     // MARK: Broadcasts
 
-    /// Collective: fills every rank's elements with those of rank `root` (`MPI_Bcast`).
+    /// Collective: replaces every rank's elements by those of rank `root` (`MPI_Bcast`).
     public func broadcast<T: MPIElement>(_ values: consuming MutableSpan<T>, from root: Int) throws {
         guard size > 1 else { return }
         try values.withUnsafeMutableBufferPointer { values in
@@ -113,7 +113,7 @@ public final class Communicator {
         }
     }
 
-    /// Collective: the values of rank `root`; other ranks' values do not matter, only their number (`MPI_Bcast`).
+    /// Collective: the values of rank `root`; of the other ranks only the number of values matters (`MPI_Bcast`).
     public func broadcast<T: MPIElement>(_ values: [T], from root: Int) throws -> [T] {
         var values = values
         try broadcast(values.mutableSpan, from: root)
@@ -125,11 +125,9 @@ public final class Communicator {
         try broadcast([value], from: root)[0]
     }
 
-    /// Collective: the bytes of rank `root`, whose number the others need not know (`MPI_Bcast`, twice).
+    /// Collective: the bytes of rank `root`; the other ranks need not know how many (`MPI_Bcast`, twice).
     ///
-    /// - Parameters:
-    ///   - bytes: what to send on rank `root`, ignored elsewhere.
-    ///   - root: the rank that sends.
+    /// - Parameter bytes: what rank `root` sends; ignored on other ranks.
     /// - Precondition: `bytes` is not nil on rank `root`.
     package func broadcast(bytes: [UInt8]?, from root: Int) throws -> [UInt8] {
         precondition(rank != root || bytes != nil, "the root of a broadcast has nothing to send")
@@ -150,17 +148,17 @@ public final class Communicator {
         return values
     }
 
-    /// Collective: the bytes of all ranks, in rank order; ranks may have different numbers of them (`MPI_Allgather` of
-    /// the counts, `MPI_Allgatherv`).
+    /// Collective: the bytes of all ranks, in rank order; their numbers may differ (`MPI_Allgather` of the counts,
+    /// `MPI_Allgatherv`).
     ///
-    /// - Throws: also `Failure(.unavailable)`, on all ranks, when they are more than MPI's 32-bit counts can say.
+    /// - Throws: also `Failure(.unavailable)`, on all ranks, if the total exceeds MPI's 32-bit counts.
     package func allGather(bytes: [UInt8]) throws -> [[UInt8]] {
         guard size > 1 else { return [bytes] }
         let counts = try allGather(Int64(bytes.count)).map { Int($0) }
         let total = counts.reduce(0, +)
         guard total <= Int(Int32.max) else {
             throw markAgreed(
-                Failure(.unavailable, "all ranks together have \(total) bytes to gather, at most \(Int32.max) fit"))
+                Failure(.unavailable, "all ranks together gather \(total) bytes, more than the limit of \(Int32.max)"))
         }
         let offsets = counts.indices.map { counts[..<$0].reduce(0, +) }
         var all = [UInt8](repeating: 0, count: total)
@@ -175,13 +173,13 @@ public final class Communicator {
 
     // MARK: Synchronization
 
-    /// Collective: returns when all ranks have called it (`MPI_Barrier`).
+    /// Collective: returns once all ranks have called it (`MPI_Barrier`).
     public func barrier() throws {
         guard size > 1 else { return }
         try collective("MPI_Barrier") { MPI_Barrier(handle) }
     }
 
-    /// Makes a blocking collective MPI call and notes in `progress` when it begins and ends.
+    /// Makes a blocking collective MPI call and records its begin and end in `progress`.
     func collective(_ name: String, _ call: () -> Int32) throws {
         progress.beginCall()
         let code = call()

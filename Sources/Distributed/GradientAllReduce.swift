@@ -1,16 +1,15 @@
 internal import COpenMPI
 import Support
 
-/// Sums one flat gradient buffer over all ranks while backward still fills it (as PyTorch's DistributedDataParallel
-/// does: Li et al., "PyTorch Distributed", VLDB 2020, section 3.2.3).
+/// Sums a flat gradient buffer over all ranks while backward is still filling it, as PyTorch's DistributedDataParallel
+/// does (Li et al., "PyTorch Distributed", VLDB 2020, section 3.2.3).
 ///
-/// Backward fills the buffer front to back and reports how far it is; each bucket, a consecutive part of the buffer,
-/// starts its in-place `MPI_Iallreduce` as soon as it is full. A bucket that has been started belongs to MPI until
-/// `finish` returns. A step allocates nothing here. With one rank no MPI call is made and the gradients stay as they
-/// are.
+/// Backward fills the buffer from front to back and reports its progress; each bucket, a contiguous part of the buffer,
+/// starts its in-place `MPI_Iallreduce` as soon as it is full. A started bucket belongs to MPI until `finish` returns.
+/// A step allocates nothing. With one rank, no MPI calls are made and the gradients are unchanged.
 ///
-/// The object keeps the buffer alive. If an error drops it between a bucket's start and `finish`, MPI goes on writing:
-/// the buffer then stays allocated for good.
+/// The object keeps the buffer alive. If an error drops it while buckets are in flight, MPI continues to write, so the
+/// buffer is leaked.
 package final class GradientAllReduce {
     private let communicator: Communicator
     private let gradients: AlignedBuffer<Float>
@@ -36,13 +35,13 @@ package final class GradientAllReduce {
     deinit { requests.abandon(keeping: gradients) }
 
     /// Reports that the first `offset` gradients of this rank are final: starts the buckets that end there or before
-    /// (`MPI_Iallreduce`), and progresses those in flight (`MPI_Testall`). Does not block.
+    /// (`MPI_Iallreduce`) and progresses those in flight (`MPI_Testall`). Does not block.
     ///
-    /// Collective in its effect only: ranks may report different offsets at different times, since buckets start in the
-    /// same order everywhere.
+    /// Not collective itself: ranks may report different offsets at different times, since all start the buckets in the
+    /// same order.
     ///
-    /// - Precondition: `offset` lies within the buffer and not before that of an earlier call of the same step.
-    /// - Throws: `Failure(.unavailable)` when MPI reports an error.
+    /// - Precondition: `offset` is within the buffer and does not decrease within a step.
+    /// - Throws: `Failure(.unavailable)` if MPI reports an error.
     package func ready(upTo offset: Int) throws {
         precondition(
             offset >= readyElements && offset <= gradients.count,
@@ -53,10 +52,10 @@ package final class GradientAllReduce {
         try requests.progress()
     }
 
-    /// Collective: takes all gradients as final and waits until every bucket is summed (`MPI_Wait`); then the next step
-    /// may begin.
+    /// Collective: treats all gradients as final and waits until every bucket is summed (`MPI_Wait`). The next step may
+    /// then begin.
     ///
-    /// - Throws: `Failure(.unavailable)` when MPI reports an error.
+    /// - Throws: `Failure(.unavailable)` if MPI reports an error.
     package func finish() throws {
         readyElements = 0
         guard communicator.size > 1 else { return }

@@ -1,8 +1,7 @@
 internal import COpenMPI
 import Support
 
-/// The one place where MPI's return codes are looked at: a code other than success becomes a `Failure` that names the
-/// call and the rank.
+/// Checks the return code of an MPI call; any but success becomes a `Failure` that names the call and the rank.
 ///
 /// MPI returns errors instead of ending the process because `MPIEnvironment` sets `MPI_ERRORS_RETURN`.
 func checked(_ call: String, _ code: Int32) throws {

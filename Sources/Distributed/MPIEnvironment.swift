@@ -2,27 +2,25 @@ internal import COpenMPI
 import Glibc
 import Support
 
-/// The one place that initialises and finalises MPI.
+/// Initializes and finalizes MPI.
 ///
-/// A scope rather than an owner with a `deinit`: an error that unwinds the stack would finalise MPI while other ranks
-/// still wait for this one, which hangs, and Swift 6.3.1 may end an owner's life before a `catch` whose path never
-/// returns.
+/// A scope rather than an owner with a `deinit`: when an error unwinds the stack, `MPI_Finalize` would hang while other
+/// ranks wait for this one; and Swift 6.3.1 may destroy an owner before a `catch` whose path never returns.
 public enum MPIEnvironment {
-    /// Collective: initialises MPI (`MPI_Init_thread`), runs `body` with all ranks of the job, finalises MPI
-    /// (`MPI_Finalize`). Once per process, on its main thread, which makes all MPI calls (`MPI_THREAD_FUNNELED`).
-    /// Without a launcher the process is the only rank.
+    /// Collective: initializes MPI (`MPI_Init_thread`), runs `body` with all ranks of the job and finalizes MPI
+    /// (`MPI_Finalize`). Call it once per process, on the main thread, which must make all MPI calls
+    /// (`MPI_THREAD_FUNNELED`). Without a launcher the process is the only rank.
     ///
-    /// After an error that all ranks know of (`Communicator.throwOnAllRanks`, `markAgreed`) they all finalise MPI and
-    /// end. After any other error of one rank the others could wait for it for ever, so it ends them at once with its
+    /// After an error that all ranks know of (`Communicator.throwOnAllRanks`, `markAgreed`) they all finalize MPI and
+    /// return. After any other error on one rank, the others might wait for it forever: it ends them at once with its
     /// exit code (`MPI_Abort`), and `run` does not return. The error is reported before any rank ends, since mpirun
-    /// kills the others when the first exits with a code.
+    /// kills the others as soon as one exits with a nonzero code.
     ///
     /// - Parameters:
     ///   - report: shows a failure to the user; called on rank 0 if all ranks know of it, else on the rank that has it.
-    ///   - body: neither the communicator nor anything made from it may outlive it.
-    /// - Returns: the process's exit code: zero, or that of the error (`.unavailable` if MPI cannot be initialised, or
-    ///   does not see the ranks that the launcher started: the launcher of another MPI library starts processes of
-    ///   which each is alone).
+    ///   - body: neither the communicator nor anything created from it may outlive it.
+    /// - Returns: the process's exit code: zero or that of the error. It is `.unavailable` if MPI cannot be initialized
+    ///   or does not see the launcher's other ranks, as happens with another MPI library's launcher.
     public static func run(report: (Failure) -> Void, _ body: (Communicator) throws -> Void) -> Int32 {
         var exitCode: Int32 = 0
         do {
@@ -48,14 +46,7 @@ public enum MPIEnvironment {
         return exitCode
     }
 
-    /// What the MPI library calls itself, on one line. Needs no MPI that is initialised.
-    package static var libraryVersion: String {
-        var (length, text) = (Int32(0), [CChar](repeating: 0, count: Int(MPI_MAX_LIBRARY_VERSION_STRING)))
-        MPI_Get_library_version(&text, &length)
-        return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    }
-
-    /// The rank that the launcher gave this process, known before MPI is initialised; nil without a launcher.
+    /// The rank that the launcher assigned to this process, known before MPI is initialized; nil without a launcher.
     package static var launchedRank: Int? {
         for name in ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"] {
             if let value = getenv(name), let rank = Int(String(cString: value)) { return rank }
@@ -64,7 +55,7 @@ public enum MPIEnvironment {
     }
 
     private static func initialize() throws -> Communicator {
-        // Without this a process that no launcher started forks a daemon to serve it. No other process reads it.
+        // Keeps Open MPI from forking a daemon for a process without a launcher.
         setenv("OMPI_MCA_ess_singleton_isolated", "1", 0)
         var provided: Int32 = 0
         try checked("MPI_Init_thread", MPI_Init_thread(nil, nil, Int32(MPI_THREAD_FUNNELED), &provided))
@@ -72,8 +63,8 @@ public enum MPIEnvironment {
         guard provided >= MPI_THREAD_FUNNELED else {
             throw Failure(
                 .unavailable,
-                "this MPI library has thread level \(provided), required is \(MPI_THREAD_FUNNELED) "
-                    + "(MPI_THREAD_FUNNELED); install one built with threads")
+                "this MPI library provides thread level \(provided), \(MPI_THREAD_FUNNELED) (MPI_THREAD_FUNNELED) is "
+                    + "required; install one built with threads")
         }
         let world = try Communicator(handle: cmpi_comm_world())
         if let launched = launchedRank, launched != world.rank {
@@ -85,7 +76,7 @@ public enum MPIEnvironment {
         return world
     }
 
-    /// The rank for a message about a failed call; valid before MPI is initialised and after it is finalised, too.
+    /// The rank for a message about a failed call; also valid before MPI is initialized and after it is finalized.
     static var currentRank: Int {
         var initialized: Int32 = 0
         var finalized: Int32 = 0

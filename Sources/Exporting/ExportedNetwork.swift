@@ -39,7 +39,7 @@ package struct ExportedNetwork {
 
     /// The names that PyTorch's batch norms have for the number of batches they have seen.
     var batchCounterNames: [String] {
-        network.table.statistics.map(\.name).filter { $0.hasSuffix(Self.meanSuffix) }.map {
+        network.table.runningStatistics.map(\.name).filter { $0.hasSuffix(Self.meanSuffix) }.map {
             $0.dropLast(Self.meanSuffix.count) + ".num_batches_tracked"
         }
     }

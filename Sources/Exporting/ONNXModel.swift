@@ -12,7 +12,7 @@ extension ExportedNetwork {
     /// - Throws: `Failure(.usage)` where the model would have 2 GiB or more, which the format does not allow;
     ///   `Failure(.unavailable)` when the system refuses.
     package func writeONNX(to path: String) throws {
-        let size = (network.table.parameterCount + network.table.statisticsCount) * MemoryLayout<Float>.stride
+        let size = (network.table.parameterCount + network.table.runningStatisticsCount) * MemoryLayout<Float>.stride
         guard size < 2_000_000_000 else {
             throw Failure(
                 .usage,

@@ -1,8 +1,8 @@
 import CKernels
 import Support
 
-/// pairs[c / 2][lane] = (panel[c][lane], panel[c + 1][lane]), rows `stride` and `pairsStride` elements apart; it may be
-/// done in place.
+/// pairs[c / 2][lane] = (panel[c][lane], panel[c + 1][lane]), rows `stride` and `pairsStride` elements apart. `pairs`
+/// may be `panel` itself.
 @inline(__always)
 package func writeChannelPairs(
     _ panel: UnsafePointer<Float>, stride: Int, channels: Int, lanes: Int, into pairs: UnsafeMutablePointer<Float>,
@@ -11,15 +11,15 @@ package func writeChannelPairs(
     kernels.pointee.pair_channels(panel, stride, channels, lanes, pairs, pairsStride)
 }
 
-/// The gradient of a 3×3 convolution's output in bfloat16, one number a lane, with the zero borders of a `PaddedGroup`:
-/// what the gradient of the weights reads.
+/// The gradient of a 3×3 convolution's output in bfloat16, one number per lane, with the zero borders of a
+/// `PaddedGroup`: the operand of the weight gradient.
 package struct PaddedBFloat16Group {
     private let start: UnsafeMutablePointer<UInt16>
     private let interleave: Int
     private let count: Int
-    /// The distance between two channels.
+    /// Numbers from one channel to the next.
     package let stride: Int
-    /// The distance between two rows.
+    /// Numbers from one row to the next.
     package let rowStride: Int
 
     /// - Parameter buffer: at least half as many floats as the shape has elements.
@@ -32,7 +32,7 @@ package struct PaddedBFloat16Group {
         rowStride = shape.rowStride
     }
 
-    /// Sets all to zero: the borders are never written afterwards.
+    /// Zeroes everything; the borders are never written afterwards.
     package func clear() { start.update(repeating: 0, count: count) }
 
     /// Rounds row `y`, a panel of shape [channels][lanes].
@@ -46,16 +46,16 @@ package struct PaddedBFloat16Group {
     }
 }
 
-/// A buffer's memory as bfloat16 numbers.
+/// The memory of a buffer as bfloat16 numbers.
 package func bfloat16Numbers(in buffer: AlignedBuffer<Float>) -> UnsafeMutablePointer<UInt16> {
     UnsafeMutableRawPointer(buffer.pointer).assumingMemoryBound(to: UInt16.self)
 }
 
 extension ChannelAffine {
-    /// halves[c][lane] = max(0, scale[c]·input[c][lane] + shift[c]) in bfloat16, for a panel of shape
+    /// output[c][lane] = max(0, scale[c]·input[c][lane] + shift[c]) in bfloat16, for a panel of shape
     /// [channels][lanes].
     @inline(__always)
-    package func reluPanel(_ input: UnsafePointer<Float>, lanes: Int, into halves: UnsafeMutablePointer<UInt16>) {
-        kernels.pointee.affine_relu_bfloat16(input, channels, lanes, scale.pointer, shift.pointer, halves)
+    package func reluPanel(_ input: UnsafePointer<Float>, lanes: Int, into output: UnsafeMutablePointer<UInt16>) {
+        kernels.pointee.affine_relu_bfloat16(input, channels, lanes, scale.pointer, shift.pointer, output)
     }
 }

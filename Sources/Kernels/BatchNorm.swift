@@ -1,7 +1,7 @@
 import CKernels
 import Support
 
-/// An affine function a channel, `scale·x + shift`: what a batch norm does once its statistics are known.
+/// One affine function per channel, `scale·x + shift`: a batch norm once its statistics are known.
 package final class ChannelAffine {
     package let channels: Int
     package let scale: AlignedBuffer<Float>
@@ -13,9 +13,8 @@ package final class ChannelAffine {
         shift = AlignedBuffer(count: channels)
     }
 
-    /// output[c][lane] = max(0, scale[c]·input[c][lane] + shift[c]) for a panel of shape [channels][lanes]; padding lanes
-    /// beyond `valid` become zero. Rows of the output are `outputStride` apart. In bfloat16 a row is of pairs of
-    /// channels.
+    /// output[c][lane] = max(0, scale[c]·input[c][lane] + shift[c]) for a panel of shape [channels][lanes]; lanes from
+    /// `valid` on become zero. Output rows are `outputStride` apart; in bfloat16 each holds a pair of channels.
     @inline(__always)
     package func reluPanel(
         _ input: UnsafePointer<Float>, lanes: Int, valid: Int, into output: UnsafeMutablePointer<Float>,
@@ -32,10 +31,10 @@ package final class ChannelAffine {
     }
 }
 
-/// How batch norm's backward makes a value's gradient: `gradientFactor·g + valueFactor·x + constant`, a channel each.
+/// The coefficients of a batch norm's input gradient, dx = gradientFactor·g + valueFactor·x + constant, per channel.
 ///
-/// With x̂ = x·inverse + offset, of mean zero and variance one over N values: dx = weight·inverse·(g − Σg/N −
-/// x̂·Σ(g·x̂)/N). Ioffe and Szegedy, arXiv 1502.03167, section 3.
+/// With x̂ = x·inverseDeviation + normalizedOffset, of mean zero and variance one over N values:
+/// dx = weight·inverseDeviation·(g − Σg/N − x̂·Σ(g·x̂)/N). Ioffe and Szegedy, arXiv 1502.03167, section 3.
 package final class BatchNormInputGradient {
     package let channels: Int
     private let gradientFactor: AlignedBuffer<Float>
@@ -49,21 +48,23 @@ package final class BatchNormInputGradient {
         constant = AlignedBuffer(count: channels)
     }
 
-    /// Sets a channel from means over all ranks; `weight` is 1 where the gradient is already that of x̂.
+    /// Sets the coefficients of one channel from means over all ranks; `weight` is 1 if the gradient is already that of
+    /// x̂.
     ///
-    /// The constant goes with the factor as float32 has it: rounding then scales deviations from the mean, never the
-    /// mean itself.
+    /// The constant is computed with `valueFactor` as rounded to float32: rounding then scales deviations from the
+    /// mean, never the mean itself.
     package func set(
-        _ channel: Int, weight: Double, mean: Double, inverse: Double, meanGradient: Double, meanProduct: Double
+        _ channel: Int, weight: Double, mean: Double, inverseDeviation: Double, meanGradient: Double,
+        meanProduct: Double
     ) {
-        let factor = weight * inverse
+        let factor = weight * inverseDeviation
         gradientFactor.pointer[channel] = Float(factor)
-        valueFactor.pointer[channel] = Float(-factor * inverse * meanProduct)
+        valueFactor.pointer[channel] = Float(-factor * inverseDeviation * meanProduct)
         constant.pointer[channel] = Float(-factor * meanGradient - Double(valueFactor.pointer[channel]) * mean)
     }
 
-    /// Writes the gradient of a panel of values, shape [channels][lanes], with rows `outputStride` apart; masked lanes
-    /// become zero.
+    /// Writes the input gradient of a panel of shape [channels][lanes], rows `outputStride` apart; masked lanes become
+    /// zero.
     @inline(__always)
     package func apply(
         gradient: UnsafePointer<Float>, values: UnsafePointer<Float>, lanes: Int, mask: UnsafePointer<Float>?,
@@ -75,28 +76,29 @@ package final class BatchNormInputGradient {
     }
 }
 
-/// Backward of a norm's ReLU, a panel of shape [channels][lanes] at a time: masks the gradient in place where the ReLU
-/// was shut (and in padding lanes) and adds to `sums` the masked gradient and its products with x̂ = x·inverse + offset:
-/// dβ and dγ.
+/// Backward of the ReLU after a norm, for one panel of shape [channels][lanes]: zeroes the gradient in place where the
+/// ReLU was inactive and in padding lanes, then adds the masked gradient and its product with
+/// x̂ = x·inverseDeviation + normalizedOffset to `sums`: dβ and dγ.
 @inline(__always)
 package func reluBackward(
     _ gradient: UnsafeMutablePointer<Float>, values: UnsafePointer<Float>, affine: ChannelAffine, lanes: Int,
-    mask: UnsafePointer<Float>?, inverse: UnsafePointer<Float>, offset: UnsafePointer<Float>, sums: PartialSums
+    mask: UnsafePointer<Float>?, inverseDeviation: UnsafePointer<Float>, normalizedOffset: UnsafePointer<Float>,
+    sums: PartialSums
 ) {
     kernels.pointee.relu_backward(
-        gradient, values, affine.channels, lanes, mask, affine.scale.pointer, affine.shift.pointer, inverse, offset,
-        sums.gradients, sums.products)
+        gradient, values, affine.channels, lanes, mask, affine.scale.pointer, affine.shift.pointer, inverseDeviation,
+        normalizedOffset, sums.gradients, sums.products)
 }
 
-/// The same with the gradient left as it is: weight[c] times the masked gradient is added to `into` (`accumulate`) or
-/// put there.
+/// Leaves the gradient unchanged and writes weight[c] times the masked gradient to `output`, or adds it with
+/// `accumulate`; otherwise as `reluBackward` in place.
 @inline(__always)
 package func reluBackward(
     _ gradient: UnsafePointer<Float>, values: UnsafePointer<Float>, affine: ChannelAffine, lanes: Int,
-    mask: UnsafePointer<Float>?, inverse: UnsafePointer<Float>, offset: UnsafePointer<Float>,
-    weight: UnsafePointer<Float>, accumulate: Bool, into: UnsafeMutablePointer<Float>, sums: PartialSums
+    mask: UnsafePointer<Float>?, inverseDeviation: UnsafePointer<Float>, normalizedOffset: UnsafePointer<Float>,
+    weight: UnsafePointer<Float>, accumulate: Bool, into output: UnsafeMutablePointer<Float>, sums: PartialSums
 ) {
     kernels.pointee.relu_backward_scaled(
-        gradient, values, affine.channels, lanes, mask, affine.scale.pointer, affine.shift.pointer, inverse, offset,
-        weight, accumulate ? 1 : 0, into, sums.gradients, sums.products)
+        gradient, values, affine.channels, lanes, mask, affine.scale.pointer, affine.shift.pointer, inverseDeviation,
+        normalizedOffset, weight, accumulate ? 1 : 0, output, sums.gradients, sums.products)
 }

@@ -1,46 +1,46 @@
 import CKernels
 import Support
 
-/// Sums over the pixels of a resolution, two of them a channel, because all that need one need two: values and squares,
-/// or gradients and their products with the values.
+/// Two sums per channel over the pixels of a feature map: (Σx, Σx²) in forward, (Σg, Σg·x̂) in backward.
 ///
-/// Each task of a pass adds up its own, and the tasks' sums are added in their order, so that the number of threads
-/// does not show. The memory of the tasks is a `SumSpace`, shared by all sums of a rank, which are never gathered two
-/// at a time.
+/// Each task of a pass has its own sums; they are added in task order, so that results do not depend on the number of
+/// threads. All sums of a rank share the tasks' memory, a `ReductionScratch`: only one reduction runs at a time.
 package final class ChannelSums {
     package let channels: Int
-    private let space: SumSpace
+    private let scratch: ReductionScratch
     private let totals: AlignedBuffer<Double>
 
-    package init(channels: Int, in space: SumSpace) {
+    package init(channels: Int, in scratch: ReductionScratch) {
         self.channels = channels
-        self.space = space
-        space.reserve(channels: channels)
+        self.scratch = scratch
+        scratch.reserve(channels: channels)
         totals = AlignedBuffer(count: 2 * channels)
     }
 
-    /// The empty sums of a task.
+    /// The zeroed sums of one task.
     package func begin(task: Int, worker: Int) -> PartialSums {
-        PartialSums(channels: channels, in: space, task: task, worker: worker)
+        PartialSums(channels: channels, in: scratch, task: task, worker: worker)
     }
 
-    /// Adds up the sums of all tasks, in their order.
+    /// Adds up the sums of all tasks, in task order.
     package func finish(tasks: Int) {
         totals.elements.update(repeating: 0)
         for task in 0..<tasks {
-            let sums = space.totals(task)
+            let sums = scratch.totals(task)
             for i in 0..<2 * channels { totals.pointer[i] += sums[i] }
         }
     }
 
-    /// All first sums, then all second ones: what is summed over ranks.
+    /// `sum`, then `productSum`: one buffer to all-reduce.
     package var all: UnsafeMutableBufferPointer<Double> { totals.elements }
-    package var first: UnsafeMutablePointer<Double> { totals.pointer }
-    package var second: UnsafeMutablePointer<Double> { totals.pointer + channels }
+    /// Σx or Σg per channel.
+    package var sum: UnsafeMutablePointer<Double> { totals.pointer }
+    /// Σx² or Σg·x̂ per channel.
+    package var productSum: UnsafeMutablePointer<Double> { totals.pointer + channels }
 }
 
-/// The memory in which tasks add up.
-package final class SumSpace {
+/// The tasks' and workers' memory for partial sums.
+package final class ReductionScratch {
     private let workers: Int
     private var channels = 0
     private var vectors: [AlignedBuffer<Float>] = []
@@ -58,18 +58,13 @@ package final class SumSpace {
         tasks = (0..<TaskPartition.maximumCount).map { _ in AlignedBuffer(count: 2 * channels) }
     }
 
-    /// Bytes of a space for sums of so many channels.
-    package static func bytes(channels: Int, workers: Int) -> Int {
-        channels * 8 * (workers * 32 + TaskPartition.maximumCount * 2)
-    }
-
     func vectors(_ worker: Int) -> UnsafeMutablePointer<Float> { vectors[worker].pointer }
     func precise(_ worker: Int) -> UnsafeMutablePointer<Double> { precise[worker].pointer }
     func totals(_ task: Int) -> UnsafeMutablePointer<Double> { tasks[task].pointer }
 }
 
-/// The sums of one task: a vector of partial sums a channel, and float64 totals to which they go once a group, so that
-/// float32 adds up few numbers.
+/// The sums of one task: a vector of partial sums per channel, flushed to float64 totals once per group to keep float32
+/// sums short.
 package struct PartialSums {
     package let channels: Int
     /// Gradients and products, shape [channels][16] each.
@@ -80,13 +75,13 @@ package struct PartialSums {
     let squares: UnsafeMutablePointer<Double>
     private let totals: UnsafeMutablePointer<Double>
 
-    fileprivate init(channels: Int, in space: SumSpace, task: Int, worker: Int) {
+    fileprivate init(channels: Int, in scratch: ReductionScratch, task: Int, worker: Int) {
         self.channels = channels
-        gradients = space.vectors(worker)
+        gradients = scratch.vectors(worker)
         products = gradients + 16 * channels
-        values = space.precise(worker)
+        values = scratch.precise(worker)
         squares = values + 8 * channels
-        totals = space.totals(task)
+        totals = scratch.totals(task)
         gradients.update(repeating: 0, count: 2 * 16 * channels)
         values.update(repeating: 0, count: 2 * 8 * channels)
         totals.update(repeating: 0, count: 2 * channels)
@@ -99,7 +94,7 @@ package struct PartialSums {
     package func flushValues() { kernels.pointee.flush_double_sums(values, 2 * channels, totals) }
 }
 
-/// Masks padding lanes of a panel of new values and adds up each channel's values and squares.
+/// Zeroes the padding lanes of a panel, then adds each channel's values and squares to `sums`.
 @inline(__always)
 package func addSums(
     _ panel: UnsafeMutablePointer<Float>, lanes: Int, mask: UnsafePointer<Float>?, to sums: PartialSums

@@ -1,20 +1,20 @@
 import CKernels
 import Support
 
-/// The weights of a convolution in the order in which the register tiles read them, packed anew each step from the flat
-/// buffer.
+/// The weights of a convolution in the order in which the register tiles read them; packed from the flat buffer in each
+/// step.
 package struct PackedWeights {
     package let taps: Int
     package let outputs: Int
     package let inputs: Int
     package let precision: Precision
     let pointer: UnsafeMutablePointer<Float>
-    /// What keeps the memory; nil where the caller does.
+    /// Keeps `pointer` valid; nil if the caller does.
     private let buffer: AlignedBuffer<Float>?
-    /// Elements from input to input where the weights are not packed; 0 where they are.
+    /// Elements from input to input if the weights are not packed; 0 if they are.
     private let pitch: Int
 
-    /// Space for a product of `taps` × `outputs` × `inputs` weights in a buffer that others may share.
+    /// Space for `taps` × `outputs` × `inputs` weights in a buffer that others may share.
     ///
     /// - Precondition: the buffer has at least `taps · outputs · inputs` floats.
     package init(taps: Int, outputs: Int, inputs: Int, in buffer: AlignedBuffer<Float>, precision: Precision = .float32)
@@ -29,8 +29,8 @@ package struct PackedWeights {
         pitch = 0
     }
 
-    /// Weights of shape [inputs][outputs], without taps, as they lie in memory that the caller keeps: those that carry
-    /// a 1×1 convolution's gradient back need no packing.
+    /// Unpacked weights of shape [inputs][outputs] in memory that the caller keeps alive: the backward product of a 1×1
+    /// convolution needs no packing.
     package init(unpacked weights: UnsafeMutablePointer<Float>, outputs: Int, inputs: Int) {
         taps = 1
         self.outputs = outputs
@@ -41,7 +41,7 @@ package struct PackedWeights {
         pitch = outputs
     }
 
-    /// The same in bfloat16, as pairs of inputs in a buffer that others may share.
+    /// Converts weights of shape [inputs][outputs] to bfloat16 pairs of inputs, in a buffer that others may share.
     package init(pairsOf weights: UnsafePointer<Float>, outputs: Int, inputs: Int, in buffer: AlignedBuffer<Float>) {
         precision = .bfloat16
         precondition(buffer.count >= precision.elements(inputs) * outputs, "the weights do not fit their buffer")
@@ -65,8 +65,8 @@ package struct PackedWeights {
         kernels.pointee.pack_weights(weights, inputs, inputs * taps, 1, taps, outputs, inputs, 0, pointer)
     }
 
-    /// Packs weights of shape [inputs][outputs][taps] (the forward's outputs are the inputs here) for the product that
-    /// carries the gradient back: transposed, with the taps in reverse.
+    /// Packs weights of shape [inputs][outputs][taps] for the gradient with respect to the input: transposed, with the
+    /// taps reversed. `inputs` are the forward convolution's outputs.
     package func packBackward(_ weights: UnsafePointer<Float>) {
         kernels.pointee.pack_weights(weights, 1, taps, outputs * taps, taps, outputs, inputs, 1, pointer)
         pairInputs()
@@ -82,25 +82,25 @@ package struct PackedWeights {
     ///   - input: shape [inputs][stride], in bfloat16 [inputs / 2][stride] pairs of channels, readable at each of
     ///     `tapOffsets`.
     ///   - output: shape [outputs][outputStride]; must not overlap the input.
-    ///   - only: the taps that meet more than zeros; nil for all.
+    ///   - only: the taps to sum; nil for all.
     ///   - lanes: a multiple of 16.
-    ///   - next: memory that is read after this call, prefetched meanwhile; `nextCount` floats.
+    ///   - next: `nextCount` floats to prefetch, which are read after this call.
     @inline(__always)
     package func convolve(
         _ input: UnsafePointer<Float>, stride: Int, tapOffsets: UnsafePointer<Int>, only: Range<Int>? = nil, lanes: Int,
         into output: UnsafeMutablePointer<Float>, outputStride: Int, next: UnsafePointer<Float>? = nil,
         nextCount: Int = 0
     ) {
-        let some = only ?? 0..<taps
-        let offsets = tapOffsets + some.lowerBound
+        let range = only ?? 0..<taps
+        let offsets = tapOffsets + range.lowerBound
         switch precision {
         case .float32:
             kernels.pointee.convolve(
-                input, stride, offsets, some.lowerBound, some.count, pointer, taps, pitch, inputs, outputs, lanes,
+                input, stride, offsets, range.lowerBound, range.count, pointer, taps, pitch, inputs, outputs, lanes,
                 output, outputStride, next, nextCount)
         case .bfloat16:
             kernels.pointee.convolve_pairs(
-                input, stride, offsets, some.lowerBound, some.count, pointer, taps, pitch, precision.elements(inputs),
+                input, stride, offsets, range.lowerBound, range.count, pointer, taps, pitch, precision.elements(inputs),
                 outputs, lanes, output, outputStride, next, nextCount)
         }
     }

@@ -1,14 +1,11 @@
 import CKernels
 
-/// Sets elements of a panel of `channels` rows, `stride` apart, to zero with a probability and divides the others by
-/// its complement.
+/// Zeroes each element of a panel of `channels` rows, `stride` apart, with the given probability and divides the others
+/// by 1 − probability.
 ///
-/// An element's fate is a pure function of its lane's key and its number within the image.
+/// Whether an element is dropped is a pure function of its lane's key and of its index, `first + channel·step`.
 ///
-/// - Parameters:
-///   - keys: one per lane.
-///   - first: the number of channel 0's elements.
-///   - step: what is added to it from channel to channel.
+/// - Parameter keys: one per lane.
 @inline(__always)
 package func dropElements(
     of panel: UnsafeMutablePointer<Float>, channels: Int, lanes: Int, stride: Int, keys: UnsafePointer<UInt32>,

@@ -1,6 +1,6 @@
 import Support
 
-/// A resolution of the network for the images of the current step: which groups there are and which of their lanes are
+/// The images of the current step at one resolution of the network: how many groups they fill and which lanes are
 /// valid.
 package final class FeatureMap {
     package let layout: PanelLayout
@@ -16,10 +16,10 @@ package final class FeatureMap {
         lastMask = AlignedBuffer(count: layout.lanes)
     }
 
-    /// How the work on the groups is divided into tasks.
+    /// The groups, divided into tasks.
     package var tasks: TaskPartition { TaskPartition(groups: groups) }
 
-    /// Sets the number of images of the step.
+    /// Sets the number of images in the step.
     package func begin(images: Int) {
         guard images != self.images else { return }
         self.images = images
@@ -32,12 +32,12 @@ package final class FeatureMap {
         }
     }
 
-    /// 1 for each valid lane of a group's panels, 0 for each other; nil where all are valid.
+    /// 1 for each valid lane of the group's panels, 0 for padding; nil if all lanes are valid.
     package func mask(_ group: Int) -> UnsafePointer<Float>? {
         if lastIsPartial && group == groups - 1 { return UnsafePointer(lastMask.pointer) }
         return layout.validLanes < layout.lanes ? UnsafePointer(fullMask.pointer) : nil
     }
 
-    /// The images that a group has.
+    /// The number of images in a group.
     package func images(in group: Int) -> Int { min(layout.interleave, images - group * layout.interleave) }
 }

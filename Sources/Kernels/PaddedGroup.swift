@@ -1,7 +1,7 @@
 import Support
 
-/// A group of images with `interleave` zero lanes on each side and a row of zeros above and below: what a 3×3
-/// convolution reads.
+/// A group of images with `interleave` zero lanes on each side and a row of zeros above and below: the input of a 3×3
+/// convolution.
 ///
 /// Shape [height + 2][channels][lanes + 2·interleave]. The tap (y, x) of an output row is a shift by y rows and
 /// x·interleave lanes.
@@ -16,9 +16,9 @@ package struct PaddedGroup {
             self.layout = layout
         }
 
-        /// The distance between two channels.
+        /// Elements from one channel to the next.
         package var stride: Int { layout.lanes + 2 * layout.interleave }
-        /// The distance between two rows, a multiple of a vector's 16 floats.
+        /// Elements from one row to the next, a multiple of a vector's 16 floats.
         package var rowStride: Int { (channels * stride + 15) / 16 * 16 }
         package var count: Int { (layout.height + 2) * rowStride }
 
@@ -31,9 +31,9 @@ package struct PaddedGroup {
     private let start: UnsafeMutablePointer<Float>
     private let interleave: Int
     private let count: Int
-    /// The distance between two channels.
+    /// Elements from one channel to the next.
     package let stride: Int
-    /// The distance between two rows.
+    /// Elements from one row to the next.
     package let rowStride: Int
 
     package init(_ shape: Shape, in buffer: AlignedBuffer<Float>) {
@@ -45,10 +45,10 @@ package struct PaddedGroup {
         rowStride = shape.rowStride
     }
 
-    /// Sets all to zero: the borders are never written afterwards.
+    /// Zeroes everything; the borders are never written afterwards.
     package func clear() { start.update(repeating: 0, count: count) }
 
-    /// Where row `y` of the images goes: shape [channels][stride].
+    /// Row `y` without its borders: `channels` rows of `lanes` elements, `stride` apart.
     package func interior(_ y: Int) -> UnsafeMutablePointer<Float> { start + (y + 1) * rowStride + interleave }
 
     /// Where the tap at row `tapY`, column `tapX` (0...2) of output row `y` starts.

@@ -1,15 +1,15 @@
-/// Where the pixels of a resolution lie: rows of several images side by side, so that they fill the vector lanes.
+/// How pixels are laid out at one resolution: rows of several images side by side, to fill the vector lanes.
 ///
-/// A *panel* is one row `y` of a *group* of `interleave` images. It holds, channel after channel, `lanes` floats; lane
-/// = column · interleave + image in group. `lanes` is a multiple of 16: lanes beyond `width · interleave`, and those of
-/// images that a last group does not have, are *padding*: they never reach statistics or gradients.
+/// A *panel* is row `y` of a *group* of `interleave` images: for each channel `lanes` floats, where
+/// lane = column · interleave + image in group. `lanes` is a multiple of 16. Lanes from `width · interleave` on, and
+/// those of images missing from the last group, are *padding*, which never enters statistics or gradients.
 ///
 ///     group 0                                   group 1 …
 ///     row 0: [channel 0: lanes][channel 1: lanes]…
 ///     row 1: [channel 0: lanes][channel 1: lanes]…
 ///
-/// The first C channels of a panel are one contiguous run, whatever comes after them: that is DenseNet's concatenation.
-/// Moving by one column is moving by `interleave` lanes: that is a tap of its convolutions.
+/// The first C channels of a panel are contiguous, whatever follows: DenseNet's concatenation costs nothing. A tap of a
+/// convolution is a shift by a multiple of `interleave` lanes.
 package struct PanelLayout: Sendable, Equatable {
     package let height: Int
     package let width: Int
@@ -17,12 +17,11 @@ package struct PanelLayout: Sendable, Equatable {
     package let interleave: Int
     package let lanes: Int
 
-    /// Lanes of a channel that memory delivers well, and that outweigh what is to be done for a channel.
+    /// Lanes per channel from which memory streams well and the work per channel hardly counts.
     private static let longRow = 64
 
-    /// The layout with the fewest lanes for up to `images` images of `height` × `width` pixels; among equals one of
-    /// long rows, if there are groups for all tasks, then one that fills the 32 lanes of a register tile, then the one
-    /// with the fewest images in a panel.
+    /// The layout with the fewest lanes for up to `images` images of `height` × `width` pixels. Ties go to long rows if
+    /// there are enough groups for all tasks, then to full register tiles of 32 lanes, then to fewer images per panel.
     package init(height: Int, width: Int, images: Int) {
         precondition(height > 0 && width > 0, "an image of \(height)×\(width) pixels has no panels")
         func lanes(_ interleave: Int) -> Int { (width * interleave + 15) / 16 * 16 }
@@ -42,6 +41,6 @@ package struct PanelLayout: Sendable, Equatable {
     /// The lanes of a full panel that hold pixels.
     package var validLanes: Int { width * interleave }
 
-    /// Groups that `images` images fill, the last one perhaps only in part.
+    /// The number of groups for `images` images; the last may be partial.
     package func groups(_ images: Int) -> Int { (images + interleave - 1) / interleave }
 }

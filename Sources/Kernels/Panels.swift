@@ -1,11 +1,12 @@
 import Support
 
-/// The panels of up to a number of images: `channels` × `lanes` floats for each group and row.
+/// The panels of a batch of images: `channels` × `lanes` floats per group and row.
 package final class Panels: Sendable {
     package let layout: PanelLayout
     package let channels: Int
     private let buffer: AlignedBuffer<Float>
 
+    /// - Parameter images: of the largest batch.
     package init(layout: PanelLayout, channels: Int, images: Int) {
         self.layout = layout
         self.channels = channels
@@ -23,7 +24,7 @@ package final class Panels: Sendable {
 
     package func clear() { buffer.elements.update(repeating: 0) }
 
-    /// Sets all panels of one group to zero.
+    /// Zeroes all panels of one group.
     package func clear(group: Int) {
         panel(group, 0).update(repeating: 0, count: layout.height * channels * layout.lanes)
     }

@@ -1,10 +1,12 @@
 import CKernels
 
-/// The input rows that a group's images show to a convolution with padding, as a panel of kernel·kernel·channels rows.
+/// Writes the pixels under the kernel for each output pixel of row `y` (im2col), as a panel of channels·kernel·kernel
+/// rows. The convolution's padding is kernel / 2.
 ///
 /// - Parameters:
 ///   - images: the group's images, shape [count][channels][size][size].
-///   - patches: shape [channels·kernel·kernel][lanes], ordered as a weight [channels][kernel][kernel] is.
+///   - size: height and width of an image.
+///   - patches: shape [channels·kernel·kernel][lanes], in the order of a weight of shape [channels][kernel][kernel].
 package func writePatches(
     of images: UnsafePointer<Float>, count: Int, channels: Int, size: Int, kernel: Int, stride: Int, y: Int,
     layout: PanelLayout, into patches: UnsafeMutablePointer<Float>

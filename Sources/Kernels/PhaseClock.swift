@@ -1,10 +1,10 @@
 import Support
 
-/// What a step spends its time on.
+/// What a training step spends its time on.
 package enum Phase: Int, CaseIterable, Sendable {
     case dataWait, stem, pointwise, spatial, norm, pool, loss, statisticsSync, gradientWait, optimizer, other
 
-    /// As reports call it.
+    /// The name in reports.
     package var name: String {
         switch self {
         case .dataWait: "data wait"
@@ -22,10 +22,10 @@ package enum Phase: Int, CaseIterable, Sendable {
     }
 }
 
-/// Adds up the time that one thread spends in each phase, forward and backward, and notes spans for a trace. Off, it
-/// costs a branch.
+/// Measures the time that one thread spends in each phase, forward and backward, and records spans for a trace. When it
+/// is off, each call costs one branch.
 package final class PhaseClock {
-    /// A stretch of time with a name, for a trace; seconds of `monotonicSeconds()`.
+    /// A named interval of a trace, in seconds of `monotonicSeconds()`.
     package struct Span: Sendable {
         package let name: String
         package let from: Double
@@ -34,7 +34,7 @@ package final class PhaseClock {
 
     /// Whether phases are timed.
     package private(set) var isOn = false
-    /// What has been noted; nil where nobody asked.
+    /// The recorded spans; nil if `start` did not ask for them.
     package private(set) var spans: [Span]?
     private var seconds = [Double](repeating: 0, count: 2 * Phase.allCases.count)
     private var phase = Phase.other
@@ -43,7 +43,7 @@ package final class PhaseClock {
 
     package init() {}
 
-    /// Starts anew, in the phase `other` of forward.
+    /// Resets the times and starts in forward's phase `other`.
     package func start(recordingTrace: Bool = false) {
         for index in seconds.indices { seconds[index] = 0 }
         if recordingTrace && spans == nil { spans = [] }
@@ -58,13 +58,13 @@ package final class PhaseClock {
         isOn = false
     }
 
-    /// From now on time belongs to `phase`.
+    /// Attributes the time from now on to `phase`.
     @inline(__always)
     package func enter(_ phase: Phase) {
         if isOn && phase != self.phase { change(to: phase, isBackward) }
     }
 
-    /// From now on time belongs to backward, or to forward.
+    /// Attributes the time from now on to `phase` of backward or forward.
     package func enter(_ phase: Phase, backward: Bool) {
         if isOn { change(to: phase, backward) }
     }
@@ -81,7 +81,7 @@ package final class PhaseClock {
         since = now
     }
 
-    /// Does `body`, and notes how long it took where there is a trace.
+    /// Runs `body`; records it as a span if a trace is recorded.
     @inline(__always)
     package func span(_ name: @autoclosure () -> String, _ body: () throws -> Void) rethrows {
         guard spans != nil, isOn else { return try body() }
@@ -93,7 +93,7 @@ package final class PhaseClock {
     /// Seconds spent in a phase of forward or backward.
     package func seconds(_ phase: Phase, backward: Bool) -> Double { seconds[index(phase, backward)] }
 
-    /// Spans as bytes, to be sent to another rank: two times and a name that ends with a zero.
+    /// Encodes spans to send them to another rank: for each two times and a zero-terminated name.
     package static func encode(_ spans: [Span]) -> [UInt8] {
         spans.flatMap { span in
             withUnsafeBytes(of: (span.from, span.to)) { Array($0) } + Array(span.name.utf8) + [0]
@@ -102,12 +102,12 @@ package final class PhaseClock {
 
     package static func decode(_ bytes: [UInt8]) -> [Span] {
         var spans: [Span] = []
-        var place = 0
-        while place + 16 < bytes.count, let end = bytes[(place + 16)...].firstIndex(of: 0) {
-            let times = bytes.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: place, as: SIMD2<Double>.self) }
+        var offset = 0
+        while offset + 16 < bytes.count, let end = bytes[(offset + 16)...].firstIndex(of: 0) {
+            let times = bytes.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: offset, as: SIMD2<Double>.self) }
             spans.append(
-                Span(name: String(decoding: bytes[place + 16..<end], as: UTF8.self), from: times.x, to: times.y))
-            place = end + 1
+                Span(name: String(decoding: bytes[offset + 16..<end], as: UTF8.self), from: times.x, to: times.y))
+            offset = end + 1
         }
         return spans
     }

@@ -1,8 +1,9 @@
 import CKernels
 
-/// Where the images of a group of one resolution have their place in the panels of another, which may put more of them
-/// side by side.
-package struct GroupPlaces {
+/// 2×2 average pool of max(0, affine(values)); an odd last row or column is dropped.
+///
+/// The target's layout may put a different number of images side by side, so each image is pooled on its own.
+package struct AveragePoolKernel {
     private let source: FeatureMap
     private let target: PanelLayout
 
@@ -11,52 +12,52 @@ package struct GroupPlaces {
         self.target = target
     }
 
-    /// Hands `body` each image's first lane in row `y` of the target's panels, and how many images the group has.
+    /// Calls `body` with each image's first lane in row `y` of the target's panels, and the number of images in the
+    /// group.
     @inline(__always)
-    private func withPlaces(
-        _ group: Int, _ y: Int, in panels: Panels, _ body: (UnsafePointer<UnsafeMutablePointer<Float>>, Int) -> Void
+    private func withImages(
+        of group: Int, _ y: Int, in panels: Panels, _ body: (UnsafePointer<UnsafeMutablePointer<Float>>, Int) -> Void
     ) {
         let count = source.images(in: group)
-        withUnsafeTemporaryAllocation(of: UnsafeMutablePointer<Float>.self, capacity: count) { places in
+        withUnsafeTemporaryAllocation(of: UnsafeMutablePointer<Float>.self, capacity: count) { lanes in
             for n in 0..<count {
                 let image = group * source.layout.interleave + n
-                places[n] = panels.panel(image / target.interleave, y) + image % target.interleave
+                lanes[n] = panels.panel(image / target.interleave, y) + image % target.interleave
             }
-            body(UnsafePointer(places.baseAddress!), count)
+            body(UnsafePointer(lanes.baseAddress!), count)
         }
     }
 
-    /// Row `y` of the 2×2 average pool of max(0, affine(values)), for a group's images; an odd last row or column is
-    /// left out.
+    /// Writes row `y` of the pooled panels for the images of one group.
     ///
-    /// - Parameter scratch: a row of the source's lanes.
-    package func averagePool(
+    /// - Parameter scratch: as many floats as the source has lanes.
+    package func forward(
         _ values: Panels, _ affine: ChannelAffine, group: Int, y: Int, into pooled: Panels,
         scratch: UnsafeMutablePointer<Float>
     ) {
-        withPlaces(group, y, in: pooled) { places, count in
+        withImages(of: group, y, in: pooled) { lanes, count in
             kernels.pointee.average_pool(
                 values.panel(group, 2 * y), values.panel(group, 2 * y + 1), affine.channels, source.layout.lanes,
-                affine.scale.pointer, affine.shift.pointer, target.width, source.layout.interleave, count, places,
+                affine.scale.pointer, affine.shift.pointer, target.width, source.layout.interleave, count, lanes,
                 target.lanes, target.interleave, scratch)
         }
     }
 
-    /// The gradient of rows 2y and 2y + 1 of the pool's input, shape [channels][lanes of the source]; zero where the
-    /// pool leaves out.
-    package func averagePoolBackward(_ gradient: Panels, group: Int, y: Int, into output: UnsafeMutablePointer<Float>) {
+    /// Writes the gradient of rows 2y and 2y + 1 of the pool's input, which are equal: shape [channels][source lanes].
+    /// Dropped rows and columns get zero.
+    package func backward(_ gradient: Panels, group: Int, y: Int, into output: UnsafeMutablePointer<Float>) {
         guard y < target.height else {
             return output.update(repeating: 0, count: gradient.channels * source.layout.lanes)
         }
-        withPlaces(group, y, in: gradient) { places, count in
+        withImages(of: group, y, in: gradient) { lanes, count in
             kernels.pointee.average_pool_backward(
-                places, target.lanes, target.interleave, gradient.channels, source.layout.lanes, target.width,
+                lanes, target.lanes, target.interleave, gradient.channels, source.layout.lanes, target.width,
                 source.layout.interleave, count, output)
         }
     }
 }
 
-/// 3×3 max-pool with stride 2 and padding 1 of max(0, affine(values)): ResNet's and DenseNet's ImageNet stem.
+/// 3×3 max pool with stride 2 and padding 1 of max(0, affine(values)): the pool of the ImageNet stem.
 package struct MaxPoolKernel {
     private let source: FeatureMap
     private let target: PanelLayout
@@ -66,7 +67,7 @@ package struct MaxPoolKernel {
         self.target = target
     }
 
-    /// Writes row `y` of the first `affine.channels` channels of the pooled panels, for every image of the group.
+    /// Writes row `y` of the first `affine.channels` channels of the pooled panels, for the images of one group.
     package func forward(_ values: Panels, _ affine: ChannelAffine, group: Int, y: Int, into pooled: Panels) {
         withUnsafeTemporaryAllocation(of: UnsafePointer<Float>?.self, capacity: 3) { rows in
             for r in 0..<3 { rows[r] = row(2 * y + r - 1).map { UnsafePointer(values.panel(group, $0)) } }
@@ -81,8 +82,8 @@ package struct MaxPoolKernel {
         }
     }
 
-    /// Adds row `y` of one target group's pooled gradient, a panel of shape [channels][lanes], to the values that were
-    /// the largest.
+    /// Adds row `y` of a target group's pooled gradient, a panel of shape [channels][lanes], to the gradients of the
+    /// largest values.
     package func backward(
         _ gradient: UnsafePointer<Float>, targetGroup: Int, y: Int, _ values: Panels, _ affine: ChannelAffine,
         into gradients: Panels
@@ -109,8 +110,8 @@ package struct MaxPoolKernel {
     private func row(_ y: Int) -> Int? { y >= 0 && y < source.layout.height ? y : nil }
 }
 
-/// sums[c][lane] += max(0, affine(panel)): one row of a global average pool.
-package func addActivated(
+/// sums[c][lane] += max(0, scale[c]·panel[c][lane] + shift[c]): one row of a global average pool.
+package func addAffineReLU(
     _ panel: UnsafePointer<Float>, _ affine: ChannelAffine, lanes: Int, to sums: UnsafeMutablePointer<Float>
 ) {
     kernels.pointee.add_affine_relu(panel, affine.channels, lanes, affine.scale.pointer, affine.shift.pointer, sums)

@@ -1,18 +1,19 @@
 import CKernels
 
-/// One step of stochastic gradient descent with momentum over a run of a flat buffer (PyTorch's `SGD`).
+/// One step of stochastic gradient descent with momentum, as PyTorch's `SGD` defines it.
 ///
-/// With d = gradientScale·gradient + decay·weight: m = momentum·m + d; weight −= rate·(nesterov ? d + momentum·m : m).
-package func descend(
+/// With d = gradientScale·gradient + weightDecay·weight: m = momentum·m + d;
+/// weight −= learningRate·(nesterov ? d + momentum·m : m). `momentumBuffer` holds m.
+package func sgdStep(
     weights: UnsafeMutableBufferPointer<Float>, gradients: UnsafeMutableBufferPointer<Float>,
-    momenta: UnsafeMutableBufferPointer<Float>, rate: Float, gradientScale: Float, momentum: Float, decay: Float,
-    nesterov: Bool
+    momentumBuffer: UnsafeMutableBufferPointer<Float>, learningRate: Float, gradientScale: Float, momentum: Float,
+    weightDecay: Float, nesterov: Bool
 ) {
     precondition(
-        gradients.count == weights.count && momenta.count == weights.count,
-        "weights, gradients and momenta differ in number")
+        gradients.count == weights.count && momentumBuffer.count == weights.count,
+        "weights, gradients and momentum buffer differ in size")
     guard let first = weights.baseAddress else { return }
     kernels.pointee.sgd_step(
-        first, gradients.baseAddress!, momenta.baseAddress!, weights.count, rate, gradientScale, momentum, decay,
-        nesterov ? 1 : 0)
+        first, gradients.baseAddress!, momentumBuffer.baseAddress!, weights.count, learningRate, gradientScale,
+        momentum, weightDecay, nesterov ? 1 : 0)
 }

@@ -14,7 +14,7 @@ package func transposePanel(
     }
 }
 
-/// to[column][row] = from[row][column] for a matrix of `rows` × `columns` numbers, rows `fromStride` and `toStride`
+/// to[column][row] = from[row][column] for a matrix of `rows` × `columns` floats, rows `fromStride` and `toStride`
 /// apart.
 package func transposeMatrix(
     _ from: UnsafePointer<Float>, rows: Int, columns: Int, fromStride: Int, to: UnsafeMutablePointer<Float>,

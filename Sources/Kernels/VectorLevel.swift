@@ -2,34 +2,33 @@ import CKernels
 import Glibc
 import Support
 
-/// A set of vector instructions that the kernels are compiled for; a higher one has all of a lower one's.
+/// A level of vector instructions that the kernels are compiled for; a higher level includes all lower ones.
 ///
-/// `DENSENET_SIMD` names the highest that a process may use; by itself, and where the CPU has less, it uses the CPU's
-/// best.
+/// A process uses the CPU's best level, or a lower one that the environment variable `DENSENET_SIMD` names.
 package struct VectorLevel: Sendable, CaseIterable, Comparable, CustomStringConvertible {
-    /// The place in the list of levels, from 0.
+    /// The index in `allCases`.
     package let number: Int
 
     /// All levels of this build, lowest first.
     package static let allCases = (0..<Int(ck_level_count())).map(VectorLevel.init)
-    /// The one in use.
+    /// The level in use.
     package static var current: VectorLevel { VectorLevel(number: Int(ck_level())) }
-    /// The highest that this CPU has.
+    /// The highest level that this CPU supports.
     package static var best: VectorLevel { VectorLevel(number: Int(ck_best_level())) }
 
-    /// As users name it.
+    /// The name in `DENSENET_SIMD` and in reports.
     package var description: String { String(cString: ck_level_name(Int32(number))) }
 
     package static func < (one: VectorLevel, other: VectorLevel) -> Bool { one.number < other.number }
 
-    /// - Throws: `Failure(.usage)` when `DENSENET_SIMD` names no level.
-    package static func demandValidChoice() throws {
+    /// - Throws: `Failure(.usage)` if `DENSENET_SIMD` is not the name of a level.
+    package static func validateEnvironment() throws {
         guard let value = getenv("DENSENET_SIMD").map({ String(cString: $0) }), !value.isEmpty else { return }
         let names = allCases.map(\.description)
         guard !names.contains(value) else { return }
         throw Failure(
             .usage,
             "DENSENET_SIMD is '\(value)', expected the highest vector level to use "
-                + "(\(names.joined(separator: ", "))); without it that is the best of the CPU")
+                + "(\(names.joined(separator: ", "))); if unset, the CPU's best level is used")
     }
 }

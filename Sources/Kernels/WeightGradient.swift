@@ -6,7 +6,7 @@ import CKernels
 ///   - transposed: shape [rows][lanes][width], `transposedRow` floats from row to row; `width` a multiple of 16.
 ///   - other: shape [rows][others][lanes], channels `otherStride` apart and rows `otherRow` apart.
 ///   - gradient: shape [others][width].
-///   - next: memory that is written after this call, prefetched meanwhile; `nextCount` floats.
+///   - next: `nextCount` floats to prefetch, which are written after this call.
 @inline(__always)
 package func addWeightGradient(
     transposed: UnsafePointer<Float>, width: Int, transposedRow: Int, other: UnsafePointer<Float>, otherStride: Int,
@@ -23,7 +23,7 @@ package func addWeightGradient(
 ///   - transposed: shape [rows][lanes / 2][width], `transposedRow` elements from row to row; `width` a multiple of 16.
 ///   - other: shape [rows][others][lanes], channels `otherStride` apart and rows `otherRow` apart.
 ///   - gradient: shape [others][width], float32.
-///   - next: memory that is written after this call, prefetched meanwhile; `nextCount` floats.
+///   - next: `nextCount` floats to prefetch, which are written after this call.
 @inline(__always)
 package func addWeightGradient(
     transposed: UnsafePointer<Float>, width: Int, transposedRow: Int, other: UnsafePointer<UInt16>, otherStride: Int,
@@ -35,7 +35,7 @@ package func addWeightGradient(
         nextCount)
 }
 
-/// Adds `count` numbers to others.
+/// sums[i] += values[i] for `count` floats.
 package func add(_ values: UnsafePointer<Float>, to sums: UnsafeMutablePointer<Float>, count: Int) {
     kernels.pointee.add(values, sums, count)
 }

@@ -1,12 +1,12 @@
 import CKernels
 import Support
 
-/// A 3×3 convolution four rows at a time by Winograd's minimal filtering F(4, 3) along the rows: half the
+/// A 3×3 convolution, four rows at a time, by Winograd's minimal filtering F(4, 3) along the rows: half the
 /// multiplications.
 ///
 /// Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.09308, section 4.
 package struct RowWinograd {
-    /// Output rows of a call.
+    /// Output rows per call.
     package static let rows = 4
 
     private let weights: AlignedBuffer<Float>
@@ -14,10 +14,10 @@ package struct RowWinograd {
     private let inputs: Int
     private let shape: PaddedGroup.Shape
 
-    /// Floats of the packed weights.
+    /// Size of the packed weights, in floats.
     package static func weightCount(outputs: Int, inputs: Int) -> Int { 18 * outputs * inputs }
 
-    /// Floats of a thread's scratch.
+    /// Size of a thread's scratch, in floats.
     package static func scratchCount(_ shape: PaddedGroup.Shape, outputs: Int) -> Int {
         6 * (shape.rowStride + outputs * shape.layout.lanes)
     }
@@ -35,21 +35,20 @@ package struct RowWinograd {
         self.shape = shape
     }
 
-    /// Packs the weights of the products from the nine taps of the same convolution.
+    /// Transforms the nine packed taps of the same convolution to the weights of the six products.
     package func pack(_ taps: PackedWeights) {
         precondition(
             taps.taps == 9 && taps.outputs == outputs && taps.inputs == inputs,
-            "these are another convolution's weights")
+            "the weights belong to a different convolution")
         kernels.pointee.winograd_weights(taps.pointer, outputs, inputs, weights.pointer)
     }
 
-    /// Rows `y` to `y` + 3 of the convolution.
+    /// Computes output rows `y` to `y` + 3.
     ///
     /// - Parameters:
-    ///   - output: row `y`, shape [outputs][lanes]; the next row is `rowPitch` floats on.
+    ///   - output: row `y`, shape [outputs][lanes]; rows are `rowPitch` floats apart.
     ///   - scratch: `scratchCount` floats of the calling thread.
-    ///   - next: memory that is read after this call, prefetched meanwhile: four runs of `nextCount` floats,
-    ///     `nextPitch` apart.
+    ///   - next: memory to prefetch, which is read after this call: four runs of `nextCount` floats, `nextPitch` apart.
     package func convolve(
         _ padded: PaddedGroup, row y: Int, into output: UnsafeMutablePointer<Float>, rowPitch: Int,
         tapOffsets: UnsafePointer<Int>, scratch: UnsafeMutablePointer<Float>, next: UnsafePointer<Float>?,
@@ -61,7 +60,7 @@ package struct RowWinograd {
         let products = scratch + 6 * rowStride
         kernels.pointee.winograd_input(padded.tap(0, 0, row: y), rowStride, rowStride, scratch)
         for product in 0..<6 {
-            // The first three of nine tap offsets are those within a row.
+            // The first three of the nine tap offsets lie within one row.
             kernels.pointee.convolve(
                 scratch + product * rowStride, shape.stride, tapOffsets, 0, 3,
                 weights.pointer + product * 3 * outputs * inputs, 3, 0, inputs, outputs, lanes,
@@ -71,18 +70,21 @@ package struct RowWinograd {
     }
 }
 
-/// The gradient of a 3×3 convolution's weights by the same filtering: half the multiplications again.
+/// The weight gradient of a 3×3 convolution by the same filtering, again with half the multiplications.
 ///
-/// Products of four rows are summed in the transformed domain, over all images; `finish` makes taps of them.
+/// Products of four rows are summed over all images in the transformed domain; `finish` transforms the sums to taps.
 package struct RowWinogradGradient {
     private let inputs: Int
     private let outputs: Int
     private let layout: PanelLayout
     private let outputShape: PaddedGroup.Shape
-    /// Runs of four rows that are transformed before they are multiplied: what the cache holds.
+    /// Runs of four rows to transform before multiplying: as many as fit in the cache.
     private let batch: Int
     private var width: Int { (inputs + 15) / 16 * 16 }
     private var rowCount: Int { layout.lanes * width }
+
+    /// Bytes of transformed input to keep in the cache.
+    private static let cachedBytes = 384 << 10
 
     /// - Parameter shape: that of the output's padded gradient.
     package init(inputs: Int, output shape: PaddedGroup.Shape) {
@@ -90,24 +92,26 @@ package struct RowWinogradGradient {
         outputs = shape.channels
         layout = shape.layout
         outputShape = shape
-        let cached = (384 << 10) / (4 * 6 * shape.layout.lanes * ((inputs + 15) / 16 * 16))
+        let cached = Self.cachedBytes / (4 * 6 * shape.layout.lanes * ((inputs + 15) / 16 * 16))
         batch = max(1, min(shape.layout.height / RowWinograd.rows, cached))
     }
 
-    /// Floats of the sums of products; nine taps stand behind them. None where there are no four rows.
+    /// Size of the transformed-domain accumulator, in floats, which precedes the nine taps in the buffer; 0 if the
+    /// layout has fewer than four rows.
     package var productCount: Int { layout.height < RowWinograd.rows ? 0 : 18 * outputs * width }
 
-    /// Floats of the sums of products and the nine taps.
+    /// Size of the accumulator and the nine taps, in floats.
     package var gradientCount: Int { productCount + 9 * outputs * width }
 
-    /// Floats of a thread's scratch.
+    /// Size of a thread's scratch, in floats.
     package var scratchCount: Int { batch * 6 * (rowCount + outputShape.rowStride) }
 
-    /// Adds the part of the first rows, as many as are a multiple of four, to the sums of products.
+    /// Adds the products of all complete runs of four rows to the accumulator.
     ///
     /// - Parameters:
     ///   - transposed: the activated input with a row of zeros before and after, shape [height + 2][lanes][width].
     ///   - padded: the output's gradient.
+    ///   - gradient: the accumulator.
     package func add(
         transposed: UnsafePointer<Float>, padded: PaddedGroup, scratch: UnsafeMutablePointer<Float>,
         to gradient: UnsafeMutablePointer<Float>
@@ -136,7 +140,8 @@ package struct RowWinogradGradient {
         }
     }
 
-    /// Adds what the products come to to the nine taps behind them, shape [3][3][outputs][width].
+    /// Inverse-transforms the accumulated products and adds them to the nine taps, shape [3][3][outputs][width], that
+    /// follow the accumulator.
     package func finish(_ gradient: UnsafeMutablePointer<Float>) {
         guard productCount > 0 else { return }
         kernels.pointee.winograd_weight_gradient(gradient, 3 * outputs * width, gradient + productCount)

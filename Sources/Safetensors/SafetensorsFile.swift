@@ -3,10 +3,11 @@ import Support
 /// A safetensors file opened for reading (format: https://github.com/huggingface/safetensors).
 ///
 /// The file is eight bytes of header length (little endian), a JSON header `{name: {dtype, shape, data_offsets}}` with
-/// an optional string map `__metadata__`, then the data. Opening reads and checks the header; tensors are read when
-/// asked for. A file that `torch.save` has written (since version 1.6) is read as well: its tensors, and no metadata.
+/// an optional string map `__metadata__`, then the data. Opening reads and validates the header; tensors are read on
+/// request. A file that `torch.save` has written (since version 1.6) is read as well: its tensors, and no metadata.
+/// Thread-safe.
 public final class SafetensorsFile: Sendable {
-    /// The element types of the format; this program reads F32, F16, BF16, F64 and I64.
+    /// The element types of the format. Tensors can be read in F32, F16, BF16, F64 and I64.
     public enum DataType: String, Sendable {
         case bool = "BOOL"
         case uint8 = "U8"
@@ -26,7 +27,7 @@ public final class SafetensorsFile: Sendable {
         case float64 = "F64"
         case complex64 = "C64"
 
-        /// Bytes of an element.
+        /// Bytes per element.
         package var size: Int {
             switch self {
             case .bool, .uint8, .int8, .float8e5m2, .float8e4m3, .float8e8m0: 1
@@ -37,18 +38,18 @@ public final class SafetensorsFile: Sendable {
         }
     }
 
-    /// What the header says of a tensor.
+    /// A tensor's entry in the header.
     public struct TensorInfo: Sendable, Equatable {
         /// The type of its elements.
         public let dtype: DataType
-        /// Empty for a single number.
+        /// Empty for a scalar.
         public let shape: [Int]
-        /// Bytes, counted from the start of the data.
+        /// Byte offsets from the start of the data.
         package let range: Range<Int>
     }
 
-    /// A longer header is refused before anything is allocated for it (the limit of the format's own library).
-    package static let largestHeader = 100_000_000
+    /// Longer headers are rejected before memory is allocated for them (the limit of the format's own library).
+    package static let maximumHeaderBytes = 100_000_000
 
     /// The path that the file was opened by.
     public let path: String
@@ -59,21 +60,22 @@ public final class SafetensorsFile: Sendable {
     private let file: InputFile
     private let dataStart: Int
 
-    /// Opens a file and checks all of its header against its size.
+    /// Opens a file and validates its header.
     ///
-    /// - Throws: `Failure(.noInput)` when there is no such file or it cannot be read; `Failure(.data)` when the
-    ///   header is cut, too long or not JSON, names something twice, has an unknown dtype or an impossible shape, or
-    ///   when the tensors' bytes are not those of their shapes, overlap, leave holes, or do not end with the file.
+    /// - Throws: `Failure(.noInput)` if the file does not exist or cannot be read; `Failure(.data)` if the header is
+    ///   truncated, too long or not JSON, has a duplicate name, an unknown dtype or an impossible shape, or if the
+    ///   tensors' byte ranges do not match their shapes, overlap, leave gaps, or do not end with the file.
     public init(path: String) throws {
         let file = try InputFile(path: path)
         guard file.size >= 8 else {
             throw Failure(
-                .data, "\(path): has \(file.size) bytes, a safetensors file has at least 8; it is cut or something else"
+                .data,
+                "\(path): has \(file.size) bytes, a safetensors file has at least 8; it is truncated or of another format"
             )
         }
         var start = [UInt8](repeating: 0, count: 9)
-        try start.withUnsafeMutableBytes { bytes in
-            try file.read(into: UnsafeMutableRawBufferPointer(rebasing: bytes[..<min(9, file.size)]), at: 0)
+        try unsafe start.withUnsafeMutableBytes { bytes in
+            try unsafe file.read(into: UnsafeMutableRawBufferPointer(rebasing: bytes[..<min(9, file.size)]), at: 0)
         }
         if PyTorchArchive.isStart(start) {
             tensors = try PyTorchArchive(file).tensors
@@ -84,18 +86,18 @@ public final class SafetensorsFile: Sendable {
         }
         try Self.refusePickle(file, start: start)
         let length = start.prefix(8).reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
-        guard length <= UInt64(Self.largestHeader) else {
+        guard length <= UInt64(Self.maximumHeaderBytes) else {
             throw Failure(
                 .data,
-                "\(path): claims a header of \(length) bytes, at most \(Self.largestHeader) are allowed;"
-                    + " it is no safetensors file")
+                "\(path): claims a header of \(length) bytes, at most \(Self.maximumHeaderBytes) are allowed;"
+                    + " it is not a safetensors file")
         }
         guard length <= UInt64(file.size - 8) else {
             throw Failure(
-                .data, "\(path): claims a header of \(length) bytes, but only \(file.size - 8) follow; it is cut")
+                .data, "\(path): claims a header of \(length) bytes, but only \(file.size - 8) follow; it is truncated")
         }
         var bytes = [UInt8](repeating: 0, count: Int(length))
-        try bytes.withUnsafeMutableBytes { try file.read(into: $0, at: 8) }
+        try unsafe bytes.withUnsafeMutableBytes { try unsafe file.read(into: $0, at: 8) }
         let header = try SafetensorsHeader(bytes, path: path)
         dataStart = 8 + Int(length)
         metadata = header.metadata
@@ -108,25 +110,25 @@ public final class SafetensorsFile: Sendable {
 
     /// Copies an F32, F16, BF16 or F64 tensor into `destination`, which has as many elements as `shape`.
     ///
-    /// An F64 number is rounded; beyond Float's range it becomes infinite.
+    /// F64 values are rounded; those beyond Float's range become infinite.
     ///
-    /// - Throws: `Failure(.data)` when there is no such tensor, or its dtype or shape is another, or the file has
-    ///   shrunk since.
+    /// - Throws: `Failure(.data)` if there is no such tensor, its dtype or shape is different, or the file has shrunk.
     package func floats(named name: String, shape: [Int], into destination: UnsafeMutableBufferPointer<Float>) throws {
         let info = try tensor(name, .float32, .float16, .bfloat16, .float64, shape: shape)
         precondition(
             destination.count * info.dtype.size == info.range.count, "\(shape) does not fit \(destination.count) floats"
         )
         switch info.dtype {
-        case .float16: try convert(info, into: destination) { (number: Float16) in Float(number) }
-        // bfloat16 is float32's upper half.
-        case .bfloat16: try convert(info, into: destination) { (half: UInt16) in Float(bitPattern: UInt32(half) << 16) }
-        case .float64: try convert(info, into: destination) { (number: Double) in Float(number) }
-        default: try read(info.range, into: UnsafeMutableRawBufferPointer(destination))
+        case .float16: try unsafe convert(info, into: destination) { (number: Float16) in Float(number) }
+        // bfloat16 is the upper half of a float32.
+        case .bfloat16:
+            try unsafe convert(info, into: destination) { (half: UInt16) in Float(bitPattern: UInt32(half) << 16) }
+        case .float64: try unsafe convert(info, into: destination) { (number: Double) in Float(number) }
+        default: try unsafe read(info.range, into: UnsafeMutableRawBufferPointer(destination))
         }
     }
 
-    /// The elements of an F32 tensor, the last dimension running fastest; any shape will do when `shape` is nil.
+    /// The elements of an F32 tensor in row-major order; nil accepts any shape.
     ///
     /// - Throws: as `floats(named:shape:into:)`.
     public func floats(named name: String, shape: [Int]? = nil) throws -> [Float] {
@@ -138,15 +140,15 @@ public final class SafetensorsFile: Sendable {
         try array(tensor(name, .int64, shape: shape))
     }
 
-    /// Copies a part of the data as it stands in the file.
+    /// Copies bytes of the data without conversion.
     ///
     /// - Parameters:
-    ///   - range: bytes from the start of the data, as in `TensorInfo.range`.
-    ///   - destination: as many bytes as `range` has.
-    /// - Throws: `Failure(.data)` when the file has shrunk since it was opened.
+    ///   - range: byte offsets from the start of the data, as in `TensorInfo.range`.
+    ///   - destination: `range.count` bytes.
+    /// - Throws: `Failure(.data)` if the file has shrunk since it was opened.
     package func read(_ range: Range<Int>, into destination: UnsafeMutableRawBufferPointer) throws {
         precondition(range.count == destination.count, "\(range.count) bytes do not fit \(destination.count)")
-        try file.read(into: destination, at: dataStart + range.lowerBound)
+        try unsafe file.read(into: destination, at: dataStart + range.lowerBound)
     }
 
     private func tensor(_ name: String, _ dtypes: DataType..., shape: [Int]?) throws -> TensorInfo {
@@ -163,7 +165,7 @@ public final class SafetensorsFile: Sendable {
         return info
     }
 
-    /// Reads a tensor piece by piece: a second copy of all of it would need memory that nobody counts.
+    /// Reads a tensor piece by piece: a second copy of it would not be covered by the memory check.
     private func convert<Stored: BitwiseCopyable>(
         _ info: TensorInfo, into destination: UnsafeMutableBufferPointer<Float>, _ value: (Stored) -> Float
     ) throws {
@@ -172,16 +174,17 @@ public final class SafetensorsFile: Sendable {
         while done < destination.count {
             let count = min(piece.count, destination.count - done)
             let start = info.range.lowerBound + done * info.dtype.size
-            try read(start..<start + count * info.dtype.size, into: UnsafeMutableRawBufferPointer(piece[0..<count]))
-            for index in 0..<count { destination[done + index] = value(piece.pointer[index]) }
+            try unsafe read(
+                start..<start + count * info.dtype.size, into: UnsafeMutableRawBufferPointer(piece[0..<count]))
+            for index in 0..<count { unsafe destination[done + index] = unsafe value(piece.pointer[index]) }
             done += count
         }
     }
 
     private func array<Element: BitwiseCopyable>(_ info: TensorInfo) throws -> [Element] {
         let count = info.range.count / MemoryLayout<Element>.stride
-        return try [Element](unsafeUninitializedCapacity: count) { buffer, initialized in
-            try read(
+        return try unsafe [Element](unsafeUninitializedCapacity: count) { buffer, initialized in
+            try unsafe read(
                 info.range, into: UnsafeMutableRawBufferPointer(UnsafeMutableBufferPointer(rebasing: buffer[..<count])))
             initialized = count
         }
@@ -189,7 +192,7 @@ public final class SafetensorsFile: Sendable {
 }
 
 extension SafetensorsHeader {
-    /// Holds every entry against its shape, the others and the size of the data.
+    /// Validates the byte range of every entry against its shape, the other entries and the size of the data.
     fileprivate func tensors(dataSize: Int) throws -> [String: SafetensorsFile.TensorInfo] {
         var result: [String: SafetensorsFile.TensorInfo] = [:]
         var covered = 0
@@ -201,7 +204,7 @@ extension SafetensorsHeader {
             for dimension in entry.shape {
                 let (product, overflow) = bytes.multipliedReportingOverflow(by: dimension)
                 guard !overflow else {
-                    throw Failure(.data, "\(tensor) has shape \(brief(entry.shape)), more than any memory holds")
+                    throw Failure(.data, "\(tensor) has shape \(brief(entry.shape)), which does not fit in any memory")
                 }
                 bytes = product
             }
@@ -213,7 +216,7 @@ extension SafetensorsHeader {
             }
             guard entry.end <= dataSize else {
                 throw Failure(
-                    .data, "\(tensor) has \(claimed), but the file has only \(dataSize) bytes of data; it is cut")
+                    .data, "\(tensor) has \(claimed), but the file has only \(dataSize) bytes of data; it is truncated")
             }
             guard entry.start >= covered else {
                 throw Failure(.data, "\(tensor) has \(claimed), which overlaps \(last)")
@@ -230,7 +233,7 @@ extension SafetensorsHeader {
         guard covered == dataSize else {
             throw Failure(
                 .data,
-                "\(path): has \(dataSize) bytes of data, but its tensors take \(covered); trailing bytes belong to no tensor"
+                "\(path): has \(dataSize) bytes of data, but its tensors end at \(covered); trailing bytes belong to no tensor"
             )
         }
         return result

@@ -1,15 +1,15 @@
 import Support
 
-/// The JSON header of a safetensors file, read strictly: only what the format allows, nothing twice.
+/// The JSON header of a safetensors file, parsed strictly: only what the format allows, and no duplicates.
 ///
-/// The header has one fixed shape, so there is no recursion that hostile nesting could exhaust, and duplicate names,
-/// which general JSON readers resolve silently, are seen.
+/// The format has no nesting, so there is no recursion that a hostile file could exhaust. Duplicate names, which
+/// general JSON parsers accept silently, are errors.
 struct SafetensorsHeader {
     struct Entry {
         var name: String
         var dtype: SafetensorsFile.DataType
         var shape: [Int]
-        /// Bytes from the start of the data; not yet held against anything, but not negative.
+        /// Byte offsets from the start of the data; not negative, otherwise not yet validated.
         var start: Int, end: Int
     }
 
@@ -21,9 +21,10 @@ struct SafetensorsHeader {
     let path: String
     private var position = 0
 
-    /// Reads the header of the file at `path` (the path is for messages alone).
+    /// Parses the header.
     ///
-    /// - Throws: `Failure(.data)` naming file, place or tensor, the value found and what was expected.
+    /// - Parameter path: the file's, for messages.
+    /// - Throws: `Failure(.data)` naming file, position or tensor, the value found and what was expected.
     init(_ bytes: [UInt8], path: String) throws {
         self.bytes = bytes
         self.path = path
@@ -36,7 +37,7 @@ struct SafetensorsHeader {
             }
         }
         skipSpace()
-        guard position == bytes.count else { throw malformed("goes on after its closing }") }
+        guard position == bytes.count else { throw malformed("continues after its closing }") }
     }
 
     private mutating func entry(_ name: String) throws -> Entry {
@@ -70,7 +71,7 @@ struct SafetensorsHeader {
 
     // MARK: - JSON
 
-    /// Reads `{"key": value, …}`; `member` reads each value.
+    /// Parses `{"key": value, …}`; `member` parses each value.
     private mutating func object(_ what: String, _ member: (inout Self, String) throws -> Void) throws {
         var seen: Set<String> = []
         try expect("{")
@@ -84,7 +85,7 @@ struct SafetensorsHeader {
         try expect("}")
     }
 
-    /// Reads `[1, 2, …]`: whole numbers from 0 on. `what` begins the message about one that is not.
+    /// Parses `[1, 2, …]`, integers from 0 on. An error message begins with `what`.
     private mutating func integers(_ what: String) throws -> [Int] {
         var result: [Int] = []
         try expect("[")
@@ -94,7 +95,7 @@ struct SafetensorsHeader {
             let start = position
             while position < bytes.count, isNumeric(bytes[position]) { position += 1 }
             let text = String(decoding: bytes[start..<position], as: UTF8.self)
-            // `Int` gives nil when there is too much; it would take a plus sign or leading zeros, which JSON does not.
+            // `Int` rejects overflow, but accepts a plus sign and leading zeros, which JSON does not.
             guard let value = Int(text), value >= 0, String(value) == text else {
                 throw Failure(
                     .data, "\(path): \(what) with \(quoted(text)), expected whole numbers from 0 to \(Int.max)")
@@ -135,7 +136,7 @@ struct SafetensorsHeader {
         throw malformed("ends within a string")
     }
 
-    /// Reads what follows a backslash.
+    /// Parses the rest of an escape sequence after the backslash.
     private mutating func escape() throws -> Unicode.Scalar {
         guard position < bytes.count else { throw malformed("ends within a string") }
         position += 1
@@ -151,15 +152,15 @@ struct SafetensorsHeader {
         case UInt8(ascii: "u"):
             let high = try hexadecimal()
             if let scalar = Unicode.Scalar(high) { return scalar }
-            // A character beyond U+FFFF comes as two halves, \uD83D\uDE00.
+            // Characters beyond U+FFFF are surrogate pairs, such as \uD83D\uDE00.
             guard high < 0xDC00, bytes[position...].starts(with: #"\u"#.utf8) else {
-                throw malformed("has half a character")
+                throw malformed("has an unpaired surrogate")
             }
             position += 2
             let low = try hexadecimal()
             guard (0xDC00..<0xE000).contains(low),
                 let scalar = Unicode.Scalar(0x10000 + (high - 0xD800) << 10 + (low - 0xDC00))
-            else { throw malformed("has half a character") }
+            else { throw malformed("has an unpaired surrogate") }
             return scalar
         default: throw malformed("has an unknown escape in a string")
         }
@@ -203,7 +204,7 @@ struct SafetensorsHeader {
     }
 }
 
-/// A name from a file for a message: in quotes, on one line, cut when long.
+/// Prepares a name from a file for a message: in quotes, on one line, shortened if long.
 func quoted(_ name: String) -> String {
     let scalars = name.unicodeScalars
     let shown = scalars.prefix(100).map { scalar in

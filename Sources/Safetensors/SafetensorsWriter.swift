@@ -1,26 +1,27 @@
 import Support
 
-/// A named F32 tensor to be written.
+/// A named F32 tensor to write.
 public struct NamedTensor {
     /// The tensor's key in the header.
     public let name: String
-    /// Empty for a single number.
+    /// Empty for a scalar.
     public let shape: [Int]
     private let values: Values
 
-    private enum Values {
+    @safe private enum Values {
         case own([Float])
         case borrowed(UnsafeBufferPointer<Float>)
     }
 
-    /// - Precondition: `values` has as many elements as `shape`; the last dimension runs fastest.
+    /// - Parameter values: in row-major order.
+    /// - Precondition: `values` has as many elements as `shape`.
     public init(name: String, shape: [Int], values: [Float]) {
         self.init(name, shape, count: values.count, .own(values))
     }
 
-    /// A tensor that borrows its elements: whoever makes one keeps them alive and unchanged while it is used.
+    /// A tensor that borrows its elements: the caller keeps them alive and unchanged while it is used.
     package init(name: String, shape: [Int], values: UnsafeBufferPointer<Float>) {
-        self.init(name, shape, count: values.count, .borrowed(values))
+        unsafe self.init(name, shape, count: values.count, .borrowed(values))
     }
 
     private init(_ name: String, _ shape: [Int], count: Int, _ values: Values) {
@@ -34,29 +35,29 @@ public struct NamedTensor {
 
     package func withUnsafeBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
         switch values {
-        case .own(let values): try values.withUnsafeBytes(body)
-        case .borrowed(let values): try body(UnsafeRawBufferPointer(values))
+        case .own(let values): try unsafe values.withUnsafeBytes(body)
+        case .borrowed(let values): try unsafe body(UnsafeRawBufferPointer(values))
         }
     }
 }
 
-/// Writes safetensors files of F32 tensors; equal content gives equal bytes.
+/// Writes safetensors files of F32 tensors; equal contents give equal bytes.
 public enum SafetensorsWriter {
-    /// Writes a file atomically: the tensors in the given order, metadata sorted by key, the data aligned to eight
-    /// bytes.
+    /// Writes a file atomically, with the tensors in the given order, the metadata sorted by key and the data aligned
+    /// to eight bytes.
     ///
-    /// - Throws: `Failure(.unavailable)` when the system refuses; nothing is left behind then, and an older file
-    ///   stays as it was.
-    /// - Precondition: no two tensors have one name.
+    /// - Throws: `Failure(.unavailable)` if the system refuses; an existing file is then unchanged.
+    /// - Precondition: the tensors' names are unique.
     public static func write(to path: String, tensors: [NamedTensor], metadata: [String: String] = [:]) throws {
-        precondition(Set(tensors.map(\.name)).count == tensors.count, "two tensors of one name for \(path)")
+        precondition(Set(tensors.map(\.name)).count == tensors.count, "duplicate tensor names for \(path)")
         var header = Array(headerText(tensors, metadata).utf8)
         header += repeatElement(UInt8(ascii: " "), count: (8 - header.count % 8) % 8)
-        precondition(header.count <= SafetensorsFile.largestHeader, "a header of \(header.count) bytes for \(path)")
+        precondition(
+            header.count <= SafetensorsFile.maximumHeaderBytes, "a header of \(header.count) bytes for \(path)")
         try AtomicFile.write(path) { output in
-            try withUnsafeBytes(of: UInt64(header.count).littleEndian) { try output.write($0) }
-            try header.withUnsafeBytes { try output.write($0) }
-            for tensor in tensors { try tensor.withUnsafeBytes { try output.write($0) } }
+            try unsafe withUnsafeBytes(of: UInt64(header.count).littleEndian) { try unsafe output.write($0) }
+            try unsafe header.withUnsafeBytes { try unsafe output.write($0) }
+            for tensor in tensors { try unsafe tensor.withUnsafeBytes { try unsafe output.write($0) } }
         }
     }
 

@@ -1,21 +1,20 @@
 import Glibc
 
-/// A fixed-size, aligned, zero-initialised buffer, freed on deinit.
+/// A fixed-size, aligned, zero-initialized buffer, freed on deinit.
 ///
-/// All tensors live in such buffers, allocated once before the first step. The class does not say who may write when:
-/// whoever hands a buffer to another thread makes sure that the two do not touch it at the same time (hence
-/// `@unchecked Sendable`).
-package final class AlignedBuffer<Element: BitwiseCopyable>: @unchecked Sendable {
+/// All tensors live in such buffers, allocated once before the first step. The class does not synchronize accesses:
+/// code that shares a buffer between threads must order them (hence `@unchecked Sendable`).
+@safe package final class AlignedBuffer<Element: BitwiseCopyable>: @unchecked Sendable {
     /// The first element; valid as long as the buffer lives.
     package let pointer: UnsafeMutablePointer<Element>
     package let count: Int
-    /// Bytes that it takes; buffers of 2 MiB and more consist of whole huge pages.
+    /// The allocated size; buffers of 2 MiB or more consist of whole huge pages.
     package let byteCount: Int
     private let isAllocated: Bool
 
     /// Allocates `count` zero elements at a 64-byte boundary (large buffers at 2 MiB, advised for huge pages). Ends the
-    /// process where there is no memory: who may need much calls `demandMemory` first. Within `BufferPlan.counting` it
-    /// allocates nothing.
+    /// process if there is no memory: call `requireMemory` before large allocations. Allocates nothing within
+    /// `BufferPlan.counting`.
     ///
     /// - Precondition: the all-zero bit pattern is a valid `Element`.
     package init(count: Int) {
@@ -27,32 +26,35 @@ package final class AlignedBuffer<Element: BitwiseCopyable>: @unchecked Sendable
         let plan = BufferPlan.current
         plan?.add(byteCount, isHuge: alignment == hugePage)
         isAllocated = plan == nil && count > 0
-        if !isAllocated, let nowhere = UnsafeMutablePointer<Element>(bitPattern: alignment) {
-            pointer = nowhere
+        if !isAllocated, let dangling = unsafe UnsafeMutablePointer<Element>(bitPattern: alignment) {
+            unsafe pointer = unsafe dangling
             return
         }
         var raw: UnsafeMutableRawPointer?
-        guard posix_memalign(&raw, alignment, byteCount) == 0, let raw else { endOutOfMemory(byteCount) }
-        if alignment == hugePage { madvise(raw, byteCount, MADV_HUGEPAGE) }
-        memset(raw, 0, byteCount)
-        pointer = raw.bindMemory(to: Element.self, capacity: count)
+        guard unsafe posix_memalign(&raw, alignment, byteCount) == 0, let raw = unsafe raw else {
+            exitOutOfMemory(byteCount)
+        }
+        if alignment == hugePage { unsafe madvise(raw, byteCount, MADV_HUGEPAGE) }
+        unsafe memset(raw, 0, byteCount)
+        unsafe pointer = unsafe raw.bindMemory(to: Element.self, capacity: count)
     }
 
-    deinit { if isAllocated { free(pointer) } }
+    deinit { if isAllocated { unsafe free(pointer) } }
 
     /// All elements, for reading and writing.
     package var elements: UnsafeMutableBufferPointer<Element> {
-        UnsafeMutableBufferPointer(start: pointer, count: count)
+        unsafe UnsafeMutableBufferPointer(start: pointer, count: count)
     }
 
     /// The elements of `range`.
     ///
-    /// - Precondition: `range` lies within `0 ..< count`.
+    /// - Precondition: `range` lies within `0..<count`.
     package subscript(range: Range<Int>) -> UnsafeMutableBufferPointer<Element> {
-        precondition(range.lowerBound >= 0 && range.upperBound <= count, "\(range) is outside of a buffer of \(count)")
-        return UnsafeMutableBufferPointer(start: pointer + range.lowerBound, count: range.count)
+        precondition(
+            range.lowerBound >= 0 && range.upperBound <= count, "\(range) is outside of a buffer of \(count) elements")
+        return unsafe UnsafeMutableBufferPointer(start: pointer + range.lowerBound, count: range.count)
     }
 }
 
-/// Bytes of a huge page.
+/// The size of a huge page in bytes.
 package let hugePage = 2 << 20

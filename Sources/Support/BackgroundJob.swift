@@ -2,56 +2,56 @@ import Dispatch
 import Glibc
 import Synchronization
 
-/// A thread that does one job at a time, each with an input of its own, while its owner does something else.
+/// A background thread that runs one job at a time, each with its own input.
 ///
-/// One thread at a time may call it. A job allocates nothing beyond what its body does. Dropping the object waits for a
-/// job that is under way and ends the thread.
+/// Its methods are not thread-safe. Starting a job allocates nothing. Deinitializing the object waits for the job in
+/// progress and ends the thread.
 package final class BackgroundJob<Input: Sendable> {
-    /// Whether a job was started that has not been waited for.
-    package private(set) var isUnderWay = false
+    /// Whether a job was started and not yet waited for.
+    package private(set) var isPending = false
     private let shared = Shared()
     private let thread: pthread_t
 
     /// - Parameters:
-    ///   - refusal: what the message begins with where the system refuses the thread.
-    ///   - body: does a job. The thread keeps it, so it must not hold the owner of this object.
-    /// - Throws: `Failure(.unavailable)` when the system refuses the thread.
+    ///   - refusal: the beginning of the message if the system refuses the thread.
+    ///   - body: runs a job. The thread retains it, so it must not retain the owner of this object.
+    /// - Throws: `Failure(.unavailable)` if the system refuses the thread.
     package init(refusal: String, _ body: sending @escaping (Input) throws -> Void) throws {
         thread = try startThread(refusal: refusal) { [shared] in shared.run(body) }
     }
 
     deinit {
-        if isUnderWay { shared.done.wait() }
+        if isPending { shared.done.wait() }
         shared.isEnding.store(true, ordering: .releasing)
         shared.begin.signal()
         pthread_join(thread, nil)
     }
 
-    /// Whether the job under way has failed already; `wait` throws why.
+    /// Whether the current job has already failed; `wait` will throw its error.
     package var hasFailed: Bool { shared.hasFailed.load(ordering: .acquiring) }
 
-    /// - Precondition: no job is under way.
+    /// - Precondition: `isPending` is false.
     package func start(_ input: Input) {
-        precondition(!isUnderWay, "a background job was started while one is under way")
-        isUnderWay = true
+        precondition(!isPending, "a background job was started while another is pending")
+        isPending = true
         shared.input = input
         shared.begin.signal()
     }
 
-    /// Waits for the job under way, if any.
+    /// Waits for the current job, if any.
     ///
-    /// - Throws: what the job has thrown.
+    /// - Throws: what the job threw.
     package func wait() throws {
-        guard isUnderWay else { return }
+        guard isPending else { return }
         shared.done.wait()
-        isUnderWay = false
+        isPending = false
         guard let failure = shared.failure else { return }
         shared.failure = nil
         shared.hasFailed.store(false, ordering: .releasing)
         throw failure
     }
 
-    /// What both threads see. The semaphores order all accesses, hence `@unchecked Sendable`.
+    /// The state shared by both threads. The semaphores order all accesses, hence `@unchecked Sendable`.
     private final class Shared: @unchecked Sendable {
         let begin = DispatchSemaphore(value: 0)
         let done = DispatchSemaphore(value: 0)

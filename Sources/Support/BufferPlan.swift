@@ -1,15 +1,14 @@
-/// Counts the memory that buffers would take instead of allocating it.
-///
-/// So what a program is about to need is known from the very code that will allocate it.
+/// Counts the memory of buffers instead of allocating it, so that memory needs are computed by the code that will
+/// allocate.
 package final class BufferPlan: @unchecked Sendable {
     @TaskLocal static var current: BufferPlan?
 
     /// Bytes of all buffers, as they would be allocated.
     package private(set) var bytes = 0
-    /// Buffers of whole huge pages: each may take the address space of one more to begin at a page's start.
+    /// Buffers of whole huge pages; aligning one may take the address space of one more page.
     package private(set) var hugeBuffers = 0
 
-    /// Runs `body`. An `AlignedBuffer` that is made meanwhile is counted and has no memory: it must not be touched.
+    /// Runs `body`. Each `AlignedBuffer` that it creates is counted but has no memory and must not be accessed.
     package static func counting<Result>(_ body: () throws -> Result) rethrows -> (result: Result, plan: BufferPlan) {
         let plan = BufferPlan()
         return (try $current.withValue(plan) { try body() }, plan)

@@ -1,20 +1,20 @@
 import CZlib
 
-/// The CRC-32 of bytes that come piece by piece (zlib's).
+/// An incremental CRC-32 (zlib's).
 package struct CRC32: Sendable, Equatable {
     package private(set) var value: UInt32 = 0
 
     package init() {}
 
     package mutating func add(_ bytes: UnsafeRawBufferPointer) {
-        // zlib takes a missing buffer as the wish to begin anew.
-        guard let start = bytes.baseAddress, !bytes.isEmpty else { return }
-        value = UInt32(crc32_z(UInt(value), start.assumingMemoryBound(to: UInt8.self), bytes.count))
+        // zlib restarts the checksum if the buffer is null.
+        guard let start = bytes.baseAddress, unsafe !bytes.isEmpty else { return }
+        value = unsafe UInt32(crc32_z(UInt(value), start.assumingMemoryBound(to: UInt8.self), bytes.count))
     }
 
     package mutating func add(_ text: String) {
         var text = text
-        text.withUTF8 { add(UnsafeRawBufferPointer($0)) }
+        text.withUTF8 { unsafe add(UnsafeRawBufferPointer($0)) }
     }
 
     /// Eight hexadecimal digits.

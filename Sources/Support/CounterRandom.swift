@@ -1,13 +1,13 @@
 import Glibc
 
-/// Random numbers that are a pure function of a key and a counter, so that every rank draws the same ones for the same
-/// sample.
+/// Random numbers that are a pure function of a key and a counter, so that every rank draws the same numbers for the
+/// same sample.
 ///
-/// The key is hashed from a purpose and up to four coordinates (seed, epoch, sample, stage); the i-th number is a hash
-/// of key and i (SplitMix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
-/// Nothing is shared or stored: the order in which generators are made and used does not matter.
+/// The key is a hash of a purpose and up to four coordinates (such as seed, epoch, sample, stage); the i-th number is a
+/// hash of the key and i (SplitMix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA
+/// 2014). Generators share no state, so the order in which they are used does not matter.
 package struct CounterRandom: RandomNumberGenerator, Sendable {
-    /// What the numbers are for; two purposes never share a stream.
+    /// What the numbers are used for; two purposes never share a stream.
     package enum Purpose: UInt64, Sendable {
         case weights = 1
         case shuffle, augmentation, dropout, synthetic
@@ -35,13 +35,13 @@ package struct CounterRandom: RandomNumberGenerator, Sendable {
         return Self.mix(state)
     }
 
-    /// A number in `0 ..< 1`, one of 2²⁴ equally likely ones (each exact in `Float`).
+    /// A uniform number in `0..<1`: one of 2²⁴ values, each exact in `Float`.
     package mutating func unit() -> Float { Float(next() >> 40) * 0x1p-24 }
 
-    /// A number between the two bounds.
+    /// A uniform number between the two bounds.
     package mutating func uniform(_ low: Float, _ high: Float) -> Float { low + (high - low) * unit() }
 
-    /// A number in `0 ..< bound`, each equally likely but for a bias below 2⁻³² (multiply and shift).
+    /// A uniform number in `0..<bound`, with a bias below 2⁻³² (multiply and shift).
     ///
     /// - Precondition: `0 < bound ≤ 2³²`.
     package mutating func below(_ bound: Int) -> Int {
@@ -49,7 +49,7 @@ package struct CounterRandom: RandomNumberGenerator, Sendable {
         return Int(((next() >> 32) &* UInt64(bound)) >> 32)
     }
 
-    /// A number of the standard normal distribution (Box–Muller, in float64).
+    /// A number from the standard normal distribution (Box–Muller, in float64).
     package mutating func normal() -> Double {
         let u = (Double(next() >> 11) + 0.5) * 0x1p-53
         let v = Double(next() >> 11) * 0x1p-53

@@ -1,24 +1,24 @@
-/// What went wrong, in one line that a person can act on, and the exit code that a script can act on.
+/// An error with a one-line message for the user and an exit code for scripts.
 ///
 /// Every error that can reach a user is a `Failure`. The message names the file, the value found, what was expected and
-/// what to do. A parameter that the caller has given stands in it by its name, in backticks: `batchSize`; the program
-/// puts its option in that place.
+/// what to do. It names the caller's parameters in backticks, such as `batchSize`; the command-line program replaces
+/// them by its options.
 public struct Failure: Error, Sendable, Equatable, CustomStringConvertible {
     /// The kind of a failure; its raw value is the exit code (as in BSD's `sysexits.h`).
     public enum Kind: Int32, Sendable {
-        /// A comparison was made and its two sides differ.
+        /// The two sides of a comparison differ.
         case differs = 1
-        /// The command line asks for something that cannot be.
+        /// An invalid argument, or arguments that contradict each other.
         case usage = 64
-        /// A file is not what it should be.
+        /// A file with invalid contents.
         case data = 65
-        /// A file or folder is not there, or cannot be read.
+        /// A file or folder that does not exist or cannot be read.
         case noInput = 66
-        /// The system refuses: no space, no permission to write, MPI gone, a deadline passed.
+        /// The system refuses: no space, no memory, no permission to write, an MPI error, a timeout.
         case unavailable = 69
-        /// The program's own fault.
+        /// A bug in the program.
         case `internal` = 70
-        /// Stopped on request after writing a checkpoint; resuming goes on from there.
+        /// Stopped on request after writing a checkpoint; the run can be resumed from it.
         case stopped = 75
     }
 

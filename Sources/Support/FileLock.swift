@@ -1,27 +1,28 @@
 import SystemPackage
 
-/// A lock on a file, held as long as the object lives; the system drops it when the process ends, however it ends.
+/// A lock on a file, held as long as the object lives; the system releases it when the process ends in any way.
 package final class FileLock: Sendable {
-    /// Another process has the lock.
-    package struct IsHeld: Error {
+    /// Another process holds the lock.
+    package struct AlreadyLocked: Error {
         /// What that process wrote into the file.
         package let owner: String
     }
 
     private let descriptor: FileDescriptor
 
-    /// Makes the file where there is none.
+    /// Creates the file if it does not exist.
     ///
-    /// - Parameter owner: who takes the lock, for others to read in the file.
-    /// - Throws: `IsHeld`, or `Failure(.unavailable)` when the system refuses.
+    /// - Parameter owner: describes this process to others; written into the file.
+    /// - Throws: `AlreadyLocked`, or `Failure(.unavailable)` if the system refuses.
     package init(path: String, owner: String) throws {
         descriptor = try explainingErrors("cannot write", path) {
-            // A link in a folder from elsewhere must not lead the writing to another file.
-            try FileDescriptor.open(
+            // The folder may come from someone else: never write through a link.
+            try unsafe FileDescriptor.open(
                 path, .readWrite, options: [.create, .noFollow, .closeOnExec], permissions: .sharedFile)
         }
         // From here on `deinit` closes it.
-        do { try descriptor.lock() } catch .wouldBlock { throw IsHeld(owner: Self.owner(in: descriptor)) } catch {
+        do { try descriptor.lock() } catch .wouldBlock { throw AlreadyLocked(owner: Self.owner(in: descriptor)) } catch
+        {
             throw Failure.system("cannot lock", path, error)
         }
         try explainingErrors("cannot write", path) {
@@ -30,15 +31,15 @@ package final class FileLock: Sendable {
         }
     }
 
-    /// Gives the lock up at once, even while a child process that is just starting still has a copy of the descriptor.
+    /// Releases the lock at once, even if a child process that is just starting still has a copy of the descriptor.
     deinit {
         descriptor.unlock()
         try? descriptor.close()
     }
 
     private static func owner(in descriptor: FileDescriptor) -> String {
-        let text = try? String(unsafeUninitializedCapacity: 300) { buffer in
-            try descriptor.read(fromAbsoluteOffset: 0, into: UnsafeMutableRawBufferPointer(buffer))
+        let text = try? unsafe String(unsafeUninitializedCapacity: 300) { buffer in
+            try unsafe descriptor.read(fromAbsoluteOffset: 0, into: UnsafeMutableRawBufferPointer(buffer))
         }
         return text.flatMap { $0.isEmpty ? nil : $0 } ?? "another process"
     }

@@ -3,9 +3,9 @@ import SystemPackage
 
 /// Operations on paths that swift-system lacks.
 package enum FileSystem {
-    /// Whether there is something at a path.
+    /// Whether a file or folder exists.
     ///
-    /// - Throws: `Failure(.noInput)` where something is there that cannot be read, such as a link that leads nowhere.
+    /// - Throws: `Failure(.noInput)` if it exists but cannot be read, such as a dangling link.
     package static func exists(_ path: String) throws(Failure) -> Bool {
         switch PathKind(of: path) {
         case .folder, .other: return true
@@ -14,62 +14,64 @@ package enum FileSystem {
         }
     }
 
-    /// Makes a folder, whose parent must exist.
+    /// Creates a folder, whose parent must exist.
     ///
-    /// - Returns: false where something of that name is there already.
-    /// - Throws: `Failure(.unavailable)` when the system refuses.
+    /// - Returns: false if something of that name already exists.
+    /// - Throws: `Failure(.unavailable)` if the system refuses.
     @discardableResult
     package static func makeFolder(_ path: String) throws(Failure) -> Bool {
-        do { try check { mkdir(path, 0o777) } } catch .fileExists { return false } catch {
+        do { try check { unsafe mkdir(path, 0o777) } } catch .fileExists { return false } catch {
             throw .system("cannot make the folder", path, error)
         }
         return true
     }
 
-    /// Makes a folder and those above it, as far as they are missing.
+    /// Creates a folder and its parents unless they exist.
     ///
-    /// - Throws: `Failure(.unavailable)` when the system refuses, or a file has the folder's name.
+    /// - Throws: `Failure(.unavailable)` if the system refuses, or if a file has the folder's name.
     package static func makeFolderAndParents(_ path: String) throws(Failure) {
         var prefix = path.hasPrefix("/") ? "/" : ""
         for part in path.split(separator: "/") {
             prefix += part + "/"
-            do { try check { mkdir(prefix, 0o777) } } catch .fileExists {} catch {
+            do { try check { unsafe mkdir(prefix, 0o777) } } catch .fileExists {} catch {
                 throw .system("cannot make the folder", path, error)
             }
         }
         guard PathKind(of: path) != .other else {
             throw Failure(
-                .unavailable, "cannot make the folder \(path): there is a file of that name; choose another path")
+                .unavailable, "cannot make the folder \(path): a file of that name exists; choose another path")
         }
     }
 
-    /// Gives a file another name, in place of a file that has it.
-    static func rename(_ path: String, to newPath: String) throws(Errno) { try check { Glibc.rename(path, newPath) } }
-
-    /// Removes a file, where that is possible.
-    package static func remove(_ path: String) { try? check { unlink(path) } }
-
-    /// The file of the program that this process runs, by a path without links.
-    ///
-    /// - Throws: `Failure(.noInput)` when the system does not say.
-    package static func programFile() throws(Failure) -> String {
-        let link = "/proc/self/exe"
-        guard let path = realpath(link, nil) else { throw unreadable(link) }
-        defer { free(path) }
-        return String(cString: path)
+    /// Renames a file, replacing a file of the new name.
+    static func rename(_ path: String, to newPath: String) throws(Errno) {
+        try check { unsafe Glibc.rename(path, newPath) }
     }
 
-    /// The names of all that lies in a folder, in no order.
+    /// Removes a file; ignores errors.
+    package static func remove(_ path: String) { try? check { unsafe unlink(path) } }
+
+    /// The resolved path of this process's executable.
     ///
-    /// - Throws: `Failure(.noInput)` when it cannot be read.
+    /// - Throws: `Failure(.noInput)` if the system does not say.
+    package static func programFile() throws(Failure) -> String {
+        let link = "/proc/self/exe"
+        guard let path = unsafe realpath(link, nil) else { throw unreadable(link) }
+        defer { unsafe free(path) }
+        return unsafe String(cString: path)
+    }
+
+    /// The names of the entries of a folder, in no particular order.
+    ///
+    /// - Throws: `Failure(.noInput)` if it cannot be read.
     package static func names(inFolder path: String) throws(Failure) -> [String] {
-        guard let folder = opendir(path) else { throw unreadable(path) }
-        defer { closedir(folder) }
+        guard let folder = unsafe opendir(path) else { throw unreadable(path) }
+        defer { unsafe closedir(folder) }
         var names: [String] = []
         errno = 0
-        while let entry = readdir(folder) {
-            let name = withUnsafeBytes(of: &entry.pointee.d_name) {
-                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+        while let entry = unsafe readdir(folder) {
+            let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) {
+                unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
             }
             if name != ".", name != ".." { names.append(name) }
             errno = 0
@@ -82,12 +84,12 @@ package enum FileSystem {
         .system("cannot read", path, Errno(rawValue: errno), .noInput)
     }
 
-    /// A short file of /proc or /sys, which have no size before they are read; nil where it cannot be read.
+    /// The contents of a short file of /proc or /sys, whose size is unknown until it is read; nil if it cannot be read.
     package static func contents(ofSystemFile path: String) -> String? {
-        guard let file = try? FileDescriptor.open(path, .readOnly, options: .closeOnExec) else { return nil }
+        guard let file = try? unsafe FileDescriptor.open(path, .readOnly, options: .closeOnExec) else { return nil }
         return try? file.closeAfter {
-            try String(unsafeUninitializedCapacity: 1 << 14) { buffer in
-                try file.read(into: UnsafeMutableRawBufferPointer(buffer))
+            try unsafe String(unsafeUninitializedCapacity: 1 << 14) { buffer in
+                try unsafe file.read(into: UnsafeMutableRawBufferPointer(buffer))
             }
         }
     }
@@ -101,20 +103,20 @@ package enum FileSystem {
     }
 }
 
-/// What a path leads to.
+/// What a path refers to.
 package enum PathKind: Equatable {
     case folder
-    /// A file or whatever else is no folder.
+    /// Anything that exists and is not a folder.
     case other
-    /// There is nothing; why it cannot be read.
+    /// Nothing exists there; the failure to throw when it is needed.
     case missing(Failure)
-    /// There is something that leads nowhere, or that this user may not look at; why it cannot be read.
+    /// A dangling link, or something that this user may not access; the failure to throw when it is needed.
     case unusable(Failure)
 
     package init(of path: String) {
         do {
-            let isFolder = try Stat(path).type == .directory
-            if isFolder { try FileSystem.check { access(path, X_OK) } }
+            let isFolder = try unsafe Stat(path).type == .directory
+            if isFolder { try FileSystem.check { unsafe access(path, X_OK) } }
             self = isFolder ? .folder : .other
         } catch {
             let failure = Failure.system("cannot read", path, error, .noInput)
@@ -122,17 +124,17 @@ package enum PathKind: Equatable {
                 self = .unusable(failure)
                 return
             }
-            let isLink = (try? Stat(path, followTargetSymlink: false)) != nil
+            let isLink = unsafe (try? Stat(path, followTargetSymlink: false)) != nil
             self =
                 isLink
-                ? .unusable(Failure(.noInput, "cannot read \(path): it is a link to something that is not there"))
+                ? .unusable(Failure(.noInput, "cannot read \(path): it is a link to something that does not exist"))
                 : .missing(failure)
         }
     }
 
     package var isMissing: Bool { if case .missing = self { true } else { false } }
 
-    /// Why nothing can be opened there, if so.
+    /// Why nothing can be opened there; nil if something can.
     package var problem: Failure? {
         switch self {
         case .folder, .other: nil
@@ -142,12 +144,12 @@ package enum PathKind: Equatable {
 }
 
 extension FileDescriptor {
-    /// Returns once all that was written is on the disk.
+    /// Returns once everything written is on the disk (fsync).
     package func synchronize() throws(Errno) { try FileSystem.check { fsync(rawValue) } }
 
-    /// Takes the lock that the system drops with the last copy of the descriptor.
+    /// Takes the file's lock, which the system releases with the last copy of the descriptor.
     ///
-    /// - Throws: `Errno.wouldBlock` where another process has it.
+    /// - Throws: `Errno.wouldBlock` if another process holds it.
     func lock() throws(Errno) { try FileSystem.check { flock(rawValue, LOCK_EX | LOCK_NB) } }
 
     func unlock() { flock(rawValue, LOCK_UN) }

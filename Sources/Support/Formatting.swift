@@ -1,27 +1,27 @@
 import Glibc
 
 extension Double {
-    /// As 1.2e-05.
+    /// Such as 1.2e-05.
     package var scientific: String {
-        withUnsafeTemporaryAllocation(of: CChar.self, capacity: 32) { text in
-            _ = withVaList([self]) { vsnprintf(text.baseAddress!, text.count, "%.1e", $0) }
-            return String(cString: text.baseAddress!)
+        unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 32) { text in
+            _ = unsafe withVaList([self]) { unsafe vsnprintf(text.baseAddress!, text.count, "%.1e", $0) }
+            return unsafe String(cString: text.baseAddress!)
         }
     }
 
-    /// With so many digits behind the point, as C's `%.*f`.
+    /// With `places` decimals and at least `width` characters, as C's `%*.*f`.
     package func formatted(places: Int, width: Int = 0) -> String {
-        withUnsafeTemporaryAllocation(of: CChar.self, capacity: 400) { text in
-            _ = withVaList([Int32(width), Int32(places), self]) {
-                vsnprintf(text.baseAddress!, text.count, "%*.*f", $0)
+        unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 400) { text in
+            _ = unsafe withVaList([Int32(width), Int32(places), self]) {
+                unsafe vsnprintf(text.baseAddress!, text.count, "%*.*f", $0)
             }
-            return String(cString: text.baseAddress!)
+            return unsafe String(cString: text.baseAddress!)
         }
     }
 }
 
 extension String {
-    /// With zeros in front up to a length.
+    /// Padded with leading zeros to a length.
     package func paddedWithZeros(to length: Int) -> String {
         String(repeating: "0", count: max(length - count, 0)) + self
     }

@@ -1,21 +1,21 @@
 import Glibc
 import SystemPackage
 
-/// A regular file open for reading, closed with its owner; all threads may read it.
+/// A regular file open for reading, closed on deinit. Thread-safe.
 ///
-/// Files are read by `pread`, never mapped: one that shrinks meanwhile, or whose disk fails, is an error in words and
-/// not a signal that ends the process. The ranks of a host share the system's cache all the same.
+/// Files are read with `pread`, not mapped: a file that shrinks meanwhile, or a failing disk, is then an error rather
+/// than a fatal signal. The ranks of a host share the page cache either way.
 package final class InputFile: Sendable {
     package let path: String
-    /// Bytes, when it was opened.
+    /// The size in bytes when it was opened.
     package let size: Int
     private let descriptor: FileDescriptor
 
-    /// - Throws: `Failure(.noInput)` when there is no such file, it is no regular file, or it cannot be read.
+    /// - Throws: `Failure(.noInput)` if the file does not exist, is not a regular file, or cannot be read.
     package init(path: String) throws {
         (descriptor, size) = try explainingErrors("cannot read", path, .noInput) {
             // Without `nonBlocking`, opening a named pipe would wait for a writer.
-            let descriptor = try FileDescriptor.open(
+            let descriptor = try unsafe FileDescriptor.open(
                 path, .readOnly, options: [.nonBlocking, .noControllingTerminal, .closeOnExec])
             do {
                 let status = try Stat(descriptor)
@@ -33,16 +33,16 @@ package final class InputFile: Sendable {
 
     deinit { try? descriptor.close() }
 
-    /// Fills `destination` from byte `offset` on.
+    /// Fills `destination` with the bytes from `offset` on.
     ///
-    /// - Throws: `Failure(.data)` when the file has shrunk since it was opened, `Failure(.noInput)` when the system
+    /// - Throws: `Failure(.data)` if the file has shrunk since it was opened, `Failure(.noInput)` if the system
     ///   refuses.
     package func read(into destination: UnsafeMutableRawBufferPointer, at offset: Int) throws(Failure) {
         try explainingErrors("cannot read", path, .noInput) {
             var done = 0
             while done < destination.count {
-                let rest = UnsafeMutableRawBufferPointer(rebasing: destination[done...])
-                let count = try descriptor.read(fromAbsoluteOffset: Int64(offset + done), into: rest)
+                let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: destination[done...])
+                let count = try unsafe descriptor.read(fromAbsoluteOffset: Int64(offset + done), into: rest)
                 guard count > 0 else {
                     throw Failure(.data, "\(path): has become shorter than its \(size) bytes while it was read")
                 }
@@ -51,25 +51,24 @@ package final class InputFile: Sendable {
         }
     }
 
-    /// All of a small file.
+    /// The contents of a small file.
     ///
-    /// - Throws: `Failure(.data)` when it has more bytes than `limit`, before memory is taken for them; else as
-    ///   `init` and `read`.
+    /// - Throws: `Failure(.data)` if it has more than `limit` bytes; otherwise as `init` and `read`.
     package static func contents(of path: String, atMost limit: Int) throws -> [UInt8] {
         let file = try InputFile(path: path)
         guard file.size <= limit else {
-            throw Failure(.data, "\(path): has \(file.size) bytes, at most \(limit) are expected; it is something else")
+            throw Failure(.data, "\(path): has \(file.size) bytes, expected at most \(limit); it is a different file")
         }
         var bytes = [UInt8](repeating: 0, count: file.size)
-        try bytes.withUnsafeMutableBytes { try file.read(into: $0, at: 0) }
+        try unsafe bytes.withUnsafeMutableBytes { try unsafe file.read(into: $0, at: 0) }
         return bytes
     }
 
-    /// Asks the system to fetch the whole file in its own order, for someone who will read it in another.
+    /// Asks the system to read the whole file sequentially into its cache, ahead of reads in random order.
     package func prefetch() { posix_fadvise(descriptor.rawValue, 0, 0, POSIX_FADV_WILLNEED) }
 }
 
 extension FileDescriptor.OpenOptions {
-    /// Opening a terminal does not make it the process's own.
+    /// Opening a terminal does not make it the process's controlling terminal (`O_NOCTTY`).
     package static let noControllingTerminal = Self(rawValue: O_NOCTTY)
 }

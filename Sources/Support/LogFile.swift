@@ -1,14 +1,14 @@
 import SystemPackage
 
-/// A file that grows by whole pieces.
+/// A file that is appended to in complete records.
 package enum LogFile {
-    /// Appends bytes and waits until they are on the disk; makes the file where there is none.
+    /// Appends bytes and waits until they are on the disk. Creates the file if it does not exist.
     ///
-    /// - Throws: `Failure(.unavailable)` when the system refuses; the file is as before then.
+    /// - Throws: `Failure(.unavailable)` if the system refuses; the file is then unchanged.
     package static func append(_ bytes: [UInt8], to path: String) throws {
         try explainingErrors("cannot write", path) {
-            // A link in a folder from elsewhere must not lead the writing to another file, nor a pipe hold it up.
-            let descriptor = try FileDescriptor.open(
+            // The folder may come from someone else: never write through a link, never wait for the reader of a pipe.
+            let descriptor = try unsafe FileDescriptor.open(
                 path, .writeOnly, options: [.append, .create, .noFollow, .nonBlocking, .closeOnExec],
                 permissions: .sharedFile)
             try descriptor.closeAfter {

@@ -1,16 +1,16 @@
 import Glibc
 import SystemPackage
 
-/// Refuses what memory could not hold; to find out by trying would end this process, or another one of this host.
+/// Checks that there is enough memory: running out would end this process or another one on this host.
 ///
 /// - Parameters:
-///   - bytes: what this process is about to ask for, beside what it has.
-///   - addressSpace: bytes that it will reserve beside, and hardly touch; nil where `bytes` is only a part of it all.
-///   - ranks: the processes of this host that need as much each.
-///   - who: a subject and its verb, such as `64 images a rank need`.
-///   - advice: what makes it less.
-/// - Throws: `Failure(.unavailable)` saying what is needed and which limit is in the way.
-package func demandMemory(
+///   - bytes: what this process is about to allocate.
+///   - addressSpace: further bytes that it will reserve but hardly touch; nil to check memory only.
+///   - ranks: processes on this host that each need as much.
+///   - who: a subject and verb for the message, such as `64 images per rank need`.
+///   - advice: how to need less.
+/// - Throws: `Failure(.unavailable)` naming what is needed and the limit.
+package func requireMemory(
     _ bytes: Double, addressSpace: Int? = 0, ranks: Int = 1, who: String, advice: String
 ) throws(Failure) {
     let needed = bytes + Double(ProcessMemory.now.held)
@@ -22,84 +22,85 @@ package func demandMemory(
             ? each + " of memory"
             : "\(ranks) ranks on this host need \(mebibytes(needed * Double(ranks))) MiB of memory (\(each))"
         throw Failure(
-            .unavailable, "\(all), \(limit.words); \(advice)\(ranks == 1 ? "" : ", or fewer ranks on a host")")
+            .unavailable, "\(all), \(limit.words); \(advice)\(ranks == 1 ? "" : ", or fewer ranks per host")")
     }
     guard let addressSpace else { return }
-    try demandAddressSpace(Int(bytes) + addressSpace, who: who, advice: "\(advice), or raise the limit")
+    try requireAddressSpace(Int(bytes) + addressSpace, who: who, advice: "\(advice), or raise the limit")
 }
 
-/// Refuses what this process could not map, be it for `ulimit -v`, for `ulimit -d` or for another rule of the system.
+/// Checks that this process can map `bytes` of address space, within `ulimit -v`, `ulimit -d` and other limits.
 ///
-/// - Throws: `Failure(.unavailable)` as `demandMemory`.
-package func demandAddressSpace(_ bytes: Int, who: String, advice: String) throws(Failure) {
-    // Small things, which nobody counts, have to find room too.
+/// - Throws: `Failure(.unavailable)` as `requireMemory`.
+package func requireAddressSpace(_ bytes: Int, who: String, advice: String) throws(Failure) {
+    // Plus a reserve for small allocations.
     let needed = bytes + 32 << 20
-    let probe = mmap(nil, needed, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-    guard probe == MAP_FAILED else {
-        munmap(probe, needed)
+    let probe = unsafe mmap(nil, needed, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+    guard unsafe probe == MAP_FAILED else {
+        unsafe munmap(probe, needed)
         return
     }
     throw Failure(
         .unavailable,
-        "\(who) \(needed >> 20) MiB of address space, \(addressSpaceLimit() ?? "the system refuses them"); \(advice)")
+        "\(who) \(needed >> 20) MiB of address space, \(addressSpaceLimit() ?? "the system refuses it"); \(advice)")
 }
 
-/// Refuses a limit of open files with which MPI's start ends by a signal, or not at all.
+/// Checks the limit of open files: if it is too low, MPI crashes or hangs at its start.
 ///
 /// - Throws: `Failure(.unavailable)`.
-package func demandOpenFiles(_ count: Int) throws(Failure) {
+package func requireOpenFiles(_ count: Int) throws(Failure) {
     var limit = rlimit()
-    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < count else { return }
+    guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < count else {
+        return
+    }
     throw Failure(
         .unavailable,
         "MPI and this program need \(count) open files, ulimit -n allows \(limit.rlim_cur); raise the limit")
 }
 
-/// Makes do with less address space where it is limited. To be called first of all; may start the program anew.
+/// Reduces the address space that the process uses, if it is limited. May restart the program; call it first in `main`.
 ///
-/// OpenBLAS starts a thread a core when it is loaded, each with a buffer of 128 MiB, and one that gets no buffer tries
-/// for ever; they are not needed here. The C library reserves a heap of 64 MiB for each thread. Only the environment
-/// that a program is started with can forbid both.
+/// When loaded, OpenBLAS starts one thread per core, each with a buffer of 128 MiB, and retries forever if it gets
+/// none; these threads are not needed here. The C library reserves a heap of 64 MiB per thread. Only environment
+/// variables set before the program starts can prevent both.
 package func saveAddressSpace() {
     let settings = ["OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX"]
-    guard addressSpaceLimit() != nil, settings.contains(where: { getenv($0).map { strcmp($0, "1") } != 0 }) else {
+    guard addressSpaceLimit() != nil,
+        settings.contains(where: { unsafe getenv($0).map { unsafe strcmp($0, "1") } != 0 })
+    else {
         return
     }
-    for name in settings { setenv(name, "1", 1) }
+    for name in settings { unsafe setenv(name, "1", 1) }
     guard let program = try? FileSystem.programFile() else { return }
-    execv(program, CommandLine.unsafeArgv)
+    unsafe execv(program, CommandLine.unsafeArgv)
 }
 
-/// Bytes of address space that a thread's stack takes.
+/// The address space of a thread's stack, in bytes.
 package var threadStackBytes: Int {
     var attributes = pthread_attr_t()
     var size = 0
-    pthread_attr_init(&attributes)
-    pthread_attr_getstacksize(&attributes, &size)
-    pthread_attr_destroy(&attributes)
+    unsafe pthread_attr_init(&attributes)
+    unsafe pthread_attr_getstacksize(&attributes, &size)
+    unsafe pthread_attr_destroy(&attributes)
     return size
 }
 
-/// Bytes that all processes of this host may have together: its memory, or a control group's limit.
-package func memoryOfHost() -> Int { hostLimit().bytes }
-
-/// The most memory that this process has had in use, in bytes.
+/// The peak resident memory of this process, in bytes.
 package func peakResidentBytes() -> Int {
     var usage = rusage()
-    getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+    unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
     return usage.ru_maxrss * 1024
 }
 
-/// Ends the process, with a line, when memory is refused that nobody has foreseen.
-func endOutOfMemory(_ bytes: Int) -> Never {
+/// Ends the process with a message if an allocation fails that `requireMemory` did not foresee.
+func exitOutOfMemory(_ bytes: Int) -> Never {
     let limit = addressSpaceLimit() ?? hostLimit().words
-    var line = "densenet: out of memory: \(bytes) bytes are refused, \(limit); use a smaller batch size\n"
-    line.withUTF8 { _ = try? FileDescriptor.standardError.writeAll($0) }
-    // Not `exit`, which waits for OpenBLAS's threads; those may be waiting for memory.
+    var line = "densenet: out of memory: cannot allocate \(bytes) bytes, \(limit); use a smaller batch size\n"
+    line.withUTF8 { _ = try? unsafe FileDescriptor.standardError.writeAll($0) }
+    // Not `exit`, which waits for OpenBLAS's threads: they may be waiting for memory.
     _exit(Failure.Kind.unavailable.rawValue)
 }
 
-/// What all processes of this host may have together, and who says so.
+/// The memory limit for all processes of this host together, and its source for a message.
 private func hostLimit() -> (bytes: Int, words: String) {
     let present = sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))
     if let limit = MemoryGroup()?.limit, limit.bytes < present {
@@ -108,26 +109,27 @@ private func hostLimit() -> (bytes: Int, words: String) {
     return (present, "this machine has \(present >> 20)")
 }
 
-/// The limit of this process that leaves the least; nil where none is set.
+/// The tightest address space limit of this process, for a message; nil if there is none.
 private func addressSpaceLimit() -> String? {
     let memory = ProcessMemory.now
     let limits = [("ulimit -v", RLIMIT_AS, memory.mapped), ("ulimit -d", RLIMIT_DATA, memory.writable)]
     let left = limits.compactMap { name, resource, used -> (name: String, limit: Int, left: Int)? in
         var limit = rlimit()
-        guard getrlimit(__rlimit_resource_t(resource.rawValue), &limit) == 0, let bytes = Int(exactly: limit.rlim_cur)
+        guard unsafe getrlimit(__rlimit_resource_t(resource.rawValue), &limit) == 0,
+            let bytes = Int(exactly: limit.rlim_cur)
         else { return nil }
         return (name, bytes, max(bytes - used, 0))
     }
     return left.min { $0.left < $1.left }.map { "\($0.name) \($0.limit >> 10) leaves \($0.left >> 20) MiB" }
 }
 
-/// Memory of this process in bytes.
+/// The memory use of this process, in bytes.
 private struct ProcessMemory {
     /// Address space.
     let mapped: Int
-    /// The part of it that only this process can write.
+    /// Private writable address space.
     let writable: Int
-    /// Memory of its own, in no file.
+    /// Resident memory without file mappings.
     let held: Int
 
     static var now: ProcessMemory {

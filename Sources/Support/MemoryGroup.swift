@@ -1,21 +1,20 @@
 import Glibc
 
-/// The control group that a process's memory belongs to, in cgroups of version 1 or 2.
+/// The memory control group of a process (cgroup v1 or v2).
 struct MemoryGroup {
-    /// The group's folder and those above it, from the bottom up. Some may not be there: a container sees its own as
-    /// the top.
+    /// The group's folder and its parents, bottom-up. Some may not exist: a container sees its own group as the root.
     private let folders: [String]
     private let isUnified: Bool
 
-    /// Nil where the system does not say.
+    /// Nil if the system does not say.
     ///
-    /// - Parameter root: what stands before `/proc` and `/sys`.
+    /// - Parameter root: a prefix for `/proc` and `/sys`.
     init?(of process: pid_t = getpid(), root: String = "") {
         let lines = (FileSystem.contents(ofSystemFile: "\(root)/proc/\(process)/cgroup") ?? "").split(separator: "\n")
         let entries = lines.map { $0.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false) }.filter {
             $0.count == 3
         }
-        // Where version 1 has the memory, version 2 does not.
+        // The memory controller is in only one of v1 and v2.
         let old = entries.first { $0[1].split(separator: ",").contains("memory") }
         guard let path = (old ?? entries.first { $0[0] == "0" })?[2] else { return nil }
         isUnified = old == nil
@@ -28,17 +27,17 @@ struct MemoryGroup {
         }
     }
 
-    /// The least that the group, or one above it, allows; nil where none is limited.
+    /// The lowest limit of the group and its parents; nil if there is none.
     var limit: (bytes: Int, folder: String)? {
         let limits = folders.compactMap { folder in
-            // Version 2 says `max` where there is none, version 1 a number beyond all memory.
+            // No limit is `max` in v2 and a huge number in v1.
             FileSystem.contents(ofSystemFile: "\(folder)/\(isUnified ? "memory.max" : "memory.limit_in_bytes")")
                 .flatMap { Int($0.prefix { $0.isNumber }) }.map { (bytes: $0, folder: folder) }
         }
         return limits.min { $0.bytes < $1.bytes }
     }
 
-    /// How many processes of the group the kernel has ended for want of memory; nil where it does not say.
+    /// The number of processes in the group that the out-of-memory killer has ended; nil if the kernel does not say.
     var kills: Int? {
         for folder in folders {
             let file = FileSystem.contents(
@@ -49,27 +48,26 @@ struct MemoryGroup {
     }
 }
 
-/// Whether the kernel has ended a process for want of memory since this was made.
-package struct MemoryKills: Sendable {
+/// Detects whether the kernel's out-of-memory killer has ended a process since this value was created.
+package struct OutOfMemoryKills: Sendable {
     private let group: MemoryGroup?
     private let before: Int?
 
-    /// Looks after a process of this host; where its control group does not count, after the whole host.
+    /// Counts in the control group of a process of this host or, if that keeps no count, on the whole host.
     package init(near process: pid_t) {
         group = MemoryGroup(of: process)
         before = Self.count(group)
     }
 
-    /// What a line on a death adds.
-    package static let words = " (the kernel ended it for want of memory)"
+    /// A clause for messages about the death of a process.
+    package static let cause = " (killed by the kernel: out of memory)"
 
-    package var haveGrown: Bool {
+    package var haveIncreased: Bool {
         guard let before, let now = Self.count(group) else { return false }
         return now > before
     }
 
-    /// How many processes the kernel has ended so far for want of memory, in this process's group or, where that does
-    /// not count, on this host.
+    /// The number of processes killed so far in this process's control group or, if that keeps no count, on this host.
     package static var count: Int { count(MemoryGroup()) ?? 0 }
 
     private static func count(_ group: MemoryGroup?) -> Int? {
@@ -77,7 +75,7 @@ package struct MemoryKills: Sendable {
     }
 }
 
-/// The number behind the word `oom_kill` on a line of its own.
+/// The number in the line `oom_kill NUMBER`.
 private func killCount(_ text: String) -> Int? {
     let word = "oom_kill "
     let line = text.split(separator: "\n").first { $0.hasPrefix(word) }

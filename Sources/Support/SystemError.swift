@@ -1,12 +1,12 @@
 import SystemPackage
 
 extension Failure {
-    /// What the system refused, in words: what was tried, the path, the reason, and what to do about it. For example
+    /// A failed system call: what was tried, the path, the reason and what to do, such as
     /// `cannot write PATH: No space left on device; free some space or choose another folder`.
     ///
     /// - Parameters:
-    ///   - action: what could not be done, for example `cannot write`.
-    ///   - kind: with `.unavailable` the words say where to go instead.
+    ///   - action: such as `cannot write`.
+    ///   - kind: with `.unavailable` the message always ends with advice.
     package static func system(
         _ action: String, _ path: String, _ error: Errno, _ kind: Kind = .unavailable
     ) -> Failure {
@@ -28,7 +28,7 @@ extension Failure {
     }
 }
 
-/// Does `body`, and gives an `Errno` that it throws the words of `Failure.system`.
+/// Runs `body`; an `Errno` that it throws becomes `Failure.system`.
 package func explainingErrors<Result>(
     _ action: String, _ path: String, _ kind: Failure.Kind = .unavailable, _ body: () throws -> Result
 ) throws(Failure) -> Result {

@@ -1,22 +1,23 @@
 import Glibc
 import SystemPackage
 
-/// Runs `body` on a new thread, which the caller joins or detaches; it holds what `body` holds until that returns.
+/// Runs `body` on a new thread, which the caller joins or detaches. The thread retains what `body` captures until it
+/// returns.
 ///
-/// - Parameter refusal: what the message begins with, before the system's words, such as `the loader cannot start
+/// - Parameter refusal: the beginning of the message if the system refuses the thread, such as `the loader cannot start
 ///   thread 2`.
-/// - Throws: `Failure(.unavailable)` when the system refuses the thread.
+/// - Throws: `Failure(.unavailable)` if the system refuses the thread.
 package func startThread(refusal: String, _ body: sending @escaping () -> Void) throws -> pthread_t {
-    let start = Unmanaged.passRetained(ThreadBody(body))
+    let start = unsafe Unmanaged.passRetained(ThreadBody(body))
     var thread = pthread_t()
-    let code = pthread_create(
+    let code = unsafe pthread_create(
         &thread, nil,
         { argument in
-            Unmanaged<ThreadBody>.fromOpaque(argument!).takeRetainedValue().body()
+            unsafe Unmanaged<ThreadBody>.fromOpaque(argument!).takeRetainedValue().body()
             return nil
-        }, start.toOpaque())
+        }, unsafe start.toOpaque())
     guard code == 0 else {
-        start.release()
+        unsafe start.release()
         throw Failure(.unavailable, "\(refusal): \(Errno(rawValue: code))")
     }
     return thread

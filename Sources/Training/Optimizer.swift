@@ -24,7 +24,7 @@ public struct OptimizerConfiguration: Codable, Sendable, Equatable {
 
 /// The optimizer of a network: its momenta lie in a flat buffer laid out as the parameters.
 package final class Optimizer {
-    let momenta: AlignedBuffer<Float>
+    let momentumBuffer: AlignedBuffer<Float>
     private let configuration: OptimizerConfiguration
     private let network: TrainableDenseNet
     /// Runs of the flat buffers, with the decay of each.
@@ -33,7 +33,7 @@ package final class Optimizer {
     init(_ configuration: OptimizerConfiguration, of network: TrainableDenseNet) {
         self.configuration = configuration
         self.network = network
-        momenta = AlignedBuffer(count: network.table.parameterCount)
+        momentumBuffer = AlignedBuffer(count: network.table.parameterCount)
         var runs: [(range: Range<Int>, decay: Float)] = []
         for parameter in network.table.trainable.sorted(by: { $0.offset < $1.offset }) {
             let decay = parameter.isWeight || configuration.decaysNorms ? Float(configuration.weightDecay) : 0
@@ -49,11 +49,12 @@ package final class Optimizer {
     /// Moves the weights; the gradients are sums over `globalCount` images.
     package func step(rate: Double, globalCount: Int) {
         for (range, decay) in runs {
-            descend(
+            sgdStep(
                 weights: UnsafeMutableBufferPointer(rebasing: network.parameters[range]),
-                gradients: UnsafeMutableBufferPointer(rebasing: network.gradients[range]), momenta: momenta[range],
-                rate: Float(rate), gradientScale: Float(1 / Double(globalCount)),
-                momentum: Float(configuration.momentum), decay: decay, nesterov: configuration.nesterov)
+                gradients: UnsafeMutableBufferPointer(rebasing: network.gradients[range]),
+                momentumBuffer: momentumBuffer[range],
+                learningRate: Float(rate), gradientScale: Float(1 / Double(globalCount)),
+                momentum: Float(configuration.momentum), weightDecay: decay, nesterov: configuration.nesterov)
         }
     }
 }

@@ -13,5 +13,5 @@ extension Communicator {
     }
 
     /// The images of a rank's part of a global batch, where it is largest (`Sampler.localRange` has the parts).
-    package func largestShare(of globalBatch: Int) -> Int { (globalBatch - 1) / size + 1 }
+    package func maximumLocalBatchSize(of globalBatch: Int) -> Int { (globalBatch - 1) / size + 1 }
 }

@@ -46,7 +46,7 @@ public final class TrainingStep {
         self.optimizer = Optimizer(optimizer, of: network)
         self.labelSmoothing = labelSmoothing
         self.seed = seed
-        statisticsBefore = AlignedBuffer(count: network.statistics.count)
+        statisticsBefore = AlignedBuffer(count: network.runningStatistics.count)
         sums = StatisticsAllReduce(communicator: communicator)
         allReduce = GradientAllReduce(
             communicator: communicator, gradients: network.gradientBuffer, bucketElements: Self.bucketElements)
@@ -59,14 +59,14 @@ public final class TrainingStep {
     ///
     /// - Returns: this rank's loss and hits, before the weights moved.
     public func callAsFunction(_ batch: Batch, rate: Double) throws -> BatchResult {
-        _ = statisticsBefore.elements.update(fromContentsOf: network.statistics)
+        _ = statisticsBefore.elements.update(fromContentsOf: network.runningStatistics)
         let result = try gradients(of: batch)
         network.clock.enter(.optimizer, backward: false)
-        isFinite = network.gradients.areFinite && network.statistics.areFinite
+        isFinite = network.gradients.allFinite && network.runningStatistics.allFinite
         if isFinite {
             optimizer.step(rate: rate, globalCount: batch.globalCount)
         } else {
-            _ = network.statistics.update(fromContentsOf: statisticsBefore.elements)
+            _ = network.runningStatistics.update(fromContentsOf: statisticsBefore.elements)
         }
         network.clock.enter(.other)
         return result
@@ -96,14 +96,14 @@ extension TrainingStep {
     /// Rank zero's weights, running statistics and momenta become everybody's. Collective.
     func broadcast(from root: Int, _ communicator: Communicator) throws {
         try communicator.broadcast(network.parameters.mutableSpan, from: root)
-        try communicator.broadcast(network.statistics.mutableSpan, from: root)
-        try communicator.broadcast(optimizer.momenta.elements.mutableSpan, from: root)
+        try communicator.broadcast(network.runningStatistics.mutableSpan, from: root)
+        try communicator.broadcast(optimizer.momentumBuffer.elements.mutableSpan, from: root)
     }
 
     /// A number that differs where any weight, running statistic or momentum differs in a bit (CRC-32).
     var hash: UInt64 {
         var sum = CRC32()
-        for buffer in [network.parameters, network.statistics, optimizer.momenta.elements] {
+        for buffer in [network.parameters, network.runningStatistics, optimizer.momentumBuffer.elements] {
             sum.add(UnsafeRawBufferPointer(buffer))
         }
         return UInt64(sum.value)

@@ -89,10 +89,10 @@ struct Bench: RankedCommand {
     }
 
     private func reportKernels(_ configuration: DenseNetConfiguration, precision: Precision) {
-        let peak = Products.matrixPeak()
+        let peak = ConvolutionProducts.sgemmPeak()
         Console.say("sgemm 1024×1024×1024: \(peak.formatted(places: 0)) GFLOP/s")
         var seen: Set<String> = []
-        let measurements = Products(configuration, images: batchSize, precision: precision).measure()
+        let measurements = ConvolutionProducts(configuration, images: batchSize, precision: precision).measure()
         for measurement in measurements where seen.insert(measurement.product.name).inserted {
             let share = (100 * measurement.gigaflops / peak).formatted(places: 0, width: 4)
             Console.say(

@@ -53,7 +53,7 @@ struct Evaluate: RankedCommand {
             try world.requireSameOptions(NamedValue.all(of: configuration, except: ["path"]))
             let (network, ready) = try world.throwOnAllRanks {
                 let network = try DenseNet(
-                    configuration.network, capacity: world.largestShare(of: batchSize),
+                    configuration.network, capacity: world.maximumLocalBatchSize(of: batchSize),
                     threads: threads.threads ?? world.defaultThreads, precision: precision.value,
                     overhead: MemoryOverhead(ranks: world.localSize, batches: 2, threads: 1))
                 try GivenWeights.load(file, into: network)
@@ -63,7 +63,7 @@ struct Evaluate: RankedCommand {
                         ? try Normalization(metadata: file.metadata, path: file.path) : nil
                 )
             }
-            try world.requireSameWeights(file.path, [network.parameters, network.statistics])
+            try world.requireSameWeights(file.path, [network.parameters, network.runningStatistics])
             let data = try RunData(
                 configuration.data, seed: seed, imageSize: configuration.network.image,
                 classes: configuration.network.classes, normalization: configuration.normalization ?? .channel,

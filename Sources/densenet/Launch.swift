@@ -22,7 +22,7 @@ struct LaunchPlan: ParsableCommand {
         let (start, folder, isNew) = try plan()
         let host = HostCores()
         let first = host.first.map { "\($0)" } ?? "none"
-        print(start, host.count, first, MemoryKills.count, isNew ? "new" : "old")
+        print(start, host.count, first, OutOfMemoryKills.count, isNew ? "new" : "old")
         if let folder { print(folder) }
     }
 
@@ -34,7 +34,7 @@ struct LaunchPlan: ParsableCommand {
         } catch let error where Densenet.exitCode(for: error) == .success {
             return ("help", nil, false)
         }
-        try VectorLevel.demandValidChoice()
+        try VectorLevel.validateEnvironment()
         guard command is any RankedCommand else { return ("process", nil, false) }
         guard let train = command as? Train else { return ("ranks", nil, false) }
         guard !train.printConfig else { return ("process", nil, false) }
@@ -73,13 +73,13 @@ struct PostMortemOfRun: ParsableCommand {
     var path: String?
 
     func run() throws {
-        let isOutOfMemory = code == 128 + 9 && MemoryKills.count > memoryKills
+        let isOutOfMemory = code == 128 + 9 && OutOfMemoryKills.count > memoryKills
         if let path {
             let words = PostMortem.take(
                 from: RunFolder.ranks(of: path), isKilled: (129...192).contains(code), isOutOfMemory: isOutOfMemory,
                 advice: TrainingRun.resumeAdvice(path))
             for line in words { Console.note(withOptionNames(line)) }
         }
-        if isOutOfMemory { print(MemoryKills.words) }
+        if isOutOfMemory { print(OutOfMemoryKills.cause) }
     }
 }

@@ -23,10 +23,10 @@ extension RankedCommand {
     /// - Parameter values: what the ranks have to agree on before anything else.
     func withRanks(agreeingOn values: [NamedValue], _ body: (Communicator) throws -> Void) throws -> Never {
         // What MPI takes at its start; without, it ends the process in many words, or by a signal.
-        try demandOpenFiles(12)
-        try demandAddressSpace(224 << 20, who: "MPI and this program need", advice: "raise the limit")
+        try requireOpenFiles(12)
+        try requireAddressSpace(224 << 20, who: "MPI and this program need", advice: "raise the limit")
         let code = MPIEnvironment.run(report: tellUser) { world in
-            try world.throwOnAllRanks { try VectorLevel.demandValidChoice() }
+            try world.throwOnAllRanks { try VectorLevel.validateEnvironment() }
             try world.requireSameStart(Self._commandName, values)
             try body(world)
             try world.throwOnAllRanks { try Console.demandWholeOutput() }
@@ -53,7 +53,7 @@ extension ParsableCommand {
     /// Runs what needs no ranks on one process only, should there be several.
     func onOneProcess(_ body: () throws -> Void) throws {
         guard MPIEnvironment.launchedRank ?? 0 == 0 else { return }
-        try VectorLevel.demandValidChoice()
+        try VectorLevel.validateEnvironment()
         try body()
         try Console.demandWholeOutput()
     }

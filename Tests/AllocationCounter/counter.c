@@ -17,7 +17,7 @@ static atomic_long count;
 static void *places[PLACES][DEPTH];
 static int depths[PLACES];
 
-// The names under which glibc offers its own allocator to those that replace it.
+// glibc's names for its own allocator, for programs that replace it.
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t number, size_t size);
 extern void *__libc_realloc(void *pointer, size_t size);

@@ -4,8 +4,8 @@ import Support
 import SystemPackage
 import Training
 
-/// Goes on from a folder's newest checkpoint and writes one after the other, all of whose numbers are its step, until
-/// it is killed; says after each that it is written.
+/// Continues from a folder's newest checkpoint and writes one after the other, with all numbers equal to its step,
+/// until it is killed; reports each one once it is written.
 @main
 struct Program {
     static func main() throws {

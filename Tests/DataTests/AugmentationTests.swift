@@ -6,7 +6,7 @@ import Testing
 @Suite struct AugmentationTests {
     let ramp = TestImage(height: 8, width: 8) { Float(1 + $0 * 64 + $1 * 8 + $2) / 200 }
 
-    @Test func `an augmentation as text is read again, and other words are refused`() throws {
+    @Test func `an augmentation survives conversion to text, and other words are refused`() throws {
         let all = try #require(Augmentation("crop,flip,jitter,cutout"))
         #expect(all.crop && all.flip && all.jitter && all.cutout && all.description == "crop,flip,jitter,cutout")
         let some = try #require(Augmentation("jitter,crop"))
@@ -29,7 +29,7 @@ import Testing
         }
     }
 
-    @Test func `a mirrored image has its columns reversed, and mirrored again is the old one`() {
+    @Test func `a mirrored image has its columns reversed, and mirroring twice restores it`() {
         let image = TestImage(height: 3, width: 5) { ramp[$0, $1, $2] }
         image.planes.mirror()
         #expect(image.values == TestImage(height: 3, width: 5) { ramp[$0, $1, 4 - $2] }.values)
@@ -67,7 +67,7 @@ import Testing
         expectClose(strong.colour(0), [0.4 - grey, 0.8 - grey, 1.2 - grey])
     }
 
-    @Test func `a third of a turn makes red green, green blue and blue red; greys stay`() {
+    @Test func `a third of a turn makes red green, green blue and blue red, and keeps greys`() {
         let image = TestImage(colours: [
             [1, 0, 0], [0, 1, 0], [0, 0, 1], [0.3, 0.3, 0.3], [0, 0, 0], [0.6, 0.2, 0.2],
         ])
@@ -113,7 +113,7 @@ import Testing
         }
     }
 
-    @Test func `crop reaches all 81 places and flip half of the images`() throws {
+    @Test func `crop reaches all 81 positions and flip half of the images`() throws {
         let (crop, flip) = (Augmentation(crop: true), Augmentation(flip: true))
         var places: Set<[Float]> = []
         var flips = 0
@@ -133,7 +133,7 @@ import Testing
         let jitter = Augmentation(jitter: true)
         var greys: [Float] = []
         for sample in 0..<500 {
-            // On a plain grey image contrast, saturation and hue do next to nothing: brightness is left.
+            // On a plain grey image contrast, saturation and hue have next to no effect, so brightness remains.
             let image = TestImage(colours: [[0.5, 0.5, 0.5]])
             jitter.applyBeforeNormalization(to: image.planes, seed: 1, epoch: 2, sample: sample)
             greys.append(image.values[0])
@@ -145,7 +145,7 @@ import Testing
         #expect(greys.min()! > 0.3998 && greys.min()! < 0.405 && greys.max()! < 0.6002 && greys.max()! > 0.595)
     }
 
-    @Test func `what is drawn depends on seed, epoch and sample alone`() throws {
+    @Test func `augmentation depends on seed, epoch and sample alone`() throws {
         let all = Augmentation(crop: true, flip: true, jitter: true, cutout: true)
         func augmented(_ seed: UInt64, _ epoch: Int, _ sample: Int) -> [Float] {
             let image = TestImage(height: 8, width: 8) { ramp[$0, $1, $2] }

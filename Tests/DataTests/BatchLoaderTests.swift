@@ -60,7 +60,7 @@ import Testing
     }
 
     @Test(arguments: [1, 3])
-    func `a file that is cut short or spoilt while training ends the loader with its name`(threads: Int) throws {
+    func `a file that is truncated or damaged during training ends the loader with its name`(threads: Int) throws {
         let folder = TemporaryFolder()
         writeSmallCIFAR10(to: folder)
         for damage in ["cut", "spoilt"] {
@@ -94,7 +94,7 @@ import Testing
         }
     }
 
-    @Test func `an unchanged sample is its record, normalised`() throws {
+    @Test func `a sample without augmentation is its record, normalized`() throws {
         let loader = try loader(augmentation: .none)
         let contents = try Contents(loader.next())
         let image = TestImage(height: 8, width: 8) { _, _, _ in 0 }
@@ -123,14 +123,14 @@ import Testing
         }
     }
 
-    @Test func `a loader started in the middle goes on as one that was not interrupted`() throws {
+    @Test func `a loader started in the middle continues as if it had not been interrupted`() throws {
         let whole = try loader()
         let all = try (0..<9).map { _ in Contents(try whole.next()) }
         for start in 0..<6 {
             let resumed = try loader(epoch: 1 + start / 3, step: start % 3)
             for i in start..<start + 3 { #expect(try Contents(resumed.next()) == all[i]) }
         }
-        // The step after the last one is the next epoch's first.
+        // The step after the last is the first of the next epoch.
         let next = try loader(epoch: 1, step: 3)
         #expect(try Contents(next.next()) == all[3])
     }
@@ -150,7 +150,8 @@ import Testing
         #expect(try (0..<6).map { _ in try loader.next().count } == [1, 1, 0, 1, 1, 0])
     }
 
-    @Test(.timeLimit(.minutes(1))) func `a loader that is dropped ends its threads at once, used or not`() throws {
+    @Test(.timeLimit(.minutes(1))) func `a loader that is deinitialized ends its threads at once, used or not`() throws
+    {
         for round in 0..<200 {
             let loader = try loader(threads: 1 + round % 3)
             for _ in 0..<round % 4 { _ = try loader.next() }
@@ -159,14 +160,14 @@ import Testing
         #expect(threads < 100, "of some 400 threads \(threads) are left")
     }
 
-    @Test func `waiting is counted`() throws {
+    @Test func `waiting time is counted`() throws {
         let loader = try loader()
         #expect(loader.waitSeconds == 0)
         for _ in 0..<20 { _ = try loader.next() }
         #expect(loader.waitSeconds > 0 && loader.waitSeconds < 10)
     }
 
-    @Test func `a start or a normalisation that does not fit is refused`() throws {
+    @Test func `an invalid start or normalization is refused`() throws {
         for (epoch, step, threads) in [(0, 0, 1), (1, 4, 1), (1, -1, 1), (1, 0, 0)] {
             let error = #expect(throws: Failure.self) { try loader(epoch: epoch, step: step, threads: threads) }
             #expect(error?.kind == .usage)

@@ -5,7 +5,7 @@ import Testing
 @Suite struct ImageSetTests {
     private let pixels = (0..<2 * 3 * 2 * 2).map { UInt8($0 * 10) }
 
-    @Test func `a program's own pixels and labels come out of the loader as they went in`() throws {
+    @Test func `the caller's own pixels and labels come out of the loader unchanged`() throws {
         let set = try ImageSet(pixels: pixels.span, labels: [1, 0], height: 2, width: 2, classNames: ["a", "b"])
         let image = try set.image(0)
         #expect(image.pixels == Array(pixels[..<12]) && image.label == 1)
@@ -18,7 +18,7 @@ import Testing
         #expect((0..<24).allSatisfy { batch.images[$0] == Float($0 * 10) / 255 })
     }
 
-    @Test func `pixels, labels and classes that do not fit each other are refused`() {
+    @Test func `pixels, labels and classes that do not match are refused`() {
         func refused(_ pixels: [UInt8], _ labels: [Int], _ names: [String], height: Int = 2) {
             func open() throws -> ImageSet {
                 try ImageSet(pixels: pixels.span, labels: labels, height: height, width: 2, classNames: names)
@@ -33,7 +33,7 @@ import Testing
         refused(pixels, [0, 0], (0...256).map { "\($0)" })
     }
 
-    @Test func `one picture is normalised as the loader does it`() throws {
+    @Test func `one image is normalized as by the loader`() throws {
         let set = try ImageSet(pixels: pixels.span, labels: [0, 0], height: 2, width: 2, classNames: ["a"])
         let normalization = try Normalization.channel(from: PixelSums(of: set))
         let sampler = try Sampler(sampleCount: 2, globalBatch: 2, worldSize: 1, seed: 1, shuffle: false)

@@ -7,7 +7,7 @@ import Testing
 @Suite struct NormalizationTests {
     let images = ImageSet.synthetic(count: 60, seed: 3, split: .train, imageSize: 8)
 
-    @Test func `sums over shares add up to the sums over all, whatever the number of shares`() throws {
+    @Test func `sums over parts add up to the sums over all images, for any number of parts`() throws {
         let whole = try PixelSums(of: images)
         #expect(whole.values.count == 7 + 192 && whole.values[0] == 60)
         for parts in [2, 3, 7, 61] {
@@ -20,7 +20,7 @@ import Testing
         }
     }
 
-    @Test func `channel normalisation gives mean 0 and deviation 1`() throws {
+    @Test func `channel normalization gives mean 0 and deviation 1`() throws {
         let normalization = try Normalization.channel(from: PixelSums(of: images))
         for channel in 0..<3 {
             var (sum, squares) = (0.0, 0.0)
@@ -36,7 +36,7 @@ import Testing
         }
     }
 
-    @Test func `the pixel mean of the normalised images is zero, and they are not scaled`() throws {
+    @Test func `the pixel mean of the normalized images is zero, and they are not scaled`() throws {
         let normalization = try Normalization.pixelMean(from: PixelSums(of: images))
         var total = [Float](repeating: 0, count: 192)
         for index in 0..<images.count {
@@ -48,7 +48,7 @@ import Testing
         #expect(try abs(difference - (Float(images.pixels(of: 0)[5]) - Float(images.pixels(of: 1)[5])) / 255) < 1e-6)
     }
 
-    @Test func `a constant channel becomes zero and not infinite`() throws {
+    @Test func `a constant channel becomes zero rather than infinite`() throws {
         let folder = TemporaryFolder()
         for name in CIFAR.batchFiles + [CIFAR.testBatchFile] {
             folder.write([1] + (0..<pixelBytes).map { $0 < 1024 ? 77 : UInt8($0 % 256) }, to: name)
@@ -63,7 +63,7 @@ import Testing
         #expect(image.values.allSatisfy { $0.isFinite })
     }
 
-    @Test func `means and deviations can be given by hand`() throws {
+    @Test func `means and deviations can be given explicitly`() throws {
         let normalization = try Normalization(mean: [0.5, 0.25, 0], std: [0.5, 0.25, 1])
         let image = TestImage(colours: [[1, 0.5, 0.75]])
         normalization.apply(to: image.planes)
@@ -78,7 +78,7 @@ import Testing
         }
     }
 
-    @Test func `a normalisation survives JSON bit for bit, and the wrong size is refused`() throws {
+    @Test func `a normalization survives JSON bit for bit, and the wrong size is refused`() throws {
         let sums = try PixelSums(of: images)
         for normalization in [.none, .channel(from: sums), Normalization.pixelMean(from: sums)] {
             let copy = try JSONDecoder().decode(Normalization.self, from: JSONEncoder().encode(normalization))
@@ -91,7 +91,7 @@ import Testing
         #expect(error?.kind == .data && error?.message.contains("192 pixel means: expected 3072") == true)
     }
 
-    @Test func `no normalisation leaves colours in 0 to 1`() throws {
+    @Test func `no normalization leaves colours in 0 to 1`() throws {
         let image = try normalized(0, .none)
         #expect(try images.pixels(of: 0).enumerated().allSatisfy { image[$0] == Float($1) / 255 })
     }

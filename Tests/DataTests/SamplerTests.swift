@@ -4,7 +4,7 @@ import Testing
 @testable import ImageData
 
 @Suite struct SamplerTests {
-    @Test(arguments: 1...5) func `every sample is used once an epoch`(worldSize: Int) throws {
+    @Test(arguments: 1...5) func `every sample is used once per epoch`(worldSize: Int) throws {
         for (samples, batch) in [(103, 16), (96, 16), (17, 16), (5, 16), (10, 3)] {
             let sampler = try Sampler(
                 sampleCount: samples, globalBatch: batch, worldSize: worldSize, seed: 7, shuffle: true)
@@ -14,11 +14,11 @@ import Testing
                 let parts = (0..<worldSize).map { sampler.localRange(step: step, rank: $0) }
                 #expect(parts.reduce(0) { $0 + $1.count } == sampler.globalCount(step: step))
                 for (rank, part) in parts.enumerated() {
-                    #expect(part.count <= sampler.maximumLocalBatch(rank: rank))
+                    #expect(part.count <= sampler.maximumLocalBatchSize(rank: rank))
                     used += order[part]
                 }
             }
-            // Not only as a set: one rank after the other, the ranks go through the epoch's order.
+            // Not only as a set: in rank order, the ranks' parts are the epoch's order.
             #expect(used == order)
             #expect(used.sorted() == [Int32](0..<Int32(samples)))
         }
@@ -27,12 +27,12 @@ import Testing
     @Test func `8 samples over 3 ranks are 3, 3 and 2`() throws {
         let sampler = try Sampler(sampleCount: 18, globalBatch: 8, worldSize: 3, seed: 1, shuffle: true)
         #expect((0..<3).map { sampler.localRange(step: 0, rank: $0) } == [0..<3, 3..<6, 6..<8])
-        #expect((0..<3).map(sampler.maximumLocalBatch(rank:)) == [3, 3, 2])
+        #expect((0..<3).map(sampler.maximumLocalBatchSize(rank:)) == [3, 3, 2])
         #expect(sampler.stepsPerEpoch == 3 && sampler.globalCount(step: 2) == 2)
         #expect((0..<3).map { sampler.localRange(step: 2, rank: $0) } == [16..<17, 17..<18, 18..<18])
     }
 
-    @Test func `the order is new in each epoch and for each seed, and the same when asked again`() throws {
+    @Test func `the order differs between epochs and seeds, and is reproducible`() throws {
         let sampler = try Sampler(sampleCount: 50, globalBatch: 8, worldSize: 1, seed: 1, shuffle: true)
         let other = try Sampler(sampleCount: 50, globalBatch: 8, worldSize: 1, seed: 2, shuffle: true)
         #expect(sampler.order(epoch: 1) == sampler.order(epoch: 1))
@@ -49,7 +49,7 @@ import Testing
         #expect(counts.count == 6 && counts.values.allSatisfy { abs($0 - 1000) < 150 })
     }
 
-    @Test func `without shuffling the order is that of the set`() throws {
+    @Test func `without shuffling the order is the set's`() throws {
         let sampler = try Sampler(sampleCount: 5, globalBatch: 2, worldSize: 1, seed: 1, shuffle: false)
         #expect(sampler.order(epoch: 4) == [0, 1, 2, 3, 4])
     }

@@ -4,7 +4,7 @@ import Testing
 
 @testable import ImageData
 
-/// A fresh folder that goes with its owner.
+/// A new folder, removed on deinit.
 final class TemporaryFolder {
     let path: String
 
@@ -62,7 +62,7 @@ extension ImageSet {
     }
 }
 
-/// CIFAR-10 files with records that tell their number: label `i mod 10`, pixel p `i + p mod 251`.
+/// CIFAR-10 files whose records encode their index: label `i mod 10`, pixel p `i + p mod 251`.
 func writeSmallCIFAR10(to folder: TemporaryFolder, recordsPerFile: Int = 3) {
     for file in 0..<6 {
         var bytes: [UInt8] = []
@@ -74,7 +74,7 @@ func writeSmallCIFAR10(to folder: TemporaryFolder, recordsPerFile: Int = 3) {
     }
 }
 
-/// Memory for one image that a test can fill and look at.
+/// Memory for one image that a test can fill and inspect.
 final class TestImage {
     let planes: ImagePlanes
 
@@ -89,7 +89,7 @@ final class TestImage {
         }
     }
 
-    /// One row of pixels, each a colour.
+    /// One row of pixels of the given colours.
     convenience init(colours: [[Float]]) {
         self.init(height: 1, width: colours.count) { channel, _, column in colours[column][channel] }
     }

@@ -16,10 +16,10 @@ import Testing
         }
     }
 
-    @Test func `a picture is a pure function of seed, split and sample`() throws {
+    @Test func `an image is a pure function of seed, split and sample`() throws {
         #expect(drawn(3) == drawn(3))
         #expect(Set([drawn(3), drawn(4), drawn(3, seed: 2), drawn(3, split: .test)]).count == 4)
-        // A longer set begins with the same pictures.
+        // A longer set begins with the same images.
         let (short, long) = (
             ImageSet.synthetic(count: 3, seed: 9, split: .test, imageSize: 11),
             ImageSet.synthetic(count: 6, seed: 9, split: .test, imageSize: 11)
@@ -27,7 +27,7 @@ import Testing
         for i in 0..<3 { #expect(try memcmp(short.pixels(of: i), long.pixels(of: i), 363) == 0) }
     }
 
-    @Test(arguments: [8, 9, 24, 40]) func `pictures of any size are drawn, of all classes`(size: Int) throws {
+    @Test(arguments: [8, 9, 24, 40]) func `images of any size are drawn, of all classes`(size: Int) throws {
         let images = ImageSet.synthetic(count: 20, seed: 4, split: .train, imageSize: size)
         #expect(images.height == size && images.width == size && images.classes == 10)
         try images.validateLabels(part: 0, of: 1)
@@ -47,7 +47,7 @@ import Testing
         #expect(orders.count == 50)
     }
 
-    @Test func `written files read back as the pictures drawn`() throws {
+    @Test func `written files read back as the images drawn`() throws {
         let path = "\(folder.path)/new"
         try SyntheticImages.write(to: path, train: 23, test: 7, seed: 6)
         let (train, test, warnings) = try CIFAR.open(path)
@@ -63,7 +63,7 @@ import Testing
         #expect(TemporaryFolder.entries(of: path) == Set(CIFAR.batchFiles + ["test_batch.bin", "batches.meta.txt"]))
     }
 
-    @Test func `files that are there already are left alone`() throws {
+    @Test func `existing files are not overwritten`() throws {
         folder.write([1, 2, 3], to: "test_batch.bin")
         let error = #expect(throws: Failure.self) {
             try SyntheticImages.write(to: folder.path, train: 5, test: 1, seed: 1)
@@ -72,7 +72,7 @@ import Testing
         #expect(folder.read("test_batch.bin") == [1, 2, 3] && folder.names == ["test_batch.bin"])
     }
 
-    @Test func `a folder that cannot be made is named with the system's words`() {
+    @Test func `a folder that cannot be made is named with the system's reason`() {
         folder.write([], to: "file")
         let path = "\(folder.path)/file/sub"
         let error = #expect(throws: Failure.self) { try SyntheticImages.write(to: path, train: 5, test: 1, seed: 1) }
@@ -93,7 +93,7 @@ import Testing
     @Test func `a linear classifier on the pixels stays below 60 per cent`() {
         let accuracy = linearAccuracy { image, _ in image }
         #expect(accuracy > 0.08 && accuracy < 0.45, "accuracy \(accuracy)")
-        // The classifier does learn where there is something to learn: here the class is written into ten pixels.
+        // The classifier learns if there is something to learn: here the class is encoded in ten pixels.
         #expect(
             linearAccuracy { image, label in image.enumerated().map { $0 < 10 ? ($0 == label ? 2 : -2) : $1 } } > 0.9)
     }

@@ -39,7 +39,7 @@ private func message(_ body: () throws -> Void) -> String {
         ("densenet-bc-190-40", 10, 25_624_430), ("densenet121", 1000, 7_978_856), ("densenet121", 10, 6_964_106),
         ("densenet169", 1000, 14_149_480), ("densenet201", 1000, 20_013_928), ("densenet161", 1000, 28_681_000),
     ])
-    func `a table has the numbers of the papers and of torchvision, each at one place`(
+    func `a table has the parameters of the papers and of torchvision, without gaps or overlaps`(
         _ model: String, _ classes: Int, _ count: Int
     ) throws {
         let table = try ParameterTable(DenseNetConfiguration(model: model, classes: classes))
@@ -52,14 +52,14 @@ private func message(_ body: () throws -> Void) -> String {
         }
         #expect(end == 0)
         var next = 0
-        for parameter in table.statistics {
+        for parameter in table.runningStatistics {
             #expect(parameter.offset == next)
             next = parameter.range.upperBound
         }
-        #expect(next == table.statisticsCount)
+        #expect(next == table.runningStatisticsCount)
         #expect(
-            Set((table.trainable + table.statistics).map(\.name)).count == table.trainable.count
-                + table.statistics.count)
+            Set((table.trainable + table.runningStatistics).map(\.name)).count == table.trainable.count
+                + table.runningStatistics.count)
     }
 
     @Test func `DenseNet-100 with growth rates 12 and 24 has the paper's millions`() throws {
@@ -71,7 +71,8 @@ private func message(_ body: () throws -> Void) -> String {
 
     @Test func `names are torchvision's`() throws {
         let table = try ParameterTable(DenseNetConfiguration(model: "densenet121", image: 32))
-        let shapes = Dictionary(uniqueKeysWithValues: (table.trainable + table.statistics).map { ($0.name, $0.shape) })
+        let shapes = Dictionary(
+            uniqueKeysWithValues: (table.trainable + table.runningStatistics).map { ($0.name, $0.shape) })
         let expected: [String: [Int]] = [
             "features.conv0.weight": [64, 3, 7, 7], "features.norm0.running_var": [64],
             "features.denseblock1.denselayer1.norm1.weight": [64],
@@ -82,10 +83,10 @@ private func message(_ body: () throws -> Void) -> String {
             "features.norm5.weight": [1024], "classifier.weight": [1000, 1024], "classifier.bias": [1000],
         ]
         for (name, shape) in expected { #expect(shapes[name] == shape, "\(name)") }
-        #expect(table.trainable.count == 364 && table.statistics.count == 242)
+        #expect(table.trainable.count == 364 && table.runningStatistics.count == 242)
     }
 
-    @Test func `impossible depths are refused with possible ones beside them`() {
+    @Test func `impossible depths are refused, with possible ones as suggestions`() {
         let expected = [
             "densenet-41-12": "depth 41 is impossible, expected 3n + 4, such as 40 or 43",
             "densenet-4-12": "depth 4 is impossible, expected 3n + 4, such as 7 or 10",
@@ -109,7 +110,7 @@ private func message(_ body: () throws -> Void) -> String {
         "densenet-40-99999999999999999999",
         "densenet121-32", "densenet 40 12", "bc-100-12",
     ])
-    func `other names are refused with the grammar`(_ model: String) {
+    func `other names are refused with a list of valid ones`(_ model: String) {
         let message = message { _ = try DenseNetConfiguration(model: model) }
         #expect(message == "unknown model '\(model)': expected one of \(DenseNetConfiguration.modelNames)")
     }
@@ -141,7 +142,7 @@ private func message(_ body: () throws -> Void) -> String {
                     let message = message { try configuration(smallest - 1).validate() }
                     #expect(message.contains("need \(smallest) pixels"), "\(message)")
                 }
-                // It is not only allowed: it runs, with a single pixel a channel in the last block.
+                // It is not only accepted but runs, with one pixel per channel in the last block.
                 let network = try TrainableDenseNet(configuration(smallest), capacity: 2)
                 network.initialize(seed: 1)
                 let images = [Float](repeating: 0.5, count: 2 * 3 * smallest * smallest)
@@ -153,7 +154,7 @@ private func message(_ body: () throws -> Void) -> String {
         }
     }
 
-    @Test func `every value out of its range is refused by its name`() throws {
+    @Test func `every value out of range is refused by name`() throws {
         let good = try DenseNetConfiguration(model: "densenet-bc-40-12")
         let changes: [(String, (inout DenseNetConfiguration) -> Void)] = [
             ("blocks []", { $0.blocks = [] }), ("blocks [1, 0]", { $0.blocks = [1, 0] }),
@@ -175,7 +176,7 @@ private func message(_ body: () throws -> Void) -> String {
         }
     }
 
-    @Test func `a configuration survives its JSON`() throws {
+    @Test func `a configuration survives a round trip through JSON`() throws {
         for tiny in TinyNetwork.all + TinyNetwork.dropout {
             let text = try WeightsFile.configurationText(tiny.configuration)
             #expect(try JSONDecoder().decode(DenseNetConfiguration.self, from: Data(text.utf8)) == tiny.configuration)
@@ -207,12 +208,15 @@ private func message(_ body: () throws -> Void) -> String {
                 #expect(values.allSatisfy { $0 == (parameter.name.hasSuffix(".weight") ? 1 : 0) }, "\(parameter.name)")
             }
         }
-        for parameter in network.table.statistics {
-            #expect(network.statistics[parameter.range].allSatisfy { $0 == (parameter.name.hasSuffix("_var") ? 1 : 0) })
+        for parameter in network.table.runningStatistics {
+            #expect(
+                network.runningStatistics[parameter.range].allSatisfy {
+                    $0 == (parameter.name.hasSuffix("_var") ? 1 : 0)
+                })
         }
     }
 
-    @Test func `what no memory holds is refused before it is asked for, however much that is`() throws {
+    @Test func `a network that does not fit in memory is refused before allocating, whatever its size`() throws {
         func network(layers: Int, growthRate: Int) -> DenseNetConfiguration {
             DenseNetConfiguration(
                 stem: .cifar, blocks: [layers], growthRate: growthRate, stemChannels: 16, bottleneck: true,
@@ -236,16 +240,16 @@ private func message(_ body: () throws -> Void) -> String {
             _ = try TrainableDenseNet(network(layers: 10_000, growthRate: 4), capacity: 1_000_000_000)
         }
         #expect(failure?.kind == .unavailable)
-        #expect(failure?.message.hasPrefix("1000000000 images a rank need ") == true, "\(failure as Any)")
+        #expect(failure?.message.hasPrefix("1000000000 images per rank need ") == true, "\(failure as Any)")
     }
 
-    @Test func `a seed gives the same weights again, another seed others, and no two tensors the same`() throws {
+    @Test func `weights are reproducible from the seed, and differ between seeds and between tensors`() throws {
         let tiny = TinyNetwork.bottleneck
         func weights(_ seed: UInt64) throws -> [Float] {
             let network = try TrainableDenseNet(tiny.configuration, capacity: 1)
-            network.statistics.update(repeating: 7)
+            network.runningStatistics.update(repeating: 7)
             network.initialize(seed: seed)
-            #expect(network.statistics.allSatisfy { $0 == 0 || $0 == 1 })
+            #expect(network.runningStatistics.allSatisfy { $0 == 0 || $0 == 1 })
             return Array(network.parameters)
         }
         let first = try weights(1)

@@ -5,19 +5,21 @@ import Testing
 private let tinies = [TinyNetwork.plain, .bottleneck, .imageNet] + TinyNetwork.dropout
 
 extension DenseNet {
-    /// Statistics in which no two norms agree, as a network trained elsewhere may have them.
+    /// Statistics that differ between norms, as in networks trained elsewhere.
     fileprivate func setForeignStatistics() {
         var random = CounterRandom(.synthetic, 65)
-        for parameter in table.statistics {
+        for parameter in table.runningStatistics {
             let isMean = parameter.name.hasSuffix(".running_mean")
-            for i in parameter.range { statistics[i] = isMean ? random.uniform(-0.5, 0.5) : random.uniform(0.3, 3) }
+            for i in parameter.range {
+                runningStatistics[i] = isMean ? random.uniform(-0.5, 0.5) : random.uniform(0.3, 3)
+            }
         }
     }
 }
 
 @Suite struct EvaluationTests {
     @Test(arguments: TinyNetwork.all)
-    func `each norm uses its own running statistics, though they disagree`(_ tiny: TinyNetwork) throws {
+    func `each norm uses its own running statistics, even if they disagree`(_ tiny: TinyNetwork) throws {
         let network = try tiny.network()
         network.setForeignStatistics()
         let reference = ReferenceNetwork(network)
@@ -25,11 +27,11 @@ extension DenseNet {
         let found = try network.evaluate(tiny)
         #expect(relativeDifference(found.logits, logits.map(Float.init)) < 1e-5)
         #expect(
-            found.statistics.elementsEqual(network.statistics)
+            found.statistics.elementsEqual(network.runningStatistics)
                 && reference.statistics == found.statistics.map(Double.init))
     }
 
-    @Test(arguments: tinies) func `a network built to evaluate gives the logits of one that trains`(_ tiny: TinyNetwork)
+    @Test(arguments: tinies) func `a network for inference gives the logits of a trainable one`(_ tiny: TinyNetwork)
         throws
     {
         let training = try tiny.network()
@@ -41,7 +43,9 @@ extension DenseNet {
         #expect(first.logits == second.logits && first.result == second.result)
     }
 
-    @Test(arguments: tinies) func `an image's logits in evaluation do not hang on its company`(_ tiny: TinyNetwork)
+    @Test(arguments: tinies) func `an image's logits in evaluation do not depend on the other images`(
+        _ tiny: TinyNetwork
+    )
         throws
     {
         let network = try tiny.network()
@@ -55,32 +59,32 @@ extension DenseNet {
 
     @Test(arguments: tinies) func `a pass is a function of its input, to the bit`(_ tiny: TinyNetwork) throws {
         let network = try tiny.network()
-        let statistics = Array(network.statistics)
+        let statistics = Array(network.runningStatistics)
         var first = try network.run(tiny)
         var second = try network.run(tiny)
-        // The statistics move each time and are not read in training.
+        // The statistics change each time and are not read in training.
         #expect(first.statistics != second.statistics)
         (first.statistics, second.statistics) = ([], [])
         #expect(first == second)
-        _ = network.statistics.update(from: statistics)
+        _ = network.runningStatistics.update(from: statistics)
         let evaluated = try network.evaluate(tiny)
         _ = try network.run(tiny)
-        _ = network.statistics.update(from: statistics)
+        _ = network.runningStatistics.update(from: statistics)
         #expect(try network.evaluate(tiny) == evaluated)
     }
 
     @Test(arguments: tinies)
-    func `images are as good after others, and fewer of them after more, as in a fresh network`(_ tiny: TinyNetwork)
+    func `earlier batches, larger ones too, do not affect the results`(_ tiny: TinyNetwork)
         throws
     {
         let used = try tiny.network()
-        // What one leaves behind must not reach the next; not-a-number would.
+        // What one batch leaves behind must not reach the next; a NaN would.
         for pixel in [1, Float.nan] {
             _ = try used.run(tiny, images: tiny.images.map { $0 * pixel })
             _ = try used.evaluate(tiny, images: tiny.images.map { $0 * pixel })
             for count in Set([1, tiny.count / 2, tiny.count - 1]) where count > 0 {
                 let fresh = try tiny.network()
-                _ = used.statistics.update(from: fresh.statistics)
+                _ = used.runningStatistics.update(from: fresh.runningStatistics)
                 #expect(
                     try used.run(tiny, range: 0..<count) == fresh.run(tiny, range: 0..<count), "\(count) after \(pixel)"
                 )
@@ -90,9 +94,10 @@ extension DenseNet {
         }
     }
 
-    @Test(arguments: tinies) func `a batch beside a larger capacity gives the same results`(_ tiny: TinyNetwork) throws
+    @Test(arguments: tinies) func `a batch in a network of larger capacity gives the same results`(_ tiny: TinyNetwork)
+        throws
     {
-        // Another capacity may put more images side by side, and sums then come in another order.
+        // A different capacity may put more images side by side, which changes the order of sums.
         for capacity in [tiny.count, tiny.count + 1, 3 * tiny.count, 40] {
             let exact = try tiny.network().run(tiny)
             let roomy = try tiny.network(capacity: capacity).run(tiny)
@@ -101,7 +106,7 @@ extension DenseNet {
         }
     }
 
-    @Test func `a prediction is the first of the largest logits and none where one is not a number`() throws {
+    @Test func `a prediction is the first of the largest logits, and none if one is NaN`() throws {
         let tiny = TinyNetwork.plain
         let network = try tiny.network()
         for i in network.table.classifierWeight.range { network.parameters[i] = 0 }
@@ -120,7 +125,7 @@ extension DenseNet {
 }
 
 @Suite struct DropoutTests {
-    @Test(arguments: TinyNetwork.dropout) func `it is drawn from seed, epoch and sample`(_ tiny: TinyNetwork) throws {
+    @Test(arguments: TinyNetwork.dropout) func `dropout depends on seed, epoch and sample`(_ tiny: TinyNetwork) throws {
         let network = try tiny.network()
         func logits(seed: UInt64, epoch: Int) throws -> [Float] {
             try network.run(tiny, seed: seed, epoch: epoch).logits
@@ -131,7 +136,7 @@ extension DenseNet {
         #expect(try logits(seed: 1, epoch: 2) != first)
     }
 
-    @Test(arguments: TinyNetwork.dropout) func `it is off in evaluation`(_ tiny: TinyNetwork) throws {
+    @Test(arguments: TinyNetwork.dropout) func `dropout is off in evaluation`(_ tiny: TinyNetwork) throws {
         var without = tiny.configuration
         without.dropout = 0
         let dry = try TrainableDenseNet(without, capacity: tiny.count)
@@ -142,7 +147,7 @@ extension DenseNet {
     }
 
     @Test func `the mean of the dropped features is that of the kept ones`() throws {
-        // One plain layer: the running mean of its new channels is a tenth of their batch mean after one step.
+        // One plain layer: after one step the running mean of its new channels is a tenth of their batch mean.
         let tiny = TinyNetwork("one layer", [1], growth: 16, channels: 4, dropout: 0.3, image: 16, count: 16)
         var without = tiny.configuration
         without.dropout = 0
@@ -155,8 +160,8 @@ extension DenseNet {
         let kept = try dry.run(tiny).statistics[new].map(Double.init)
         let firstVariance = network.table.finalNorm.runningVariance.offset + 4
         for c in 0..<16 {
-            // Of 4096 elements, each with variance p/(1 − p)·E[x²], the mean; running statistics hold a tenth.
-            let square = (Double(dry.statistics[firstVariance + c]) - 0.9) * 10 + (kept[c] * 10) * (kept[c] * 10)
+            // The mean of 4096 elements, each with variance p/(1 − p)·E[x²]; running statistics have a tenth of it.
+            let square = (Double(dry.runningStatistics[firstVariance + c]) - 0.9) * 10 + (kept[c] * 10) * (kept[c] * 10)
             let deviation = (square * 0.3 / 0.7 / 4096).squareRoot() / 10
             #expect(abs(dropped[c] - kept[c]) < 4.5 * deviation)
         }

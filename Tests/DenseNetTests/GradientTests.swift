@@ -3,7 +3,7 @@ import Testing
 
 @Suite struct GradientTests {
     @Test(arguments: TinyNetwork.all)
-    func `forward in training is the paper's network, batch statistics and all`(_ tiny: TinyNetwork) throws {
+    func `forward in training is the paper's network, including batch statistics`(_ tiny: TinyNetwork) throws {
         let network = try tiny.network()
         let reference = ReferenceNetwork(network)
         let found = try network.run(tiny, backward: false)
@@ -20,8 +20,7 @@ import Testing
         #expect(found.result.correct == correct)
     }
 
-    /// Central differences of the reference are exact to nine digits, so the allowance is for the network's float32
-    /// alone.
+    /// Central differences of the reference are exact to nine digits: the tolerance is for the network's float32 only.
     @Test(arguments: TinyNetwork.all)
     func `each tensor's gradient is the slope of the float64 reference`(_ tiny: TinyNetwork) throws {
         let network = try tiny.network()
@@ -46,8 +45,8 @@ import Testing
         }
     }
 
-    /// The network against itself, with all it does, dropout too. Its forward pass is float32, so the step is coarse,
-    /// and ReLUs and pools change over within it.
+    /// The network against itself, including dropout. Its forward pass is float32, so the step is coarse, and ReLUs and
+    /// pools switch within it.
     @Test(arguments: TinyNetwork.all + TinyNetwork.dropout)
     func `the gradient is the slope of the network's own loss`(_ tiny: TinyNetwork) throws {
         let network = try tiny.network()
@@ -63,7 +62,7 @@ import Testing
             for (i, _) in direction { network.parameters[i] = parameters[i] }
             return slope
         }
-        // Half of a tensor's gradient, drawn anew for each, is a direction in which a wrong half shows.
+        // A random half of a tensor's gradient is a direction that reveals an error in that half.
         for ranges in [[0..<gradients.count]] + network.table.trainable.map({ [$0.range] }) {
             let direction = ranges.joined().filter { _ in random.below(2) == 0 }.map { (place: $0, gradients[$0]) }
             let length = norm(direction.map(\.1))
@@ -74,7 +73,7 @@ import Testing
     }
 
     @Test(arguments: [TinyNetwork.plain, .bottleneck, .imageNet] + TinyNetwork.dropout)
-    func `a gradient is final when it is announced, and places only go up`(_ tiny: TinyNetwork) throws {
+    func `a gradient is final when it is announced, and offsets only increase`(_ tiny: TinyNetwork) throws {
         let network = try tiny.network()
         network.gradients.update(repeating: .nan)
         var places = [0]
@@ -92,7 +91,7 @@ import Testing
             places.count - 1 == layers + tiny.configuration.blocks.count + 1, "each layer is announced when it is done")
     }
 
-    @Test func `an error in the middle of backward comes out`() throws {
+    @Test func `an error in the middle of backward is thrown`() throws {
         let tiny = TinyNetwork.plain
         let network = try tiny.network()
         #expect(throws: Failure(.unavailable, "gone")) {

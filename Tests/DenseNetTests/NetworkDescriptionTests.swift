@@ -70,7 +70,7 @@ func `multiply-accumulates are torchvision's`(model: String, giga: Double) throw
     #expect(description.trainingOperations == 2 * (3 * description.multiplyAccumulates - stem))
 }
 
-@Test func `the layers have the table's names and parameters in the order of use`() throws {
+@Test func `the layers have the table's names and parameters, in the order of use`() throws {
     for configuration in try variety() {
         let table = ParameterTable(configuration)
         var expected: [(name: String, count: Int)] = []
@@ -88,12 +88,12 @@ func `multiply-accumulates are torchvision's`(model: String, giga: Double) throw
     }
 }
 
-@Test func `shapes lead from the stem to the classifier`() throws {
+@Test func `shapes are consistent from the stem to the classifier`() throws {
     for configuration in try variety() {
         let layers = try NetworkDescription(configuration, batchSize: 1).layers
         var channels = 3
         for layer in layers {
-            // A norm, a ReLU or a pool keeps its input's channels; a concatenation follows a convolution to the growth
+            // A norm, ReLU or pool keeps the number of channels; a concatenation follows a convolution to the growth
             // rate.
             switch layer.operation.prefix(4) {
             case "norm": #expect(layer.parameters == 2 * layer.shape[0])
@@ -168,7 +168,7 @@ private func allocatedBytes(_ root: Any) -> Int {
 func `the described memory is what a network allocates`(model: String, image: Int, batchSize: Int) throws {
     let description = try describe(model, image: image, batchSize: batchSize)
     let network = try TrainableDenseNet(description.configuration, capacity: batchSize)
-    #expect(description.trainingBytes - description.memory.momenta == allocatedBytes(network.parts))
+    #expect(description.trainingBytes - description.memory.momentumBuffer == allocatedBytes(network.parts))
 }
 
 @Test func `a larger batch takes more activations and no more parameters`() throws {
@@ -177,7 +177,8 @@ func `the described memory is what a network allocates`(model: String, image: In
     let ratio = Double(large.activations) / Double(small.activations)
     #expect((3.5...4.5).contains(ratio))
     #expect(
-        large.parameters == small.parameters && small.parameters == small.gradients && small.gradients == small.momenta)
+        large.parameters == small.parameters && small.parameters == small.gradients
+            && small.gradients == small.momentumBuffer)
 }
 
 @Test func `impossible batches and configurations are refused`() throws {

@@ -2,7 +2,7 @@ import Kernels
 import TestSupport
 import Testing
 
-/// Whether this build, and with it the test program, is optimised.
+/// Whether this build, including the test program, is optimized.
 private var isOptimized: Bool {
     #if DEBUG
         false
@@ -31,7 +31,7 @@ private var isOptimized: Bool {
             #expect(first[..<3] == second[..<3])
             let numbers = first[3...].map { Float($0) ?? .nan }
             let others = second[3...].map { Float($0) ?? .nan }
-            // In bfloat16 a factor on the border between two numbers may fall to either side.
+            // In bfloat16 a factor halfway between two numbers may round either way.
             #expect(
                 !numbers.isEmpty && relativeDifference(numbers, others) < (first[0] == "bf16" ? 0.1 : 1e-5),
                 "\(first[..<3])")
@@ -40,13 +40,13 @@ private var isOptimized: Bool {
 
     @Test(arguments: [1, 2]) func `a step and a background job allocate nothing`(_ threads: Int) throws {
         let counts = try output(["allocations", "\(threads)"])
-        // A sanitizer allocates by its own functions.
+        // A sanitizer has allocation functions of its own.
         guard counts != [["not", "counted"]] else { return }
         #expect(counts.count == 6)
         for line in counts {
             let steps = try #require(line.last.flatMap { Int($0) })
-            // Without optimisation the standard library's loops over arrays take memory, a few times a layer; but not
-            // once a panel.
+            // Without optimization the standard library's loops over arrays allocate, a few times per layer but not
+            // once per panel.
             #expect(steps <= (isOptimized ? 0 : 300), "\(line.joined(separator: " ")) in ten steps")
         }
     }

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 @Suite struct PredictionTests {
-    @Test func `probabilities are the softmax of the logits, however many images a pass can have`() throws {
+    @Test func `probabilities are the softmax of the logits, for any capacity`() throws {
         let tiny = TinyNetwork.bottleneck
         let whole = try tiny.network()
         let single = try tiny.network(capacity: 1)
@@ -28,7 +28,7 @@ import Testing
         }
     }
 
-    @Test func `numbers that are no whole image, and outputs that are no numbers, are refused`() throws {
+    @Test func `partial images and outputs that are not finite are refused`() throws {
         let tiny = TinyNetwork.plain
         let network = try tiny.network()
         func predict(_ images: [Float]) throws -> [Prediction] { try network.predict(images.span) }
@@ -38,7 +38,7 @@ import Testing
         #expect(throws: Failure.self) { try predict(tiny.images) }
     }
 
-    @Test func `a weights file is a network, unless it does not say which`() throws {
+    @Test func `a network is built from a weights file, unless the file does not say which`() throws {
         let folder = ScratchFolder()
         let tiny = TinyNetwork.imageNet
         let network = try tiny.network()

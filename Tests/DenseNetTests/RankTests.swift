@@ -3,7 +3,7 @@ import Kernels
 import Support
 import Testing
 
-/// Splits of a batch of as many images as they add up to.
+/// Splits of a batch over ranks; each adds up to the batch size.
 private let splits = [[3, 3, 2], [5, 0], [1, 1, 1, 1], [0, 0, 2], [8]]
 
 private func networks(_ count: Int) -> [TinyNetwork] {
@@ -33,7 +33,8 @@ private func run(_ tiny: TinyNetwork, split: [Int]) throws -> [PassResult] {
 }
 
 @Suite struct RankTests {
-    @Test(arguments: splits) func `ranks compute what one would, an empty rank too`(_ split: [Int]) throws {
+    @Test(arguments: splits) func `ranks compute what one rank would, even if one has no images`(_ split: [Int]) throws
+    {
         for tiny in networks(split.reduce(0, +)) {
             let whole = try tiny.network().run(tiny)
             let parts = try run(tiny, split: split)
@@ -43,8 +44,8 @@ private func run(_ tiny: TinyNetwork, split: [Int]) throws -> [PassResult] {
             let gradients = whole.gradients.indices.map { i in parts.reduce(0) { $0 + $1.gradients[i] } }
             let table = ParameterTable(tiny.configuration)
             #expect(relativeDifference(gradients, whole.gradients) < 1e-5, "\(tiny)")
-            // A small tensor may be a difference of large numbers, such as γ in front of a norm, which takes its scale
-            // away again.
+            // A small tensor may be a difference of large numbers, such as γ before another norm, which cancels its
+            // scale.
             for parameter in table.trainable {
                 let difference = relativeDifference(gradients[parameter.range], whole.gradients[parameter.range])
                 #expect(difference < 1e-3, "\(tiny) \(parameter.name)")
@@ -66,25 +67,26 @@ private func run(_ tiny: TinyNetwork, split: [Int]) throws -> [PassResult] {
         }
     }
 
-    @Test func `five steps on three ranks leave the weights of one`() throws {
+    @Test func `five steps on three ranks give the weights of one rank`() throws {
         let tiny = TinyNetwork.bottleneck
         let split = [2, 0, 3]
         let exchange = ThreadSums(ranks: 3)
         @Sendable func train(_ rank: Int, of split: [Int], _ sums: any GlobalSums) throws -> [Float] {
             let network = try tiny.network(capacity: split[rank])
             let first = split[..<rank].reduce(0, +)
-            let momenta = AlignedBuffer<Float>(count: network.parameters.count)
+            let momentumBuffer = AlignedBuffer<Float>(count: network.parameters.count)
             let doubles = AlignedBuffer<Double>(count: network.parameters.count)
             for _ in 0..<5 {
                 _ = try network.run(tiny, range: first..<first + split[rank], globalCount: tiny.count, sums: sums)
                 for i in 0..<doubles.count { doubles.pointer[i] = Double(network.gradients[i]) }
                 try sums.sum(doubles.elements)
                 for i in 0..<doubles.count { network.gradients[i] = Float(doubles.pointer[i]) }
-                descend(
-                    weights: network.parameters, gradients: network.gradients, momenta: momenta.elements, rate: 0.05,
-                    gradientScale: 1 / Float(tiny.count), momentum: 0.9, decay: 1e-4, nesterov: true)
+                sgdStep(
+                    weights: network.parameters, gradients: network.gradients, momentumBuffer: momentumBuffer.elements,
+                    learningRate: 0.05,
+                    gradientScale: 1 / Float(tiny.count), momentum: 0.9, weightDecay: 1e-4, nesterov: true)
             }
-            return Array(network.parameters) + Array(network.statistics)
+            return Array(network.parameters) + Array(network.runningStatistics)
         }
         let whole = try train(0, of: [tiny.count], LocalSums())
         let parts = try onRanks(3) { try train($0, of: split, exchange.rank($0)) }
@@ -92,7 +94,7 @@ private func run(_ tiny: TinyNetwork, split: [Int]) throws -> [PassResult] {
         #expect(relativeDifference(parts[0], whole) < 1e-4)
     }
 
-    @Test func `an empty rank has no loss and zero gradients, though it had images before`() throws {
+    @Test func `a rank without images has no loss and zero gradients, even if it had images before`() throws {
         for tiny in networks(3) {
             let exchange = ThreadSums(ranks: 2)
             let part = try onRanks(2) { rank in

@@ -2,7 +2,7 @@ import DenseNetModel
 import Glibc
 import Support
 
-/// Numbers of images in float64: [images][channels][size][size].
+/// Feature maps in float64: [images][channels][size][size].
 private final class Volume {
     let images: Int, channels: Int, size: Int
     private let buffer: AlignedBuffer<Double>
@@ -15,26 +15,25 @@ private final class Volume {
     func plane(_ n: Int, _ c: Int) -> UnsafeMutablePointer<Double> { buffer.pointer + (n * channels + c) * size * size }
 }
 
-/// A DenseNet's forward pass and loss by the book, in float64, one operation after the other as the paper draws it:
-/// each norm has its own statistics, channels are concatenated, a transition convolves before it pools. Without
-/// dropout.
+/// A DenseNet's forward pass and loss exactly as in the paper, in float64 and without dropout: each norm has its own
+/// statistics, channels are concatenated, a transition convolves before it pools.
 final class ReferenceNetwork {
     let configuration: DenseNetConfiguration
     let table: ParameterTable
-    /// As the network lays them out.
+    /// In the network's layout.
     var parameters: [Double]
     var statistics: [Double]
     private var isTraining = true
 
-    /// The numbers of a network.
+    /// Copies a network's parameters and running statistics.
     init(_ network: DenseNet) {
         configuration = network.configuration
         table = network.table
         parameters = network.parameters.map(Double.init)
-        statistics = network.statistics.map(Double.init)
+        statistics = network.runningStatistics.map(Double.init)
     }
 
-    /// Logits of images, shape [count][3][image][image]: [count][classes]. In training the running statistics move.
+    /// Logits [count][classes] of images of shape [count][3][image][image]. Training updates the running statistics.
     func forward(_ images: [Float], count: Int, training: Bool) -> [Double] {
         isTraining = training
         let input = Volume(count, 3, configuration.image)
@@ -62,7 +61,7 @@ final class ReferenceNetwork {
         }
     }
 
-    /// Sum over images of the cross-entropy against the smoothed labels.
+    /// The sum over images of the cross-entropy with smoothed labels.
     func loss(_ logits: [Double], _ labels: [Int32], labelSmoothing: Double) -> Double {
         let classes = configuration.classes
         var sum = 0.0

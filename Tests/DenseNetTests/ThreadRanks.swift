@@ -2,9 +2,9 @@ import DenseNetModel
 import Glibc
 import Synchronization
 
-/// Sums over threads of this process that stand for ranks; all get the same bits.
+/// Sums over threads of this process that act as ranks; all get the same bits.
 ///
-/// The barrier orders all accesses to the slots, which the thread sanitizer can see; a `Mutex` it could not.
+/// A barrier orders all accesses to the slots: the thread sanitizer understands it, unlike a `Mutex`.
 final class ThreadSums: @unchecked Sendable {
     private let slots: UnsafeMutableBufferPointer<[Double]>
     private let barrier: Barrier
@@ -35,13 +35,13 @@ final class ThreadSums: @unchecked Sendable {
             all.barrier.wait()
             precondition(slots.allSatisfy { $0.count == values.count }, "ranks sum different numbers of values")
             for i in values.indices { values[i] = slots.reduce(0) { $0 + $1[i] } }
-            // Nobody may write a slot before all have read.
+            // No slot may be written before all threads have read.
             all.barrier.wait()
         }
     }
 }
 
-/// All threads wait for one another.
+/// Waits until all threads have arrived.
 private final class Barrier: @unchecked Sendable {
     private let barrier = UnsafeMutablePointer<pthread_barrier_t>.allocate(capacity: 1)
 
@@ -53,8 +53,7 @@ private final class Barrier: @unchecked Sendable {
     func wait() { pthread_barrier_wait(barrier) }
 }
 
-/// Runs `body` on as many threads of their own as there are ranks, as they wait for one another; the results in the
-/// ranks' order.
+/// Runs `body` on one thread per rank, since ranks wait for one another; returns the results in rank order.
 func onRanks<Result: Sendable>(_ count: Int, _ body: @escaping @Sendable (_ rank: Int) throws -> Result) throws
     -> [Result]
 {

@@ -6,7 +6,7 @@ import Support
 struct TinyNetwork: Sendable, CustomStringConvertible {
     let name: String
     let configuration: DenseNetConfiguration
-    /// Images of the global batch.
+    /// The number of images in the global batch.
     let count: Int
     let labelSmoothing: Double
 
@@ -31,7 +31,7 @@ struct TinyNetwork: Sendable, CustomStringConvertible {
         return (0..<count * pixels).map { _ in Float(random.normal()) }
     }
 
-    /// Numbers of one image.
+    /// The elements of one image.
     var pixels: Int { 3 * configuration.image * configuration.image }
 
     var labels: [Int32] {
@@ -39,10 +39,10 @@ struct TinyNetwork: Sendable, CustomStringConvertible {
         return (0..<count).map { _ in Int32(random.below(configuration.classes)) }
     }
 
-    /// Images' numbers in their data set, from which dropout is drawn.
+    /// The images' indices in the data set, which determine dropout.
     var samples: [Int32] { (0..<count).map { Int32(100 + 7 * $0) } }
 
-    /// A network whose norms are not at 1 and 0, where many an error would not show.
+    /// A network whose norms are not at 1 and 0, which would hide errors.
     func network(
         capacity: Int? = nil, threads: Int = 1, precision: Precision = .float32
     ) throws -> TrainableDenseNet {
@@ -52,7 +52,7 @@ struct TinyNetwork: Sendable, CustomStringConvertible {
         return network
     }
 
-    /// The same network, built to evaluate.
+    /// The same network for inference.
     func evaluatingNetwork() throws -> DenseNet {
         let network = try DenseNet(configuration, capacity: count)
         setWeights(of: network)
@@ -75,7 +75,7 @@ struct TinyNetwork: Sendable, CustomStringConvertible {
         "ImageNet", stem: .imagenet, [1, 2], growth: 4, channels: 8, bottleneck: true, compression: 0.7, image: 35,
         count: 3)
 
-    /// Without dropout: what the reference can follow.
+    /// Without dropout, which the reference does not have.
     static let all = [
         plain, bottleneck, imageNet,
         TinyNetwork("plain, one image", [3], growth: 2, channels: 3, image: 9, count: 1, labelSmoothing: 0.2),
@@ -107,7 +107,7 @@ struct TinyNetwork: Sendable, CustomStringConvertible {
     ]
 }
 
-/// What a pass over a batch, or a part of one, left in a network.
+/// The results of a pass over a batch, or over a part of one.
 struct PassResult: Sendable, Equatable {
     var logits: [Float]
     var result: BatchResult
@@ -123,12 +123,12 @@ extension DenseNet {
         let result = try evaluate(tiny.part(range, of: images), count: range.count).loss(Array(tiny.labels[range]))
         return PassResult(
             logits: Array(logits.prefix(range.count * configuration.classes)), result: result,
-            statistics: Array(statistics))
+            statistics: Array(runningStatistics))
     }
 }
 
 extension TrainableDenseNet {
-    /// Forward, loss and, where `backward` says so, backward over the images `range` of the global batch.
+    /// Forward, loss and, with `backward`, backward over the images `range` of the global batch.
     func run(
         _ tiny: TinyNetwork, images: [Float]? = nil, range: Range<Int>? = nil, globalCount: Int? = nil,
         backward: Bool = true, seed: UInt64 = 1, epoch: Int = 1, sums: any GlobalSums = LocalSums(),
@@ -149,7 +149,7 @@ extension TrainableDenseNet {
                     try loss.backward(ready: ready)
                     result.gradients = Array(gradients)
                 }
-                result.statistics = Array(statistics)
+                result.statistics = Array(runningStatistics)
                 return result
             }
         }
@@ -157,7 +157,7 @@ extension TrainableDenseNet {
 }
 
 extension TinyNetwork {
-    /// The pixels of some images, and one number more.
+    /// The pixels of the images, plus one extra number.
     fileprivate func part(_ range: Range<Int>, of images: [Float]?) -> [Float] {
         (images ?? self.images)[range.lowerBound * pixels..<range.upperBound * pixels] + [0]
     }
@@ -166,8 +166,8 @@ extension TinyNetwork {
 /// The length of a vector.
 func norm(_ values: some Sequence<Double>) -> Double { values.reduce(0) { $0 + $1 * $1 }.squareRoot() }
 
-/// The largest difference of two runs of numbers, relative to the largest number; infinite if their counts differ or
-/// one is none.
+/// The largest difference between two sequences, relative to the largest number; infinite if their counts differ or a
+/// number is NaN.
 func relativeDifference(_ first: some Collection<Float>, _ second: some Collection<Float>) -> Double {
     guard first.count == second.count else { return .infinity }
     var largest = 0.0

@@ -9,7 +9,7 @@ import Testing
 private struct StoredTensor {
     var name: String
     var shape: [Int]
-    /// Of float32 numbers, or of int64 ones.
+    /// Of float32 or int64 numbers.
     var bytes: [UInt8]
     var dtype = "F32"
 }
@@ -22,7 +22,7 @@ private struct StoredTensor {
     private func network(seed: UInt64 = 4) throws -> DenseNet {
         let network = try DenseNet(tiny.configuration, capacity: 2)
         network.initialize(seed: seed)
-        for i in network.statistics.indices { network.statistics[i] = Float(seed) + Float(i) / 64 }
+        for i in network.runningStatistics.indices { network.runningStatistics[i] = Float(seed) + Float(i) / 64 }
         return network
     }
 
@@ -44,12 +44,12 @@ private struct StoredTensor {
         return try folder.write(safetensors("{\(entries.joined(separator: ","))}") + data, to: "foreign.safetensors")
     }
 
-    /// Loads a foreign file into a network of other numbers and holds all of them against the expected.
+    /// Loads a foreign file into a network with different weights and compares all weights with the expected ones.
     private func loads(_ tensors: [StoredTensor], as expected: DenseNet) throws -> Bool {
         let loaded = try network(seed: 9)
         try WeightsFile.load(SafetensorsFile(path: write(tensors)), into: loaded)
         return loaded.parameters.elementsEqual(expected.parameters)
-            && loaded.statistics.elementsEqual(expected.statistics)
+            && loaded.runningStatistics.elementsEqual(expected.runningStatistics)
     }
 
     private func refusal(_ tensors: [StoredTensor]) throws -> String {
@@ -69,12 +69,12 @@ private struct StoredTensor {
             let path = folder("w.safetensors")
             network.parameters[0] = -0.0
             network.parameters[1] = .leastNonzeroMagnitude
-            network.statistics[0] = 1e30
+            network.runningStatistics[0] = 1e30
             loaded.parameters.update(repeating: 1)
             try WeightsFile.write(network, to: path, metadata: ["note": "of mine"])
             try WeightsFile.load(SafetensorsFile(path: path), into: loaded)
             #expect(loaded.parameters.map(\.bitPattern) == network.parameters.map(\.bitPattern))
-            #expect(loaded.statistics.map(\.bitPattern) == network.statistics.map(\.bitPattern))
+            #expect(loaded.runningStatistics.map(\.bitPattern) == network.runningStatistics.map(\.bitPattern))
             let file = try SafetensorsFile(path: path)
             #expect(try WeightsFile.configuration(in: file) == tiny.configuration)
             #expect(file.metadata["note"] == "of mine" && file.metadata["format"] == "pt")
@@ -82,19 +82,19 @@ private struct StoredTensor {
         }
     }
 
-    @Test func `tensors lie in the file as PyTorch has them`() throws {
+    @Test func `tensors are in the file as in PyTorch`() throws {
         let network = try network()
         let path = folder("w.safetensors")
         try WeightsFile.write(network, to: path)
         let file = try SafetensorsFile(path: path)
-        #expect(Set(file.tensors.keys) == Set((network.table.trainable + network.table.statistics).map(\.name)))
+        #expect(Set(file.tensors.keys) == Set((network.table.trainable + network.table.runningStatistics).map(\.name)))
         let weight = try #require(network.table.convolutions.first { $0.kind == .pointwise }).weight
         #expect(
             try file.floats(named: "features.denseblock1.denselayer1.conv1.weight", shape: [8, 3, 1, 1])
                 == Array(network.parameters[weight.range]))
     }
 
-    @Test func `older names, a prefix of a wrapper and counters of batches are understood`() throws {
+    @Test func `older names, a wrapper's prefix and batch counters are accepted`() throws {
         let network = try network()
         let tensors = stored(network)
         func renamed(_ change: (String) -> String) -> [StoredTensor] {
@@ -121,7 +121,7 @@ private struct StoredTensor {
         #expect(try loads(tensors + counters.prefix(1), as: network))
     }
 
-    @Test func `what is missing, too much, misshapen or of another type is refused by name`() throws {
+    @Test func `a tensor that is missing, extra or of the wrong shape or type is refused by name`() throws {
         let tensors = stored(try network())
         for (i, tensor) in tensors.enumerated() {
             var fewer = tensors
@@ -130,7 +130,7 @@ private struct StoredTensor {
         }
         let extra = StoredTensor(
             name: "features.denseblock1.denselayer2.norm1.weight", shape: [1], bytes: [0, 0, 0, 0])
-        #expect(try refusal(tensors + [extra]).hasPrefix("has the tensor '\(extra.name)', which this network has not"))
+        #expect(try refusal(tensors + [extra]).hasPrefix("has the tensor '\(extra.name)', unknown to this not"))
         var misshapen = tensors
         misshapen[0].shape = [3, 3, 9]
         #expect(
@@ -142,12 +142,12 @@ private struct StoredTensor {
         let twice = StoredTensor(name: "module.features.conv0.weight", shape: tensors[0].shape, bytes: tensors[0].bytes)
         #expect(
             try refusal(tensors + [twice])
-                == "'features.conv0.weight' and 'module.features.conv0.weight' are the same tensor by two names; remove one"
+                == "'features.conv0.weight' and 'module.features.conv0.weight' name the same tensor; remove one"
         )
         #expect(try refusal(tensors) == "loaded")
     }
 
-    @Test func `a classifier for other classes is spared on request, and nothing else that misfits`() throws {
+    @Test func `a classifier for different classes is spared on request, but no other mismatch`() throws {
         var configuration = tiny.configuration
         configuration.classes = 5
         let other = try DenseNet(configuration, capacity: 2)
@@ -166,14 +166,14 @@ private struct StoredTensor {
                 mine.name.hasPrefix("classifier.") ? own.parameters[mine.range] : other.parameters[theirs.range]
             #expect(loaded.parameters[mine.range].elementsEqual(expected), "\(mine.name)")
         }
-        #expect(loaded.statistics.elementsEqual(other.statistics))
-        // One for as many classes is read.
+        #expect(loaded.runningStatistics.elementsEqual(other.runningStatistics))
+        // A classifier for the same number of classes is read.
         let like = try network(seed: 4)
         try WeightsFile.write(like, to: path)
         let (same, none) = try load(path)
         #expect(none == nil && same.parameters.elementsEqual(like.parameters))
 
-        // Weight and bias that disagree, or are of other features, are of another network.
+        // A weight and bias that disagree, or are for other features, belong to a different network.
         var tensors = stored(other)
         let bias = try #require(tensors.firstIndex { $0.name == "classifier.bias" })
         tensors[bias].shape = [4]
@@ -203,10 +203,11 @@ private struct StoredTensor {
         try SafetensorsWriter.write(to: path, tensors: tensors)
         try WeightsFile.read(from: SafetensorsFile(path: path), prefix: "a.", into: loaded)
         #expect(
-            loaded.parameters.elementsEqual(network.parameters) && loaded.statistics.elementsEqual(network.statistics))
+            loaded.parameters.elementsEqual(network.parameters)
+                && loaded.runningStatistics.elementsEqual(network.runningStatistics))
     }
 
-    @Test func `metadata that is no configuration is an error, and none is none`() throws {
+    @Test func `metadata that is not a configuration is an error, and no metadata gives none`() throws {
         let path = folder("w.safetensors")
         try SafetensorsWriter.write(to: path, tensors: [])
         #expect(try WeightsFile.configuration(in: SafetensorsFile(path: path)) == nil)
@@ -215,7 +216,7 @@ private struct StoredTensor {
             let failure = try #require(throws: Failure.self) {
                 try WeightsFile.configuration(in: SafetensorsFile(path: path))
             }
-            #expect(failure.kind == .data && failure.message.contains("'config' is not a network's configuration"))
+            #expect(failure.kind == .data && failure.message.contains("'config' is not a valid network configuration"))
         }
     }
 }

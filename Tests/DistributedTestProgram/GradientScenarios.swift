@@ -2,8 +2,7 @@ import DataParallel
 import Glibc
 import Support
 
-/// Bucketed sums are those of one plain all-reduce, whatever the bucket size and whatever each rank's backward reports
-/// when.
+/// Bucketed sums equal those of one plain all-reduce, for any bucket size and any sequence of reported offsets.
 func buckets(_ world: Communicator) throws {
     for count in [1, 300, 1024] {
         for bucketElements in [1, 7, 64, 299, 300, 301, 5000] where count / bucketElements <= 300 {
@@ -32,7 +31,7 @@ func buckets(_ world: Communicator) throws {
     }
 }
 
-/// Random gradients of real size: all ranks have the same bits, near the plain sum. Prints a hash for a comparison of
+/// Random gradients of realistic size: all ranks have the same bits, close to the plain sum. Prints a hash to compare
 /// two runs.
 func randomGradients(_ world: Communicator) throws {
     let count = 200_000
@@ -56,8 +55,7 @@ func randomGradients(_ world: Communicator) throws {
     if world.rank == 0 { print("gradients \(hash)") }
 }
 
-/// Between a bucket's start and `finish` an error lets go of everything; what MPI works on stays, and nothing else
-/// does.
+/// An error drops everything between a bucket's start and `finish`: what MPI is using is leaked, and nothing else.
 func abandonedGradients(_ world: Communicator) throws {
     weak var finished: AlignedBuffer<Float>?
     weak var underWay: AlignedBuffer<Float>?
@@ -80,7 +78,7 @@ func abandonedGradients(_ world: Communicator) throws {
     try require(finished == nil, "a buffer is kept that MPI is done with")
     guard world.size > 1 else { return }
     try require(underWay != nil, "a buffer is freed while MPI writes into it")
-    // Open MPI works on the buckets while it is called.
+    // Open MPI makes progress only while it is called.
     var missing: Int32 = 1
     while missing > 0 {
         let isSummed = left![0..<100_000].allSatisfy { $0 == Float(world.size) }
@@ -89,7 +87,7 @@ func abandonedGradients(_ world: Communicator) throws {
     try require(left![100_000...].allSatisfy { $0 == 1 }, "a bucket was summed that was not started")
 }
 
-/// The program's own fault: it must trap.
+/// A programming error: it must trap.
 func backwards(_ world: Communicator) throws {
     let buffer = AlignedBuffer<Float>(count: 10)
     let reduce = GradientAllReduce(communicator: world, gradients: buffer, bucketElements: 5)

@@ -2,8 +2,8 @@ import DataParallel
 @preconcurrency import Glibc
 import Support
 
-/// Runs the scenarios named on the command line, one after the other, on all ranks. Each states what must hold and ends
-/// the job if it does not; exit code 0 means that all held.
+/// Runs the scenarios named on the command line one after the other on all ranks. Each ends the job if a check fails;
+/// exit code 0 means success.
 @main
 struct Program {
     static func main() {

@@ -13,7 +13,7 @@ let scenarios: [String: Scenario] = [
     "slow-writing": slowWriting, "slow": slow, "missing": missing, "stuck-folder": stuckFolder,
 ]
 
-/// Each rank knows its place, on this host and in the world, and the launcher agrees.
+/// Each rank knows its rank, on this host and in the world, and the launcher agrees.
 private func place(_ world: Communicator) throws {
     try require(
         MPIEnvironment.launchedRank ?? 0 == world.rank, "the launcher says rank \(MPIEnvironment.launchedRank ?? 0)")
@@ -79,7 +79,7 @@ private func gather(_ world: Communicator) throws {
     try require(values == (0..<UInt64(world.size)).map { UInt64.max - $0 }, "gathered \(values)")
     let floats = try world.allGather(Float(world.rank) / 2)
     try require(floats == (0..<world.size).map { Float($0) / 2 }, "gathered \(floats)")
-    // Rank r has r times 1,000 bytes; rank 0 none.
+    // Rank r has 1,000·r bytes, so rank 0 has none.
     let bytes = try world.allGather(bytes: [UInt8](repeating: UInt8(world.rank), count: world.rank * 1000))
     try require(
         bytes == (0..<world.size).map { [UInt8](repeating: UInt8($0), count: $0 * 1000) },
@@ -94,7 +94,7 @@ private struct ForeignError: Error {}
 private func throwOnAllRanks(_ world: Communicator) throws {
     try require(try world.throwOnAllRanks { world.rank * 2 } == world.rank * 2, "a body's value is its own rank's")
     let begin = ContinuousClock.now
-    // Every set of failing ranks, by bits.
+    // Every set of failing ranks, as a bit mask.
     for failing in 1..<1 << world.size {
         let lowest = failing.trailingZeroBitCount
         let expected = Failure(
@@ -113,7 +113,7 @@ private func throwOnAllRanks(_ world: Communicator) throws {
     try require(foreign == Failure(.internal, "ForeignError()"), "a foreign error: \(String(describing: foreign))")
 }
 
-/// An error that MPI finds becomes a failure that names the call, the rank and the reason, and the job goes on.
+/// An error detected by MPI becomes a failure that names the call, the rank and the reason, and the job continues.
 private func funnel(_ world: Communicator) throws {
     guard world.size > 1 else { return }
     let failure = catching(Failure.self) { _ = try world.broadcast(Int64(1), from: world.size) }
@@ -137,26 +137,26 @@ private func worldOfOne(_ world: Communicator) throws {
     try require(MPIEnvironment.launchedRank == nil, "no launcher has started this")
 }
 
-/// One rank has an error in what all ranks run together.
+/// One rank has an error within `throwOnAllRanks`.
 private func agreedEnd(_ world: Communicator) throws {
     try world.throwOnAllRanks {
         if world.rank == world.size - 1 { throw Failure(.data, "data_batch_1.bin is short") }
     }
 }
 
-/// One rank finds an error while the others wait for it.
+/// One rank has an error while the others wait for it.
 private func lonelyEnd(_ world: Communicator) throws {
     if world.rank == world.size - 1 { throw Failure(.noInput, "the disk has gone") }
     try world.barrier()
 }
 
-/// The error that ends a rank is not the one that it has agreed upon before.
+/// The error that ends a rank is not the one marked as agreed before.
 private func crossedEnd(_ world: Communicator) throws {
     _ = catching(Failure.self) { try agreedEnd(world) }
     try lonelyEnd(world)
 }
 
-/// Rank zero never comes; for tests of deadlines.
+/// Rank zero never arrives; for tests of deadlines.
 private func hang(_ world: Communicator) throws {
     while world.rank == 0 { pause() }
     try world.barrier()

@@ -1,7 +1,7 @@
 import DataParallel
 @preconcurrency import Glibc
 
-/// A watchdog of one second; with records in the folder that FOLDER names, if it does.
+/// A watchdog with a timeout of one second; with heartbeats if the environment variable FOLDER names a folder.
 private func startWatchdog(_ world: Communicator) throws -> Watchdog {
     let watchdog = try Watchdog(world, collectiveTimeout: 1, stopSignals: { 0 }, report: { fputs("\($0)\n", stderr) })
     if let folder = getenv("FOLDER") {
@@ -11,7 +11,7 @@ private func startWatchdog(_ world: Communicator) throws -> Watchdog {
     return watchdog
 }
 
-/// Rank zero needs four times the timeout for what may take long.
+/// Rank zero takes four times the timeout for an activity that may take long.
 func slowWriting(_ world: Communicator) throws {
     let watchdog = try startWatchdog(world)
     defer { watchdog.deregister() }
@@ -19,7 +19,7 @@ func slowWriting(_ world: Communicator) throws {
     try world.throwOnAllRanks { if world.rank == 0 { usleep(4_500_000) } }
 }
 
-/// Rank zero needs too long for anything else.
+/// Rank zero takes as long for any other activity.
 func slow(_ world: Communicator) throws {
     let watchdog = try startWatchdog(world)
     defer { watchdog.deregister() }
@@ -28,14 +28,14 @@ func slow(_ world: Communicator) throws {
     try world.throwOnAllRanks { if world.rank == 0 { sleep(20) } }
 }
 
-/// Rank zero never comes, and nobody keeps records.
+/// Rank zero never arrives, and there are no heartbeats.
 func missing(_ world: Communicator) throws {
     _ = try startWatchdog(world)
     while world.rank == 0 { pause() }
     try world.barrier()
 }
 
-/// Rank zero never comes, and the file system hangs: opening a pipe that nobody reads.
+/// Rank zero never arrives, and the file system hangs: heartbeats are pipes without a reader.
 func stuckFolder(_ world: Communicator) throws {
     _ = try startWatchdog(world)
     let file = String(cString: getenv("FOLDER")) + "/rank-\(world.rank)"

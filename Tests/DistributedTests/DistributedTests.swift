@@ -21,7 +21,7 @@ private let program = "DistributedTestProgram"
         #expect(job.status == 0, "\(job.output)\(job.errors)")
     }
 
-    @Test func `a program started without mpirun is a world of one`() throws {
+    @Test func `a program started without mpirun is a world of one rank`() throws {
         let job = try run(builtExecutable(named: program), ["world-of-one"] + Self.scenarios, timeout: 10)
         #expect(job.status == 0, "\(job.output)\(job.errors)")
     }
@@ -32,7 +32,7 @@ private let program = "DistributedTestProgram"
         #expect(runs[0].output == runs[1].output)
     }
 
-    @Test func `an error that all ranks throw ends them in order, with its exit code`() throws {
+    @Test func `an error that all ranks throw ends them cleanly, with its exit code`() throws {
         let job = try mpirun(ranks: 3, program: program, arguments: ["agreed-end"], timeout: 5)
         #expect(job.status == Failure.Kind.data.rawValue)
         let lines = job.errors.split(separator: "\n")
@@ -49,7 +49,7 @@ private let program = "DistributedTestProgram"
         #expect(job.errors.contains("rank 2: the disk has gone\n"), "\(job.errors)")
     }
 
-    @Test func `a launcher that MPI does not know of is refused`() throws {
+    @Test func `a launcher unknown to MPI is refused`() throws {
         let job = try run(builtExecutable(named: program), ["place"], environment: ["PMI_RANK": "3"], timeout: 10)
         #expect(job.status == Failure.Kind.unavailable.rawValue)
         #expect(
@@ -57,12 +57,12 @@ private let program = "DistributedTestProgram"
             "\(job.errors)")
     }
 
-    @Test func `gradients that become unready are a trap`() throws {
+    @Test func `a decreasing gradient offset traps`() throws {
         let job = try run(builtExecutable(named: program), ["backwards"], timeout: 20)
         #expect(job.status > 128, "status \(job.status)")
     }
 
-    @Test func `requests that are dropped in flight are a trap, unless they are abandoned`() async throws {
+    @Test func `dropping requests in flight traps, unless they are abandoned`() async throws {
         await #expect(processExitsWith: .failure) {
             var requests = RequestTable(capacity: 2)
             try requests.start("no call") { _ in 0 }
@@ -72,7 +72,7 @@ private let program = "DistributedTestProgram"
         requests.abandon(keeping: AlignedBuffer<Float>(count: 1))
     }
 
-    @Test func `a buffer beyond 32-bit counts goes in pieces that cover it once`() {
+    @Test func `a buffer beyond 32-bit counts is divided into ranges that cover it once`() {
         #expect(Array(chunks(of: 10, limit: 4)) == [0..<4, 4..<8, 8..<10])
         #expect(Array(chunks(of: 8, limit: 4)) == [0..<4, 4..<8])
         #expect(Array(chunks(of: 0)).isEmpty)
@@ -91,7 +91,7 @@ private let program = "DistributedTestProgram"
         #expect(left.output.isEmpty, "still there: \(left.output)")
     }
 
-    @Test func `output larger than a pipe and a grandchild that lives on do not hold a run`() throws {
+    @Test func `output larger than a pipe and a surviving grandchild do not block a run`() throws {
         let result = try run(
             "sh", ["-c", "sleep 20 & head -c 300000 /dev/zero | tr '\\0' x; echo $WORD >&2; exit 7"],
             environment: ["WORD": "said"], timeout: 5)

@@ -20,13 +20,13 @@ private let program = "DistributedTestProgram"
         return (result, result.errors.split(separator: "\n").filter { $0.hasPrefix("rank ") })
     }
 
-    @Test func `a rank zero that writes a large file for longer than the timeout raises no alarm`() throws {
+    @Test func `writing a large file for longer than the timeout raises no alarm`() throws {
         let job = try job("slow-writing")
         #expect(job.result.status == 0 && job.result.errors.isEmpty, "\(job.result.errors)")
         #expect(!scratch.names.contains("ranks"), "the last rank that leaves takes the folder with it")
     }
 
-    @Test func `a rank that is late for another reason is named with its stage, once`() throws {
+    @Test func `a rank that is late for another reason is named with its activity, once`() throws {
         let job = try job("slow")
         #expect(job.result.status == 69 && job.lines.count == 1, "\(job.result.errors)")
         let line = job.lines.first ?? ""
@@ -37,7 +37,7 @@ private let program = "DistributedTestProgram"
             !job.result.errors.contains("MPI_ABORT"), "no thread but the main one may call MPI: \(job.result.errors)")
     }
 
-    @Test func `ranks that no launcher ends do so by themselves once one of them has told why`() throws {
+    @Test func `without a launcher that ends them, ranks end themselves once one has reported why`() throws {
         let folder = scratch("ranks")
         try withMPIJob(ranks: 3, program: program, arguments: ["slow"], environment: ["FOLDER": folder], quiet: true) {
             job in
@@ -66,7 +66,7 @@ private let program = "DistributedTestProgram"
         #expect(known.contains { job.lines.first?.contains($0) == true }, "\(job.lines)")
     }
 
-    @Test func `a file system that hangs holds no rank for ever`() throws {
+    @Test func `a hanging file system blocks no rank forever`() throws {
         let job = try job("stuck-folder")
         #expect(job.result.status == 69 && job.lines.count == 1, "\(job.result.errors)")
         #expect(job.lines.first?.hasSuffix("; the file system does not respond either") == true, "\(job.lines)")
@@ -79,7 +79,7 @@ private let program = "DistributedTestProgram"
         startedCalls: 40, finishedCalls: 39, step: 12, activity: "gradient bucket", index: 2, count: 3,
         mayTakeLong: true)
 
-    @Test func `a heartbeat is read from its own line, and from nothing else`() {
+    @Test func `a heartbeat is parsed from its own line and from nothing else`() {
         let heartbeat = Heartbeat(host: "node7", process: 4711, beat: 9, stopSignals: 1, progress: progress)
         #expect(Heartbeat(line: heartbeat.line) == heartbeat)
         #expect(heartbeat.progress.description == "step 12 (gradient bucket 2 of 3)")
@@ -91,7 +91,7 @@ private let program = "DistributedTestProgram"
         }
     }
 
-    @Test func `the rank that mpirun has not asked to stop is the one that has died`() throws {
+    @Test func `the rank that mpirun did not ask to stop is the one that died`() throws {
         let folder = scratch("ranks")
         mkdir(folder, 0o777)
         let heartbeats = HeartbeatFolder(path: folder)
@@ -107,7 +107,7 @@ private let program = "DistributedTestProgram"
         #expect(scratch.names.isEmpty && postMortem() == [])
     }
 
-    @Test func `a report has its text from the moment it is claimed until it is shown`() throws {
+    @Test func `a report is complete from the moment it is claimed until it is shown`() throws {
         let folder = scratch("ranks")
         let heartbeats = HeartbeatFolder(path: folder)
         #expect(heartbeats.claimReport("rank 1 died", by: 0) == nil, "there is no folder")

@@ -27,7 +27,7 @@ import Testing
         let network = try network(.cifar)
         try ExportedNetwork(network, normalization: normalization).writeNumPy(to: scratch("x.npz"))
         let members = try StoredZip(try scratch.read("x.npz")).members
-        let names = network.table.trainable.map(\.name) + network.table.statistics.map(\.name)
+        let names = network.table.trainable.map(\.name) + network.table.runningStatistics.map(\.name)
         #expect(members.map(\.name) == (names + ["normalization.mean", "normalization.std"]).map { $0 + ".npy" })
         let bias = try #require(members.first { $0.name == "classifier.bias.npy" })
         #expect(bias.content.starts(with: [0x93] + Array("NUMPY".utf8)))
@@ -44,7 +44,7 @@ import Testing
         try ExportedNetwork(network, normalization: nil).writePyTorch(to: scratch("x.pth"))
         let members = try StoredZip(try scratch.read("x.pth")).members
         let tensors = WeightsFile.tensors(of: network)
-        let norms = network.table.statistics.count / 2
+        let norms = network.table.runningStatistics.count / 2
         #expect(
             members.map(\.name)
                 == ["archive/data.pkl", "archive/byteorder"]

@@ -1,7 +1,7 @@
 import Glibc
 import Support
 
-/// The damage of one case, drawn from its number.
+/// The damage of one case, a function of its number.
 struct Mutator {
     private(set) var random: CounterRandom
     let number: Int
@@ -11,7 +11,7 @@ struct Mutator {
         random = CounterRandom(.synthetic, 1993, UInt64(number))
     }
 
-    /// What text formats trip over.
+    /// Text that breaks parsers.
     private static let pieces: [[UInt8]] =
         [
             "-1", "0", "1", "2", "1000000", "2147483647", "2147483648", "9223372036854775807", "9223372036854775808",
@@ -23,14 +23,14 @@ struct Mutator {
             "\"config\":", "\n", "../", "/etc/passwd", ".tmp-1",
         ].map { Array($0.utf8) } + [[0xFF], [0xC0, 0x80], [0xED, 0xA0, 0x80], [0xF4, 0x90, 0x80, 0x80]]
 
-    /// How many pieces from the first on are numbers in JSON.
+    /// The number of leading pieces that are JSON numbers.
     private static let numbers = 19
 
     /// A number from 0 to `bound` − 1.
     mutating func below(_ bound: Int) -> Int { random.below(bound) }
 
-    /// The first cases cut the bytes at each place. Then one to four changes: bits, bytes, pieces, cuts, repeats; or
-    /// numbers alone, so that the syntax stays right.
+    /// The first cases truncate the bytes at each position. The others make one to four changes: bits, bytes, pieces,
+    /// cuts, repeats; or only numbers, so that the syntax stays valid.
     mutating func damage(_ bytes: inout [UInt8]) {
         guard number > bytes.count else { return bytes.removeSubrange((number - 1)...) }
         guard below(2) == 0 else {
@@ -55,7 +55,7 @@ struct Mutator {
 
     private mutating func piece() -> [UInt8] { Self.pieces[below(Self.pieces.count)] }
 
-    /// Puts another number in the place of the first one behind a place.
+    /// Replaces the first number after a position.
     private mutating func replaceNumber(in bytes: inout [UInt8], from place: Int) {
         func isDigit(_ byte: UInt8) -> Bool { (0x30...0x39).contains(byte) }
         guard let start = bytes[place...].firstIndex(where: isDigit) else { return }
@@ -64,7 +64,7 @@ struct Mutator {
     }
 }
 
-/// Writes a file in place; `FuzzTestProgram` needs no more care.
+/// Writes a file in place, which is good enough here.
 func write(_ bytes: [UInt8], to path: String) {
     let file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
     guard file >= 0, Glibc.write(file, bytes, bytes.count) == bytes.count else { fatalError("cannot write \(path)") }

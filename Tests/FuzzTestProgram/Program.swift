@@ -3,9 +3,8 @@ import Support
 
 /// Feeds thousands of damaged files to one of the program's readers: `FuzzTestProgram TARGET FOLDER FIRST COUNT`.
 ///
-/// Case n of a target is always the same, whatever was run before it. Each has to end in success or in a `Failure` of a
-/// kind that says whose fault the file is; the number of the case at work stands in FOLDER/case, for when the process
-/// does not live to tell.
+/// Case n of a target is always the same. Each must succeed or throw a `Failure` of a permitted kind. FOLDER/case has
+/// the number of the current case, in case the process crashes.
 @main
 struct Program {
     static func main() {
@@ -23,7 +22,7 @@ struct Program {
         let target = try makeTarget(words[1], folder: words[2])
         var accepted = 0
         var refused = 0
-        // Case 0 is no damage at all.
+        // Case 0 is undamaged.
         try target.run(Mutator(case: 0))
         let before = peakResidentKibibytes()
         for number in first..<first + count {
@@ -63,10 +62,10 @@ struct Program {
     }
 }
 
-/// A reader with the files that it reads.
+/// A reader and the files that it reads.
 protocol Target {
-    /// What a refusal may be.
+    /// The permitted kinds of failures.
     var kinds: Set<Failure.Kind> { get }
-    /// Damages a file, reads it, and leaves the folder as it was.
+    /// Damages a file, reads it and restores the folder.
     func run(_ mutator: Mutator) throws
 }

@@ -21,7 +21,7 @@ func makeTarget(_ name: String, folder: String) throws -> any Target {
 private let smallNetwork = DenseNetConfiguration(
     stem: .cifar, blocks: [1], growthRate: 1, stemChannels: 1, bottleneck: false, compression: 1, classes: 2, image: 4)
 
-/// Weights as `evaluate` reads them: header, configuration, normalisation, tensors.
+/// Weights as `evaluate` reads them: header, configuration, normalization, tensors.
 struct WeightsTarget: Target {
     let kinds: Set<Failure.Kind> = [.data]
     private let path: String
@@ -53,7 +53,7 @@ struct WeightsTarget: Target {
         let length = Int(original[0]) + Int(original[1]) << 8
         var header = Array(original[8..<8 + length])
         var rest = Array(original[(8 + length)...])
-        // Mostly the length is right, so that the JSON is what is wrong.
+        // Usually the length is right, so that the JSON is what is wrong.
         var claimed: [UInt8]?
         if mutator.number > original.count {
             switch mutator.below(8) {
@@ -108,7 +108,7 @@ struct PyTorchTarget: Target {
     }
 }
 
-/// A folder of CIFAR-10: sizes, labels, missing files, what is no file, class names.
+/// A folder of CIFAR-10: sizes, labels, missing files, non-files, class names.
 struct ImagesTarget: Target {
     let kinds: Set<Failure.Kind> = [.data, .noInput, .usage]
     private let folder: String
@@ -198,7 +198,7 @@ struct ConfigurationTarget: Target {
         if mutator.number > 0 { mutator.damage(&bytes) }
         write(bytes, to: folder.configuration)
         let configuration = try RunConfiguration(from: folder)
-        // What is accepted has to be usable: a rate for every step that the run can be at.
+        // An accepted configuration must be usable: it has a rate for every step of the run.
         for step in [0, 1, 1000, Int(Int32.max)] {
             guard configuration.schedule.rate(step: step, stepsPerEpoch: 1000, epochs: configuration.epochs).isFinite
             else {
@@ -208,7 +208,7 @@ struct ConfigurationTarget: Target {
     }
 }
 
-/// RUN/checkpoints with one damaged file beside or without a good one.
+/// RUN/checkpoints with one damaged file, with or without a good one.
 struct CheckpointsTarget: Target {
     let kinds: Set<Failure.Kind> = [.data, .noInput]
     private let folder: CheckpointFolder
@@ -241,13 +241,13 @@ struct CheckpointsTarget: Target {
         guard found.checkpoint.position.epoch == (found.warnings.isEmpty ? 2 : 1) else {
             throw Failure(.internal, "the wrong checkpoint")
         }
-        // Other spaces or escapes in the header say the same.
+        // Different spaces or escapes in the header are equivalent.
         guard try !found.warnings.isEmpty || Content(found.checkpoint.file) == content else {
             throw Failure(.internal, "a damaged checkpoint was taken for whole")
         }
     }
 
-    /// All that a checkpoint says.
+    /// The contents of a checkpoint.
     private struct Content: Equatable {
         var metadata: [String: String]
         var tensors: [String: [UInt32]] = [:]
@@ -259,7 +259,7 @@ struct CheckpointsTarget: Target {
     }
 }
 
-/// RUN/metrics.jsonl as a resumed run cuts it.
+/// RUN/metrics.jsonl as a resumed run truncates it.
 struct MetricsTarget: Target {
     let kinds: Set<Failure.Kind> = [.data, .noInput]
     private let log: MetricsLog

@@ -1,4 +1,4 @@
-// What the checks of the kernels share.
+// Shared by the checks of the kernels.
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/// The kernels, each of which has a check of its name.
+/// The kernels, each with a check of its name.
 // clang-format off
 #define CHECKS(X)                                                                                                      \
     X(transpose_panel) X(transpose_panel_pairs) X(transpose_matrix) X(pair_channels) X(to_bfloat16)                    \
@@ -26,7 +26,7 @@
 #define CHECK_DECLARE(name) void check_##name(void);
 CHECKS(CHECK_DECLARE)
 
-/// Zeroed memory, freed after the check, which fails if something has been written beyond either end.
+/// Zeroed memory, freed after the check, which fails if anything was written beyond either end.
 void *memory(long bytes);
 /// Random numbers from -1 to 1.
 float *random_floats(long count);
@@ -39,9 +39,9 @@ void expect_near(double found, double expected, double magnitude, double toleran
 /// Fails unless the bytes are the same.
 void expect_same(const void *found, const void *expected, long bytes);
 
-/// A float32 sum of a few hundred terms, in any order, with fused multiply-adds or without.
+/// A float32 sum of a few hundred terms, in any order, with or without fused multiply-adds.
 #define FLOAT 2e-6
-/// Half a unit in the last place of bfloat16, and what float32 may add by rounding to the other side of a tie.
+/// Half a unit in the last place of bfloat16, plus what float32 may add by rounding to the other side of a tie.
 #define BFLOAT16 0.00392
 
 #define FLOATS(count) ((float *)memory((count) * (long)sizeof(float)))
@@ -81,7 +81,7 @@ static const long panel_channels[] = {1, 2, 15, 16, 17, 40};
         for (long lanes = 16; lanes <= 64; lanes += 16)
 
 static const long sizes[] = {1, 2, 5, 6, 7, 12, 13, 16, 17, 29};
-/// Runs a statement for several numbers of outputs, or of outputs and inputs: with and without full tiles.
+/// Runs a statement for several numbers of outputs, or of outputs and inputs, with and without full tiles.
 #define EACH_SIZE(size) for (long size##_ = 0, size; size##_ < 10 && (size = sizes[size##_]); size##_++)
 #define EACH_SIZES(outputs, inputs)                                                                                    \
     EACH_SIZE(outputs)                                                                                                 \
@@ -89,7 +89,7 @@ static const long sizes[] = {1, 2, 5, 6, 7, 12, 13, 16, 17, 29};
 
 // ---- Packed weights, and products of numbers or of pairs
 
-/// The index of a weight among packed ones.
+/// The index of a weight in packed weights.
 long packed_place(long tap, long output, long input, long taps, long outputs, long inputs);
 /// Packs weights of shape [taps][outputs][inputs].
 float *packed(const float *weights, long taps, long outputs, long inputs);

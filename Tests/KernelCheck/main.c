@@ -1,6 +1,6 @@
 // Checks every kernel, at the vector level in use, against plain loops: `DENSENET_SIMD=LEVEL kernel-check`.
 //
-// With `levels` it prints the levels that this CPU has.
+// With `levels` it prints the levels that this CPU supports.
 #include "check.h"
 #include <stdio.h>
 

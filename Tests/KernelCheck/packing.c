@@ -1,7 +1,7 @@
-// Packed weights and the products of operands, which several checks need.
+// Packed weights and products of operands, for several checks.
 #include "check.h"
 
-/// Outputs of a register tile, found by packing one tap of two inputs: where the second input's weights begin.
+/// The outputs of a register tile, found by packing one tap of two inputs: the offset of the second input's weights.
 static long tile_outputs(void) {
     static long tile;
     if (tile) return tile;

@@ -43,7 +43,7 @@ void check_average_pool_backward(void) {
     }
 }
 
-/// Both directions of the max pool, for each image; the first, the last or no row of three is outside.
+/// Both directions of the max pool, for each image; the first, the last or none of three rows is outside.
 static void check_max_pools(int backward) {
     for (long width = 1; width <= 9; width++)
         for (int outside = -1; outside <= 2; outside += 1 + (outside == 0)) {

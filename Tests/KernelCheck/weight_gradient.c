@@ -1,4 +1,4 @@
-// Gradients of weights.
+// Weight gradients.
 #include "check.h"
 
 static void check_gradient(int paired, long width, long others, long lanes, long rows) {

@@ -1,4 +1,4 @@
-// Winograd's filtering. The transforms are checked together, by the convolution that they make.
+// Winograd's filtering. The transforms are checked together, by the convolution that they compute.
 #include "check.h"
 
 static void check_winograd(void) {
@@ -29,7 +29,8 @@ static void check_winograd(void) {
                         for (long i = 0; i < inputs; i++)
                             multiply(0, rows[(y + tap / 3) * (in_count + 16) + i * wide + lane + tap % 3],
                                      weights[(tap * outputs + o) * inputs + i], &sum, &magnitude);
-                    // The transforms add up neighbours: the tolerance is of the numbers' size, not of this sum's.
+                    // The transforms sum neighbours: the tolerance is relative to the numbers' size, not to that of
+                    // this sum.
                     expect_near(found[y * (out_count + 16) + o * lanes + lane], sum, magnitude + 1, FLOAT);
                 }
     }

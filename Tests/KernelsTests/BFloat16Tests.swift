@@ -2,7 +2,7 @@ import Kernels
 import Support
 import Testing
 
-/// The nearest bfloat16 number, of two equally near the even one.
+/// The nearest bfloat16 number, ties to even.
 private func rounded(_ value: Double) -> Double {
     let bits = Float(value).bitPattern
     return Double(Float(bitPattern: (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF_0000))
@@ -47,7 +47,7 @@ private func convolve3x3(
 }
 
 @Suite struct BFloat16Tests {
-    @Test func `rounding is to the nearest number and to the even one of two, and not-a-number stays one`() {
+    @Test func `rounding is to nearest, ties to even, and NaN stays NaN`() {
         let values: [Float] = [
             0, -0.0, 1, -1, 1.00390625, 1.01171875, 1.0039063, 3.3895314e38, .greatestFiniteMagnitude, .infinity,
             -.infinity, .nan,
@@ -77,7 +77,7 @@ private func convolve3x3(
             taps: 1, outputs: shape.outputs, inputs: shape.inputs, in: AlignedBuffer(count: weights.count),
             precision: .bfloat16)
         packed.packForward(weights.pointer)
-        // Weights [inputs][outputs], as those of the gradient lie.
+        // Weights of shape [inputs][outputs], as for the gradient.
         let transposed = AlignedBuffer<Float>(count: weights.count)
         transposeMatrix(
             weights.pointer, rows: shape.outputs, columns: shape.inputs, fromStride: shape.inputs,
@@ -89,7 +89,7 @@ private func convolve3x3(
         var offset = 0
         for group in 0..<layout.groups(shape.images) {
             for y in 0..<shape.height {
-                // In place, as the step does it.
+                // In place, as in a step.
                 let panel = panels.panel(group, y)
                 writeChannelPairs(
                     panel, stride: layout.lanes, channels: shape.inputs, lanes: layout.lanes, into: panel,
@@ -176,7 +176,7 @@ private func convolve3x3(
         #expect(largestError(actual, expected.value, magnitude: expected.magnitude.mapped { $0 + 1 }) < 1)
     }
 
-    @Test(arguments: Shape.all) func `an activation in bfloat16 is float32's, rounded`(_ shape: Shape) {
+    @Test(arguments: Shape.all) func `an activation in bfloat16 is that in float32, rounded`(_ shape: Shape) {
         var random = shape.random
         let layout = shape.layout
         let lanes = layout.lanes
@@ -199,11 +199,11 @@ private func convolve3x3(
             pairsStride: lanes)
         #expect(pairs.elements.map(\.bitPattern) == expected.elements.map(\.bitPattern))
         affine.reluPanel(panel.pointer, lanes: lanes, valid: lanes, into: activation.pointer, outputStride: lanes)
-        let halves = bfloat16Numbers(in: pairs)
-        affine.reluPanel(panel.pointer, lanes: lanes, into: halves)
+        let output = bfloat16Numbers(in: pairs)
+        affine.reluPanel(panel.pointer, lanes: lanes, into: output)
         #expect(
             (0..<channels * lanes).allSatisfy {
-                Double(Float(bitPattern: UInt32(halves[$0]) << 16)) == rounded(Double(activation.pointer[$0]))
+                Double(Float(bitPattern: UInt32(output[$0]) << 16)) == rounded(Double(activation.pointer[$0]))
             })
     }
 }

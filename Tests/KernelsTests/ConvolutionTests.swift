@@ -2,7 +2,7 @@ import Kernels
 import Support
 import Testing
 
-/// Puts a group's images in the interior of a padded group.
+/// Copies a group's images to the interior of a padded group.
 func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group: Int) {
     padded.clear()
     for y in 0..<layout.height {
@@ -21,7 +21,7 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
         let layout = shape.layout
         let input = Planes(random: &random, shape.images, shape.inputs, shape.height, shape.width)
         let weights = AlignedBuffer<Float>(random: &random, count: shape.inputs * shape.outputs)
-        // The panel has more channels than the product reads and writes, as a block's has.
+        // As in a block, the panel has more channels than the product reads and writes.
         let panels = Panels(layout: layout, channels: shape.inputs + 3, images: shape.capacity)
         let output = Panels(layout: layout, channels: shape.outputs + 2, images: shape.capacity)
         panels.place(input)
@@ -145,7 +145,7 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
         #expect(Array(transposed.elements.suffix(16)) == behind)
     }
 
-    @Test func `a matrix of any size is transposed, and nothing beside it is touched`() {
+    @Test func `a matrix of any size is transposed, and nothing around it is touched`() {
         var random = CounterRandom(.synthetic, 84)
         for rows in [1, 3, 9, 15, 16, 17, 33] {
             for columns in [1, 5, 15, 16, 17, 31, 48, 50] {
@@ -189,8 +189,7 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
                 transposePanel(
                     panels.panel(group, y), stride: lanes, channels: shape.inputs, lanes: lanes,
                     into: transposed.pointer + y * lanes * width)
-                // Lanes of missing images meet zeros of the gradient, but those of the tail meet the last column's
-                // gradient.
+                // Lanes of missing images meet zero gradients, but those of the tail meet the last column's gradient.
                 let tail = transposed.pointer + (y * lanes + layout.validLanes) * width
                 tail.update(repeating: 0, count: (lanes - layout.validLanes) * width)
             }
@@ -212,7 +211,7 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
                     let at = (tap * shape.outputs + o) * width + m
                     let sum = sums.pointer[at]
                     if m < shape.inputs {
-                        // It was added to what was there.
+                        // It was added to the previous contents.
                         actual[o, m, tap / 3, tap % 3] = Double(sum) - Double(before[at])
                     } else {
                         paddingIsUntouched = paddingIsUntouched && sum == before[at]
@@ -258,7 +257,7 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
         }
     }
 
-    @Test func `a not-a-number reaches the outputs that read it and no others`() {
+    @Test func `a NaN reaches the outputs that read it and no others`() {
         var random = CounterRandom(.synthetic, 80)
         let weights = AlignedBuffer<Float>(random: &random, count: 20 * 30)
         let input = AlignedBuffer<Float>(random: &random, count: 20 * 48)
@@ -311,8 +310,9 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
     }
 
     @Test(arguments: [(3, 1, 9), (7, 2, 13)])
-    func `a product over patches, its rows taken as taps, is the convolution`(_ kernel: Int, _ stride: Int, _ size: Int)
-    {
+    func `a product over patches, with kernel rows as taps, is the convolution`(
+        _ kernel: Int, _ stride: Int, _ size: Int
+    ) {
         var random = CounterRandom(.synthetic, 82)
         let images = 3
         let outputs = 22

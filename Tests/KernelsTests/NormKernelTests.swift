@@ -2,7 +2,7 @@ import Kernels
 import Support
 import Testing
 
-/// A panel of one group: random values, an affine function and a mask of the shape's last group.
+/// A panel of one group: random values, an affine function and the mask of the shape's last group.
 private struct PanelCase {
     let channels: Int, lanes: Int, valid: Int
     let values: AlignedBuffer<Float>
@@ -32,9 +32,9 @@ private struct PanelCase {
     func isLive(_ lane: Int) -> Bool { mask.map { $0[lane] == 1 } ?? true }
 }
 
-/// Sums that a single worker gathers.
+/// Sums of a single worker.
 private func channelSums(_ channels: Int) -> ChannelSums {
-    let space = SumSpace(workers: 1)
+    let space = ReductionScratch(workers: 1)
     let sums = ChannelSums(channels: channels, in: space)
     space.allocate()
     return sums
@@ -63,7 +63,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         }
     }
 
-    @Test func `ReLU leaves infinity, zero and not-a-number what they are`() {
+    @Test func `ReLU preserves infinity, zero and NaN`() {
         let input = AlignedBuffer<Float>(count: 32)
         let output = AlignedBuffer<Float>(count: 32)
         let affine = ChannelAffine(channels: 1)
@@ -77,7 +77,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
                 && output.pointer[3] == 0)
         #expect(output.elements[4...].elementsEqual([0, 0, 0, 1] + [Float](repeating: 0, count: 24)))
         output.elements.update(repeating: 2)
-        addActivated(input.pointer, affine, lanes: 32, to: output.pointer)
+        addAffineReLU(input.pointer, affine, lanes: 32, to: output.pointer)
         #expect(
             output.pointer[0].isNaN && output.pointer[1].isNaN && output.pointer[2] == .infinity
                 && output.pointer[3] == 2)
@@ -87,7 +87,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
     @Test(arguments: Shape.all) func `rows of a global pool add up`(_ shape: Shape) {
         let panel = PanelCase(shape)
         let sums = AlignedBuffer<Float>(count: panel.channels * panel.lanes)
-        for _ in 0..<3 { addActivated(panel.values.pointer, panel.affine, lanes: panel.lanes, to: sums.pointer) }
+        for _ in 0..<3 { addAffineReLU(panel.values.pointer, panel.affine, lanes: panel.lanes, to: sums.pointer) }
         for c in 0..<panel.channels {
             for lane in 0..<panel.lanes {
                 #expect(abs(Double(sums.pointer[c * panel.lanes + lane]) - 3 * max(0, panel.affine(c, lane))) < 3e-6)
@@ -95,8 +95,9 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         }
     }
 
-    @Test(arguments: Shape.all) func `sums keep float64's digits with a mean a thousand deviations away`(_ shape: Shape)
-    {
+    @Test(arguments: Shape.all) func `sums have float64 precision with a mean a thousand deviations away`(
+        _ shape: Shape
+    ) {
         var random = shape.random
         let channels = shape.inputs
         let panels = Panels(layout: shape.layout, channels: channels, images: shape.capacity)
@@ -106,7 +107,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         panels.place(values)
         let featureMap = shape.featureMap
         let sums = channelSums(channels)
-        // Twice, since what a first pass gathered must not show in the second.
+        // Twice, since the first pass must not affect the second.
         for _ in 0..<2 {
             for task in 0..<featureMap.tasks.count {
                 let partial = sums.begin(task: task, worker: 0)
@@ -132,10 +133,10 @@ private func channelSums(_ channels: Int) -> ChannelSums {
                     square += value * value
                 }
             }
-            #expect(abs(sums.first[c] - sum) <= 1e-14 * sum && abs(sums.second[c] - square) <= 1e-14 * square)
-            #expect(sums.all[c] == sums.first[c] && sums.all[channels + c] == sums.second[c])
+            #expect(abs(sums.sum[c] - sum) <= 1e-14 * sum && abs(sums.productSum[c] - square) <= 1e-14 * square)
+            #expect(sums.all[c] == sums.sum[c] && sums.all[channels + c] == sums.productSum[c])
         }
-        // The values stay and the padding lanes have become zero.
+        // Values are unchanged and padding lanes are zero.
         for group in 0..<featureMap.groups {
             for i in 0..<channels * shape.layout.lanes {
                 let lane = i % shape.layout.lanes
@@ -146,7 +147,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         }
     }
 
-    @Test func `the variance of values far from zero comes out of the sums`() {
+    @Test func `the sums give the variance of values far from zero`() {
         var random = CounterRandom(.synthetic, 90)
         let lanes = 32
         let rows = 64
@@ -164,11 +165,11 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         let count = Double(all.count)
         let mean = all.reduce(0, +) / count
         let variance = all.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / count
-        let found = sums.second[0] / count - (sums.first[0] / count) * (sums.first[0] / count)
+        let found = sums.productSum[0] / count - (sums.sum[0] / count) * (sums.sum[0] / count)
         #expect(abs(found / variance - 1) < 1e-8)
     }
 
-    /// Both forms of the ReLU's backward against the definition; `weight` nil is the one in place.
+    /// Both forms of ReLU's backward against the definition; with `weight` nil the one in place.
     private func checkReluBackward(_ shape: Shape, into weight: Float?, accumulate: Bool) {
         var panel = PanelCase(shape)
         let lanes = panel.lanes
@@ -178,7 +179,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         let offset = AlignedBuffer<Float>(random: &panel.random, count: channels)
         let weights = AlignedBuffer<Float>(random: &panel.random, count: channels)
         let into = AlignedBuffer<Float>(random: &panel.random, count: channels * lanes)
-        // Exactly at zero the ReLU is shut.
+        // The ReLU is inactive exactly at zero.
         panel.affine.shift.pointer[0] = 0
         panel.values.pointer[0] = 0
         let before = Array(into.elements)
@@ -188,13 +189,14 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         if weight != nil {
             reluBackward(
                 UnsafePointer(gradient.pointer), values: panel.values.pointer, affine: panel.affine, lanes: lanes,
-                mask: panel.mask, inverse: inverse.pointer, offset: offset.pointer, weight: weights.pointer,
+                mask: panel.mask, inverseDeviation: inverse.pointer, normalizedOffset: offset.pointer,
+                weight: weights.pointer,
                 accumulate: accumulate, into: into.pointer, sums: partial)
             #expect(Array(gradient.elements) == given)
         } else {
             reluBackward(
                 gradient.pointer, values: panel.values.pointer, affine: panel.affine, lanes: lanes, mask: panel.mask,
-                inverse: inverse.pointer, offset: offset.pointer, sums: partial)
+                inverseDeviation: inverse.pointer, normalizedOffset: offset.pointer, sums: partial)
         }
         partial.flushGradients()
         sums.finish(tasks: 1)
@@ -214,15 +216,15 @@ private func channelSums(_ channels: Int) -> ChannelSums {
                     #expect(abs(Double(into.pointer[at]) - expected) < 1e-6)
                 }
             }
-            #expect(abs(sums.first[c] - sum) < 1e-5 && abs(sums.second[c] - product) < 1e-5)
+            #expect(abs(sums.sum[c] - sum) < 1e-5 && abs(sums.productSum[c] - product) < 1e-5)
         }
     }
 
-    @Test(arguments: Shape.all) func `ReLU's backward in place masks, and sums what is left`(_ shape: Shape) {
+    @Test(arguments: Shape.all) func `ReLU's backward in place masks the gradient and sums the rest`(_ shape: Shape) {
         checkReluBackward(shape, into: nil, accumulate: false)
     }
 
-    @Test(arguments: Shape.all) func `ReLU's backward into G adds or puts the weighted gradient`(_ shape: Shape) {
+    @Test(arguments: Shape.all) func `ReLU's backward into G adds or writes the weighted gradient`(_ shape: Shape) {
         checkReluBackward(shape, into: 1, accumulate: false)
         checkReluBackward(shape, into: 1, accumulate: true)
     }
@@ -243,13 +245,13 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         let numbers = (0..<channels).map { _ in (0..<4).map { _ in Double(panel.random.uniform(-1, 1)) } }
         for c in 0..<channels {
             backward.set(
-                c, weight: numbers[c][0], mean: Double(mean), inverse: 1 + numbers[c][1] / 2,
+                c, weight: numbers[c][0], mean: Double(mean), inverseDeviation: 1 + numbers[c][1] / 2,
                 meanGradient: numbers[c][2], meanProduct: numbers[c][3])
         }
         backward.apply(
             gradient: gradient.pointer, values: panel.values.pointer, lanes: lanes, mask: panel.mask,
             into: output.pointer, outputStride: stride)
-        // A value near 1000 has four digits behind the point.
+        // A value near 1000 has four decimals.
         let allowance = mean == 0 ? 2e-6 : 4e-4
         for c in 0..<channels {
             let inverse = 1 + numbers[c][1] / 2
@@ -268,7 +270,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         }
     }
 
-    @Test func `a not-a-number in a padding lane stays there`() {
+    @Test func `a NaN in a padding lane stays there`() {
         let layout = PanelLayout(height: 1, width: 5, images: 3)
         let featureMap = FeatureMap(layout: layout)
         featureMap.begin(images: 2)
@@ -288,9 +290,9 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         addSums(values.pointer, lanes: lanes, mask: mask, to: partial)
         partial.flushValues()
         sums.finish(tasks: 1)
-        #expect(sums.first[0] == 10 && sums.second[0] == 10 && values.elements.reduce(0, +) == 10)
+        #expect(sums.sum[0] == 10 && sums.productSum[0] == 10 && values.elements.reduce(0, +) == 10)
 
-        // The values are clean now, the gradients are not.
+        // The values are clean now; the gradients are not.
         let ones = AlignedBuffer<Float>(count: 1)
         let affine = ChannelAffine(channels: 1)
         let gradient = poisoned()
@@ -300,18 +302,20 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         let output = AlignedBuffer<Float>(count: lanes)
         partial = sums.begin(task: 0, worker: 0)
         reluBackward(
-            gradient.pointer, values: values.pointer, affine: affine, lanes: lanes, mask: mask, inverse: ones.pointer,
-            offset: ones.pointer, sums: partial)
+            gradient.pointer, values: values.pointer, affine: affine, lanes: lanes, mask: mask,
+            inverseDeviation: ones.pointer,
+            normalizedOffset: ones.pointer, sums: partial)
         reluBackward(
             UnsafePointer(again.pointer), values: values.pointer, affine: affine, lanes: lanes, mask: mask,
-            inverse: ones.pointer, offset: ones.pointer, weight: ones.pointer, accumulate: false, into: into.pointer,
+            inverseDeviation: ones.pointer, normalizedOffset: ones.pointer, weight: ones.pointer, accumulate: false,
+            into: into.pointer,
             sums: partial)
         partial.flushGradients()
         sums.finish(tasks: 1)
-        #expect(sums.first[0] == 20 && sums.second[0] == 40)
+        #expect(sums.sum[0] == 20 && sums.productSum[0] == 40)
         #expect(gradient.elements.reduce(0, +) == 10 && into.elements.reduce(0, +) == 10)
         let backward = BatchNormInputGradient(channels: 1)
-        backward.set(0, weight: 1, mean: 0, inverse: 1, meanGradient: 0, meanProduct: 0)
+        backward.set(0, weight: 1, mean: 0, inverseDeviation: 1, meanGradient: 0, meanProduct: 0)
         backward.apply(
             gradient: again.pointer, values: values.pointer, lanes: lanes, mask: mask, into: output.pointer,
             outputStride: lanes)

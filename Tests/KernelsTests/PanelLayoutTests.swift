@@ -39,7 +39,7 @@ private func everyLayout(_ body: (_ layout: PanelLayout, _ images: Int) -> Void)
         }
     }
 
-    @Test func `the CIFAR networks fill 64 lanes where that leaves eight groups, else 32`() {
+    @Test func `the CIFAR networks fill 64 lanes if that leaves eight groups, else 32`() {
         for (width, interleave, images) in [(32, 2, 32), (16, 4, 32), (8, 4, 32), (8, 8, 64), (32, 1, 8)] {
             let layout = PanelLayout(height: width, width: width, images: images)
             #expect(layout.interleave == interleave && layout.lanes == width * interleave)
@@ -54,12 +54,12 @@ private func everyLayout(_ body: (_ layout: PanelLayout, _ images: Int) -> Void)
         #expect(Shape.all.contains { $0.images > $0.layout.interleave })
     }
 
-    @Test(arguments: Shape.all) func `masks are 1 where there is a pixel and nil where all lanes have one`(
+    @Test(arguments: Shape.all) func `masks are 1 where there is a pixel, and nil if all lanes have one`(
         _ shape: Shape
     ) {
         let layout = shape.layout
         let featureMap = FeatureMap(layout: layout)
-        // Growing and shrinking, as the last batch of an epoch makes it.
+        // Growing and shrinking, as with the last batch of an epoch.
         for images in [shape.images, shape.capacity, 0, shape.images, 1] {
             featureMap.begin(images: images)
             #expect(featureMap.images == images && featureMap.groups == layout.groups(images))
@@ -78,7 +78,7 @@ private func everyLayout(_ body: (_ layout: PanelLayout, _ images: Int) -> Void)
         }
     }
 
-    @Test func `panels follow one another without gap or overlap and begin zero`() {
+    @Test func `panels follow one another without gap or overlap and start as zeros`() {
         let layout = PanelLayout(height: 3, width: 5, images: 7)
         let panels = Panels(layout: layout, channels: 3, images: 7)
         let size = 3 * layout.lanes

@@ -2,7 +2,7 @@ import Kernels
 import Support
 import Testing
 
-/// A pool between two resolutions, whose layouts are for a capacity, with so many images.
+/// A pool between two resolutions with layouts for a capacity, and a number of images.
 private struct PoolCase: CustomStringConvertible, Sendable {
     let height: Int, width: Int, capacity: Int, images: Int, channels: Int, seed: UInt64
     let isMax: Bool
@@ -63,7 +63,9 @@ private struct PoolCase: CustomStringConvertible, Sendable {
     }
 
     @Test(arguments: PoolCase.all(isMax: false))
-    fileprivate func `four activated pixels become their mean, an odd last row or column nothing`(_ problem: PoolCase) {
+    fileprivate func `four activated pixels become their mean, and an odd last row or column is dropped`(
+        _ problem: PoolCase
+    ) {
         var random = problem.random
         let values = Planes(random: &random, problem.images, problem.channels, problem.height, problem.width)
         let affine = problem.affine(&random)
@@ -71,11 +73,11 @@ private struct PoolCase: CustomStringConvertible, Sendable {
         let pooled = Panels(layout: problem.target, channels: problem.channels, images: problem.capacity)
         panels.place(values)
         let featureMap = problem.featureMap(problem.source)
-        let places = GroupPlaces(source: featureMap, target: problem.target)
+        let pool = AveragePoolKernel(source: featureMap, target: problem.target)
         let scratch = AlignedBuffer<Float>(count: problem.source.lanes)
         for group in 0..<featureMap.groups {
             for y in 0..<problem.target.height {
-                places.averagePool(panels, affine, group: group, y: y, into: pooled, scratch: scratch.pointer)
+                pool.forward(panels, affine, group: group, y: y, into: pooled, scratch: scratch.pointer)
             }
         }
         let actual = pooled.planes(images: problem.images, channels: problem.channels)
@@ -102,13 +104,13 @@ private struct PoolCase: CustomStringConvertible, Sendable {
         let pooled = Panels(layout: problem.target, channels: problem.channels, images: problem.capacity)
         pooled.place(gradient)
         let featureMap = problem.featureMap(problem.source)
-        let places = GroupPlaces(source: featureMap, target: problem.target)
+        let pool = AveragePoolKernel(source: featureMap, target: problem.target)
         let lanes = problem.source.lanes
         let output = AlignedBuffer<Float>(count: problem.channels * lanes)
         for group in 0..<featureMap.groups {
             for y in 0..<problem.height {
                 output.elements.update(repeating: garbage)
-                places.averagePoolBackward(pooled, group: group, y: y / 2, into: output.pointer)
+                pool.backward(pooled, group: group, y: y / 2, into: output.pointer)
                 var isRight = true
                 for i in 0..<output.count {
                     var expected = 0.0
@@ -126,7 +128,7 @@ private struct PoolCase: CustomStringConvertible, Sendable {
 }
 
 @Suite struct MaxPoolTests {
-    /// PyTorch's: of the window's pixels inside of the image, row by row, the first of the largest; not-a-number is the
+    /// As in PyTorch: of the window's pixels inside the image, row by row, the first of the largest; NaN is the
     /// largest.
     private func largest(_ values: Planes, _ n: Int, _ c: Int, _ y: Int, _ x: Int) -> (value: Double, y: Int, x: Int) {
         var best: (value: Double, y: Int, x: Int)?
@@ -150,7 +152,7 @@ private struct PoolCase: CustomStringConvertible, Sendable {
     }
 
     @Test(arguments: PoolCase.all(isMax: true))
-    fileprivate func `the largest activated pixel of the window is put out`(_ problem: PoolCase) {
+    fileprivate func `the output is the window's largest activated pixel`(_ problem: PoolCase) {
         var random = problem.random
         let values = Planes(random: &random, problem.images, problem.channels, problem.height, problem.width)
         let affine = problem.affine(&random)
@@ -174,7 +176,7 @@ private struct PoolCase: CustomStringConvertible, Sendable {
     }
 
     @Test(arguments: PoolCase.all(isMax: true))
-    fileprivate func `the gradient goes to the first of the largest and nowhere where the ReLU is shut`(
+    fileprivate func `the gradient goes to the first of the largest, and nowhere if the ReLU is inactive`(
         _ problem: PoolCase
     ) {
         var random = problem.random
@@ -217,7 +219,7 @@ private struct PoolCase: CustomStringConvertible, Sendable {
         #expect(largestError(actual, expected, magnitude: expected.mapped { abs($0) + 4 }) < 1)
     }
 
-    @Test func `a not-a-number is the largest of its windows`() {
+    @Test func `a NaN is the largest of its windows`() {
         let problem = PoolCase(height: 5, width: 5, capacity: 1, images: 1, channels: 1, seed: 0, isMax: true)
         let values = Planes(1, 1, 5, 5).mapped { _ in 1 }
         values[0, 0, 1, 1] = .nan

@@ -1,7 +1,7 @@
 import Kernels
 import Support
 
-/// Numbers of images as plain planes in float64: what the references compute with.
+/// Images as plain float64 planes, for the reference computations.
 final class Planes {
     let images: Int, channels: Int, height: Int, width: Int
     private let buffer: AlignedBuffer<Double>
@@ -53,18 +53,18 @@ extension AlignedBuffer where Element == Float {
 }
 
 extension PanelLayout {
-    /// The image that has a lane of a group, and its column; nil for a padding lane.
+    /// The image and column of a lane of a group; nil for a padding lane.
     func pixel(_ group: Int, lane: Int, images: Int) -> (image: Int, x: Int)? {
         let image = group * interleave + lane % interleave
         return lane < validLanes && image < images ? (image, lane / interleave) : nil
     }
 }
 
-/// What is put into padding lanes, which nothing may read.
+/// Fills padding lanes, which nothing may read.
 let garbage: Float = 3e7
 
 extension Panels {
-    /// Puts planes in their places and garbage in all padding lanes. Channels beyond those of the planes are left alone.
+    /// Stores planes in panels, with garbage in all padding lanes. Leaves further channels unchanged.
     func place(_ planes: Planes, padding: Float = garbage) {
         for group in 0..<layout.groups(planes.images) {
             for y in 0..<layout.height {
@@ -79,7 +79,7 @@ extension Panels {
         }
     }
 
-    /// The first channels of so many images.
+    /// The first `channels` channels of `images` images.
     func planes(images: Int, channels: Int) -> Planes {
         let planes = Planes(images, channels, layout.height, layout.width)
         for n in 0..<images {
@@ -96,21 +96,21 @@ extension Panels {
     }
 }
 
-/// The largest difference between what a kernel made and the reference, each in units of its allowance.
+/// The largest difference between a kernel's results and the reference, in units of the tolerance.
 ///
-/// The allowance is `relative` times the magnitude: the sum of the absolute values of what was added up.
+/// The tolerance is `relative` times the magnitude: the sum of the absolute values of all summands.
 func largestError(_ actual: Planes, _ expected: Planes, magnitude: Planes, relative: Double = 1e-6) -> Double {
     precondition(actual.count == expected.count && expected.count == magnitude.count)
     var worst = 0.0
     for i in 0..<actual.count {
         let error = abs(actual.pointer[i] - expected.pointer[i]) / (relative * (magnitude.pointer[i] + 1e-30))
-        // Not-a-number must not pass.
+        // NaN must not pass.
         worst = error.isNaN ? .infinity : max(worst, error)
     }
     return worst
 }
 
-/// Convolution by its definition: weight[o][i][ky][kx], zeros around the image. Also the sums of the absolute values.
+/// Convolution by definition: weight[o][i][ky][kx], zeros around the image. Also sums the absolute values.
 func convolution(
     _ input: Planes, _ weight: UnsafePointer<Float>, outputs: Int, kernel: Int, stride: Int = 1
 ) -> (value: Planes, magnitude: Planes) {
@@ -217,7 +217,7 @@ func convolutionWeightGradient(_ input: Planes, _ gradient: Planes, kernel: Int)
     return (value, magnitude)
 }
 
-/// A random problem: a resolution, the capacity its layout is for, the images that there are, and channels.
+/// A random problem: a resolution, the capacity of its layout, the number of images, and channels.
 struct Shape: CustomStringConvertible, Sendable {
     let height: Int, width: Int, capacity: Int, images: Int, inputs: Int, outputs: Int
     let seed: UInt64
@@ -237,7 +237,7 @@ struct Shape: CustomStringConvertible, Sendable {
     /// Shapes of all kinds: full and partly filled groups, padding tails, odd sizes and channels that fill no tile.
     static let all: [Shape] = {
         var shapes = [
-            // CIFAR's resolutions: interleaves 1, 2 and 4, nothing padding.
+            // CIFAR's resolutions: interleaves 1, 2 and 4, no padding.
             Shape(height: 2, width: 32, capacity: 2, images: 2, inputs: 24, outputs: 48, seed: 0),
             Shape(height: 3, width: 16, capacity: 4, images: 4, inputs: 48, outputs: 12, seed: 1),
             Shape(height: 2, width: 8, capacity: 8, images: 7, inputs: 36, outputs: 49, seed: 2),

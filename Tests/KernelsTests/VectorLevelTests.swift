@@ -3,7 +3,7 @@ import Kernels
 import Testing
 
 @Suite struct VectorLevelTests {
-    @Test func `the levels ascend from one that every CPU has, each with a name of its own`() {
+    @Test func `levels ascend from one that every CPU has, and have unique names`() {
         let levels = VectorLevel.allCases
         let names = levels.map(\.description)
         #expect(levels == levels.sorted() && Set(names).count == levels.count && names.first == "default", "\(names)")
@@ -12,7 +12,7 @@ import Testing
         #endif
     }
 
-    @Test func `the level in use is the best of the CPU, or a lower one that the user names`() {
+    @Test func `the level in use is the CPU's best, or a lower one that the user names`() {
         let wanted = getenv("DENSENET_SIMD").map { String(cString: $0) }
         let named = VectorLevel.allCases.first { $0.description == wanted }
         #expect(VectorLevel.current == min(named ?? .best, .best))

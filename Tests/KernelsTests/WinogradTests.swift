@@ -13,14 +13,14 @@ private let shapes =
     }
 
 extension Planes {
-    /// As large everywhere as the largest number: an output of Winograd's filtering has its digits from all six rows.
+    /// The largest number everywhere: the precision of Winograd's outputs depends on all six rows.
     fileprivate var leveled: Planes {
         var largest = 0.0
         for i in 0..<count { largest = max(largest, pointer[i]) }
         return mapped { _ in largest }
     }
 
-    /// The first rows, as many as fours.
+    /// The first rows, up to a multiple of four.
     fileprivate var fours: Planes {
         let result = Planes(images, channels, height / RowWinograd.rows * RowWinograd.rows, width)
         for n in 0..<images {
@@ -67,7 +67,7 @@ extension Planes {
         let scratchCount = RowWinograd.scratchCount(paddedShape, outputs: outputs)
         let scratch = AlignedBuffer<Float>(count: scratchCount + 16)
         scratch.elements.update(repeating: garbage)
-        // More channels than are written, as a block's panels have.
+        // As in a block, more channels than are written.
         let output = Panels(layout: layout, channels: outputs + 1, images: shape.capacity)
         let pitch = (outputs + 1) * layout.lanes
         for group in 0..<layout.groups(input.images) {
@@ -96,7 +96,7 @@ extension Planes {
         let rowCount = lanes * width
         let input = Planes(random: &random, shape.images, shape.inputs, shape.height, shape.width)
         let gradient = Planes(random: &random, shape.images, shape.outputs, shape.height, shape.width)
-        // Rows that are no fours belong to others, so here they have no gradient.
+        // The remaining rows are handled elsewhere, so here they have no gradient.
         for n in 0..<shape.images {
             for c in 0..<shape.outputs {
                 for y in shape.height / 4 * 4..<shape.height {
@@ -132,7 +132,7 @@ extension Planes {
         let actual = Planes(shape.outputs, shape.inputs, 3, 3)
         for o in 0..<shape.outputs {
             for i in 0..<shape.inputs {
-                // It was added to what was there.
+                // It was added to the previous contents.
                 for tap in 0..<9 { actual[o, i, tap / 3, tap % 3] = Double(taps[tap * tapCount + o * width + i]) - 1 }
             }
         }

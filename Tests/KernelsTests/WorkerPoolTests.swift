@@ -6,7 +6,7 @@ import Testing
 
 @Suite struct WorkerPoolTests {
     @Test(arguments: [1, 2, 3, 7])
-    func `each task is done once, by a worker of the pool, whatever their numbers`(_ threads: Int) throws {
+    func `each task runs once, on a worker of the pool, for any numbers of tasks and threads`(_ threads: Int) throws {
         let pool = try WorkerPool(threads: threads)
         #expect(pool.count == threads)
         let done = AlignedBuffer<Int>(count: 100)
@@ -14,7 +14,7 @@ import Testing
         for round in 1...300 {
             let tasks = round % 100
             pool.run(tasks: tasks) { task, worker in
-                // A worker's number is nobody else's meanwhile: its memory is its own.
+                // No two running tasks have the same worker number, so a worker's memory is its own.
                 let bit = UInt64(1) << UInt64(worker)
                 let isAlone = busy.bitwiseOr(bit, ordering: .relaxed).oldValue & bit == 0
                 precondition(isAlone && (0..<threads).contains(worker) && (0..<tasks).contains(task))
@@ -38,11 +38,11 @@ import Testing
         }
     }
 
-    @Test func `a thread that waits leaves its core to others`() throws {
+    @Test func `a waiting thread leaves its core to others`() throws {
         let pool = try WorkerPool(threads: 2)
         let arrived = Atomic<Int>(0)
         let started = Atomic<Int>(0)
-        // The other thread's task is long, so that the calling one waits for it; then the other one waits for a task.
+        // The other thread's task is long, so the calling thread waits; then the other thread waits for a task.
         pool.run(tasks: 2) { _, worker in
             arrived.add(1, ordering: .sequentiallyConsistent)
             while arrived.load(ordering: .sequentiallyConsistent) < 2 { sched_yield() }
@@ -62,14 +62,14 @@ import Testing
         #expect(times.pointer[1] - times.pointer[0] < 100_000)
     }
 
-    /// The time that the calling thread has been on a core.
+    /// The CPU time of the calling thread.
     private func threadMicroseconds() -> Int {
         var time = timespec()
         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
         return time.tv_sec * 1_000_000 + time.tv_nsec / 1000
     }
 
-    @Test func `pools come and go`() throws {
+    @Test func `pools can be created and destroyed repeatedly`() throws {
         for threads in 1...40 {
             let pool = try WorkerPool(threads: 1 + threads % 4)
             let sum = Atomic<Int>(0)
@@ -78,12 +78,12 @@ import Testing
         }
     }
 
-    @Test(arguments: [0, -1, 1025]) func `no thread at all and too many are refused`(_ threads: Int) {
+    @Test(arguments: [0, -1, 1025]) func `zero threads and too many are refused`(_ threads: Int) {
         let failure = #expect(throws: Failure.self) { try WorkerPool(threads: threads) }
         #expect(failure?.kind == .usage && failure?.message.contains("\(threads)") == true)
     }
 
-    @Test func `tasks cover all groups in their order and differ by one group at most`() {
+    @Test func `tasks cover all groups in order and differ by at most one group`() {
         for groups in 0...50 {
             let tasks = TaskPartition(groups: groups)
             #expect(tasks.count <= TaskPartition.maximumCount && (tasks.count > 0) == (groups > 0))

@@ -3,8 +3,8 @@ import DenseNetModel
 import Kernels
 import Support
 
-/// Trains tiny networks and prints what came out (`numbers`), or how often ten steps allocate memory (`allocations
-/// THREADS`). With `lower-levels` it prints the vector levels below the best of this CPU.
+/// Trains tiny networks and prints the results (`numbers`), or how often ten steps allocate memory (`allocations
+/// THREADS`). With `lower-levels` it prints the vector levels below this CPU's best.
 @main
 struct Program {
     static func main() throws {
@@ -52,7 +52,7 @@ struct Program {
                 stem: stem, blocks: blocks, growthRate: growth, stemChannels: channels, bottleneck: bottleneck,
                 compression: bottleneck ? 0.5 : 1, dropout: dropout, classes: 10, image: image)
         }
-        // Products of all widths of tile: 1 to 3 vectors of transposed channels, and channels that fill no tile.
+        // Products of all tile widths: 1 to 3 vectors of transposed channels, and channels that do not fill a tile.
         return try [
             Training("bf16", configuration(.cifar, [2, 1], 12, 24, true, 9), images: 5, threads, precision: .bfloat16),
             Training("plain", configuration(.cifar, [2, 1], 12, 16, false, 8), images: 6, threads),
@@ -63,11 +63,11 @@ struct Program {
     }
 }
 
-/// A network with a batch that it is trained on again and again.
+/// A network and a batch that it is repeatedly trained on.
 final class Training {
     let name: String
     private let network: TrainableDenseNet
-    private let momenta: AlignedBuffer<Float>
+    private let momentumBuffer: AlignedBuffer<Float>
     private let images: AlignedBuffer<Float>
     private let labels: AlignedBuffer<Int32>
     private let samples: AlignedBuffer<Int32>
@@ -81,7 +81,7 @@ final class Training {
         self.name = name
         network = try TrainableDenseNet(configuration, capacity: count, threads: threads, precision: precision)
         network.initialize(seed: 1)
-        momenta = AlignedBuffer(count: network.parameters.count)
+        momentumBuffer = AlignedBuffer(count: network.parameters.count)
         images = AlignedBuffer(count: count * 3 * configuration.image * configuration.image)
         labels = AlignedBuffer(count: count)
         samples = AlignedBuffer(count: count)
@@ -99,12 +99,13 @@ final class Training {
             self.loss = loss.result.lossSum
             try loss.backward()
         } catch { fatalError("\(error)") }
-        descend(
-            weights: network.parameters, gradients: network.gradients, momenta: momenta.elements, rate: 0.05,
-            gradientScale: 1 / Float(labels.count), momentum: 0.9, decay: 1e-4, nesterov: true)
+        sgdStep(
+            weights: network.parameters, gradients: network.gradients, momentumBuffer: momentumBuffer.elements,
+            learningRate: 0.05,
+            gradientScale: 1 / Float(labels.count), momentum: 0.9, weightDecay: 1e-4, nesterov: true)
     }
 
-    /// Prints a line for each kind of number: its name, then the numbers.
+    /// Prints a line per kind of number: its name, then the numbers.
     func report(_ step: String) {
         func line(_ kind: String, _ values: some Sequence<Float>) {
             print(([name, kind, step] + values.map { "\($0)" }).joined(separator: " "))
@@ -112,7 +113,7 @@ final class Training {
         line("loss", [Float(loss)])
         line("logits", network.logits)
         line("gradients", network.gradients)
-        line("statistics", network.statistics)
+        line("statistics", network.runningStatistics)
         line("weights", network.parameters)
     }
 }

@@ -5,7 +5,7 @@ import Support
 import TestSupport
 import Testing
 
-/// The failure that opening a file of these bytes ends in; nil when it opens.
+/// The failure of opening a file of these bytes; nil if it opens.
 func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
     let path = try folder.write(bytes, to: "t.safetensors")
     do { _ = try SafetensorsFile(path: path) } catch let failure as Failure {
@@ -45,7 +45,7 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
         #expect(folder.names == ["weights.safetensors"])
     }
 
-    @Test func `the bytes are the format's, aligned and the same every time`() throws {
+    @Test func `the bytes follow the format, are aligned and reproducible`() throws {
         try [Float(1)].withUnsafeBufferPointer { values in
             let tensor = NamedTensor(name: "w", shape: [1], values: values)
             try SafetensorsWriter.write(to: folder("f"), tensors: [tensor], metadata: ["b": "2", "a": "1", "c": "3"])
@@ -79,24 +79,24 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
         return buffer.elements.map(\.bitPattern)
     }
 
-    @Test func `weights of half the digits are read to the bit`() throws {
-        // All there are, but for those that are no numbers, whose bits are nobody's business.
+    @Test func `16-bit weights are read exactly`() throws {
+        // All of them except NaNs, whose bits are unspecified.
         let all = (UInt16.min ... .max)
         let halves = all.map { Float16(bitPattern: $0) }.filter { !$0.isNaN }
-        // A piece is as many as there are 16-bit numbers: twice as many, and some more, take three.
+        // A piece has 2¹⁶ elements: twice as many and a few more take three.
         let many = halves + halves + halves.prefix(5)
         #expect(try weights(in: file(of: many, "F16"), count: many.count) == many.map { Float($0).bitPattern })
         let upper = Array(all)
         #expect(try weights(in: file(of: upper, "BF16"), count: upper.count) == upper.map { UInt32($0) << 16 })
     }
 
-    @Test func `weights of double the digits are rounded, and are infinite beyond a float's range`() throws {
+    @Test func `float64 weights are rounded, and infinite beyond float32's range`() throws {
         let numbers = [0.1, -1e-50, 3.5e38, -.greatestFiniteMagnitude, .infinity, 1 + 0x1p-24, 1 + 0x1.8p-23]
         let floats: [Float] = [0.1, -0.0, .infinity, -.infinity, .infinity, 1, 1 + 0x1p-22]
         #expect(try weights(in: file(of: numbers, "F64"), count: numbers.count) == floats.map(\.bitPattern))
     }
 
-    @Test func `a converted tensor that is cut meanwhile is an error`() throws {
+    @Test func `a converted tensor in a file that shrinks is an error`() throws {
         let file = try file(of: [UInt16](repeating: 0, count: 100_000), "BF16")
         truncate(file.path, 150_000)
         let failure = #expect(throws: Failure.self) { try weights(in: file, count: 100_000) }
@@ -105,18 +105,19 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
 
     @Test(
         arguments: [
-            // As torch.save began before version 1.6, and Python's own pickles.
+            // The first bytes of torch.save before version 1.6, and of Python's own pickles.
             [0x80, 2, 0x8A, 10, 0x6C, 0xFC, 0x9C, 0x46, 0xF9, 0x20],
             [0x80, 4, 0x95, 20, 0, 0, 0, 0, 0, 0],
         ] as [[UInt8]])
-    func `what PyTorch saved long ago is refused with the line of Python that turns it into safetensors`(
+    func `a pickle saved by PyTorch is refused with a command that converts it`(
         start: [UInt8]
     ) throws {
         let path = try folder.write(start + [UInt8](repeating: 0, count: 100), to: "it's.pth")
         let failure = try #require(throws: Failure.self) { try SafetensorsFile(path: path) }
         #expect(
-            failure.kind == .data && failure.message.hasPrefix("\(path): is a pickle, as PyTorch's .pth files were"))
-        // The shell has to hand over the very paths.
+            failure.kind == .data
+                && failure.message.hasPrefix("\(path): is a pickle like PyTorch's .pth files"))
+        // The shell must pass the exact paths.
         let command = failure.message[try #require(failure.message.firstRange(of: "python3 -c")).lowerBound...]
         _ = try folder.write(Array("#!/bin/sh\nprintf '%s\\n' \"$@\" > '\(folder("words"))'\n".utf8), to: "python3")
         chmod(folder("python3"), 0o755)
@@ -126,14 +127,14 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
         #expect(lines.count == 4 && lines[0] == "-c" && lines[2] == path && lines[3] == folder("it's.safetensors"))
     }
 
-    @Test func `a header as long as a pickle's first bytes say is a header`() throws {
+    @Test func `a header whose length looks like the first bytes of a pickle is a header`() throws {
         let header = #"{"__metadata__":{"a":""# + String(repeating: "x", count: 0x280 - 25) + #""}}"#
         try #require(header.utf8.count == 0x280)
         #expect(
             try SafetensorsFile(path: folder.write(safetensors(header), to: "f")).metadata["a"]?.count == 0x280 - 25)
     }
 
-    @Test func `escapes in names are understood`() throws {
+    @Test func `escapes in names are decoded`() throws {
         let header =
             #"{"__metadata__" : { "\u0041\n\/\"\\" : "\ud83d\ude00\t\u00e9" } , "#
             + #""x":{"dtype":"U8","shape":[1,0], "data_offsets":[0,0]}}  "#
@@ -142,7 +143,7 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
         #expect(file.tensors["x"]?.shape == [1, 0])
     }
 
-    @Test func `a tensor that is asked for wrongly is refused by name`() throws {
+    @Test func `a request for the wrong name, dtype or shape is refused by name`() throws {
         let header = #"{"w":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]}}"#
         let file = try SafetensorsFile(path: folder.write(safetensors(header, data: 8), to: "f"))
         let path = folder("f")
@@ -157,7 +158,7 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
         }
     }
 
-    @Test func `a file that is missing, a folder or a pipe is no input`() throws {
+    @Test func `a missing file, a folder or a pipe is refused`() throws {
         mkfifo(folder("pipe"), 0o600)
         for path in [folder("nowhere"), folder.path, folder("pipe")] {
             let failure = #expect(throws: Failure.self) { try SafetensorsFile(path: path) }
@@ -177,21 +178,21 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
 @Suite struct SafetensorsRefusals {
     let folder = ScratchFolder()
 
-    /// Header, bytes of data, and what the message must say.
+    /// Header, bytes of data, and what the message must contain.
     static let headers: [(String, Int, String)] = [
         ("", 0, "does not begin with {"),
         ("[]", 0, "does not begin with {"),
         ("{", 0, "has its end, expected '\"', at byte 1"),
-        ("{} {}", 0, "goes on after its closing }"),
+        ("{} {}", 0, "continues after its closing }"),
         ("{\"a\u{1}\":1}", 0, "control character"),
         (#"{"a"#, 0, "ends within a string"),
         (#"{"\"#, 0, "ends within a string"),
         (#"{"\u12"#, 0, "ends within a string"),
         (#"{"\u12G4":1}"#, 0, "unknown escape"),
         (#"{"\x":1}"#, 0, "unknown escape"),
-        (#"{"\ud800":1}"#, 0, "half a character"),
-        (#"{"\ud800\u0041":1}"#, 0, "half a character"),
-        (#"{"\udc00":1}"#, 0, "half a character"),
+        (#"{"\ud800":1}"#, 0, "unpaired surrogate"),
+        (#"{"\ud800\u0041":1}"#, 0, "unpaired surrogate"),
+        (#"{"\udc00":1}"#, 0, "unpaired surrogate"),
         (#"{"__metadata__":{"a":1}}"#, 0, "has '1', expected '\"'"),
         (#"{"__metadata__":{"a":"1","a":"2"}}"#, 0, "__metadata__ has 'a' twice"),
         (#"{"__metadata__":{},"__metadata__":{}}"#, 0, "the header has '__metadata__' twice"),
@@ -227,7 +228,7 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
         ),
         (
             #"{"w":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,4]}}"#, 4,
-            "more than any memory holds"
+            "which does not fit in any memory"
         ),
         (
             #"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#, 4,
@@ -248,8 +249,11 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
             "tensor 'v' has data_offsets [8, 12], which leaves 4 bytes unused after 'w'"
         ),
         (#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, 8, "which leaves 4 bytes unused after the header"),
-        (#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, 5, "has 5 bytes of data, but its tensors take 4"),
-        ("{}", 1, "has 1 bytes of data, but its tensors take 0"),
+        (
+            #"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, 5,
+            "has 5 bytes of data, but its tensors end at 4"
+        ),
+        ("{}", 1, "has 1 bytes of data, but its tensors end at 0"),
     ]
 
     @Test(arguments: headers)
@@ -259,7 +263,7 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
         #expect(failure?.message.contains(words) == true, "\(failure?.message ?? "opened")")
     }
 
-    @Test func `a header that lies about its length is refused before memory is taken for it`() throws {
+    @Test func `a header that lies about its length is refused before allocating memory`() throws {
         #expect(try refusal([], in: folder)?.message.contains("has 0 bytes") == true)
         #expect(try refusal([1, 0, 0, 0, 0, 0, 0], in: folder)?.message.contains("has 7 bytes") == true)
         #expect(
@@ -285,7 +289,7 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
         }
     }
 
-    @Test func `a name with line feeds or without end still gives one short line`() throws {
+    @Test func `a name with line feeds or of any length gives one short line`() throws {
         let name = #"\n\u2028"# + String(repeating: "long", count: 10_000)
         #expect(try refusal(safetensors(#"{"\#(name)":{"dtype":"X"}}"#), in: folder)?.kind == .data)
     }
@@ -313,7 +317,7 @@ func refusal(_ bytes: [UInt8], in folder: ScratchFolder) throws -> Failure? {
                 default: bytes.removeLast(random.below(bytes.count))
                 }
             }
-            // Half of the time the length is put right, so that the JSON is what is wrong.
+            // In half of the cases the length is corrected, so that the JSON is what is wrong.
             if random.below(2) == 0, bytes.count >= 40 {
                 let length = withUnsafeBytes(of: UInt64(bytes.count - 40).littleEndian, Array.init)
                 bytes.replaceSubrange(0..<8, with: length)

@@ -18,7 +18,7 @@ static void wait_a_moment(void) {
     nanosleep(&pause, NULL);
 }
 
-// The linker takes these in place of libc's.
+// The linker uses these instead of libc's.
 #define SLOW(call) (wait_a_moment(), (call))
 static long and_wait(long result) { wait_a_moment(); return result; }
 

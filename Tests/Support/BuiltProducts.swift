@@ -1,9 +1,9 @@
 import Glibc
 
-/// The path of an executable that was built together with the tests that run now.
+/// The path of an executable built together with the running tests.
 ///
-/// The test runner is either the test bundle itself, or a helper that gets the bundle's path as an argument; the
-/// executables lie beside the bundle or in a folder above it.
+/// The test runner is either the test bundle itself or a helper with the bundle's path as an argument; the executables
+/// are beside the bundle or in a parent folder.
 ///
 /// - Throws: `ProgramError` if there is no such file.
 public func builtExecutable(named name: String) throws -> String {
@@ -22,8 +22,7 @@ public func builtExecutable(named name: String) throws -> String {
             + "run the tests with `swift test`")
 }
 
-/// Prints why a test is cancelled, which the runner does not where it is one of several cases, and gives the reason
-/// back.
+/// Prints why a test is cancelled, which the runner does not do for one of several cases, and returns the reason.
 public func saying(_ reason: String) -> String {
     print("skipped: \(reason)")
     return reason

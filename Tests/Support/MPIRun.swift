@@ -2,16 +2,16 @@ import FoundationEssentials
 import Glibc
 import Synchronization
 
-/// Held while a job runs: two jobs at a time on few cores would only slow each other down.
+/// Held while a job runs: concurrent jobs on few cores would only slow each other down.
 private let oneJob = Mutex(())
 
-/// Runs a built program on `ranks` ranks of this host, more than there are cores if need be.
+/// Runs a built program on `ranks` ranks of this host, oversubscribing its cores if necessary.
 ///
 /// - Parameters:
-///   - environment: variables for mpirun, which hands them on to the ranks.
-///   - quiet: without mpirun's own words on a rank's failure.
+///   - environment: variables for mpirun, which passes them to the ranks.
+///   - quiet: suppresses mpirun's own messages about a rank's failure.
 ///   - timeout: seconds, counted from the job's start.
-/// - Returns: the exit code of the job (of the first rank that failed) and what all ranks have printed.
+/// - Returns: the exit code of the job (that of the first rank that failed) and the output of all ranks.
 /// - Throws: `ProgramError` if the program is not built or the job did not end in time.
 public func mpirun(
     ranks: Int, program: String, arguments: [String], environment: [String: String?] = [:], quiet: Bool = false,
@@ -22,20 +22,20 @@ public func mpirun(
     }
 }
 
-/// Runs `body`, which starts jobs by other means, while no other job runs.
+/// Runs `body`, which starts jobs in other ways, while no other job runs.
 public func withoutOtherJobs<Result>(_ body: () throws -> Result) rethrows -> Result {
     try oneJob.withLock { _ in try body() }
 }
 
-/// Starts a job as `mpirun(ranks:…)` does and lets `body` watch it; no other job runs meanwhile.
+/// Starts a job as `mpirun(ranks:…)` does and runs `body` meanwhile; no other job runs.
 ///
-/// - Parameter killDelay: seconds that mpirun leaves to the other ranks when one has failed; by itself it takes 1.
+/// - Parameter killDelay: seconds that mpirun gives the other ranks after one has failed; its default is 1.
 public func withMPIJob<Result>(
     ranks: Int, program: String, arguments: [String], environment: [String: String?] = [:], quiet: Bool = false,
     killDelay: Int = 0, _ body: (RunningProgram) throws -> Result
 ) throws -> Result {
-    // The tests share the cores with each other: a rank that waits gives its core away.
-    // mpirun would wait two seconds between a rank's failure and its own end.
+    // Tests share the cores: waiting ranks must yield.
+    // mpirun would otherwise wait two seconds between a rank's failure and its own end.
     let options = [
         "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1",
         "--mca", "odls_base_sigkill_timeout", "\(killDelay)",
@@ -51,15 +51,15 @@ public func withMPIJob<Result>(
 /// The repository's launch.sh.
 public let launchScript = #filePath.split(separator: "/").dropLast(3).map { "/" + $0 }.joined() + "/launch.sh"
 
-/// Starts a job by launch.sh, with the program that the tests run with; no other job runs meanwhile.
+/// Starts a job with launch.sh and the program under test; no other job runs meanwhile.
 public func withLaunchedJob<Result>(
     _ arguments: [String], environment: [String: String?] = [:], _ body: (RunningProgram) throws -> Result
 ) throws -> Result {
     try withLaunchScript { try body(RunningProgram("bash", [$0] + arguments, environment: environment)) }
 }
 
-/// Gives `body` the path of a launch.sh in a folder with the program that the tests run with, and without sources:
-/// there is nothing to build. No other job runs meanwhile.
+/// Passes `body` the path of a launch.sh in a folder with the program under test and without sources, so that there is
+/// nothing to build. No other job runs meanwhile.
 public func withLaunchScript<Result>(_ body: (String) throws -> Result) throws -> Result {
     let root = ScratchFolder()
     for folder in [".build", ".build/release"] { mkdir(root(folder), 0o777) }

@@ -1,6 +1,6 @@
 @preconcurrency import Glibc
 
-/// What a program that has ended left behind.
+/// The result of a program that has ended.
 public struct ProgramResult: Sendable {
     /// The exit code, or 128 + the signal that ended it.
     public let status: Int32
@@ -25,10 +25,10 @@ public func run(_ executable: String, _ arguments: [String], environment: [Strin
     try RunningProgram(executable, arguments, environment: environment).wait(timeout: timeout)
 }
 
-/// A program that runs beside the test, in a process group of its own.
+/// A program that runs concurrently with the test, in its own process group.
 ///
-/// Its output goes to files without names, so that no pipe can fill up and no grandchild can hold the test. What is
-/// left of the group when the program has ended, or when the object goes, is killed.
+/// Its output goes to unnamed files, so that no pipe can fill up and no grandchild can block the test. When the program
+/// has ended, or on deinit, the rest of the group is killed.
 public final class RunningProgram {
     public let process: pid_t
     private let command: String
@@ -54,13 +54,13 @@ public final class RunningProgram {
         fclose(files.errors)
     }
 
-    /// What the program has printed so far.
+    /// The program's standard output so far.
     public var output: String { contents(of: files.output) }
 
-    /// What the program has said on standard error so far.
+    /// The program's standard error so far.
     public var errors: String { contents(of: files.errors) }
 
-    /// Whether the program has not ended yet.
+    /// Whether the program is still running.
     public var isRunning: Bool {
         var status: Int32 = 0
         if waitStatus == nil, waitpid(process, &status, WNOHANG) != 0 {
@@ -71,10 +71,10 @@ public final class RunningProgram {
         return waitStatus == nil
     }
 
-    /// Waits until something holds; looks two hundred times a second.
+    /// Waits until a condition holds; checks it two hundred times per second.
     ///
     /// - Parameter timeout: seconds.
-    /// - Throws: `ProgramError` if the program ends before, or the time does.
+    /// - Throws: `ProgramError` if the program ends before, or at the timeout.
     public func wait(for event: String, timeout: Double = 30, until holds: () -> Bool) throws {
         let deadline = seconds() + timeout
         while !holds() {
@@ -115,8 +115,7 @@ public final class RunningProgram {
     }
 }
 
-/// The processes that have a text in their command line, this one aside; with `program`, those of an executable of that
-/// name only.
+/// The other processes with a text in their command line; with `program`, only those of an executable of that name.
 public func processes(naming text: String, program: String? = nil) -> [pid_t] {
     guard let folder = opendir("/proc") else { return [] }
     defer { closedir(folder) }
@@ -169,7 +168,7 @@ private func spawn(
     defer { posix_spawnattr_destroy(&attributes) }
     posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK))
     posix_spawnattr_setpgroup(&attributes, 0)
-    // The thread pool's threads, on which tests run, block signals; the program would never see SIGTERM.
+    // Tests run on threads that block signals; the program would inherit that and never see SIGTERM.
     var noSignals = sigset_t()
     sigemptyset(&noSignals)
     posix_spawnattr_setsigmask(&attributes, &noSignals)

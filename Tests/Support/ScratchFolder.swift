@@ -1,7 +1,7 @@
 import FoundationEssentials
 import Glibc
 
-/// A fresh folder for one test, removed with the object.
+/// A new folder for one test, removed on deinit.
 public final class ScratchFolder {
     public let path: String
 
@@ -15,7 +15,7 @@ public final class ScratchFolder {
     /// The path of a file in the folder.
     public func callAsFunction(_ name: String) -> String { path + "/" + name }
 
-    /// Names of all that lies in the folder.
+    /// The names of the folder's entries.
     public var names: [String] { (try? FileManager.default.contentsOfDirectory(atPath: path).sorted()) ?? [] }
 
     /// Writes a file and returns its path.

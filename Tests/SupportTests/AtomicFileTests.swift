@@ -13,14 +13,14 @@ import Testing
         }
     }
 
-    @Test func `a new file takes the place of the old one and no temporary stays`() throws {
+    @Test func `a new file replaces the old one, and no temporary file is left`() throws {
         try write("old and long", to: folder("f"))
         try write("new", to: folder("f"))
         #expect(try folder.read("f") == Array("new".utf8))
         #expect(folder.names == ["f"])
     }
 
-    @Test func `an error while writing leaves the old file and nothing else`() throws {
+    @Test func `an error while writing leaves the old file and no other`() throws {
         try write("old", to: folder("f"))
         #expect(throws: Failure(.data, "on the way")) {
             try AtomicFile.write(folder("f")) { output in
@@ -32,7 +32,7 @@ import Testing
         #expect(folder.names == ["f"])
     }
 
-    @Test func `a folder that is missing or a file is named with the reason`() throws {
+    @Test func `a missing folder, or a file in its place, is named with the reason`() throws {
         try write("", to: folder("f"))
         let missing = folder("no/f")
         #expect(
@@ -46,8 +46,8 @@ import Testing
         }
     }
 
-    /// The system's limit of file sizes stands for a full disk: both refuse in the middle of a write.
-    @Test func `a write that the system cuts is refused whole`() async throws {
+    /// The limit of file sizes acts as a full disk: both fail in the middle of a write.
+    @Test func `a partial write is undone`() async throws {
         let path = folder("weights.safetensors")
         try write("old", to: path)
         await #expect(processExitsWith: .success) { [path = path as String] in
@@ -73,7 +73,7 @@ import Testing
         #expect(try folder.read("weights.safetensors") == Array("old".utf8))
     }
 
-    @Test func `a full disk is named and nothing is left on it`() throws {
+    @Test func `a full disk is reported and nothing is left on it`() throws {
         let disk = folder("disk")
         mkdir(disk, 0o700)
         guard mount("tmpfs", disk, "tmpfs", 0, "size=64k") == 0 else {

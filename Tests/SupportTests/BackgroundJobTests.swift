@@ -4,7 +4,7 @@ import Synchronization
 import Testing
 
 @Suite struct BackgroundJobTests {
-    @Test func `jobs run one after the other, each with its input, on a thread of their own`() throws {
+    @Test func `jobs run one by one, each with its input, on a background thread`() throws {
         let inputs = Mutex<[Int]>([])
         let threads = Mutex<Set<UInt>>([])
         let job = try BackgroundJob<Int>(refusal: "no thread") { input in
@@ -12,16 +12,16 @@ import Testing
             _ = threads.withLock { $0.insert(UInt(pthread_self())) }
         }
         for input in 0..<100 {
-            #expect(!job.isUnderWay)
+            #expect(!job.isPending)
             job.start(input)
-            #expect(job.isUnderWay)
+            #expect(job.isPending)
             try job.wait()
         }
         #expect(inputs.withLock { $0 } == Array(0..<100))
         #expect(threads.withLock { $0.count == 1 && !$0.contains(UInt(pthread_self())) })
     }
 
-    @Test func `waiting for no job returns at once`() throws {
+    @Test func `waiting without a job returns at once`() throws {
         let job = try BackgroundJob<Void>(refusal: "no thread") {}
         try job.wait()
         job.start(())
@@ -29,19 +29,21 @@ import Testing
         try job.wait()
     }
 
-    @Test(.timeLimit(.minutes(1))) func `a failure is seen before the wait, thrown by it, and over after it`() throws {
+    @Test(.timeLimit(.minutes(1))) func `a failure is visible before the wait, thrown by it, and cleared after it`()
+        throws
+    {
         let job = try BackgroundJob<Bool>(refusal: "no thread") { fails in
             if fails { throw Failure(.data, "it failed") }
         }
         job.start(true)
         while !job.hasFailed { usleep(100) }
         #expect(throws: Failure(.data, "it failed")) { try job.wait() }
-        #expect(!job.hasFailed && !job.isUnderWay)
+        #expect(!job.hasFailed && !job.isPending)
         job.start(false)
         try job.wait()
     }
 
-    @Test(.timeLimit(.minutes(1))) func `dropping it waits for the job under way and ends the thread`() throws {
+    @Test(.timeLimit(.minutes(1))) func `deinit waits for the current job and ends the thread`() throws {
         let done = Count()
         for _ in 0..<50 {
             let job = try BackgroundJob<Void>(refusal: "no thread") {
@@ -53,7 +55,7 @@ import Testing
         #expect(done.value.load(ordering: .relaxed) == 50)
     }
 
-    @Test func `a thread that the system refuses is an error in the caller's words`() async {
+    @Test func `a thread that the system refuses is an error with the caller's words`() async {
         await #expect(processExitsWith: .success) {
             // Address space for a few more stacks at most.
             var limit = rlimit()

@@ -8,12 +8,12 @@ import Testing
         return sum
     }
 
-    @Test func `it is the CRC-32 that everybody computes`() {
+    @Test func `the checksum is the standard CRC-32`() {
         #expect(checksum("123456789").text == "cbf43926")
         #expect(checksum().text == "00000000")
     }
 
-    @Test func `pieces give what the whole gives, empty ones among them`() {
+    @Test func `pieces, even empty ones, give the checksum of the whole`() {
         #expect(checksum("1234", "", "56789", "") == checksum("123456789"))
         var sum = checksum("1234")
         sum.add(UnsafeRawBufferPointer(start: nil, count: 0))

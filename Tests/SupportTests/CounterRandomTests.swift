@@ -2,7 +2,7 @@ import Support
 import Testing
 
 @Suite struct CounterRandomTests {
-    @Test func `a stream is a function of its purpose and coordinates, and every one of them counts`() {
+    @Test func `a stream is a function of its purpose and all its coordinates`() {
         func first(_ random: CounterRandom) -> UInt64 {
             var random = random
             return random.next()

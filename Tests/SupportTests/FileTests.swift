@@ -6,7 +6,7 @@ import Testing
 @Suite struct PathKindTests {
     let scratch = ScratchFolder()
 
-    @Test func `files, folders, what is missing and links that lead nowhere are told apart`() throws {
+    @Test func `files, folders, missing paths and dangling links are distinguished`() throws {
         let file = try scratch.write([1], to: "file")
         #expect(PathKind(of: file) == .other && PathKind(of: scratch.path) == .folder)
         #expect(PathKind(of: file).problem == nil)
@@ -17,7 +17,7 @@ import Testing
         }
         symlink(scratch("nowhere"), scratch("link"))
         let link = PathKind(of: scratch("link"))
-        #expect(!link.isMissing && link.problem?.message.contains("a link to something that is not there") == true)
+        #expect(!link.isMissing && link.problem?.message.contains("a link to something that does not exist") == true)
         symlink(scratch("circle"), scratch("circle"))
         #expect(PathKind(of: scratch("circle")).problem?.message.contains("Too many levels") == true)
     }
@@ -26,7 +26,7 @@ import Testing
 @Suite struct FolderTests {
     let scratch = ScratchFolder()
 
-    @Test func `a folder is made with those above it, and may be there already`() throws {
+    @Test func `a folder is made with its parents, and may already exist`() throws {
         let path = scratch("a/b//c")
         try FileSystem.makeFolderAndParents(path)
         try FileSystem.makeFolderAndParents(path)
@@ -39,7 +39,7 @@ import Testing
         let file = try scratch.write([], to: "file")
         #expect(
             throws: Failure(
-                .unavailable, "cannot make the folder \(file): there is a file of that name; choose another path")
+                .unavailable, "cannot make the folder \(file): a file of that name exists; choose another path")
         ) { try FileSystem.makeFolderAndParents(file) }
         #expect(
             throws: Failure(
@@ -52,7 +52,7 @@ import Testing
         ) { try FileSystem.makeFolder(below) }
     }
 
-    @Test func `the names in a folder are all that lies there`() throws {
+    @Test func `the names in a folder are those of all its entries`() throws {
         for name in ["b", "a", ".hidden", "ü"] { _ = try scratch.write([], to: name) }
         #expect(try Set(FileSystem.names(inFolder: scratch.path)) == ["a", "b", ".hidden", "ü"])
         let missing = scratch("none")
@@ -65,14 +65,14 @@ import Testing
 @Suite struct LogFileTests {
     let scratch = ScratchFolder()
 
-    @Test func `pieces are appended, and the file is made for the first`() throws {
+    @Test func `records are appended, and the file is created for the first`() throws {
         try LogFile.append(Array("one\n".utf8), to: scratch("log"))
         try LogFile.append(Array("two\n".utf8), to: scratch("log"))
         #expect(try scratch.read("log") == Array("one\ntwo\n".utf8))
     }
 
-    /// The system's limit of file sizes stands for a full disk: both take a part of the bytes.
-    @Test func `a piece that does not fit leaves the file as it was`() async throws {
+    /// The limit of file sizes acts as a full disk: both accept part of the bytes.
+    @Test func `a record that does not fit leaves the file unchanged`() async throws {
         let path = scratch("log")
         try LogFile.append([1, 2, 3], to: path)
         await #expect(processExitsWith: .success) { [path = path as String] in
@@ -101,11 +101,11 @@ import Testing
 @Suite struct FileLockTests {
     let scratch = ScratchFolder()
 
-    @Test func `one has the lock, another is told who`() throws {
+    @Test func `one process has the lock, another is told which`() throws {
         let path = scratch("lock")
         do {
             let lock = try FileLock(path: path, owner: "the first")
-            let held = #expect(throws: FileLock.IsHeld.self) { try FileLock(path: path, owner: "the second") }
+            let held = #expect(throws: FileLock.AlreadyLocked.self) { try FileLock(path: path, owner: "the second") }
             #expect(held?.owner == "the first")
             withExtendedLifetime(lock) {}
         }
@@ -116,7 +116,9 @@ import Testing
     @Test func `a lock that cannot be taken leaves no descriptor open`() throws {
         let path = scratch("lock")
         let lock = try FileLock(path: path, owner: "the first")
-        for _ in 0..<2000 { #expect(throws: FileLock.IsHeld.self) { try FileLock(path: path, owner: "another") } }
+        for _ in 0..<2000 {
+            #expect(throws: FileLock.AlreadyLocked.self) { try FileLock(path: path, owner: "another") }
+        }
         #expect(try FileSystem.names(inFolder: "/proc/self/fd").count < 1000)
         withExtendedLifetime(lock) {}
     }
@@ -125,7 +127,7 @@ import Testing
 @Suite struct InputFileTests {
     let scratch = ScratchFolder()
 
-    @Test func `a part is read from where it is, and a file that shrinks is an error`() throws {
+    @Test func `a part is read from its offset, and a file that shrinks is an error`() throws {
         let path = try scratch.write(Array(0..<100), to: "file")
         let file = try InputFile(path: path)
         #expect(file.size == 100)
@@ -138,7 +140,7 @@ import Testing
         }
     }
 
-    @Test func `what is no file is refused at once, a pipe too, and a long file before memory is taken`() throws {
+    @Test func `anything but a regular file is refused at once, and a long file before allocating memory`() throws {
         mkfifo(scratch("pipe"), 0o600)
         for path in [scratch("pipe"), scratch.path] {
             #expect(throws: Failure(.noInput, "cannot read \(path): it is not a file")) { try InputFile(path: path) }

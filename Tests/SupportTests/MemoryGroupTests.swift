@@ -5,7 +5,7 @@ import Testing
 
 @testable import Support
 
-/// What the files of control groups say, in both versions, as hosts and containers show them.
+/// The files of control groups in both versions, as seen on hosts and in containers.
 @Suite struct MemoryGroupTests {
     let scratch = ScratchFolder()
 
@@ -17,7 +17,7 @@ import Testing
 
     private func group() throws -> MemoryGroup { try #require(MemoryGroup(of: 7, root: scratch.path)) }
 
-    @Test func `the tightest limit of a group and of those above it counts, in version 2`() throws {
+    @Test func `in v2 the tightest limit of a group and its parents counts`() throws {
         try write("0::/job/step/task\n", to: "proc/7/cgroup")
         #expect(try group().limit == nil && group().kills == nil)
         try write("max\n", to: "sys/fs/cgroup/job/step/task/memory.max")
@@ -31,7 +31,7 @@ import Testing
         #expect(try group().kills == 2)
     }
 
-    @Test func `version 1 says it in other files, also beside version 2`() throws {
+    @Test func `v1 has it in other files, even if v2 is there too`() throws {
         try write("9:name=systemd:/a\n4:cpu,memory:/job\n0::/elsewhere\n", to: "proc/7/cgroup")
         try write("1\n", to: "sys/fs/cgroup/elsewhere/memory.max")
         try write("9223372036854771712\n", to: "sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -42,7 +42,7 @@ import Testing
     }
 
     @Test(arguments: ["0::/\n", "0::/docker/0123\n", "0::/../../other\n"])
-    func `a container that sees its own group as the top, and perhaps the host's name of it, has its limit`(
+    func `a container that sees its own group as the root has its limit`(
         entry: String
     ) throws {
         try write(entry, to: "proc/7/cgroup")
@@ -52,7 +52,9 @@ import Testing
         #expect(try group().kills == 1)
     }
 
-    @Test(arguments: ["", "4:cpu:/\n", "nonsense\n"]) func `a system without memory groups has none`(entries: String)
+    @Test(arguments: ["", "4:cpu:/\n", "nonsense\n"]) func `a system without memory groups has no limit`(
+        entries: String
+    )
         throws
     {
         try write(entries, to: "proc/7/cgroup")

@@ -5,11 +5,11 @@ import Safetensors
 import TestSupport
 import Testing
 
-/// Weights and run folders that are not as they should be.
+/// Invalid weights and run folders.
 extension BadInput {
     // MARK: - Weights
 
-    /// The small network's weights with a change of the tensors, then of the file's header.
+    /// The small network's weights with changed tensors, then a changed header.
     private static func weights(
         _ scratch: ScratchFolder, tensors change: (inout [NamedTensor]) -> Void = { _ in },
         header edit: (String, SafetensorsFile) throws -> String = { text, _ in text }
@@ -27,11 +27,11 @@ extension BadInput {
         return try scratch.write(length + edited + bytes[end...], to: "given.safetensors")
     }
 
-    /// Puts other numbers in the header's entry of the classifier's bias.
+    /// Changes the numbers in the header's entry for the classifier's bias.
     private static func biasEntry(
         _ text: String, _ file: SafetensorsFile, count: Int = 10, start shift: Int = 0
     ) throws -> String {
-        // The reader counts from the file's beginning, the header from its own end.
+        // The reader counts from the beginning of the file, the header from its own end.
         let first = try #require(file.tensors.values.map(\.range.lowerBound).min())
         let range = try #require(file.tensors["classifier.bias"]).range
         let (start, end) = (range.lowerBound - first, range.upperBound - first)
@@ -77,7 +77,8 @@ extension BadInput {
             scratch in
             small(scratch) + ["--init", try weights(scratch, header: { try biasEntry($0, $1, start: -4) })]
         },
-        BadInput("weights with more data in the header than in the file", .data, "'classifier.bias'", "it is cut") {
+        BadInput("weights with more data in the header than in the file", .data, "'classifier.bias'", "it is truncated")
+        {
             scratch in
             small(scratch) + ["--init", try weights(scratch, header: { try biasEntry($0, $1, count: 1 << 40) })]
         },
@@ -89,7 +90,7 @@ extension BadInput {
             _ = try scratch.write(bytes, to: "given.safetensors")
             return small(scratch) + ["--init", path]
         },
-        BadInput("weights that are cut", .data, "given.safetensors", "it is cut") { scratch in
+        BadInput("weights that are cut", .data, "given.safetensors", "it is truncated") { scratch in
             let path = try weights(scratch)
             _ = try scratch.write(scratch.read("given.safetensors").dropLast(1), to: "given.safetensors")
             return small(scratch) + ["--init", path]

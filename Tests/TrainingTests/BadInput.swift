@@ -5,13 +5,13 @@ import Support
 import TestSupport
 import Testing
 
-/// Something that a user can get wrong, and what the program has to say to it.
+/// A user's mistake, and what the program must say about it.
 struct BadInput: CustomTestStringConvertible, Sendable {
     let testDescription: String
     let kind: Failure.Kind
-    /// Each has to be in the message.
+    /// Each must be in the message.
     let words: [String]
-    /// Makes the files in a scratch folder and gives the words of the command line.
+    /// Creates the files in a scratch folder and returns the command line.
     let arguments: @Sendable (ScratchFolder) throws -> [String]
 
     init(
@@ -71,7 +71,7 @@ struct BadInput: CustomTestStringConvertible, Sendable {
 
     // MARK: - Images
 
-    /// A small set in CIFAR-10's layout, then one file of it changed.
+    /// A small set in CIFAR-10's layout with one file changed.
     @Sendable private static func data(
         _ scratch: ScratchFolder, _ file: String, _ change: (inout [UInt8]) -> Void
     ) throws -> [String] {
@@ -130,7 +130,7 @@ struct BadInput: CustomTestStringConvertible, Sendable {
         },
         BadInput("a data folder that only one rank misses", .noInput, "rank 2: ", "/nowhere: No such file") { scratch in
             let arguments = try data(scratch, "test_batch.bin") { _ in }
-            // One rank more, with a command line of its own, stands for a host without the data.
+            // A further rank with a command line of its own acts as a host without the data.
             return try arguments + [":", "-n", "1", builtExecutable(named: "densenet")]
                 + arguments.map { $0 == scratch("images") ? scratch("nowhere") : $0 }
         },

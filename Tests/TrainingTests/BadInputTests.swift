@@ -5,11 +5,11 @@ import TestSupport
 import Testing
 import Training
 
-/// Whatever is wrong, two ranks end within seconds with the kind's exit code, and one line says what it is.
+/// Whatever is wrong, two ranks end within seconds with the right exit code, and one line says what it is.
 @Suite struct BadInputTests {
     let scratch = ScratchFolder()
 
-    /// Runs the program on two ranks, without mpirun's own words, and checks its end.
+    /// Runs the program on two ranks, without mpirun's own messages, and checks how it ends.
     private func check(_ kind: Failure.Kind, _ words: [String], _ arguments: [String]) throws {
         let job = try mpirun(ranks: 2, program: "densenet", arguments: arguments, quiet: true, timeout: 10)
         #expect(job.status == kind.rawValue, "\(job.errors)")
@@ -18,12 +18,12 @@ import Training
     }
 
     @Test(arguments: BadInput.usage + BadInput.images + BadInput.weights)
-    func `what cannot be done is refused before a run folder is made`(input: BadInput) throws {
+    func `what cannot be done is refused before a run folder is created`(input: BadInput) throws {
         try check(input.kind, input.words, input.arguments(scratch))
         #expect(!FileManager.default.fileExists(atPath: scratch("run")))
     }
 
-    @Test(arguments: BadInput.folders) func `a run that cannot be is ended`(input: BadInput) throws {
+    @Test(arguments: BadInput.folders) func `an impossible run is ended`(input: BadInput) throws {
         try check(input.kind, input.words, input.arguments(scratch))
     }
 
@@ -41,7 +41,9 @@ import Training
         return (try? run("umount", [scratch.path]).status) == 0
     }()
 
-    @Test(.enabled(if: canMount)) func `a disk that fills up ends a run, which goes on once there is space`() throws {
+    @Test(.enabled(if: canMount)) func `a disk that fills up ends a run, which can be resumed once there is space`()
+        throws
+    {
         let whole = try train(smallRun + ["--epochs", "4"], out: scratch("whole"), ranks: 2)
         try FileManager.default.createDirectory(atPath: scratch("disk"), withIntermediateDirectories: true)
         try #require(run("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", scratch("disk")]).status == 0)

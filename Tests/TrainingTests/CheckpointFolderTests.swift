@@ -24,7 +24,7 @@ import Testing
 
     private func name(_ epoch: Int, _ step: Int) -> String { CheckpointPosition(epoch: epoch, step: step).fileName }
 
-    @Test func `what is written is the newest and whole`() throws {
+    @Test func `a written checkpoint is the newest and complete`() throws {
         #expect(try folder.newestValid()?.checkpoint.position == nil)
         try write(1, 782, value: 0.5)
         #expect(scratch.names == ["checkpoint-00001-00000782.safetensors"])
@@ -67,12 +67,12 @@ import Testing
             if random.below(4) == 0 {
                 bytes.removeLast(1 + random.below(bytes.count))
             } else {
-                // Half of the damage is in the header, which is small.
+                // Half of the damage is in the header, although it is small.
                 bytes[random.below(random.below(2) == 0 ? 400 : bytes.count)] ^= 1 << UInt8(random.below(8))
             }
             _ = try scratch.write(bytes, to: name(2, 20))
             let (found, warnings) = try #require(try folder.newestValid())
-            // White space within the header may become other white space; all else must not change.
+            // White space in the header may become other white space; nothing else may change.
             if found.position.epoch == 2 {
                 #expect(
                     found.file.metadata == undamaged.file.metadata
@@ -85,7 +85,7 @@ import Testing
         }
     }
 
-    @Test func `a renamed checkpoint and a file of something else are skipped`() throws {
+    @Test func `a renamed checkpoint and a different kind of file are skipped`() throws {
         try write(1, 10, value: 1)
         try FileManager.default.copyItem(atPath: scratch(name(1, 10)), toPath: scratch(name(2, 20)))
         try SafetensorsWriter.write(to: scratch(name(3, 30)), tensors: [])
@@ -95,13 +95,13 @@ import Testing
             warnings.count == 2 && warnings[0].contains("has no checksum") && warnings[1].contains("has been renamed"))
     }
 
-    @Test func `when all are damaged there is an error`() throws {
+    @Test func `if all are damaged there is an error`() throws {
         for step in 1...2 { _ = try scratch.write([1], to: name(1, step)) }
         let failure = #expect(throws: Failure.self) { try folder.newestValid() }
         #expect(failure?.kind == .data && failure?.message.contains("none of 2 checkpoints can be used") == true)
     }
 
-    @Test func `damaged checkpoints of a lost future do not push out good ones`() throws {
+    @Test func `damaged later checkpoints do not displace good ones`() throws {
         for step in 5...8 { _ = try scratch.write([1], to: name(1, step)) }
         try write(1, 3, value: 3)
         try write(1, 4, value: 4)

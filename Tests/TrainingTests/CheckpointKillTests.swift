@@ -9,14 +9,14 @@ import Training
     let scratch = ScratchFolder()
     private static let kills = 150
 
-    /// The program's calls to the file system are slow, so nearly all of its time is spent in a write.
-    @Test func `a process killed anywhere in a write leaves the last checkpoint or the one before, whole`() throws {
+    /// The program's file system calls are slowed down, so that it spends nearly all its time in writes.
+    @Test func `a process killed anywhere in a write leaves the last checkpoint or the one before intact`() throws {
         var random = CounterRandom(.synthetic, 7)
         var inWrite = 0
         var unsaid = 0
         for kill in 0..<Self.kills {
             let said = try stepSaidBeforeKill(after: UInt32(random.below(16_000)))
-            // What is there now, before anything is tidied.
+            // The current contents, before any cleanup.
             let temporaries = scratch.names.filter { $0.contains(".tmp-") }
             inWrite += temporaries.isEmpty ? 0 : 1
             for name in temporaries { unlink(scratch(name)) }
@@ -38,8 +38,8 @@ import Training
         #expect(inWrite > Self.kills / 3 && unsaid > 5, "too few kills hit a write: \(inWrite), \(unsaid)")
     }
 
-    /// Starts the program, kills it some microseconds after its first word, and gives back the last step it said was
-    /// written.
+    /// Starts the program, kills it some microseconds after its first output, and returns the last step that it
+    /// reported as written.
     private func stepSaidBeforeKill(after delay: UInt32) throws -> Int {
         let program = try RunningProgram(builtExecutable(named: "CheckpointTestProgram"), [scratch.path])
         try program.wait(for: "its first word") { program.output.contains("\n") }

@@ -13,8 +13,8 @@ import Testing
         try CheckpointFolder(path: path + "/checkpoints").positions()
     }
 
-    @Test func `the last checkpoints that keep asks for stay, and the best one with its weights`() throws {
-        // A rate that does harm in the end, so that the best epoch is not the last.
+    @Test func `the number of checkpoints given by keep is kept, and the best one with its weights`() throws {
+        // A rate that is harmful towards the end, so that the best epoch is not the last.
         let run = try train(
             smallRun + ["--epochs", "8", "--keep", "2", "--learning-rate", "3", "--schedule", "constant"],
             out: scratch("run"), ranks: 2)
@@ -35,10 +35,10 @@ import Testing
         print("accuracies \(accuracies), kept \(try checkpoints(run.path).map(\.epoch))")
     }
 
-    @Test func `the best epoch is still known when a run is resumed, and keep may be given anew`() throws {
+    @Test func `the best epoch is still known when a run is resumed, and keep may be changed`() throws {
         let options = smallRun + ["--epochs", "8", "--learning-rate", "3", "--schedule", "constant"]
         let whole = try train(options, out: scratch("whole"))
-        // Half of it; then config.json of the whole.
+        // Half of the run; then config.json of the whole.
         let part = try train(options + ["--steps", "16"], out: scratch("part"))
         try FileManager.default.removeItem(atPath: part.path + "/config.json")
         try FileManager.default.copyItem(atPath: whole.path + "/config.json", toPath: part.path + "/config.json")
@@ -50,12 +50,13 @@ import Testing
         #expect(try checkpoints(part.path).map(\.epoch) == Set([best, 8]).sorted())
     }
 
-    @Test func `checkpoint-steps writes within an epoch, and a run goes on from there to the very same end`() throws {
+    @Test func `checkpoint-steps writes within an epoch, and resuming from there gives exactly the same result`() throws
+    {
         let options = smallRun + ["--epochs", "3"]
         let whole = try train(options, out: scratch("whole"), ranks: 2)
         let run = try train(options + ["--checkpoint-steps", "3", "--keep", "9"], out: scratch("run"), ranks: 2)
         #expect(run.weights == whole.weights && run.results == whole.results)
-        // Four steps an epoch.
+        // Four steps per epoch.
         #expect(try checkpoints(run.path).map(\.step) == [3, 4, 6, 8, 9, 12])
         #expect(try checkpoints(run.path).map(\.epoch) == [0, 1, 1, 2, 2, 3])
         for name in try checkpoints(run.path).dropFirst(2 + 1).map(\.fileName) {
@@ -67,13 +68,13 @@ import Testing
         #expect(try FinishedRun(path: run.path).weights == whole.weights)
     }
 
-    /// Mounts a file system of some kilobytes where a run's checkpoints will be; false where this process may not.
+    /// Mounts a file system of some kilobytes for a run's checkpoints; false if this process may not.
     private func mountSmallDisk(_ path: String, kilobytes: Int) throws -> Bool {
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
         return try run("mount", ["-t", "tmpfs", "-o", "size=\(kilobytes)k", "tmpfs", path]).status == 0
     }
 
-    @Test func `a full disk stops a run, or is a warning for each checkpoint, and the one before stands`() throws {
+    @Test func `a full disk stops a run, or gives a warning per checkpoint, and the previous one is kept`() throws {
         let options = smallRun + ["--epochs", "4", "--keep", "1"]
         let whole = try train(options, out: scratch("whole"))
         let name = try #require(try checkpoints(whole.path).last).fileName
@@ -81,7 +82,7 @@ import Testing
         for (word, status) in [("stop", Failure.Kind.unavailable.rawValue), ("continue", 0)] {
             let path = scratch(word)
             let disk = path + "/checkpoints"
-            // Room for one checkpoint, not for two.
+            // Space for one checkpoint but not for two.
             guard try mountSmallDisk(disk, kilobytes: size / 1024 * 3 / 2) else {
                 try Test.cancel("only root can mount a small disk")
             }

@@ -4,11 +4,11 @@ import Support
 import TestSupport
 import Testing
 
-/// What surrounds a command: its words, its output, the system's limits.
+/// A command's environment: its arguments, its output, the system's limits.
 @Suite struct CommandLineTests {
     let scratch = ScratchFolder()
 
-    /// Runs `densenet` by a line of the shell, in the scratch folder.
+    /// Runs a shell command line with `densenet` in the scratch folder.
     private func shell(_ line: String, ranks: Int = 1) throws -> ProgramResult {
         let program = try builtExecutable(named: "densenet")
         let launcher = "mpirun -q --allow-run-as-root --oversubscribe --bind-to none -n \(ranks) "
@@ -28,7 +28,7 @@ import Testing
         ("train --resume \"$bad\"", "the value of --resume"), ("evaluate --weights \"$bad\"", "the value of --weights"),
         ("synthesize \"$bad\"", "an argument"), ("verify \"$bad\"", "an argument"),
     ])
-    func `a path that is not UTF-8 is refused before anything is made`(arguments: String, words: String) throws {
+    func `a path that is not UTF-8 is refused before anything is created`(arguments: String, words: String) throws {
         for ranks in [1, 2] {
             let job = try shell("bad=$(printf 'r\\377n'); densenet \(arguments)", ranks: ranks)
             #expect(job.status == Failure.Kind.usage.rawValue)
@@ -39,7 +39,7 @@ import Testing
         #expect(scratch.names == [])
     }
 
-    @Test func `a folder whose own name is not UTF-8 is no hindrance`() throws {
+    @Test func `a working folder whose name is not UTF-8 is accepted`() throws {
         let job = try shell(
             "d=$(printf 'r\\377n'); mkdir $d; cd $d; densenet synthesize images --train 5 --test 2; "
                 + "densenet train \(smallNetwork.dropLast(2).joined(separator: " ")) --data images --batch-size 5 --epochs 1 --out run"
@@ -47,7 +47,7 @@ import Testing
         #expect(job.status == 0 && job.errors == "", "\(job.errors)")
     }
 
-    @Test func `results that cannot be written are an error, and a reader that has seen enough is none`() throws {
+    @Test func `results that cannot be written are an error, but a closed pipe is not`() throws {
         try train(smallRun + ["--epochs", "1"], out: scratch("run"))
         for command in [
             "describe densenet-bc-22-12", "synthesize images --train 5 --test 2",
@@ -64,7 +64,7 @@ import Testing
         #expect(job.output == "0\n" && job.errors == "", "\(job.errors)")
     }
 
-    @Test func `training goes on where its lines cannot be written, and says so once`() throws {
+    @Test func `training continues if its lines cannot be written, and says so once`() throws {
         let job = try shell("densenet train --out run --epochs 2 \(smallRun.joined(separator: " ")) > /dev/full")
         #expect(job.status == 0)
         #expect(
@@ -74,12 +74,12 @@ import Testing
         #expect(try FinishedRun(path: scratch("run")).epochs.count == 2)
     }
 
-    @Test func `too many open files are told as that`() throws {
+    @Test func `too many open files are reported as such`() throws {
         try #require(densenet(["synthesize", scratch("images"), "--train", "5", "--test", "2"]).status == 0)
         let command =
             "densenet train --data images --epochs 1 --batch-size 4 \(smallNetwork.dropLast(2).joined(separator: " "))"
         var places: Set<String> = []
-        // With fewer Open MPI itself does not start; what the tests have open would count too.
+        // With fewer, Open MPI itself does not start; files that the tests have open would count, too.
         let close = "for file in {3..60}; do eval \"exec $file>&-\"; done"
         for limit in 12...24 {
             let job = try shell("\(close); ulimit -n \(limit); \(command) --out run\(limit)")
@@ -89,14 +89,14 @@ import Testing
             places.insert(String(line.split(separator: " ")[2]) + (line.contains("/images/") ? " images" : " run"))
         }
         #expect(places == ["read images", "write run", "read run"])
-        // With so few Open MPI would hang.
+        // With so few, Open MPI would hang.
         let few = try shell("\(close); ulimit -n 9; \(command) --out few")
         #expect(
             few.status == 69 && few.errors.hasSuffix("need 12 open files, ulimit -n allows 9; raise the limit\n"),
             "\(few.errors)")
     }
 
-    @Test func `a limit of file sizes is an error in words`() throws {
+    @Test func `a limit of file sizes is an error with a message`() throws {
         let job = try shell("ulimit -f 4; densenet train --out run --epochs 1 \(smallRun.joined(separator: " "))")
         #expect(
             job.status == 69 && job.errors.contains("File too large; raise the limit of file sizes (ulimit -f)"),

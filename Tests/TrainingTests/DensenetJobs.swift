@@ -4,11 +4,11 @@ import TestSupport
 import Testing
 import Training
 
-/// Network and images so small that a job takes a second, most of which is its start.
+/// A network and images so small that a job takes a second, mostly to start.
 let smallNetwork = ["--blocks", "1,1", "--growth-rate", "4", "--stem-channels", "4", "--image", "8"]
 let smallRun = smallNetwork + ["--limit-train", "64", "--limit-test", "32", "--batch-size", "16"]
 
-/// A network as `smallNetwork` names it, with its first weights.
+/// The network of `smallNetwork`, with initial weights.
 func freshSmallNetwork() throws -> DenseNet {
     let network = try DenseNet(
         DenseNetConfiguration(
@@ -29,7 +29,7 @@ func densenet(
             ranks: ranks, program: "densenet", arguments: arguments, environment: environment, timeout: timeout)
 }
 
-/// Trains to the end, which has to go well, and gives back what lies in the run folder.
+/// Trains to the end, which must succeed, and returns the contents of the run folder.
 @discardableResult
 func train(
     _ options: [String], out path: String, ranks: Int = 1, sourceLocation: SourceLocation = #_sourceLocation
@@ -39,7 +39,7 @@ func train(
     return try FinishedRun(path: path)
 }
 
-/// Goes on with a run to its end, which has to go well.
+/// Resumes a run to its end, which must succeed.
 @discardableResult
 func resume(_ path: String, ranks: Int = 1, sourceLocation: SourceLocation = #_sourceLocation) throws -> FinishedRun {
     let job = try densenet(["train", "--resume", path], ranks: ranks)
@@ -47,7 +47,7 @@ func resume(_ path: String, ranks: Int = 1, sourceLocation: SourceLocation = #_s
     return try FinishedRun(path: path)
 }
 
-/// What a run has left in its folder.
+/// The contents of a run folder.
 struct FinishedRun {
     let path: String
     /// The bytes of weights.safetensors.
@@ -60,7 +60,7 @@ struct FinishedRun {
         epochs = try readMetrics(path)
     }
 
-    /// All numbers that do not depend on the clock, exactly, a list an epoch.
+    /// All numbers that do not depend on the clock, exactly, one list per epoch.
     var results: [[Double]] {
         epochs.map { [Double($0.epoch), $0.learningRate, $0.trainAccuracy, $0.testAccuracy] + $0.losses }
     }
@@ -77,7 +77,7 @@ extension EpochMetrics {
     var losses: [Double] { [trainLoss, testLoss] }
 }
 
-/// The epochs that metrics.jsonl in a run folder has; none where it is not there yet.
+/// The epochs in a run folder's metrics.jsonl; none if it does not exist yet.
 func readMetrics(_ path: String) throws -> [EpochMetrics] {
     let path = path + "/metrics.jsonl"
     guard FileManager.default.fileExists(atPath: path) else { return [] }

@@ -4,18 +4,18 @@ import Support
 import TestSupport
 import Testing
 
-/// What happens to an epoch whose evaluation does not come to its end.
+/// What happens to an epoch whose evaluation is interrupted.
 @Suite struct EvaluationStopTests {
     let scratch = ScratchFolder()
 
-    /// Two steps an epoch, and an evaluation of thousands of batches.
+    /// Two steps per epoch, and an evaluation of thousands of batches.
     private static let options =
         smallNetwork + [
             "--limit-train", "8", "--limit-test", "16000", "--batch-size", "4", "--epochs", "2", "--learning-rate",
             "0.02",
         ]
 
-    /// Does something to a run on two ranks once its first epoch is trained, and is in its evaluation.
+    /// Does something to a run on two ranks during the evaluation of its first epoch.
     private func disturb(_ path: String, _ action: (RunningProgram) -> Void) throws -> (
         result: ProgramResult, seconds: Double
     ) {
@@ -29,7 +29,7 @@ import Testing
         }
     }
 
-    @Test func `a stop breaks an evaluation off, and the run goes on with it to the very same end`() throws {
+    @Test func `a stop interrupts an evaluation, and the resumed run has exactly the same result`() throws {
         let whole = try train(Self.options, out: scratch("whole"), ranks: 2)
         let path = scratch("stopped")
         let (stopped, seconds) = try disturb(path) { kill($0.process, SIGUSR1) }
@@ -40,7 +40,7 @@ import Testing
         try expectSameEnd(path, whole)
     }
 
-    @Test func `a kill within an evaluation costs no step`() throws {
+    @Test func `a kill during an evaluation costs no step`() throws {
         let whole = try train(Self.options, out: scratch("whole"), ranks: 2)
         let path = scratch("killed")
         _ = try disturb(path) { _ in killAll(naming: path) }

@@ -2,7 +2,7 @@ import FoundationEssentials
 import TestSupport
 import Testing
 
-/// The package in `Examples`, built and run as somebody else's who uses this one as a library.
+/// The package in `Examples`, built and run as a user of this package's libraries.
 @Suite(.serialized) struct ExamplesTests {
     private static let package = launchScript.split(separator: "/").dropLast().map { "/" + $0 }.joined() + "/Examples"
 
@@ -15,7 +15,10 @@ import Testing
         return String(folder.output.prefix { $0 != "\n" })
     }
 
-    @Test func `own arrays are trained on over ranks, and weights of a file classify an image`() throws {
+    @Test
+    func `a network is trained on the program's own arrays over ranks, and weights from a file classify an image`()
+        throws
+    {
         let programs = try build()
         let scratch = ScratchFolder()
         func train(ranks: Int) throws -> [Double] {

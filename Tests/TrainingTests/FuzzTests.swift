@@ -6,21 +6,21 @@ import Testing
 
 @testable import Training
 
-/// Files from anywhere: whatever is in them, a reader ends in success or in a failure that says so.
+/// Files from anywhere: whatever they contain, reading them succeeds or throws a clear failure.
 @Suite struct FuzzTests {
-    /// In memory where that is possible: a third of the time would go to a disk.
+    /// In memory if possible: a disk would take a third of the time.
     private let scratch = ScratchFolder(in: access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp")
 
     @Test(arguments: [
         ("weights", 80_000), ("pytorch", 30_000), ("images", 10_000), ("configuration", 65_000), ("checkpoints", 5_000),
         ("metrics", 45_000),
     ])
-    func `damaged files are read or refused, never a crash and never memory for what is not there`(
+    func `damaged files are read or refused, without a crash and without allocating for data that does not exist`(
         _ target: String, _ cases: Int
     ) throws {
         let result = try run(
             builtExecutable(named: "FuzzTestProgram"), [target, scratch.path, "1", "\(cases)"],
-            // What a sanitizer keeps of freed memory would count as grown.
+            // Memory that a sanitizer retains would count as growth.
             environment: ["ASAN_OPTIONS": "quarantine_size_mb=1:detect_leaks=0"], timeout: 300)
         let number = (try? scratch.read("case")).map { String(decoding: $0, as: UTF8.self) } ?? "0"
         try #require(
@@ -34,7 +34,7 @@ import Testing
         #expect(numbers[2] < 40_000, "\(result.output)")
     }
 
-    /// A change of RUN/config.json and what the refusal has to say.
+    /// A change of RUN/config.json and what the message must contain.
     static let configurations: [(old: String, new: String, words: String)] = [
         ("\"epochs\" : 3", "\"epochs\" : 1e400", "no valid JSON"),
         ("\"epochs\" : 3", "\"epochs\" : NaN", "no valid JSON"),
@@ -85,7 +85,7 @@ import Testing
         #expect(failure?.message.contains(words) == true, "\(failure as Any)")
     }
 
-    @Test func `a configuration that is no small file is refused unread`() throws {
+    @Test func `a configuration that is not a small file is refused unread`() throws {
         let folder = try RunFolder(path: scratch("run"), resuming: false)
         mkfifo(folder.configuration, 0o600)
         #expect(throws: Failure(.noInput, "cannot read \(folder.configuration): it is not a file")) {
@@ -97,11 +97,11 @@ import Testing
         #expect(
             throws: Failure(
                 .data,
-                "\(folder.configuration): has 1099511627776 bytes, at most 1048576 are expected; it is something else")
+                "\(folder.configuration): has 1099511627776 bytes, expected at most 1048576; it is a different file")
         ) { try RunConfiguration(from: folder) }
     }
 
-    @Test func `the state in a checkpoint's metadata is a place in a run or refused`() throws {
+    @Test func `the state in a checkpoint's metadata is refused unless it is a position in a run`() throws {
         let good = RunState([2, 3, 1.5, 10, 16, 0.5]).metadata
         #expect(try RunState(good, path: "f").epoch == 2)
         let values = [

@@ -14,14 +14,14 @@ import Testing
             "--augment", "crop,flip,jitter,cutout",
         ]
 
-    /// Shared memory and session folders of killed jobs stay behind; here they go with the test.
+    /// Killed jobs leave shared memory and session folders behind; here they are removed with the test.
     private var environment: [String: String?] {
         ["TMPDIR": scratch.path, "OMPI_MCA_btl_vader_backing_directory": scratch.path]
     }
 
-    /// Every third kill comes somewhere in a job's start, the others somewhere in the two and a half epochs that
-    /// follow: in a step, in an evaluation, while the log or a checkpoint is written.
-    @Test func `a run killed at random moments and resumed each time ends as one that was left alone`() throws {
+    /// Every third kill falls into a job's start, the others into the following two and a half epochs: during a step,
+    /// an evaluation, or the writing of the log or a checkpoint.
+    @Test func `a run killed at random moments and resumed each time ends like an undisturbed one`() throws {
         let (whole, startSeconds, epochSeconds) = try wholeRun()
         let path = scratch("killed")
         var random = CounterRandom(.synthetic, 20)
@@ -41,7 +41,7 @@ import Testing
         #expect(end.results == whole.results)
     }
 
-    /// The run that is left alone, with the seconds from its start to its first step, and those of an epoch.
+    /// The undisturbed run, with the seconds from its start to its first step and the seconds per epoch.
     private func wholeRun() throws -> (FinishedRun, startSeconds: Double, epochSeconds: Double) {
         let path = scratch("whole")
         return try withMPIJob(ranks: 2, program: "densenet", arguments: ["train", "--out", path] + Self.options) {
@@ -56,10 +56,10 @@ import Testing
         }
     }
 
-    /// Starts or resumes the run and kills mpirun and all ranks, some seconds after the start or after the first step
-    /// begins.
+    /// Starts or resumes the run and kills mpirun and all ranks, some seconds after the start or after the beginning of
+    /// the first step.
     ///
-    /// - Returns: false if it has ended by itself, which has to be a good end.
+    /// - Returns: false if it has ended by itself, which must be a success.
     private func kill(_ path: String, after delay: Double, isInStart: Bool) throws -> Bool {
         let hasBegun = FileManager.default.fileExists(atPath: path + "/config.json")
         let arguments = ["train"] + (hasBegun ? ["--resume", path] : ["--out", path] + Self.options)
@@ -75,7 +75,7 @@ import Testing
         }
     }
 
-    /// Whole lines in the log; the last may be cut.
+    /// Complete lines in the log; the last may be truncated.
     private func finishedEpochs(_ path: String) -> Int {
         (try? Data(contentsOf: URL(filePath: path + "/metrics.jsonl")))?.count { $0 == UInt8(ascii: "\n") } ?? 0
     }

@@ -3,7 +3,7 @@ import Glibc
 import TestSupport
 import Testing
 
-/// When `launch.sh` builds: a package of its own with one small program, built for real.
+/// When `launch.sh` builds, with real builds of a package that has one small program.
 @Suite(.serialized) struct LaunchBuildTests {
     let scratch = ScratchFolder()
     private var root: String { scratch("a") }
@@ -33,15 +33,17 @@ import Testing
         try run("bash", [scratch(folder + "/launch.sh"), "describe"], environment: environment, timeout: timeout)
     }
 
-    /// A PATH with all but Swift, as on a node that only runs.
+    /// A PATH without Swift, as on a compute node.
     private var withoutSwift: [String: String?] {
         let folders = String(cString: getenv("PATH")).split(separator: ":").filter { access("\($0)/swift", X_OK) != 0 }
         return ["PATH": folders.joined(separator: ":"), "HOME": "/nonexistent"]
     }
 
-    @Test func `it builds what has changed, in odd homes and moved folders too, and else needs no Swift`() throws {
+    @Test func `it builds what has changed, even with an odd home or in a moved folder, and otherwise needs no Swift`()
+        throws
+    {
         try makePackage(says: "one")
-        // The home of a service; a folder for temporary files that SwiftPM cannot name.
+        // The home of a service account; a temporary folder that SwiftPM cannot name.
         mkdir(scratch("tmp é"), 0o777)
         let first = try launch("a", ["HOME": "/nonexistent", "TMPDIR": scratch("tmp é")])
         #expect(
@@ -51,13 +53,13 @@ import Testing
         #expect(again.status == 0 && again.output == "one\n" && again.errors.isEmpty, "\(again.errors)")
 
         try write("two")
-        // The folders where launch.sh looks for Swift by itself may have one.
+        // launch.sh may find Swift in the folders that it searches itself.
         if access("/opt/swift/usr/bin/swift", X_OK) != 0 && access("/usr/local/swift/usr/bin/swift", X_OK) != 0 {
             let stale = try launch("a", withoutSwift)
             #expect(
                 stale.status == 69 && stale.errors.contains("Swift 6.2 or later is needed to build"), "\(stale.errors)")
         }
-        // What was built elsewhere still runs, and is built anew once it has to be.
+        // What was built elsewhere still runs, and is rebuilt when necessary.
         try write("one")
         #expect(try run("cp", ["-a", root, scratch("b")]).status == 0)
         let copy = try launch("b", withoutSwift)
@@ -69,7 +71,7 @@ import Testing
             "\(rebuilt.errors)")
     }
 
-    @Test func `a build that fails leaves the program of a copied folder as it was`() throws {
+    @Test func `a build that fails leaves the program of a copied folder unchanged`() throws {
         try makePackage(says: "one")
         #expect(try launch().output == "one\n")
         #expect(try run("cp", ["-a", root, scratch("b")]).status == 0)

@@ -4,7 +4,7 @@ import Support
 import TestSupport
 import Testing
 
-/// `launch.sh` where something is missing, full or killed: a line that says it, and nothing left running.
+/// `launch.sh` if something is missing, full or killed: one line says so, and nothing is left running.
 @Suite struct LaunchFaultTests {
     let scratch = ScratchFolder()
     private var path: String { scratch("run") }
@@ -13,18 +13,18 @@ import Testing
         try withLaunchedJob(arguments, environment: environment) { try $0.wait(timeout: 60) }
     }
 
-    /// Runs launch.sh by a line of the shell, in which `$0` is its path.
+    /// Runs a shell command line in which `$0` is the path of launch.sh.
     private func shell(_ line: String) throws -> ProgramResult {
         try withLaunchScript { try run("bash", ["-c", "cd '\(scratch.path)'; \(line)", $0], timeout: 60) }
     }
 
     @Test(arguments: [0.02, 0.1, 0.2, 0.3, 0.4, 0.6, 0.9, 1.5])
-    func `a launch.sh that is killed takes its ranks with it`(seconds: Double) throws {
+    func `killing launch.sh ends its ranks`(seconds: Double) throws {
         let options =
             smallNetwork + ["--limit-train", "256", "--limit-test", "32", "--batch-size", "16", "--epochs", "100000"]
         try withLaunchedJob(["-n", "2", "train", "--out", path] + options) { job in
             usleep(UInt32(seconds * 1e6))
-            // With all of its process group, as a terminal that is closed or a batch system does.
+            // With its whole process group, as a closed terminal or a batch system does.
             kill(-job.process, SIGKILL)
             let began = monotonicSeconds()
             while !processes(naming: path).isEmpty, monotonicSeconds() < began + 30 { usleep(10_000) }
@@ -33,7 +33,7 @@ import Testing
         }
     }
 
-    @Test func `a full folder for temporary files is not used`() throws {
+    @Test func `a full temporary folder is not used`() throws {
         let full = scratch("full")
         mkdir(full, 0o777)
         guard try run("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", full]).status == 0 else {
@@ -45,7 +45,7 @@ import Testing
         #expect(job.status == 0 && job.errors.isEmpty, "\(job.errors)")
     }
 
-    @Test func `too few open files are told before mpirun hangs with them`() throws {
+    @Test func `too low a limit of open files is reported before mpirun hangs`() throws {
         let job = try shell("ulimit -n 30; bash \"$0\" -n 2 train --out run; s=$?; ls; exit $s")
         #expect(job.status == 69 && job.output.isEmpty, "\(job.output)")
         #expect(
@@ -53,12 +53,12 @@ import Testing
             "\(job.errors)")
     }
 
-    @Test func `it needs no environment`() throws {
+    @Test func `launch.sh needs no environment variables`() throws {
         let job = try shell("env -i \"$0\" -n 2 evaluate --weights /nowhere")
         #expect(job.status == 66 && job.errors == "densenet: cannot read /nowhere: No such file or directory\n")
     }
 
-    @Test func `what is wrong with the command or the environment is told once, and makes no folder`() throws {
+    @Test func `an error in the command or the environment is reported once, and no folder is created`() throws {
         for (arguments, simd, words) in [
             ("train", "bogus", "DENSENET_SIMD is 'bogus', expected "), ("train --epoch 3", "", "'--epoch'"),
             ("train --model densenet-xl", "", "unknown model 'densenet-xl'"),
@@ -70,7 +70,7 @@ import Testing
         }
     }
 
-    @Test func `a start that is refused for want of memory is not tried again`() throws {
+    @Test func `a start that is refused for lack of memory is not retried`() throws {
         let options = ["--model", "densenet121", "--image", "224", "--limit-train", "8", "--batch-size", "1000000"]
         let job = try launch(["-n", "2", "--max-restarts", "3", "train", "--out", path] + options)
         #expect(job.status == 69)
@@ -79,7 +79,7 @@ import Testing
             "\(job.errors)")
     }
 
-    @Test func `results that cannot be written are an error over ranks too, and a reader that has enough is none`()
+    @Test func `results that cannot be written are an error with ranks, too, but a closed pipe is not`()
         throws
     {
         try train(smallRun + ["--epochs", "1"], out: path)
@@ -95,7 +95,7 @@ import Testing
         }
     }
 
-    @Test func `run folders may have blanks in their names, and options their values behind =`() throws {
+    @Test func `run folders may have spaces in their names, and options their values after =`() throws {
         let options = (smallRun + ["--epochs", "1"]).joined(separator: " ")
         let job = try shell(
             "bash \"$0\" -n 2 train '--out=a run' \(options) && bash \"$0\" -n 2 train --resume 'a run' --epochs=2 && cat 'a run/metrics.jsonl'"

@@ -15,7 +15,7 @@ import Testing
         try withLaunchedJob(["-n", "2", "train", "--out", path] + options, body)
     }
 
-    /// What launch.sh says when it does not even start.
+    /// What launch.sh says if it does not even start.
     private func refusal(_ arguments: [String], environment: [String: String?] = [:]) throws -> (
         status: Int32, line: String
     ) {
@@ -40,7 +40,7 @@ import Testing
     }
 
     /// As SLURM does when a job is cancelled or requeued, or has no time left.
-    @Test func `SIGTERM to all processes at once leaves a long step its time, and ends with a checkpoint`() throws {
+    @Test func `SIGTERM to all processes at once lets a long step finish, and ends with a checkpoint`() throws {
         let slow = [
             "--blocks", "4,4", "--growth-rate", "12", "--image", "8", "--limit-train", "768", "--limit-test", "32",
             "--batch-size", "768", "--epochs", "1000",
@@ -58,7 +58,7 @@ import Testing
         #expect(try FileManager.default.contentsOfDirectory(atPath: path + "/checkpoints").count == 1)
     }
 
-    @Test func `a reader that is gone does not end a run, nor hide its exit code`() throws {
+    @Test func `a closed reader of the output neither ends a run nor hides its exit code`() throws {
         let command =
             "bash \"$0\" -n 2 train --out '\(path)' \(Self.endless.joined(separator: " ")) 2>&1; echo $? >'\(scratch("code"))'"
         try withLaunchScript { script in
@@ -78,7 +78,7 @@ import Testing
         #expect(try String(decoding: scratch.read("code"), as: UTF8.self) == "75\n")
     }
 
-    @Test func `Ctrl-Z stops the ranks with launch.sh, and both go on`() throws {
+    @Test func `Ctrl-Z suspends launch.sh and the ranks, and all continue`() throws {
         func state(_ process: pid_t) -> Character? {
             let text = try? String(contentsOf: URL(filePath: "/proc/\(process)/stat"), encoding: .utf8)
             return text.flatMap { text in text.lastIndex(of: ")").flatMap { text[$0...].dropFirst(2).first } }
@@ -99,7 +99,7 @@ import Testing
 
     // MARK: - The terminal
 
-    @Test(arguments: [40, 80]) func `on a terminal of any width the ranks redraw one line`(columns: Int) throws {
+    @Test(arguments: [40, 80]) func `on a terminal of any width one line is redrawn`(columns: Int) throws {
         let options =
             smallNetwork.joined(separator: " ") + " --limit-train 6000 --limit-test 32 --batch-size 16 --epochs 1"
         try withLaunchScript { script in
@@ -116,7 +116,7 @@ import Testing
         }
     }
 
-    @Test func `where the locale has no letters beyond ASCII none are printed`() throws {
+    @Test func `in a locale with ASCII only, only ASCII is printed`() throws {
         try withLaunchScript { script in
             let command =
                 "stty cols 120; bash '\(script)' -n 1 train --out '\(path)' \(smallRun.joined(separator: " ")) --epochs 1"
@@ -142,7 +142,7 @@ import Testing
     }
 
     @Test
-    func `options in the wrong place, host files that name nobody and copies of launch.sh are told as what they are`()
+    func `misplaced options, empty host files and copies of launch.sh are reported as such`()
         throws
     {
         let misplaced = try refusal(["train", "-n", "2"])
@@ -158,7 +158,7 @@ import Testing
         #expect(copies.status == 64 && copies.line.contains("started 2 times at once"), "\(copies.line)")
     }
 
-    @Test func `a folder that launch.sh has made for a run that cannot be goes again`() throws {
+    @Test func `a folder that launch.sh has made for an impossible run is removed`() throws {
         try withLaunchScript { script in
             let result = try run(
                 "sh", ["-c", "cd '\(scratch.path)' && bash '\(script)' -n 1 train --model densenet-xl"])

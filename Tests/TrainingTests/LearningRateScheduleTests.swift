@@ -26,7 +26,7 @@ import Training
         #expect(near(step.rate(step: 150 * 782 - 1, stepsPerEpoch: 782, epochs: 300), 0.1))
     }
 
-    @Test func `odd epochs and fractions that are not exact fall where they should`() throws {
+    @Test func `odd epochs and inexact fractions give the right steps`() throws {
         let half = schedule(step)
         #expect(near(rateAtStart(ofEpoch: 3, of: 7, half), 0.1) && near(rateAtStart(ofEpoch: 4, of: 7, half), 0.01))
         let other = schedule(.step(milestones: [0.29], factor: 0.1))
@@ -34,7 +34,7 @@ import Training
             near(rateAtStart(ofEpoch: 29, of: 100, other), 0.1) && near(rateAtStart(ofEpoch: 30, of: 100, other), 0.01))
     }
 
-    @Test func `a cosine begins at the rate, is at half of it half-way and ends near 0`() throws {
+    @Test func `a cosine starts at the rate, is at half of it halfway and ends near 0`() throws {
         let cosine = schedule(.cosine)
         #expect(cosine.rate(step: 0, stepsPerEpoch: 10, epochs: 10) == 0.1)
         #expect(near(cosine.rate(step: 50, stepsPerEpoch: 10, epochs: 10), 0.05))
@@ -62,7 +62,7 @@ import Training
         }
     }
 
-    @Test func `warm-up climbs with every step to the rate and hands over without a jump`() throws {
+    @Test func `warm-up rises with every step to the rate and continues without a jump`() throws {
         for shape in [.constant, .cosine, step] {
             let warm = schedule(shape, warmUp: 2)
             for step in 0..<20 {
@@ -91,7 +91,7 @@ import Training
         }
     }
 
-    @Test func `a schedule goes through JSON unchanged`() throws {
+    @Test func `a schedule survives JSON unchanged`() throws {
         for schedule in [
             schedule(.constant), schedule(.step(milestones: [0.3, 0.6], factor: 0.1), warmUp: 3), schedule(.oneCycle),
         ] {
@@ -110,7 +110,7 @@ import Training
             (.constant, 0.1, -1, "`warmUpEpochs` is -1"),
             (.oneCycle, 0.1, 1, "has a warm-up of its own"),
         ] as [(LearningRateSchedule.Shape, Double, Int, String)])
-    func `what no run can follow is refused`(
+    func `an impossible schedule is refused`(
         _ shape: LearningRateSchedule.Shape, _ rate: Double, _ warmUp: Int, _ words: String
     ) {
         let schedule = LearningRateSchedule(shape: shape, learningRate: rate, warmUpEpochs: warmUp)

@@ -3,18 +3,18 @@ import Glibc
 import TestSupport
 import Testing
 
-/// What a run takes from the machine after its first steps is all that it ever takes.
+/// A run's use of resources does not grow after its first steps.
 @Suite struct LongRunTests {
     let scratch = ScratchFolder()
     private static let steps = 2000
 
-    /// What the kernel says of a process.
+    /// A process's resources according to the kernel.
     private struct Usage {
         /// Resident memory in KiB.
         let memory: Int
         let descriptors: Int
 
-        /// Nil when the process has ended.
+        /// Nil if the process has ended.
         init?(of process: pid_t) {
             guard let status = try? String(contentsOf: URL(filePath: "/proc/\(process)/status"), encoding: .utf8),
                 let line = status.split(separator: "\n").first(where: { $0.hasPrefix("VmRSS:") }),
@@ -26,7 +26,7 @@ import Testing
         }
     }
 
-    @Test func `two thousand steps with forty checkpoints gain no memory and no file`() throws {
+    @Test func `two thousand steps with forty checkpoints leak no memory and no files`() throws {
         let path = scratch("run")
         let arguments =
             ["train", "--out", path] + smallNetwork + [
@@ -59,14 +59,14 @@ import Testing
                 if getenv("DENSENET_SANITIZER") == nil {
                     #expect(memory.allSatisfy { abs($0 - first) * 100 <= first }, "rank \(rank)")
                 }
-                // A checkpoint being written has its file and its folder open.
+                // While a checkpoint is written, its file and its folder are open.
                 #expect(descriptors.max()! <= descriptors.min()! + 2, "rank \(rank)")
             }
             print(result.output.lines.filter { $0.hasPrefix("checkpoints: ") }.joined())
         }
     }
 
-    /// Steps done, by the newest checkpoint.
+    /// Steps completed, according to the newest checkpoint.
     private func step(_ path: String) -> Int {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: path + "/checkpoints")) ?? []
         return names.compactMap { name in

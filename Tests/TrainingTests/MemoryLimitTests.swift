@@ -5,7 +5,7 @@ import Support
 import TestSupport
 import Testing
 
-/// Whatever limits memory, a job trains, or says before its first step what it needs and which limit is in its way.
+/// Under any memory limit a job trains, or says before its first step what it needs and which limit prevents it.
 @Suite struct MemoryLimitTests {
     let scratch = ScratchFolder()
     private static let small = [
@@ -17,7 +17,7 @@ import Testing
     /// The address sanitizer reserves terabytes.
     private static let canLimit = getenv("DENSENET_SANITIZER") == nil
 
-    /// Trains with so many KiB of address space for each process of the job.
+    /// Trains with a limit on the address space of each process, in KiB.
     private func limited(_ options: [String], addressSpace: Int, ranks: Int) throws -> ProgramResult {
         let program = try builtExecutable(named: "densenet")
         let launch =
@@ -36,7 +36,7 @@ import Testing
             (small, 500_000, 2, true), (large, 500_000, 1, false), (large, 800_000, 1, false),
             (large, 600_000, 2, false),
         ])
-    func `too little address space is told in one line before the first step, and enough of it is enough`(
+    func `too little address space is reported in one line before the first step, and enough is sufficient`(
         _ options: [String], _ limit: Int, _ ranks: Int, _ isEnough: Bool
     ) throws {
         let job = try limited(options, addressSpace: limit, ranks: ranks)
@@ -48,7 +48,7 @@ import Testing
         #expect(!FileManager.default.fileExists(atPath: scratch("run")))
     }
 
-    /// A batch of which one rank's half fits this machine and both halves do not.
+    /// A batch of which one rank's half fits in this machine's memory but both halves do not.
     private static func batch(of configuration: DenseNetConfiguration, training: Bool) throws -> Int {
         let images = 64
         let memory = try NetworkDescription(configuration, batchSize: images).memory.activations
@@ -57,7 +57,7 @@ import Testing
     }
 
     @Test(arguments: ["train", "bench", "evaluate"])
-    func `what one rank could have and all ranks of a host cannot is refused`(command: String) throws {
+    func `memory that suffices for one rank but not for all ranks of a host is refused`(command: String) throws {
         let network = try DenseNetConfiguration(model: "densenet121")
         let batch = try Self.batch(of: network, training: command != "evaluate")
         var options: [String] = []
@@ -71,10 +71,10 @@ import Testing
         #expect(job.status == 69)
         let words = "densenet: 2 ranks on this host need "
         #expect(job.errors.lines.count == 1 && job.errors.hasPrefix(words), "\(job.errors)")
-        #expect(job.errors.contains(", or fewer ranks on a host"))
+        #expect(job.errors.contains(", or fewer ranks per host"))
     }
 
-    @Test func `a network alone may have all of the machine, with company its share`() throws {
+    @Test func `a network alone may use the whole machine, with other ranks its share`() throws {
         let network = try DenseNetConfiguration(model: "densenet-bc-10-4")
         _ = try TrainableDenseNet(network, capacity: 1)
         let failure = #expect(throws: Failure.self) {
@@ -82,7 +82,7 @@ import Testing
         }
         #expect(failure?.kind == .unavailable)
         #expect(failure?.message.contains("10000000 ranks on this host need ") == true)
-        #expect(failure?.message.contains(" MiB of memory (1 image a rank needs ") == true, "\(failure as Any)")
+        #expect(failure?.message.contains(" MiB of memory (1 image per rank needs ") == true, "\(failure as Any)")
     }
 
     // MARK: - Control groups
@@ -90,7 +90,7 @@ import Testing
     @Test(.enabled(if: ControlGroup.canBeMade)) func `a control group's limit is the host's`() throws {
         let group = try ControlGroup(mebibytes: 200)
         let program = try builtExecutable(named: "densenet")
-        for (batch, words) in [(100_000, "100000 images a rank need "), (8, "")] {
+        for (batch, words) in [(100_000, "100000 images per rank need "), (8, "")] {
             let options =
                 smallNetwork + [
                     "--limit-train", "32", "--limit-test", "8", "--epochs", "1", "--batch-size", "\(batch)",
@@ -106,19 +106,20 @@ import Testing
         }
     }
 
-    @Test(.enabled(if: ControlGroup.canBeMade)) func `a rank that the kernel ends for want of memory is told as such`()
+    @Test(.enabled(if: ControlGroup.canBeMade))
+    func `a rank killed by the kernel for lack of memory is reported as such`()
         throws
     {
         let group = try ControlGroup(mebibytes: 300)
         let path = scratch("run")
         let arguments = ["train"] + smallRun + ["--epochs", "100000", "--out", path]
-        // Rank 1 alone is in the group: where memory is short all in it stand still.
+        // Only rank 1 is in the group, since memory pressure stalls all its processes.
         let limited = [":", "-n", "1"] + group.command([try builtExecutable(named: "densenet")] + arguments)
         try withMPIJob(ranks: 1, program: "densenet", arguments: arguments + limited, quiet: true, killDelay: 1) {
             job in
             try job.wait(for: "training") { job.output.contains("epoch 002") }
             usleep(500_000)
-            // The kernel takes the rank first.
+            // The kernel kills the rank first.
             let record = String(decoding: try scratch.read("run/ranks/rank-1"), as: UTF8.self)
             try Data("1000".utf8).write(to: URL(filePath: "/proc/\(record.prefix { $0 != " " })/oom_score_adj"))
             _ = try? group.start(["sh", "-c", "head -c 400M /dev/zero | tail -c 400M >/dev/null"]).wait(timeout: 30)
@@ -127,12 +128,12 @@ import Testing
             let lines = result.errors.lines.filter { $0.hasPrefix("densenet: ") }
             #expect(lines.count == 1, "\(result.errors)")
             #expect(
-                lines.first?.contains(" (the kernel ended it for want of memory); resume with: ") == true, "\(lines)")
+                lines.first?.contains(" (killed by the kernel: out of memory); resume with: ") == true, "\(lines)")
         }
     }
 }
 
-/// A memory control group of version 1 or 2 below this process's own, removed with the object.
+/// A memory control group (v1 or v2) below this process's own, removed on deinit.
 private final class ControlGroup {
     let folder: String
 
@@ -157,7 +158,7 @@ private final class ControlGroup {
 
     deinit { rmdir(folder) }
 
-    /// The command that starts another one in the group.
+    /// The prefix that runs a command in the group.
     func command(_ words: [String]) -> [String] {
         ["sh", "-c", "echo $$ >\(folder)/cgroup.procs && exec \"$@\"", "sh"] + words
     }

@@ -21,7 +21,7 @@ import Training
         try text().split(separator: "\n").map { try JSONDecoder().decode(EpochMetrics.self, from: Data($0.utf8)).epoch }
     }
 
-    @Test func `an epoch is a line with the keys that scripts rely on`() throws {
+    @Test func `an epoch gives a line with the keys that scripts rely on`() throws {
         try log.append(metrics(1))
         try log.append(metrics(2))
         let line = try #require(try text().split(separator: "\n").first)
@@ -32,7 +32,7 @@ import Training
         #expect(try epochs() == [1, 2])
     }
 
-    @Test func `numbers that are not finite are null and come back as not a number`() throws {
+    @Test func `nonfinite numbers are null and are read as NaN`() throws {
         try log.append(metrics(1, loss: .nan))
         try log.append(metrics(2, loss: -.infinity))
         for line in try text().split(separator: "\n") {
@@ -41,7 +41,7 @@ import Training
         }
     }
 
-    @Test func `resuming drops later epochs and a cut last line`() throws {
+    @Test func `resuming drops later epochs and a truncated last line`() throws {
         for epoch in 1...4 { try log.append(metrics(epoch)) }
         let whole = try scratch.read("metrics.jsonl")
         for cut in [0, 1, 7, 100] {
@@ -54,14 +54,14 @@ import Training
         #expect(try epochs() == [1, 2, 3])
         try log.append(metrics(4))
         #expect(try scratch.read("metrics.jsonl") == whole)
-        // A line that lacks its line feed alone is whole.
+        // A line that lacks only its line feed is complete.
         _ = try scratch.write(whole.dropLast(), to: "metrics.jsonl")
         try log.truncate(keepingEpochsUpTo: 4)
         #expect(try scratch.read("metrics.jsonl") == whole)
         #expect(scratch.names == ["metrics.jsonl"])
     }
 
-    @Test func `a log that is missing stays so and one with a foreign line is refused untouched`() throws {
+    @Test func `a missing log is not created, and one with a foreign line is refused unchanged`() throws {
         try log.truncate(keepingEpochsUpTo: 2)
         #expect(scratch.names == [])
         try log.append(metrics(1))

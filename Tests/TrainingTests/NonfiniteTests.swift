@@ -8,7 +8,7 @@ import Testing
 
 @testable import Training
 
-/// Numbers that are not finite end a run, or a step is left out on all ranks as if it had never been.
+/// Nonfinite numbers end a run, or the step is skipped on all ranks without a trace.
 @Suite struct NonfiniteTests {
     let scratch = ScratchFolder()
 
@@ -17,14 +17,15 @@ import Testing
     /// The small network's weights with a number put into one tensor.
     private func weights(_ tensor: String, _ number: Float) throws -> String {
         let network = try freshSmallNetwork()
-        let parameter = try #require((network.table.trainable + network.table.statistics).first { $0.name == tensor })
-        (tensor.contains("running_") ? network.statistics : network.parameters)[
+        let parameter = try #require(
+            (network.table.trainable + network.table.runningStatistics).first { $0.name == tensor })
+        (tensor.contains("running_") ? network.runningStatistics : network.parameters)[
             parameter.offset + parameter.count / 2] = number
         try SafetensorsWriter.write(to: scratch("given"), tensors: WeightsFile.tensors(of: network))
         return scratch("given")
     }
 
-    /// A run that has to end with one line.
+    /// A run that must end with one line.
     private func line(_ options: [String], sourceLocation: SourceLocation = #_sourceLocation) throws -> String {
         let job = try mpirun(
             ranks: 2, program: "densenet", arguments: ["train", "--out", scratch("run")] + options, quiet: true,
@@ -42,7 +43,7 @@ import Testing
         ("features.transition1.conv.weight", -.infinity), ("features.denseblock2.denselayer1.conv2.weight", .nan),
         ("classifier.bias", .nan),
     ])
-    func `a weight that is not finite is named, whether or not steps may be skipped`(_ tensor: String, _ number: Float)
+    func `a nonfinite weight is named, whether or not steps may be skipped`(_ tensor: String, _ number: Float)
         throws
     {
         for word in ["stop", "skip"] {
@@ -54,17 +55,17 @@ import Testing
         }
     }
 
-    @Test func `a running statistic that is not finite never gets into a checkpoint`() throws {
+    @Test func `a nonfinite running statistic never gets into a checkpoint`() throws {
         let text = try line(smallRun + ["--init", weights("features.norm5.running_var", .nan)])
         #expect(text.contains(": features.norm5.running_var is not finite on all ranks; there is no checkpoint yet; "))
     }
 
-    @Test func `weights so large that products overflow are found where that begins`() throws {
+    @Test func `weights so large that products overflow are found where the overflow begins`() throws {
         let text = try line(smallRun + ["--init", weights("features.denseblock2.denselayer1.conv1.weight", 3e38)])
         #expect(text.contains("step 1: the output of features.denseblock2.denselayer1.conv"), "\(text)")
     }
 
-    @Test func `a learning rate that leads nowhere ends with the step and the checkpoint to go back to`() throws {
+    @Test func `divergence names the step and the checkpoint to go back to`() throws {
         let text = try line(smallRun + ["--epochs", "2", "--learning-rate", "1e30", "--checkpoint-steps", "1"])
         #expect(text.contains("epoch 1, step ") && text.contains(" is not finite on all ranks; "), "\(text)")
         #expect(text.contains("--learning-rate"))
@@ -72,8 +73,8 @@ import Testing
 
     // MARK: - One bad image
 
-    /// Images in CIFAR-10's layout whose red is 0 throughout, but for one image if `bad`: its red becomes infinite when
-    /// normalised by a deviation as small as float32 has. Without the first eight images if not.
+    /// Images in CIFAR-10's layout whose red is 0 except, if `bad`, in one image: its red becomes infinite when
+    /// normalized by the smallest deviation in float32. If not `bad`, the first eight images are left out.
     private func images(_ name: String, bad: Bool) throws -> [String] {
         try SyntheticImages.write(to: scratch(name), train: 25, test: 8, seed: 1)
         let files = (1...5).map { "\(name)/data_batch_\($0).bin" }
@@ -85,7 +86,7 @@ import Testing
             for pixel in 1...1024 { records[index][pixel] = bad && index == 5 ? UInt8(pixel % 7 * 40) : 0 }
         }
         if !bad { records.removeFirst(8) }
-        // The first file has what the others do not need.
+        // The first file has the remaining images.
         let rest = records.count - 12
         for (index, file) in files.enumerated() {
             let range = index == 0 ? 0..<rest : rest + 3 * index - 3..<rest + 3 * index
@@ -101,7 +102,7 @@ import Testing
         ]
     }
 
-    @Test func `one image that makes numbers infinite is found by its rank and layer`() throws {
+    @Test func `an image that makes numbers infinite is located by rank and layer`() throws {
         let text = try line(images("bad", bad: true))
         #expect(
             text.hasPrefix(
@@ -110,7 +111,7 @@ import Testing
         )
     }
 
-    @Test func `a step that is skipped leaves weights, momenta and statistics as if it had never been`() throws {
+    @Test func `a skipped step leaves weights, momenta and statistics unchanged`() throws {
         let with = try images("bad", bad: true)
         let without = try images("good", bad: false)
         let arguments = ["train", "--out", scratch("skipped"), "--on-nonfinite", "skip"] + with
@@ -133,7 +134,7 @@ import Testing
         #expect(try momenta(skipped.path) == momenta(never.path))
     }
 
-    @Test func `a run that stopped goes on with skip`() throws {
+    @Test func `a run that stopped can be resumed with skip`() throws {
         let with = try images("bad", bad: true)
         let without = try images("good", bad: false)
         let stopped = try mpirun(
@@ -147,17 +148,17 @@ import Testing
             try FinishedRun(path: scratch("run")).weights == train(without, out: scratch("never"), ranks: 2).weights)
     }
 
-    @Test func `any exponent of ones is found wherever it stands`() {
+    @Test func `an exponent of all ones is found at any position`() {
         let buffer = AlignedBuffer<Float>(count: 1037)
         for number in [Float.greatestFiniteMagnitude, -.greatestFiniteMagnitude, .leastNonzeroMagnitude, 0, -0.0] {
             buffer.elements.update(repeating: number)
-            #expect(buffer.elements.areFinite)
+            #expect(buffer.elements.allFinite)
         }
         for place in [0, 15, 16, 511, 1036] {
             for number in [Float.nan, .infinity, -.infinity, .signalingNaN] {
                 buffer.elements.update(repeating: 1)
                 buffer.elements[place] = number
-                #expect(!buffer.elements.areFinite)
+                #expect(!buffer.elements.allFinite)
             }
         }
     }

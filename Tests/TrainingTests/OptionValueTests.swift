@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 import Training
 
-/// How the words of the command line become a run's configuration.
+/// How the command line becomes a run's configuration.
 @Suite struct OptionValueTests {
     let scratch = ScratchFolder()
 
@@ -32,14 +32,14 @@ import Training
         (["--on-nonfinite", "go"], "'stop' and 'skip'"),
         (["--model", "densenet121", "--growth-rate", "3"], "--growth-rate goes with --blocks"),
     ])
-    func `a value that is none is named, and what there is instead`(_ options: [String], _ words: String) throws {
+    func `an invalid value is named, with the valid ones`(_ options: [String], _ words: String) throws {
         let job = try densenet(["train", "--out", scratch("run")] + options)
         #expect(job.status == 64 && job.errors.lines.count == 1, "\(job.errors)")
         #expect(job.errors.hasPrefix("densenet: ") && job.errors.contains(words), "\(job.errors)")
         #expect(scratch.names.isEmpty)
     }
 
-    @Test func `options become the configuration, and what is not given has its default`() throws {
+    @Test func `options become the configuration, with defaults for the others`() throws {
         func configuration(_ options: [String]) throws -> RunConfiguration {
             let name = "\(scratch.names.count)"
             try train(smallRun + ["--steps", "1"] + options, out: scratch(name))
@@ -69,7 +69,9 @@ import Training
         #expect(given.normalization == .explicit(mean: [0.5, 0.25, 0], std: [0.5, 0.25, 1]))
     }
 
-    @Test func `the configuration of an older program is read, and written so that it can read it again`() throws {
+    @Test func `the configuration of an older program is read, and written so that the older program can read it`()
+        throws
+    {
         let text = """
             {"augment":"flip,crop","batchSize":16,"data":{"limitTrain":64},"epochs":2,"labelSmoothing":0,"model":"custom",
             "network":{"blocks":[1,1],"bottleneck":true,"classes":10,"compression":0.5,"dropout":0,"growthRate":4,"image":8,

@@ -6,13 +6,13 @@ import Support
 import TestSupport
 import Testing
 
-/// Ranks that were started differently end before the first step, in good order, and one line says in what they differ.
+/// Ranks that were started differently end cleanly before the first step, and one line says how they differ.
 @Suite struct RankAgreementTests {
     let scratch = ScratchFolder()
     private var program: String { get throws { try builtExecutable(named: "densenet") } }
 
-    /// Starts rank 0 with some words, ranks 1 and 2 with others, and checks the end. With a level, ranks 1 and 2 have
-    /// that one, rank 0 has the best.
+    /// Starts rank 0 with some arguments, ranks 1 and 2 with others, and checks how they end. `level` is that of ranks
+    /// 1 and 2; rank 0 has the best.
     private func check(
         _ kind: Failure.Kind, _ words: [String], first: [String], others: [String], program other: String? = nil,
         level: VectorLevel? = nil, sourceLocation: SourceLocation = #_sourceLocation
@@ -29,25 +29,25 @@ import Testing
             sourceLocation: sourceLocation)
         for word in words { #expect(job.errors.contains(word), "\(job.errors)", sourceLocation: sourceLocation) }
         #expect(!FileManager.default.fileExists(atPath: scratch("run")), sourceLocation: sourceLocation)
-        // What was measured, for whoever reads the log.
+        // The measurement, for the log.
         print("\(Int(1000 * (monotonicSeconds() - began))) ms: \(job.errors.lines.first ?? "")")
     }
 
     private func small(_ options: String...) -> [String] { ["train", "--out", scratch("run")] + smallRun + options }
 
-    @Test func `other options on one rank are named`() throws {
+    @Test func `different options on one rank are named`() throws {
         try check(
             .usage,
             [
                 "ranks disagree on --learning-rate: 0.1 on rank 0, 0.2 on ranks 1, 2; start all ranks with the same options"
             ],
             first: small("--learning-rate", "0.1"), others: small("--learning-rate=0.2"))
-        // A default is compared as what it stands for.
+        // A default is compared by the value that it stands for.
         try check(.usage, ["--epochs: 5 on rank 0, 2 on ranks 1, 2"], first: small(), others: small("--epochs", "2"))
         try check(
             .usage, ["--schedule: step at 0.5,0.75 on rank 0, cosine on ranks 1, 2"], first: small(),
             others: small("--schedule", "cosine"))
-        // Shares of the batch, and with them the number of collective calls, would differ.
+        // Parts of the batch, and so the number of collective calls, would differ.
         try check(
             .usage, ["--batch-size: 3 on rank 0, 100 on ranks 1, 2"], first: ["bench", "--batch-size", "3"],
             others: ["bench", "--batch-size", "100"])
@@ -56,7 +56,7 @@ import Testing
             others: small("--data", "/nowhere"))
     }
 
-    @Test func `other options of a run that is resumed are named`() throws {
+    @Test func `different options of a resumed run are named`() throws {
         try train(smallRun + ["--epochs", "1"], out: scratch("earlier"))
         let resumed = ["train", "--resume", scratch("earlier")]
         try check(
@@ -67,7 +67,7 @@ import Testing
             others: resumed + ["--on-nonfinite", "skip"])
     }
 
-    @Test func `another command and a run resumed by one rank only are named`() throws {
+    @Test func `a different command, and a run resumed by one rank only, are named`() throws {
         try check(
             .usage, ["ranks disagree on the command: train on rank 0, bench on ranks 1, 2"], first: small(),
             others: ["bench"])
@@ -76,7 +76,7 @@ import Testing
             others: ["train", "--resume", scratch("run")])
     }
 
-    @Test func `an option that only one rank cannot understand is told by that rank`() throws {
+    @Test func `an option that only one rank cannot parse is reported by that rank`() throws {
         let job = try mpirun(
             ranks: 1, program: "densenet",
             arguments: small() + [":", "-n", "1", try program] + small("--epoch", "2"), quiet: true, timeout: 20)
@@ -86,8 +86,7 @@ import Testing
             "\(job.errors)")
     }
 
-    @Test func `the order of options, defaults that are given, threads and folders of equal images may differ`() throws
-    {
+    @Test func `the order of options, explicit defaults, threads and folders of equal images may differ`() throws {
         for folder in ["a", "b"] { try SyntheticImages.write(to: scratch(folder), train: 20, test: 8, seed: 1) }
         let options = smallNetwork.dropLast(2) + ["--batch-size", "8", "--epochs", "1", "--out", scratch("run")]
         let others =
@@ -99,7 +98,7 @@ import Testing
         #expect(job.status == 0, "\(job.errors)")
     }
 
-    @Test func `a byte that differs in one rank's copy of the images is found`() throws {
+    @Test func `a differing byte in one rank's copy of the images is found`() throws {
         for folder in ["a", "b"] { try SyntheticImages.write(to: scratch(folder), train: 20, test: 8, seed: 1) }
         func arguments(_ folder: String) -> [String] {
             ["train", "--out", scratch("run"), "--data", scratch(folder)] + smallNetwork.dropLast(2) + [
@@ -122,7 +121,7 @@ import Testing
         }
     }
 
-    @Test func `another build on one rank is found`() throws {
+    @Test func `a different build on one rank is found`() throws {
         let copy = scratch("densenet")
         try FileManager.default.copyItem(atPath: program, toPath: copy)
         let file = open(copy, O_WRONLY | O_APPEND | O_CLOEXEC)
@@ -149,7 +148,7 @@ import Testing
             first: small(), others: small(), level: level)
     }
 
-    @Test func `other weights to evaluate on one rank are found`() throws {
+    @Test func `different weights to evaluate on one rank are found`() throws {
         for seed in ["1", "2"] { try train(smallRun + ["--steps", "1", "--seed", seed], out: scratch(seed)) }
         func arguments(_ name: String) -> [String] {
             ["evaluate", "--weights", scratch(name + "/weights.safetensors")]

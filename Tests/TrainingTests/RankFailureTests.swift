@@ -4,7 +4,7 @@ import Support
 import TestSupport
 import Testing
 
-/// Ranks that die or hang: the job ends, says which, and the run goes on.
+/// Ranks that die or hang: the job ends, names them, and can be resumed.
 @Suite struct RankFailureTests {
     let scratch = ScratchFolder()
     private static let timeout = 3.0
@@ -15,13 +15,13 @@ import Testing
         ]
     private static let endless = options + ["--epochs", "100000"]
 
-    /// The process of a rank that is at work, from its record in the run folder.
+    /// The process of a running rank, from its heartbeat in the run folder.
     private func process(ofRank rank: Int, _ path: String) throws -> pid_t {
         let record = try Data(contentsOf: URL(filePath: path + "/ranks/rank-\(rank)"))
         return try #require(pid_t(String(decoding: record.prefix { $0 != UInt8(ascii: " ") }, as: UTF8.self)))
     }
 
-    /// Lets a job train for an epoch or more, does something to it, and waits for its end, which leaves nothing
+    /// Lets a job train for an epoch or more, does something to it, waits for its end and checks that nothing is left
     /// running.
     ///
     /// - Returns: how it ended, its lines of errors, and the seconds from `action` to its end.
@@ -31,7 +31,7 @@ import Testing
         -> (status: Int32, lines: [Substring], seconds: Double)
     {
         try job.wait(for: event) { job.output.contains(event) }
-        usleep(500_000)  // Records are written four times a second.
+        usleep(500_000)  // Heartbeats are written four times per second.
         try action()
         let began = monotonicSeconds()
         let result = try job.wait(timeout: 30)
@@ -40,7 +40,7 @@ import Testing
         return (result.status, result.errors.lines.filter { $0.hasPrefix("densenet: ") }, seconds)
     }
 
-    @Test(arguments: [1, 0]) func `a rank that is stopped is named soon after the timeout, and the job ends`(rank: Int)
+    @Test(arguments: [1, 0]) func `a suspended rank is named soon after the timeout, and the job ends`(rank: Int)
         throws
     {
         let path = scratch("run")
@@ -61,7 +61,7 @@ import Testing
         }
     }
 
-    @Test(arguments: [1, 0]) func `a rank that is killed is named, and the others end`(rank: Int) throws {
+    @Test(arguments: [1, 0]) func `a killed rank is named, and the others end`(rank: Int) throws {
         let path = scratch("run")
         try withMPIJob(ranks: 3, program: "densenet", arguments: ["train", "--out", path] + Self.endless, killDelay: 1)
         { job in
@@ -77,7 +77,7 @@ import Testing
         }
     }
 
-    @Test func `the ranks of an mpirun that is killed end too`() throws {
+    @Test func `the ranks of a killed mpirun end too`() throws {
         let path = scratch("run")
         try withMPIJob(ranks: 3, program: "densenet", arguments: ["train", "--out", path] + Self.endless) { job in
             try job.wait(for: "training") { job.output.contains("epoch 002") }
@@ -92,7 +92,7 @@ import Testing
         }
     }
 
-    @Test func `a job that is suspended for longer than the timeout goes on as if nothing had been`() throws {
+    @Test func `a job that is suspended for longer than the timeout continues normally`() throws {
         let options = Self.options + ["--epochs", "30"]
         let whole = try train(options, out: scratch("whole"), ranks: 3)
         let path = scratch("suspended")
@@ -113,7 +113,7 @@ import Testing
 
     // MARK: - launch.sh
 
-    @Test func `launch.sh starts again after ranks have died or hung, and the end is that of a run left alone`() throws
+    @Test func `launch.sh restarts after ranks have died or hung, and the result is that of an undisturbed run`() throws
     {
         let options = Self.options + ["--epochs", "30"]
         let whole = try train(options, out: scratch("whole"), ranks: 3)
@@ -139,7 +139,7 @@ import Testing
         #expect(run.weights == whole.weights && run.results == whole.results)
     }
 
-    @Test func `launch.sh ends with 69 when a rank has died and no restart is left`() throws {
+    @Test func `launch.sh ends with 69 if a rank has died and no restart is left`() throws {
         let path = scratch("run")
         try withLaunchedJob(["-n", "3", "train", "--out", path] + Self.endless) { job in
             let end = try end(job, path) { kill(try process(ofRank: 1, path), SIGKILL) }
@@ -149,7 +149,7 @@ import Testing
         }
     }
 
-    @Test func `launch.sh goes on without a host that is gone, if the user allows for fewer ranks`() throws {
+    @Test func `launch.sh continues without a lost host, if the user allows fewer ranks`() throws {
         let hosts = try scratch.write(
             Array("localhost slots=2\ngone.invalid slots=1 # no such host\n".utf8), to: "hosts")
         let options = Self.options + ["--epochs", "2"]
@@ -176,7 +176,7 @@ import Testing
             smallNetwork + ["--limit-train", "1536", "--limit-test", "32", "--batch-size", "1536", "--epochs", "1000"]
         try withMPIJob(ranks: 2, program: "densenet", arguments: ["train", "--out", path] + slow) { job in
             let end = try end(job, path, after: "run folder: ") {
-                // The step cannot end before the second signal.
+                // The step cannot end before the second signal arrives.
                 kill(try process(ofRank: 1, path), SIGSTOP)
                 for _ in 0..<2 {
                     kill(try process(ofRank: 0, path), SIGINT)
@@ -190,7 +190,7 @@ import Testing
             let end = try end(job, scratch("launched"), after: "run folder: ") {
                 kill(try process(ofRank: 1, scratch("launched")), SIGSTOP)
                 kill(job.process, SIGINT)
-                // Bash takes signals of one kind together that come at a time.
+                // Bash merges signals of one kind that arrive together.
                 usleep(100_000)
                 kill(job.process, SIGINT)
             }

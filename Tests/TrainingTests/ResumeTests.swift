@@ -5,7 +5,7 @@ import Support
 import TestSupport
 import Testing
 
-/// What `--resume` refuses to do in silence, and what it may change.
+/// What `--resume` refuses to do silently, and what it may change.
 @Suite struct ResumeTests {
     let scratch = ScratchFolder()
     private var run: String { scratch("run") }
@@ -17,7 +17,7 @@ import Testing
     // MARK: - Checkpoints that are gone
 
     @Test(arguments: [true, false])
-    func `a run without checkpoints is not begun anew over its results`(folderIsGone: Bool) throws {
+    func `a run without checkpoints is not restarted over its results`(folderIsGone: Bool) throws {
         let whole = try train(smallRun + ["--epochs", "3"], out: run)
         let best = try scratch.read("run/best.safetensors")
         let checkpoints = run + "/checkpoints"
@@ -35,7 +35,7 @@ import Testing
         #expect(try scratch.read("run/best.safetensors") == best)
     }
 
-    @Test func `a run that has finished nothing yet begins anew`() throws {
+    @Test func `a run that has finished nothing yet starts over`() throws {
         let whole = try train(smallRun + ["--epochs", "1"], out: scratch("whole"), ranks: 2)
         try train(smallRun + ["--epochs", "1"], out: run)
         for name in ["checkpoints", "metrics.jsonl", "best.safetensors", "weights.safetensors"] {
@@ -45,12 +45,12 @@ import Testing
         #expect(try FinishedRun(path: run).weights == whole.weights)
     }
 
-    @Test func `checkpoints that go while a run is at work are written again, with a warning`() throws {
+    @Test func `checkpoints that disappear during a run are written again, with a warning`() throws {
         let options = smallRun + ["--epochs", "40"]
         let whole = try train(options, out: scratch("whole"), ranks: 2)
         try withMPIJob(ranks: 2, program: "densenet", arguments: ["train", "--out", run] + options) { job in
             try job.wait(for: "training") { job.output.contains("epoch 003") }
-            // Renamed at once; what is removed file by file may be written into meanwhile.
+            // Renamed at once: a folder removed file by file may be written to meanwhile.
             rename(run + "/checkpoints", run + "/gone")
             let result = try job.wait(timeout: 30)
             #expect(result.status == 0, "\(result.errors)")
@@ -64,7 +64,7 @@ import Testing
 
     // MARK: - Other data, other programs
 
-    @Test func `other images at the same path are found, and named`() throws {
+    @Test func `different images at the same path are found and named`() throws {
         try SyntheticImages.write(to: scratch("images"), train: 20, test: 8, seed: 1)
         let options = smallNetwork.dropLast(2) + ["--batch-size", "8", "--epochs", "1", "--data", scratch("images")]
         try train(Array(options), out: run)
@@ -80,11 +80,11 @@ import Testing
         #expect(try readMetrics(run).count == 2)
     }
 
-    @Test func `files of a newer program are refused as such, not skipped or misread`() throws {
+    @Test func `files of a newer program are refused as such rather than skipped or misread`() throws {
         try train(smallRun + ["--epochs", "2"], out: run)
         let text = String(decoding: try scratch.read("run/config.json"), as: UTF8.self)
         #expect(text.contains("\"version\" : 1\n"), "\(text)")
-        // What a newer program writes otherwise may not be understood at all.
+        // A newer program's format may not be readable at all.
         let newer = text.replacing("\"version\" : 1", with: "\"version\" : 2").replacing(
             "\"batchSize\"", with: "\"globalBatch\"")
         _ = try scratch.write(Array(newer.utf8), to: "run/config.json")
@@ -97,7 +97,7 @@ import Testing
 
     // MARK: - More epochs
 
-    @Test func `a finished run that gets more epochs goes on, and says what becomes of the learning rate`() throws {
+    @Test func `a finished run can be extended, and says how the learning rate continues`() throws {
         let options = smallRun + ["--learning-rate", "0.02", "--schedule", "cosine"]
         let short = try train(options + ["--epochs", "2"], out: run, ranks: 2)
         let job = try resume("--epochs", "4")
@@ -106,12 +106,12 @@ import Testing
         let longer = try FinishedRun(path: run)
         #expect(longer.epochs.map(\.epoch) == [1, 2, 3, 4])
         #expect(longer.results.prefix(2) == short.results[...])
-        // Its third and fourth epoch have the rates of a run of four: half a cosine over sixteen steps, of which 12 and
-        // 16 are last.
+        // The third and fourth epoch have the rates of a run of four: half a cosine over sixteen steps; they end with
+        // steps 12 and 16.
         for (epoch, step) in [(2, 11.0), (3, 15.0)] {
             #expect(abs(longer.epochs[epoch].learningRate - 0.01 * (1 + cos(.pi * step / 16))) < 1e-9)
         }
-        // For good: without the option it is a run of four epochs.
+        // Permanently: without the option it is now a run of four epochs.
         let again = try resume()
         #expect(
             again.status == 0 && again.errors.isEmpty && again.output.contains("4 steps an epoch, 4 epochs"),
@@ -119,7 +119,7 @@ import Testing
         #expect(try FinishedRun(path: run).weights == longer.weights)
     }
 
-    @Test func `fewer epochs than are done, and more for a run that ends after steps, are refused`() throws {
+    @Test func `fewer epochs than are done, and more for a run limited by steps, are refused`() throws {
         try train(smallRun + ["--epochs", "3"], out: run)
         let fewer = try resume("--epochs", "2")
         #expect(
@@ -133,7 +133,7 @@ import Testing
 
     // MARK: - Options given again
 
-    @Test func `options may be given again as they were, and others are refused by name`() throws {
+    @Test func `options may be repeated unchanged, and different ones are refused by name`() throws {
         let options = smallRun + ["--epochs", "1", "--schedule", "step", "--normalize", "channel", "--seed", "1"]
         try train(options, out: run)
         let again = try resume("--out", scratch.path + "/./run/")

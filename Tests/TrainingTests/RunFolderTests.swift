@@ -14,7 +14,7 @@ import Training
         var rate = 0.1
     }
 
-    @Test func `a new run has its folders and gives its configuration back when resumed`() throws {
+    @Test func `a new run has its folders and returns its configuration when resumed`() throws {
         let path = scratch("runs/today")
         do {
             let run = try RunFolder(path: path, resuming: false)
@@ -26,18 +26,18 @@ import Training
         #expect(try RunFolder(path: path, resuming: true).readConfiguration(as: Options.self) == Options())
     }
 
-    @Test func `a folder with a run is not taken for a new one`() throws {
+    @Test func `a folder with a run is not used for a new one`() throws {
         let path = scratch("run")
         try RunFolder(path: path, resuming: false).writeConfiguration(Options())
         #expect(
             throws: Failure(
                 .usage, "\(path) already holds a run; resume with: `resuming` \(path), or choose another folder")
         ) { try RunFolder(path: path, resuming: false) }
-        // The refusal has not kept the lock.
+        // The refusal has released the lock.
         _ = try RunFolder(path: path, resuming: true)
     }
 
-    @Test func `a run that is not there cannot be resumed and no folder is made for it`() throws {
+    @Test func `a run that does not exist cannot be resumed, and no folder is created for it`() throws {
         let failure = #expect(throws: Failure.self) { try RunFolder(path: scratch("none"), resuming: true) }
         #expect(
             failure?.kind == .noInput && failure?.message.hasPrefix("\(scratch("none")) holds no run to resume") == true
@@ -45,7 +45,7 @@ import Training
         #expect(scratch.names == [])
     }
 
-    @Test func `a folder in use by another process is refused, and free again when it ends`() async throws {
+    @Test func `a folder in use by another process is refused, and available once it ends`() async throws {
         let path = scratch("run")
         do {
             let run = try RunFolder(path: path, resuming: false)
@@ -57,7 +57,7 @@ import Training
             }
             _ = run
         }
-        // A process that is killed gives no notice, and the lock is free all the same.
+        // A killed process releases the lock, too.
         await #expect(processExitsWith: .signal(SIGKILL)) { [path = path as String] in
             let run = try RunFolder(path: path, resuming: false)
             kill(getpid(), SIGKILL)
@@ -66,7 +66,7 @@ import Training
         _ = try RunFolder(path: path, resuming: false)
     }
 
-    @Test func `what a killed process left half-written is removed, anything else is not`() throws {
+    @Test func `files that a killed process left half-written are removed, and no others`() throws {
         _ = try RunFolder(path: scratch.path, resuming: false)
         let temporary = ["config.json.tmp-123", "checkpoints/checkpoint-00001-00000010.safetensors.tmp-9"]
         let others = ["config.tmp", "notes.tmp-old", "checkpoints/x"]

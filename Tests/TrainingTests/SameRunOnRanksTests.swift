@@ -1,18 +1,19 @@
 import TestSupport
 import Testing
 
-/// A run is a function of its options: neither the number of ranks nor the day changes what is learnt.
+/// A run is a function of its options: neither the number of ranks nor the time of day changes its result.
 @Suite struct SameRunOnRanksTests {
     let scratch = ScratchFolder()
 
-    /// 65 images make a last batch of one image, so that most ranks have none; 33 do so in the evaluation.
+    /// 65 images make a last batch of one image, so that most ranks have none; so do 33 in the evaluation.
     private func run(_ name: String, ranks: Int, _ options: [String] = []) throws -> FinishedRun {
         try train(
             smallNetwork + ["--limit-train", "65", "--limit-test", "33", "--batch-size", "16", "--seed", "3"] + options,
             out: scratch(name), ranks: ranks)
     }
 
-    @Test func `one, two and four ranks learn the same from augmented images, and two ranks twice the very same`()
+    @Test
+    func `one, two and four ranks learn the same from augmented images, and two runs on two ranks exactly the same`()
         throws
     {
         let options = ["--augment", "crop,flip,jitter,cutout", "--epochs", "5", "--steps", "20"]
@@ -30,12 +31,12 @@ import Testing
         )
     }
 
-    @Test func `any number of threads learns the very same`() throws {
+    @Test func `any number of threads learns exactly the same`() throws {
         let runs = try ["1", "2", "3"].map { try run($0, ranks: 1, ["--epochs", "2", "--threads", $0]) }
         for other in runs[1...] { #expect(other.weights == runs[0].weights && other.results == runs[0].results) }
     }
 
-    @Test func `another seed is another run`() throws {
+    @Test func `a different seed gives a different run`() throws {
         let runs = try ["1", "2"].map { try train(smallRun + ["--steps", "1", "--seed", $0], out: scratch($0)) }
         #expect(runs[0].weights != runs[1].weights)
         #expect(runs[0].lossDifference(to: runs[1]) > 1e-3)

@@ -3,11 +3,11 @@ import Glibc
 import TestSupport
 import Testing
 
-/// A run that is stopped or killed goes on as if nothing had been.
+/// A run that is stopped or killed resumes as if nothing had happened.
 @Suite struct StopAndResumeTests {
     let scratch = ScratchFolder()
 
-    /// 16 steps an epoch, so that a stop is nearly always within one.
+    /// 16 steps per epoch, so that a stop is nearly always within one.
     static let options =
         smallNetwork + [
             "--limit-train", "256", "--limit-test", "32", "--batch-size", "16", "--epochs", "4", "--augment",
@@ -24,7 +24,7 @@ import Testing
         }
     }
 
-    @Test func `a run that a signal stops says how to go on, and goes on to the very same end`() throws {
+    @Test func `a run stopped by a signal says how to resume, and resuming gives exactly the same result`() throws {
         let whole = try train(Self.options, out: scratch("whole"), ranks: 2)
         let signals: [(String, otherRanks: Int?, (RunningProgram, String) -> Void)] = [
             (
@@ -32,7 +32,7 @@ import Testing
                 { for rank in processes(naming: $1, program: "densenet") { kill(rank, SIGTERM) } }
             ),
             ("SIGINT to one rank", 3, { kill(processes(naming: $1, program: "densenet").max()!, SIGINT) }),
-            // mpirun hands this one on to all ranks and does not end them.
+            // mpirun forwards this one to all ranks and does not end them.
             ("SIGUSR1 to mpirun", nil, { job, _ in kill(job.process, SIGUSR1) }),
         ]
         for (name, otherRanks, send) in signals {
@@ -58,7 +58,7 @@ import Testing
         }
     }
 
-    @Test func `a run in bfloat16 goes on in bfloat16`() throws {
+    @Test func `a run in bfloat16 resumes in bfloat16`() throws {
         let options = Self.options + ["--precision", "bf16"]
         let whole = try train(options, out: scratch("whole"), ranks: 2)
         let path = scratch("stopped")
@@ -75,8 +75,8 @@ import Testing
             "\(refused.errors)")
     }
 
-    @Test func `a run that is stopped in its last step is evaluated when it goes on`() throws {
-        // A step that takes long enough to be hit: the ranks listen to signals before they say where the run folder is.
+    @Test func `a run that is stopped in its last step is evaluated when resumed`() throws {
+        // A step long enough to be hit: ranks handle signals before they say where the run folder is.
         let options =
             smallNetwork + [
                 "--limit-train", "1500", "--limit-test", "32", "--batch-size", "1024", "--epochs", "2", "--steps", "1",
@@ -96,7 +96,7 @@ import Testing
         #expect(resumed.weights == whole.weights)
     }
 
-    @Test func `a finished run can be resumed and stays as it is`() throws {
+    @Test func `a finished run can be resumed and does not change`() throws {
         let whole = try train(smallRun + ["--epochs", "3", "--steps", "5"], out: scratch("run"))
         let again = try resume(whole.path)
         #expect(

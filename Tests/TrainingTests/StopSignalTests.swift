@@ -3,12 +3,13 @@ import Glibc
 import TestSupport
 import Testing
 
-/// What asks a run to stop, and what happens where it cannot listen.
+/// Signals that ask a run to stop, and what happens if it cannot respond.
 @Suite struct StopSignalTests {
     let scratch = ScratchFolder()
 
-    @Test(arguments: [1, 2]) func `a request to stop that no step answers ends the job with one line`(ranks: Int) throws
-    {
+    @Test(arguments: [1, 2]) func `a request to stop during a step that does not end ends the job with one line`(
+        ranks: Int
+    ) throws {
         // A step that takes much longer than the timeout.
         let options = [
             "--model", "densenet-bc-40-12", "--limit-train", "512", "--limit-test", "8", "--batch-size", "512",

@@ -4,7 +4,7 @@ import Safetensors
 import TestSupport
 import Testing
 
-/// Options of `train` do what they say.
+/// The options of `train` do what they say.
 @Suite struct TrainOptionTests {
     let scratch = ScratchFolder()
     /// A rate at which no weight moves in float32.
@@ -15,7 +15,7 @@ import Testing
         return try Dictionary(uniqueKeysWithValues: file.tensors.keys.map { ($0, try file.floats(named: $0)) })
     }
 
-    @Test func `init starts from the weights of a file, and resuming does not need the file any more`() throws {
+    @Test func `init starts from the weights of a file, and resuming no longer needs the file`() throws {
         let first = try train(smallRun + ["--epochs", "1"], out: scratch("first"))
         let given = first.path + "/weights.safetensors"
         let second = try train(
@@ -23,7 +23,7 @@ import Testing
         let (before, after) = (try tensors(first), try tensors(second))
         #expect(before.keys == after.keys && before.count > 20)
         for (name, values) in before {
-            // A step moves the running statistics whatever the rate; the rest stays, but for zeros.
+            // A step changes the running statistics at any rate; the rest stays, except for zeros.
             if name.contains("running_") {
                 #expect(after[name] != values, "\(name)")
             } else {
@@ -36,7 +36,7 @@ import Testing
         #expect(try resume(second.path).weights == second.weights)
     }
 
-    @Test func `init from weights for other classes begins the classifier anew and says so`() throws {
+    @Test func `init from weights for different classes reinitializes the classifier and says so`() throws {
         let first = try train(smallRun + ["--epochs", "1"], out: scratch("first"))
         let given = first.path + "/weights.safetensors"
         let options = smallRun + Self.still + ["--classes", "12", "--seed", "9"]
@@ -60,7 +60,7 @@ import Testing
                 && !near(fresh["features.conv0.weight"], before["features.conv0.weight"]))
     }
 
-    @Test func `no-shuffle takes the images in their order`() throws {
+    @Test func `no-shuffle uses the images in their order`() throws {
         func loss(_ name: String, _ options: [String]) throws -> Double {
             let options =
                 smallNetwork + ["--limit-test", "8", "--batch-size", "16", "--steps", "1", "--augment", "none"]
@@ -74,10 +74,10 @@ import Testing
         #expect(abs(shuffled - firstImages) > 1e-3)
     }
 
-    @Test func `steps end a run within an epoch, which is evaluated and counted with the images it has had`() throws {
+    @Test func `steps end a run within an epoch, which is evaluated, with metrics over the images seen`() throws {
         let run = try train(smallRun + ["--epochs", "9", "--steps", "6"], out: scratch("run"))
         #expect(run.epochs.map(\.epoch) == [1, 2])
-        // Two steps of 16 images: hits are whole.
+        // Two steps of 16 images: the number of correct ones is an integer.
         #expect((run.epochs[1].trainAccuracy * 32).rounded() == run.epochs[1].trainAccuracy * 32)
         let checkpoints = try FileManager.default.contentsOfDirectory(atPath: run.path + "/checkpoints").sorted()
         #expect(checkpoints == ["checkpoint-00001-00000004.safetensors", "checkpoint-00002-00000006.safetensors"])
@@ -91,7 +91,7 @@ import Testing
         func near(_ rates: [Double], _ expected: [Double]) -> Bool {
             rates.count == expected.count && zip(rates, expected).allSatisfy { abs($0 - $1) <= 1e-9 * $1 }
         }
-        // Of each epoch's last step: steps 3, 7, 11 and 15 of 16.
+        // In each epoch's last step: steps 3, 7, 11 and 15 of 16.
         let steps = [3.0, 7, 11, 15]
         let step = try rates("step", [])
         #expect(near(step, [0.1, 0.1, 0.01, 0.001]), "\(step)")
@@ -113,7 +113,7 @@ import Testing
         #expect(smooth.epochs[0].trainAccuracy == plain.epochs[0].trainAccuracy)
     }
 
-    @Test func `no-decay-norm spares norms and biases`() throws {
+    @Test func `no-decay-norm exempts norms and biases`() throws {
         let options =
             smallRun + [
                 "--steps", "1", "--learning-rate", "0.1", "--weight-decay", "0.5", "--momentum", "0", "--no-nesterov",
@@ -123,10 +123,10 @@ import Testing
         for (name, values) in spared where !name.contains("running_") {
             let decayed = try #require(all[name])
             if name.contains("norm"), name.hasSuffix(".weight") {
-                // A scale begins at 1 and loses 0.1 · 0.5 of it.
+                // A scale starts at 1 and loses 0.1 · 0.5 of it.
                 #expect(zip(values, decayed).allSatisfy { abs($0 - $1 - 0.05) < 1e-6 }, "\(name)")
             } else {
-                // Weights decay in both runs; biases begin at 0.
+                // Weights decay in both runs; biases start at 0.
                 #expect(values == decayed, "\(name)")
             }
         }

@@ -2,7 +2,7 @@ import TestSupport
 import Testing
 
 @Suite struct TwoHostsTests {
-    /// The script says what it has found, or why it could not look.
+    /// The script says what it found, or why it could not run.
     @Test func `over TCP two hosts train as one does, and both end when the link between them is cut`() throws {
         let script = #filePath.split(separator: "/").dropLast(2).map { "/\($0)" }.joined() + "/two-hosts.sh"
         let result = try withoutOtherJobs {

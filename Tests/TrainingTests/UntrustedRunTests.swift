@@ -5,7 +5,7 @@ import Support
 import TestSupport
 import Testing
 
-/// A run folder, or a file of weights, that comes from somebody else.
+/// A run folder, or a file of weights, from an untrusted source.
 @Suite struct UntrustedRunTests {
     private let scratch = ScratchFolder()
 
@@ -18,7 +18,7 @@ import Testing
         return job.errors
     }
 
-    /// Replaces words in the run's config.json.
+    /// Replaces text in the run's config.json.
     private func edit(_ old: String, _ new: String) throws {
         let text = String(decoding: try scratch.read("run/config.json"), as: UTF8.self)
         try #require(text.contains(old), "\(text)")
@@ -30,7 +30,7 @@ import Testing
         let given = network.path + "/weights.safetensors"
         try train(smallRun + ["--epochs", "1", "--init", given], out: scratch("run"))
         try edit("\"epochs\" : 1", "\"epochs\" : 2")
-        // What is named need not be there, and would be waited for if it were opened.
+        // The named file need not exist; opening it would block.
         unlink(given)
         mkfifo(given, 0o600)
         try resume(scratch("run"))
@@ -45,14 +45,14 @@ import Testing
             words.contains("has no checkpoint to resume from, and the run began with the weights \(given)"), "\(words)")
     }
 
-    @Test func `images that a run folder names are a folder with regular files or refused`() throws {
+    @Test func `the images that a run folder names are refused unless they are a folder with regular files`() throws {
         try SyntheticImages.write(to: scratch("images"), train: 20, test: 8, seed: 1)
         let options = smallNetwork.dropLast(2) + ["--data", scratch("images"), "--batch-size", "4", "--epochs", "1"]
         try train(Array(options), out: scratch("run"))
         try edit("\"path\" : \"\(scratch("images"))\"", "\"path\" : \"/etc/passwd\"")
         #expect(try refusal(["train", "--resume", scratch("run")], .noInput).contains("/etc/passwd: not a folder"))
         try edit("/etc/passwd", "/dev")
-        #expect(try refusal(["train", "--resume", scratch("run")], .noInput).contains("/dev: neither CIFAR-10"))
+        #expect(try refusal(["train", "--resume", scratch("run")], .noInput).contains("/dev: has neither CIFAR-10"))
         try edit("\"/dev\"", "\"\(scratch("images"))\"")
         unlink(scratch("images/data_batch_1.bin"))
         mkfifo(scratch("images/data_batch_1.bin"), 0o600)
@@ -61,7 +61,7 @@ import Testing
     }
 
     @Test(arguments: ["metrics.jsonl", ".lock"])
-    func `a link in a run folder leads no writing to another file`(_ name: String) throws {
+    func `nothing is written through a link in a run folder`(_ name: String) throws {
         try train(smallRun + ["--epochs", "1"], out: scratch("run"))
         let precious = try scratch.write(Array("precious\n".utf8), to: "precious")
         unlink(scratch("run/\(name)"))
@@ -72,7 +72,7 @@ import Testing
         #expect(try scratch.read("precious") == Array("precious\n".utf8))
     }
 
-    @Test func `temporary files have names that nobody can lay a link under`() throws {
+    @Test func `temporary files have unpredictable names, so that no link can be planted`() throws {
         var names: Set<String> = []
         for _ in 0..<8 {
             try AtomicFile.write(scratch("f")) { _ in names.formUnion(scratch.names) }
@@ -84,7 +84,7 @@ import Testing
         #expect(scratch.names == ["f"])
     }
 
-    @Test func `nothing in a run folder is run, and nothing outside of it is written, when a run is resumed`() throws {
+    @Test func `resuming a run executes nothing from its folder and writes nothing outside of it`() throws {
         try train(smallRun + ["--epochs", "1"], out: scratch("run"))
         try edit("\"epochs\" : 1", "\"epochs\" : 2")
         for name in ["densenet", "launch.sh", "mpirun", ".profile", "weights.py"] {
@@ -95,7 +95,7 @@ import Testing
         #expect(scratch.names == ["run"])
     }
 
-    @Test func `words from a file cannot command the terminal`() throws {
+    @Test func `text from a file cannot control the terminal`() throws {
         try train(smallRun + ["--epochs", "1"], out: scratch("run"))
         try edit("\"model\" : \"custom\"", "\"model\" : \"\\u001b[2Jhidden\"")
         let job = try densenet(["train", "--resume", scratch("run")])

@@ -6,21 +6,21 @@ import Testing
 
 @testable import Training
 
-/// `densenet verify` on files of what PyTorch computes.
+/// `densenet verify` on PyTorch's results.
 @Suite struct VerifyTests {
     static let golden = ["bc-wide", "bc", "imagenet-stem", "plain", "writeup"]
     static let quantities = [
         "logits", "gradient", "state after 1 step", "state after 3 steps", "losses", "eval logits",
     ]
 
-    /// Where the build has put the files.
+    /// Where the build puts the files.
     private static func path(_ name: String) throws -> String {
         let program = try builtExecutable(named: "densenet")
         return program.prefix(upTo: program.lastIndex(of: "/")!)
             + "/densenet_GoldenFiles.resources/Golden/\(name).safetensors"
     }
 
-    /// Checks that every quantity of every file has been printed with a small error.
+    /// Checks that every quantity of every file is printed with a small error.
     private func check(_ job: ProgramResult, ranks: Int = 1, level: VectorLevel = .current, files: [String] = golden)
         throws
     {
@@ -43,26 +43,25 @@ import Testing
         try check(mpirun(ranks: ranks, program: "densenet", arguments: ["verify"]), ranks: ranks)
     }
 
-    @Test(arguments: VectorLevel.allCases) func `the loops for every kind of CPU compute the same`(level: VectorLevel)
+    @Test(arguments: VectorLevel.allCases) func `all vector levels compute the same`(level: VectorLevel)
         throws
     {
         guard level <= .best else { try Test.cancel("\(saying("this CPU has no \(level)"))") }
         try check(densenet(["verify"], environment: ["DENSENET_SIMD": "\(level)"]), level: level)
     }
 
-    @Test func `two threads a rank compute the same`() throws {
+    @Test func `two threads per rank compute the same`() throws {
         try check(mpirun(ranks: 2, program: "densenet", arguments: ["verify", "--threads", "2"]), ranks: 2)
     }
 
-    @Test func `a level above the CPU's means its best, and files that are named are the only ones`() throws {
+    @Test func `a level above the CPU's selects its best, and only the named files are used`() throws {
         let job = try densenet(
             ["verify", Self.path("plain")], environment: ["DENSENET_SIMD": "\(VectorLevel.allCases.last!)"])
         try check(job, level: .best, files: ["plain"])
     }
 
     @Test(arguments: [["train"], ["verify"], ["describe", "densenet121"]])
-    func `a level that there is not is refused once, with the names of those that there are`(arguments: [String]) throws
-    {
+    func `an unknown level is refused once, with the names of the known ones`(arguments: [String]) throws {
         let job = try mpirun(
             ranks: 2, program: "densenet", arguments: arguments, environment: ["DENSENET_SIMD": "bogus"], quiet: true,
             timeout: 10)
@@ -73,7 +72,7 @@ import Testing
             job.errors.hasPrefix("densenet: DENSENET_SIMD is 'bogus', expected ") && job.errors.contains("(\(names))"))
     }
 
-    @Test func `an error above the tolerance fails on all ranks, and is counted`() throws {
+    @Test func `a deviation above the tolerance fails on all ranks, and is counted`() throws {
         let job = try densenet(["verify", "--tolerance", "1e-12", Self.path("bc")], ranks: 2)
         #expect(job.status == 1)
         #expect(job.output.lines.filter { $0.hasSuffix("  above 1.0e-12") }.count >= 5, "\(job.output)")
@@ -84,8 +83,8 @@ import Testing
 
     @Test func `a program away from its build asks for files`() throws {
         let scratch = ScratchFolder()
-        // By cp: what another thread starts while this process wrote the file would hold it open, and it could not be
-        // run.
+        // By cp: if this process wrote the file, a child started meanwhile by another thread would hold it open, and it
+        // could not be run.
         try #require(run("cp", [builtExecutable(named: "densenet"), scratch("densenet")]).status == 0)
         let job = try withoutOtherJobs {
             try run(
@@ -97,7 +96,7 @@ import Testing
                 && job.errors.contains("densenet verify FILE"))
     }
 
-    @Test func `a CPU is called by its model's name, or by the numbers that there are`() {
+    @Test func `a CPU is called by its model name or, without one, by the numbers available`() {
         let x86 = "processor\t: 0\nmodel\t\t: 1\nmodel name\t: Some CPU @ 2 GHz\nflags\t: a\n"
         #expect(processorName(inCPUInfo: x86) == "Some CPU @ 2 GHz")
         let arm64 = "processor\t: 0\nCPU implementer\t: 0x41\nCPU architecture: 8\nCPU part\t: 0xd0c\n"

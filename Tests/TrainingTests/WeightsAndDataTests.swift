@@ -5,11 +5,11 @@ import Support
 import TestSupport
 import Testing
 
-/// What a run writes can be used, and what it reads can come from elsewhere.
+/// The files that a run writes can be used, and those that it reads can come from elsewhere.
 @Suite struct WeightsAndDataTests {
     let scratch = ScratchFolder()
 
-    /// Evaluates weights; gives back the line of loss and accuracy, and images recognised and in all, a class.
+    /// Evaluates weights; returns the line of loss and accuracy, and per class the images recognized and in total.
     private func evaluate(
         _ run: FinishedRun, weights: String = "weights.safetensors", ranks: Int, _ options: [String]
     ) throws -> (line: Substring, classes: [(hits: Int, all: Int)]) {
@@ -24,7 +24,7 @@ import Testing
         return (lines[1], classes)
     }
 
-    /// Holds an evaluation against the last line of a run's metrics.
+    /// Compares an evaluation with the last line of a run's metrics.
     private func expectSame(
         _ run: FinishedRun, weights: String = "weights.safetensors", ranks: Int, _ options: [String], images: Int
     ) throws {
@@ -39,17 +39,17 @@ import Testing
     }
 
     @Test(arguments: ["channel", "pixel-mean"])
-    func `the weights of a run evaluate to what its last epoch says`(normalize: String) throws {
+    func `evaluating a run's weights gives the metrics of its last epoch`(normalize: String) throws {
         let run = try train(
             smallNetwork + ["--limit-train", "64", "--limit-test", "131", "--batch-size", "16", "--epochs", "2"]
                 + ["--normalize", normalize],
             out: scratch("run"), ranks: 2)
-        // 131 images are no multiple of anything; the batch size must not matter either.
+        // 131 is prime; the batch size must not matter either.
         try expectSame(run, ranks: 1, ["--limit-test", "131"], images: 131)
         try expectSame(run, ranks: 3, ["--limit-test", "131", "--batch-size", "50"], images: 131)
     }
 
-    @Test func `a checkpoint is evaluated, and begun from, as the weights that were written with it`() throws {
+    @Test func `a checkpoint can be evaluated and started from like the weights written with it`() throws {
         let options = smallRun + ["--epochs", "1", "--mean", "0.1,0.2,0.3", "--std", "0.5,0.6,0.7"]
         let run = try train(options, out: scratch("run"))
         let checkpoint = "checkpoints/checkpoint-00001-00000004.safetensors"
@@ -59,7 +59,7 @@ import Testing
         let fromCheckpoint = try train(
             smallRun + ["--epochs", "1", "--init", "\(run.path)/\(checkpoint)"], out: scratch("checkpoint"))
         #expect(fromCheckpoint.weights == fromWeights.weights && fromCheckpoint.results == fromWeights.results)
-        // Momenta are nothing that a file of weights may have.
+        // A file of weights may not have momenta.
         let file = try SafetensorsFile(path: "\(run.path)/\(checkpoint)")
         let numbers = try file.tensors.mapValues { $0.shape }.map { ($0, $1, try file.floats(named: $0)) }
         let buffers = numbers.map { AlignedBuffer<Float>(count: $2.count) }
@@ -75,7 +75,7 @@ import Testing
             "\(job.errors)")
     }
 
-    @Test func `synthesized files train as the built-in images do`() throws {
+    @Test func `synthesized files train like the built-in images`() throws {
         let options =
             smallNetwork.dropLast(2)
             + ["--limit-train", "64", "--limit-test", "32", "--batch-size", "16", "--epochs", "2"]

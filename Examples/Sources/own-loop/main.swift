@@ -31,7 +31,7 @@ let code = MPIEnvironment.run(report: report) { world in
     let loader = try BatchLoader(images: images, sampler: sampler, rank: world.rank, normalization: .none, seed: 1)
 
     let configuration = try DenseNetConfiguration(model: "densenet-bc-10-4", classes: 2, image: 16)
-    let network = try TrainableDenseNet(configuration, capacity: sampler.maximumLocalBatch(rank: world.rank))
+    let network = try TrainableDenseNet(configuration, capacity: sampler.maximumLocalBatchSize(rank: world.rank))
     network.initialize(seed: 1)
     let step = TrainingStep(network, seed: 1, communicator: world)
 

@@ -1,9 +1,8 @@
 // Vector kernels on panels, compiled once per level of vector instructions, and the thread pool that runs them.
 //
 // A panel is one row of several images side by side: `channels` rows of `lanes` floats, where lane = column *
-// interleave + image. The lanes beyond the last image are padding. A pair is two bfloat16 numbers in the 32 bits of a
-// float, the first in the lower half: of two channels where a product sums over channels, of two lanes where it sums
-// over lanes.
+// interleave + image; the remaining lanes are padding. A pair is two bfloat16 numbers in the 32 bits of a float, the
+// first in the lower half: of two channels where a product sums over channels, of two lanes where it sums over lanes.
 #ifndef CKERNELS_H
 #define CKERNELS_H
 
@@ -13,9 +12,9 @@
 
 /// The kernels of one level.
 ///
-/// `lanes`, `width` (the channels of a transposed panel) and the strides between whole rows of images are multiples of
-/// 16 unless noted. Strides count elements of the pointer's type. Pointers need only their type's alignment. Outputs
-/// must not overlap inputs unless noted.
+/// Unless noted, `lanes`, `width` (the channels of a transposed panel) and the strides between rows of images are
+/// multiples of 16, and outputs must not overlap inputs. Strides count elements of the pointer's type. Pointers need
+/// only their type's alignment.
 struct ck_kernels {
     // ---- Transposes and bfloat16
 
@@ -30,7 +29,7 @@ struct ck_kernels {
     /// to[column][row] = from[row][column] for any number of rows and columns.
     void (*transpose_matrix)(const float *from, long rows, long columns, long from_stride, float *to, long to_stride);
 
-    /// pairs[c / 2][lane] = the pair (panel[c][lane], panel[c + 1][lane]), with zero beyond the last channel, for any
+    /// pairs[c / 2][lane] = the pair (panel[c][lane], panel[c + 1][lane]), with zero beyond the last channel. Any
     /// number of lanes. `pairs` may be `panel` itself.
     void (*pair_channels)(const float *panel, long stride, long channels, long lanes, float *pairs, long pairs_stride);
 
@@ -40,8 +39,8 @@ struct ck_kernels {
 
     // ---- Convolution
 
-    /// Packs weights in the order in which `convolve` reads them: blocks of one register tile's outputs (the last may
-    /// be narrower), each of shape [taps][inputs][outputs of the block]. Weight (tap, output, input) is
+    /// Packs weights in the order in which `convolve` reads them: blocks of as many outputs as a register tile has (the
+    /// last may be narrower), each of shape [taps][inputs][outputs of the block]. Weight (tap, output, input) is
     /// source[tap * tap_stride + output * output_stride + input * input_stride]; `flip` reverses the taps, as the
     /// gradient with respect to the input requires.
     void (*pack_weights)(const float *source, long tap_stride, long output_stride, long input_stride, long taps,
@@ -82,8 +81,8 @@ struct ck_kernels {
 
     // ---- Winograd's filtering F(4, 3) along the rows of a 3×3 convolution; `count` is a multiple of 16
 
-    /// The weights of the six products, each packed with three taps, from `nine` taps that `pack_weights` packed.
-    /// Shape [6][3 * outputs * inputs].
+    /// Transforms `nine` taps packed by `pack_weights` to the weights of the six products, each packed with three taps:
+    /// shape [6][3 * outputs * inputs].
     void (*winograd_weights)(const float *nine, long outputs, long inputs, float *packed);
 
     /// Transforms six input rows of `count` floats, `row_stride` apart, to the inputs of the six products: shape
@@ -120,25 +119,25 @@ struct ck_kernels {
     void (*add_affine_relu)(const float *input, long channels, long lanes, const float *scale, const float *shift,
                             float *sums);
 
-    /// Sets padding lanes to zero, then adds each channel's values and squares to partial sums of shape [channels][8].
+    /// Zeroes padding lanes, then adds each channel's values and squares to partial sums of shape [channels][8].
     void (*channel_sums)(float *panel, long channels, long lanes, const float *_Nullable mask, double *sums,
                          double *squares);
 
-    /// Adds partial sums of shape [channels][8] to `totals` and sets them to zero.
+    /// Adds partial sums of shape [channels][8] to `totals` and zeroes them.
     void (*flush_double_sums)(double *sums, long channels, double *totals);
 
-    /// Adds partial sums of shape [channels][16] to `totals` and sets them to zero.
+    /// Adds partial sums of shape [channels][16] to `totals` and zeroes them.
     void (*flush_float_sums)(float *sums, long channels, double *totals);
 
     /// output[c][lane] = gradient_factor[c] * gradient[c][lane] + value_factor[c] * values[c][lane] + constant[c], and
-    /// zero in padding lanes: the gradient with respect to the input of a batch norm.
+    /// zero in padding lanes: the input gradient of a batch norm.
     void (*batch_norm_backward)(const float *gradient, const float *values, long channels, long lanes,
                                 const float *_Nullable mask, const float *gradient_factor, const float *value_factor,
                                 const float *constant, float *output, long output_stride);
 
-    /// Sets the gradient to zero, in place, where the ReLU of scale[c] * values[c][lane] + shift[c] was inactive and in
-    /// padding lanes, then adds it to `sums` and its products with inverse[c] * values[c][lane] + offset[c] to
-    /// `products`, both partial sums of shape [channels][16].
+    /// Zeroes the gradient in place where the ReLU of scale[c] * values[c][lane] + shift[c] was inactive and in padding
+    /// lanes, then adds it to `sums` and its product with the normalized value, inverse[c] * values[c][lane] +
+    /// offset[c], to `products`; both are partial sums of shape [channels][16].
     void (*relu_backward)(float *gradient, const float *values, long channels, long lanes, const float *_Nullable mask,
                           const float *scale, const float *shift, const float *inverse, const float *offset,
                           float *sums, float *products);
@@ -152,20 +151,20 @@ struct ck_kernels {
 
     // ---- Dropout and the optimizer
 
-    /// Multiplies each element by `scale`, or by zero where a hash of keys[lane] and of the element's number
-    /// first + c * step is below `threshold`.
+    /// Multiplies each element by `scale`, or zeroes it if a hash of keys[lane] and the element's index, first + c *
+    /// step, is below `threshold`.
     void (*dropout)(float *panel, long channels, long lanes, long stride, const uint32_t *keys, uint32_t first,
                     uint32_t step, uint32_t threshold, float scale);
 
-    /// A step of stochastic gradient descent as PyTorch defines it: d = gradient_scale * gradient + decay * weight;
-    /// m = momentum * m + d; weight -= rate * (nesterov ? d + momentum * m : m). Any `count`.
-    void (*sgd_step)(float *weights, const float *gradients, float *momenta, long count, float rate,
-                     float gradient_scale, float momentum, float decay, int nesterov);
+    /// A step of stochastic gradient descent as PyTorch defines it: d = gradient_scale * gradient + weight_decay *
+    /// weight; m = momentum * m + d; weight -= learning_rate * (nesterov ? d + momentum * m : m). Any `count`.
+    void (*sgd_step)(float *weights, const float *gradients, float *momentum_buffer, long count, float learning_rate,
+                     float gradient_scale, float momentum, float weight_decay, int nesterov);
 
-    // ---- The stem's patches and pooling, image by image: panels of two resolutions interleave differently
+    // ---- The stem's patches and pooling, image by image: panels of different resolutions interleave differently
 
-    /// Writes the patches that row `y` of a convolution's output reads, as a panel of shape
-    /// [channels * kernel * kernel][lanes] in the order of a weight [channel][y][x], from `count` images of shape
+    /// Writes the pixels under the kernel for each pixel of row `y` of a convolution's output (im2col), as a panel of
+    /// shape [channels * kernel * kernel][lanes] in the order of a weight [channel][y][x], from `count` images of shape
     /// [channels][height][width], `image_floats` apart.
     void (*extract_patches)(const float *images, long image_floats, long count, long channels, long height, long width,
                             long kernel, long stride, long padding, long y, long output_width, long interleave,
@@ -177,8 +176,8 @@ struct ck_kernels {
                          const float *shift, long output_width, long interleave, long count,
                          float *_Nonnull const *_Nonnull outputs, long output_lanes, long output_step, float *scratch);
 
-    /// The gradient of either input row of `average_pool`: a quarter of the output's gradient, and zero in columns that
-    /// the pool leaves out.
+    /// The gradient of either input row of `average_pool`: a quarter of the output's gradient, and zero in a dropped
+    /// last column.
     void (*average_pool_backward)(float *_Nonnull const *_Nonnull gradients, long gradient_lanes, long gradient_step,
                                   long channels, long lanes, long output_width, long interleave, long count,
                                   float *output);
@@ -190,7 +189,7 @@ struct ck_kernels {
                      float *output, long output_lanes, long output_step);
 
     /// Adds each gradient of `max_pool`'s output to the gradient of the largest input, the first among equals; to none
-    /// where no activation is above zero.
+    /// if no activation is above zero.
     void (*max_pool_backward)(const float *_Nullable const *_Nonnull rows, float *_Nullable const *_Nonnull gradients,
                               long channels, long lanes, long width, long interleave, long image, const float *scale,
                               const float *shift, long output_width, const float *output, long output_lanes,
@@ -214,7 +213,7 @@ int ck_best_level(void);
 
 /// A pool of threads. WorkerPool.swift declares `ck_pool_run`, which takes a Swift closure.
 typedef struct ck_pool ck_pool;
-/// A pool of `workers` threads, the calling one among them; null where the system refuses them.
+/// A pool of `workers` threads, including the calling one; null if the system refuses them.
 ck_pool *_Nullable ck_pool_create(int workers);
 void ck_pool_destroy(ck_pool *pool);
 

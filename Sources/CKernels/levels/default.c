@@ -1,5 +1,5 @@
-// Any CPU: 16 lanes by 2 outputs keep their sums in 8 of the 16 registers of SSE2. NEON has 32 registers of the same
-// width: 6 outputs are 24 of them, an input takes 4, and 4 are left for weights.
+// Any CPU: the sums of 16 lanes by 2 outputs take 8 of the 16 registers of SSE2. NEON has 32 registers of the same
+// width: the sums of 6 outputs take 24, an input 4, and 4 are left for weights.
 #define TABLE ck_kernels_default
 #define TILE_VECTORS 1
 #if defined(__aarch64__)

@@ -1,4 +1,4 @@
-// AVX-512: 32 lanes by 12 outputs are 24 of the 32 registers.
+// AVX-512: the sums of 32 lanes by 12 outputs take 24 of the 32 registers.
 #if defined(__x86_64__)
 #pragma clang attribute push(__attribute__((target("arch=x86-64-v4"), min_vector_width(512))), apply_to = function)
 #define TABLE ck_kernels_v4

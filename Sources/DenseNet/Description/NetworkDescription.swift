@@ -1,53 +1,51 @@
 import Support
 
-/// What a network consists of and costs: the table that a write-up prints, with its totals.
+/// A network's layers, parameters, operations and memory, with totals.
 ///
-/// All numbers follow from the configuration; nothing is allocated, so a network too large for this machine can be
-/// described too.
+/// All numbers are derived from the configuration; nothing is allocated, so a network may be too large for this
+/// machine.
 public struct NetworkDescription: Sendable {
     /// One operation of the network, in the order of the forward pass.
     public struct Layer: Sendable, Equatable {
         /// torchvision's name, such as `features.denseblock1.denselayer1.conv2`.
         ///
-        /// Concatenations and what follows `features.norm5` are plain functions there and get a name of the same kind.
+        /// Concatenations and what follows `features.norm5` have no name there and get a similar one.
         public let name: String
-        /// What it does, such as `conv 3×3` or `norm`.
+        /// Such as `conv 3×3` or `norm`.
         public let operation: String
-        /// Of one image's output: [channels, height, width], or [classes].
+        /// The output's shape for one image: [channels, height, width], or [classes].
         public let shape: [Int]
         /// Trainable numbers; 0 for what has none.
         public let parameters: Int
-        /// Of a forward pass of one image; convolutions and the classifier, as papers count them.
+        /// In the forward pass of one image; papers count convolutions and the classifier only.
         public let multiplyAccumulates: Int
     }
 
     /// The network that is described.
     public let configuration: DenseNetConfiguration
-    /// The images of a rank's batch, which `memory` is for.
+    /// Images per rank, the basis of `memory`.
     package let batchSize: Int
     /// All operations, in the order of the forward pass.
     public let layers: [Layer]
     /// Convolutions and the classifier: the L of the paper's DenseNet-L.
     public let depth: Int
-    /// All of them are trained.
+    /// The number of trainable parameters; there are no others.
     public let parameters: Int
-    /// Running means and variances of all batch norms.
+    /// The number of running means and variances.
     package let runningStatistics: Int
-    /// What this program saves of `multiplyAccumulates`, as its transitions pool before they convolve.
+    /// How many of `multiplyAccumulates` this implementation saves by pooling before a transition's convolution.
     package let savedMultiplyAccumulates: Int
     /// What one rank allocates to train on `batchSize` images.
     package let memory: TrainingMemory
-    /// ResNet-101 for the same images and classes; beside networks with the ImageNet stem only.
+    /// ResNet-101 for the same images and classes; nil for networks without the ImageNet stem.
     package let comparison: ResNet?
 
-    /// - Parameters:
-    ///   - configuration: the network to describe.
-    ///   - batchSize: the images of a rank's batch.
-    /// - Throws: `Failure(.usage)` on an impossible configuration or a batch size outside of 1 to 65,536.
+    /// - Parameter batchSize: images per rank.
+    /// - Throws: `Failure(.usage)` for an invalid configuration or a batch size outside of 1 to 65,536.
     public init(_ configuration: DenseNetConfiguration, batchSize: Int) throws {
         try configuration.validate()
         guard (1...65_536).contains(batchSize) else {
-            throw Failure(.usage, "batch size \(batchSize): expected 1 to 65,536 images a rank")
+            throw Failure(.usage, "batch size \(batchSize): expected 1 to 65,536 images per rank")
         }
         let table = ParameterTable(configuration)
         self.configuration = configuration
@@ -55,7 +53,7 @@ public struct NetworkDescription: Sendable {
         layers = table.operations.flatMap(Self.layers)
         depth = table.trainable.count { $0.isWeight }
         parameters = table.parameterCount
-        runningStatistics = table.statisticsCount
+        runningStatistics = table.runningStatisticsCount
         savedMultiplyAccumulates = table.convolutions.reduce(0) { sum, convolution in
             let saved = convolution.size * convolution.size - convolution.computedSize * convolution.computedSize
             return sum + convolution.weight.count * saved
@@ -66,18 +64,18 @@ public struct NetworkDescription: Sendable {
             ? .resNet101(classes: configuration.classes, image: configuration.image) : nil
     }
 
-    /// Of a forward pass of one image; convolutions and the classifier, a transition's at full resolution, as the paper
-    /// has it.
+    /// In the forward pass of one image: convolutions and the classifier, with a transition's convolution at full
+    /// resolution as in the paper.
     public var multiplyAccumulates: Int { layers.reduce(0) { $0 + $1.multiplyAccumulates } }
 
-    /// Floating-point operations to train on one image: two a multiply-accumulate, each of forward, backward to the
-    /// data and backward to the weights; but the stem's data, the image, needs no gradient.
+    /// Floating-point operations to train on one image: two per multiply-accumulate in each of forward, data gradient
+    /// and weight gradient. The stem needs no data gradient.
     package var trainingOperations: Int { 6 * multiplyAccumulates - 2 * layers[0].multiplyAccumulates }
 
-    /// What one rank allocates to train on `batchSize` images, in bytes: `memory` in all.
+    /// Bytes that one rank allocates to train on `batchSize` images.
     public var trainingBytes: Int { memory.total }
 
-    /// The name by which papers call the network, such as `DenseNet-121` or `DenseNet-BC-100`.
+    /// The network's name in papers, such as `DenseNet-121` or `DenseNet-BC-100`.
     public var name: String {
         var letters = ""
         if configuration.stem == .cifar {
@@ -89,7 +87,7 @@ public struct NetworkDescription: Sendable {
 }
 
 extension NetworkDescription {
-    /// The lines of one operation: a norm has one of its own and one of its ReLU.
+    /// The table's lines for one operation; a norm has a second line for its ReLU.
     private static func layers(_ operation: Operation) -> [Layer] {
         func line(
             _ name: String, _ operation: String, _ channels: Int, _ size: Int, parameters: Int = 0

@@ -1,5 +1,5 @@
 extension NetworkDescription: CustomStringConvertible {
-    /// The whole table, a line a layer, then the totals; lines of 100 columns at most for the networks that have names.
+    /// The table, one line per layer, then the totals; at most 100 columns for the named networks.
     public var description: String {
         var lines = [heading, shapeLine, ""]
         lines += layerLines
@@ -37,22 +37,22 @@ extension NetworkDescription: CustomStringConvertible {
                 ["parameters, all trained", parameters.grouped, ""],
                 ["running means and variances", runningStatistics.grouped, ""],
                 [
-                    "multiply-accumulates (MACs), forward, an image", multiplyAccumulates.grouped,
+                    "multiply-accumulates (MACs), forward, per image", multiplyAccumulates.grouped,
                     multiplyAccumulates.scaled,
                 ],
                 [
-                    "floating-point operations, training, an image", trainingOperations.grouped,
+                    "floating-point operations, training, per image", trainingOperations.grouped,
                     trainingOperations.scaled,
                 ],
             ], leftColumns: 1)
         lines += [
-            "MACs are those of convolutions and the classifier. Training takes two operations a MAC three times:",
-            "forward, backward to the data (but not to the image) and backward to the weights.",
+            "MACs are those of convolutions and the classifier. Training takes two operations per MAC in each of",
+            "forward, data gradient (except that of the image) and weight gradient.",
         ]
         if savedMultiplyAccumulates > 0 {
             let performed = (multiplyAccumulates - savedMultiplyAccumulates).scaled
             lines += [
-                "A transition's convolution is counted at full resolution, as in the paper. Here its pool goes first:",
+                "A transition's convolution is counted at full resolution, as in the paper. Here it follows the pool:",
                 "the same function for a quarter of that work, \(performed) MACs in all.",
             ]
         }
@@ -66,7 +66,7 @@ extension NetworkDescription: CustomStringConvertible {
             ("transitions' pooled features", memory.pooled), ("stem's output and its gradient", memory.stem),
             ("logits and pooled features", memory.head),
             ("workspace and channel statistics", memory.workspace),
-            ("parameters", memory.parameters), ("gradients", memory.gradients), ("momenta", memory.momenta),
+            ("parameters", memory.parameters), ("gradients", memory.gradients), ("momenta", memory.momentumBuffer),
             ("running means and variances", memory.runningStatistics), ("in all", memory.total),
         ]
         let rows = parts.filter { $0.1 > 0 }.map { name, bytes in ["  " + name, (Double(bytes) / 0x1p20).fixed(1)] }
@@ -83,13 +83,13 @@ extension NetworkDescription: CustomStringConvertible {
             [
                 ["for the same images and classes", name, other.name, "ratio"],
                 row("parameters", parameters, other.parameters),
-                row("multiply-accumulates, forward, an image", multiplyAccumulates, other.multiplyAccumulates),
+                row("multiply-accumulates, forward, per image", multiplyAccumulates, other.multiplyAccumulates),
             ], leftColumns: 1)
     }
 }
 
-/// Pads the columns of a table to equal widths: the first `leftColumns` start on the left, the others end on the right.
-/// A ruled table has a line of dashes below its first row.
+/// Pads the columns of a table to equal widths: the first `leftColumns` are left-aligned, the others right-aligned.
+/// With `ruled` a line of dashes follows the first row.
 private func aligned(_ rows: [[String]], leftColumns: Int, ruled: Bool = false) -> [String] {
     let widths = (rows.first ?? []).indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
     var lines = rows.map { row in
@@ -105,7 +105,7 @@ private func aligned(_ rows: [[String]], leftColumns: Int, ruled: Bool = false) 
 }
 
 extension Int {
-    /// A number that is not negative, with a comma between thousands.
+    /// Not negative; with a comma between thousands.
     fileprivate var grouped: String {
         let digits = String(self)
         var text = ""
@@ -116,7 +116,7 @@ extension Int {
         return text
     }
 
-    /// A number that is not negative with the prefix of a power of 1000, such as `2.83 G`.
+    /// Not negative; with an SI prefix, such as `2.83 G`.
     fileprivate var scaled: String {
         var value = Double(self)
         var prefix = ""
@@ -129,7 +129,7 @@ extension Int {
 }
 
 extension Double {
-    /// A number that is not negative, with so many decimals and a comma between thousands.
+    /// Not negative; with `decimals` decimals and a comma between thousands.
     fileprivate func fixed(_ decimals: Int) -> String {
         let unit = (0..<decimals).reduce(1) { unit, _ in unit * 10 }
         let (whole, rest) = Int((self * Double(unit)).rounded()).quotientAndRemainder(dividingBy: unit)

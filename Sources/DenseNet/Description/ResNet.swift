@@ -1,23 +1,18 @@
-/// What a residual network with bottlenecks costs (He, Zhang, Ren, Sun, arXiv 1512.03385, table 1), to set a DenseNet
-/// against.
+/// The cost of a residual network with bottlenecks (He, Zhang, Ren, Sun, arXiv 1512.03385, table 1), for comparison.
 ///
-/// It is only counted, not built. The stride is at the 3×3 convolution, as in torchvision.
+/// Only its costs are computed; it cannot be run. The stride is at the 3×3 convolution, as in torchvision.
 package struct ResNet: Sendable, Equatable {
     /// As papers call it, such as `ResNet-101`.
     package let name: String
-    /// Learnt numbers.
+    /// The number of trainable parameters.
     package private(set) var parameters = 0
-    /// Of a forward pass of one image; convolutions and the classifier.
+    /// In the forward pass of one image; convolutions and the classifier.
     package private(set) var multiplyAccumulates = 0
 
-    /// Output channels of a residual block for each channel of its 3×3 convolution.
+    /// A residual block's output channels per channel of its 3×3 convolution.
     private static let expansion = 4
 
-    /// The network of 101 layers (arXiv 1512.03385, table 1).
-    ///
-    /// - Parameters:
-    ///   - classes: one logit each.
-    ///   - image: height and width of the input in pixels.
+    /// ResNet-101 for images of `image` × `image` pixels.
     package static func resNet101(classes: Int, image: Int) -> ResNet {
         ResNet(name: "ResNet-101", blocks: [3, 4, 23, 3], classes: classes, image: image)
     }
@@ -29,14 +24,14 @@ package struct ResNet: Sendable, Equatable {
         var channels = 64
         addConvolution(kernel: 7, from: 3, to: channels, size: size)
         size = halved(size)
-        for (featureMap, count) in blocks.enumerated() {
-            let width = 64 << featureMap
+        for (stage, count) in blocks.enumerated() {
+            let width = 64 << stage
             for block in 0..<count {
-                let outputSize = featureMap > 0 && block == 0 ? halved(size) : size
+                let outputSize = stage > 0 && block == 0 ? halved(size) : size
                 addConvolution(kernel: 1, from: channels, to: width, size: size)
                 addConvolution(kernel: 3, from: width, to: width, size: outputSize)
                 addConvolution(kernel: 1, from: width, to: Self.expansion * width, size: outputSize)
-                // The shortcut of a stage's first block has to change the number of channels.
+                // The shortcut of a stage's first block is a convolution: the number of channels changes.
                 if block == 0 {
                     addConvolution(kernel: 1, from: channels, to: Self.expansion * width, size: outputSize)
                 }
@@ -48,7 +43,7 @@ package struct ResNet: Sendable, Equatable {
         multiplyAccumulates += classes * channels
     }
 
-    /// A convolution without bias and the batch norm behind it.
+    /// A convolution without bias, followed by a batch norm.
     private mutating func addConvolution(kernel: Int, from inputs: Int, to outputs: Int, size: Int) {
         let weights = kernel * kernel * inputs * outputs
         parameters += weights + 2 * outputs

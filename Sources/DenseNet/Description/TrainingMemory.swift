@@ -1,13 +1,13 @@
 import Kernels
 import Support
 
-/// What one rank allocates before its first step, in bytes: the buffers of the network and, to train, the optimizer's.
+/// Bytes that one rank allocates before its first step: the network's buffers and, in training, the optimizer's.
 ///
-/// Counted by building the network without its memory (`BufferPlan`). The data loader and MPI have their own memory.
+/// Measured by building the network without allocating (`BufferPlan`). Excludes the data loader and MPI.
 package struct TrainingMemory: Sendable, Equatable {
-    /// The blocks' raw features and the gradients of their normalised features.
+    /// The blocks' raw features and the gradients of the normalized features.
     package let features: Int
-    /// The 1×1 convolutions' outputs of all dense layers, and one gradient per block.
+    /// The outputs of all bottlenecks' 1×1 convolutions, and one gradient per block.
     package let bottlenecks: Int
     /// The transitions' pooled activations.
     package let pooled: Int
@@ -19,26 +19,24 @@ package struct TrainingMemory: Sendable, Equatable {
     package let parameters: Int
     /// Their gradients.
     package let gradients: Int
-    /// Their momenta, which the optimizer has.
-    package let momenta: Int
-    /// Running means and variances.
+    package let momentumBuffer: Int
     package let runningStatistics: Int
-    /// All of these, and what the layers use in turn, and sums, statistics and affine functions per channel.
+    /// All of these and `workspace`.
     package let total: Int
-    /// Address space, no memory, that it takes to have the large buffers begin at whole huge pages.
+    /// Address space, not memory, needed to align large buffers to huge pages.
     let alignment: Int
 
     /// What grows with the batch.
     package var activations: Int { features + bottlenecks + pooled + stem + head }
 
-    /// What the layers use in turn, and what they have per channel.
-    package var workspace: Int { total - activations - parameters - gradients - momenta - runningStatistics }
+    /// The buffers that layers share, and sums, statistics and affine functions per channel.
+    package var workspace: Int { total - activations - parameters - gradients - momentumBuffer - runningStatistics }
 
-    /// - Parameter images: of the largest pass of this rank.
+    /// - Parameter images: this rank's maximum number of images per pass.
     init(
         _ configuration: DenseNetConfiguration, images: Int, training: Bool, threads: Int, precision: Precision
     ) {
-        let ((parts, momenta), plan) = BufferPlan.counting {
+        let ((parts, momentumBuffer), plan) = BufferPlan.counting {
             let parts = NetworkParts(
                 configuration, images: images, training: training, threads: threads, precision: precision)
             return (parts, AlignedBuffer<Float>(count: parts.state.gradients.count))
@@ -50,15 +48,15 @@ package struct TrainingMemory: Sendable, Equatable {
         head = parts.head.byteCount
         parameters = parts.state.parameters.byteCount
         gradients = parts.state.gradients.byteCount
-        self.momenta = momenta.byteCount
-        runningStatistics = parts.state.statistics.byteCount
+        self.momentumBuffer = momentumBuffer.byteCount
+        runningStatistics = parts.state.runningStatistics.byteCount
         total = plan.bytes
         alignment = plan.hugeBuffers * hugePage
     }
 
-    /// The bytes of features and parameters alone, which any configuration can be asked for: `Int` would not hold those
-    /// of some.
-    static func leastBytes(_ configuration: DenseNetConfiguration, images: Int, training: Bool) -> Double {
+    /// A lower bound: the bytes of features and parameters alone. A `Double`, since some valid configurations exceed
+    /// `Int`.
+    static func minimumBytes(_ configuration: DenseNetConfiguration, images: Int, training: Bool) -> Double {
         var floats = (training ? 3 : 1) * Double(configuration.parameterCount)
         for (size, channels) in zip(configuration.blockSizes, configuration.blockChannels) {
             floats += Double(images) * Double(size * size) * Double(channels) * (training ? 2 : 1)

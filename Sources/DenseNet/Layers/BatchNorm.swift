@@ -1,21 +1,21 @@
 import Glibc
 import Kernels
 
-/// A batch norm of a dense block's first channels, with the ReLU behind it: its own γ, β and running statistics, but
-/// the block's batch statistics.
+/// A batch norm and ReLU on a dense block's first channels, with its own γ, β and running statistics but the block's
+/// batch statistics.
 final class SharedStatisticsNorm: NormalizedInput {
     let affine: ChannelAffine
     let block: DenseBlock
     private let parameters: NormParameters
-    private let state: NetworkState
+    private let state: SharedNetworkState
     private let sums: ChannelSums
 
-    init(_ parameters: NormParameters, of block: DenseBlock, state: NetworkState) {
+    init(_ parameters: NormParameters, of block: DenseBlock, state: SharedNetworkState) {
         self.parameters = parameters
         self.block = block
         self.state = state
         affine = ChannelAffine(channels: parameters.channels)
-        sums = ChannelSums(channels: parameters.channels, in: state.workspace.sumSpace)
+        sums = ChannelSums(channels: parameters.channels, in: state.workspace.reductionScratch)
         state.workspace.needs.reserve(.inputGradient, parameters.channels * block.featureMap.layout.lanes)
     }
 
@@ -23,7 +23,7 @@ final class SharedStatisticsNorm: NormalizedInput {
     var featureMap: FeatureMap { block.featureMap }
     var values: Panels { block.values }
 
-    /// γ, β and statistics → scale and shift.
+    /// Computes scale and shift from γ, β and the statistics.
     func prepare(_ pass: PassContext) {
         guard pass.training else { return affine.setFromRunning(parameters, state) }
         let layout = block.featureMap.layout
@@ -37,13 +37,13 @@ final class SharedStatisticsNorm: NormalizedInput {
         worker.inputGradient.pointer
     }
 
-    /// Adds γ·(the masked gradient) of row `y` to G, and dβ and dγ to `sums`.
+    /// Adds γ·(masked gradient) of row `y` to G, and the row's part of dβ and dγ to `sums`.
     @inline(__always)
     func addGradient(_ row: UnsafeMutablePointer<Float>, _ group: Int, _ y: Int, to sums: PartialSums) {
         backward(row, group, y, accumulate: true, to: sums)
     }
 
-    /// The same for the first consumer that backward reaches, which overwrites what G held.
+    /// As `addGradient`, but overwrites G: for the first consumer that backward reaches.
     @inline(__always)
     func setGradient(_ row: UnsafeMutablePointer<Float>, _ group: Int, _ y: Int, to sums: PartialSums) {
         backward(row, group, y, accumulate: false, to: sums)
@@ -55,8 +55,9 @@ final class SharedStatisticsNorm: NormalizedInput {
     ) {
         reluBackward(
             row, values: block.values.panel(group, y), affine: affine, lanes: block.featureMap.layout.lanes,
-            mask: block.featureMap.mask(group), inverse: block.statistics.inverse.pointer,
-            offset: block.statistics.offset.pointer, weight: state.parameters.pointer + parameters.weight.offset,
+            mask: block.featureMap.mask(group), inverseDeviation: block.statistics.inverseDeviation.pointer,
+            normalizedOffset: block.statistics.normalizedOffset.pointer,
+            weight: state.parameters.pointer + parameters.weight.offset,
             accumulate: accumulate, into: block.gradients.panel(group, y), sums: sums)
     }
 
@@ -64,7 +65,7 @@ final class SharedStatisticsNorm: NormalizedInput {
         UnsafePointer(block.gradients.panel(group, y))
     }
 
-    /// All rows are done: writes this rank's dγ and dβ and adds the norm's part of ΣG and ΣG·x̂.
+    /// Writes this rank's dγ and dβ and adds the norm's part of ΣG and ΣG·x̂. Call it after all rows.
     func finishBackward() {
         sums.finish(tasks: block.featureMap.tasks.count)
         state.writeGradients(parameters, sums)
@@ -72,15 +73,17 @@ final class SharedStatisticsNorm: NormalizedInput {
     }
 }
 
-/// A batch norm with the ReLU behind it, of channels that nothing else reads.
+/// A batch norm and ReLU on channels that nothing else reads.
 final class BatchNorm: NormalizedInput {
     let affine: ChannelAffine
     let input: ProducedChannels
     private let parameters: NormParameters
-    private let state: NetworkState
+    private let state: SharedNetworkState
 
-    init(_ parameters: NormParameters, of input: ProducedChannels, state: NetworkState) {
-        precondition(input.first == 0 && input.count == parameters.channels, "a norm of other channels")
+    init(_ parameters: NormParameters, of input: ProducedChannels, state: SharedNetworkState) {
+        precondition(
+            input.first == 0 && input.count == parameters.channels,
+            "a norm of \(parameters.channels) channels cannot read \(input.count) from \(input.first)")
         self.parameters = parameters
         self.input = input
         self.state = state
@@ -91,7 +94,8 @@ final class BatchNorm: NormalizedInput {
     var featureMap: FeatureMap { input.featureMap }
     var values: Panels { input.values }
 
-    /// γ, β and statistics → scale and shift. Collective in training, where the statistics are computed first.
+    /// Computes scale and shift from γ, β and the statistics; in training computes the batch statistics first.
+    /// Collective in training.
     func prepare(_ pass: PassContext) throws {
         guard pass.training else { return affine.setFromRunning(parameters, state) }
         try input.synchronize(pass)
@@ -106,19 +110,19 @@ final class BatchNorm: NormalizedInput {
         input.gradients.panel(group, y)
     }
 
-    /// Masks row `y` of the gradient in place and adds dβ and dγ to `sums`.
+    /// Masks row `y` of the gradient in place and adds its part of dβ and dγ to `sums`.
     @inline(__always)
     func addGradient(_ row: UnsafeMutablePointer<Float>, _ group: Int, _ y: Int, to sums: PartialSums) {
         reluBackward(
             row, values: input.values.panel(group, y), affine: affine, lanes: input.layout.lanes,
-            mask: input.featureMap.mask(group), inverse: input.statistics.inverse.pointer,
-            offset: input.statistics.offset.pointer, sums: sums)
+            mask: input.featureMap.mask(group), inverseDeviation: input.statistics.inverseDeviation.pointer,
+            normalizedOffset: input.statistics.normalizedOffset.pointer, sums: sums)
     }
 
     func gradientTarget(_ group: Int, _ y: Int) -> UnsafePointer<Float>? { nil }
 
-    /// All rows are done: writes this rank's dγ and dβ, then computes how the input's gradient follows from the masked
-    /// one. Collective.
+    /// Writes this rank's dγ and dβ, then computes the coefficients of the input gradient. Call it after all rows.
+    /// Collective.
     func finishBackward(_ pass: PassContext) throws {
         input.sums.finish(tasks: input.featureMap.tasks.count)
         state.writeGradients(parameters, input.sums)
@@ -127,13 +131,12 @@ final class BatchNorm: NormalizedInput {
 }
 
 extension ChannelAffine {
-    /// scale = γ/√(variance + ε), shift = β − scale·mean, with the scale rounded to float32 first: its rounding then
-    /// scales deviations from the mean, never the mean itself. Also moves the running statistics towards the batch's;
-    /// the running variance is the unbiased one, as in PyTorch.
+    /// Sets scale and shift from the batch statistics, and updates the running statistics; the running variance is
+    /// unbiased, as in PyTorch.
     fileprivate func set(
-        _ parameters: NormParameters, _ state: NetworkState, _ statistics: ChannelStatistics, pixels: Double
+        _ parameters: NormParameters, _ state: SharedNetworkState, _ statistics: ChannelStatistics, pixels: Double
     ) {
-        let running = state.runningStatistics(parameters)
+        let running = state.running(parameters)
         let unbiased = pixels > 1 ? pixels / (pixels - 1) : 1
         for c in 0..<channels {
             let mean = statistics.mean.pointer[c]
@@ -145,15 +148,19 @@ extension ChannelAffine {
         }
     }
 
-    /// The same from the running statistics.
-    fileprivate func setFromRunning(_ parameters: NormParameters, _ state: NetworkState) {
-        let running = state.runningStatistics(parameters)
+    /// Sets scale and shift from the running statistics.
+    fileprivate func setFromRunning(_ parameters: NormParameters, _ state: SharedNetworkState) {
+        let running = state.running(parameters)
         for c in 0..<channels {
             set(c, parameters, state, mean: Double(running.mean[c]), variance: Double(running.variance[c]))
         }
     }
 
-    private func set(_ c: Int, _ parameters: NormParameters, _ state: NetworkState, mean: Double, variance: Double) {
+    /// scale = γ/√(variance + ε), shift = β − scale·mean. The scale is rounded to float32 first, so that its rounding
+    /// scales deviations from the mean, never the mean itself.
+    private func set(
+        _ c: Int, _ parameters: NormParameters, _ state: SharedNetworkState, mean: Double, variance: Double
+    ) {
         let weight = state.parameters.pointer[parameters.weight.offset + c]
         let bias = state.parameters.pointer[parameters.bias.offset + c]
         let scale = Float(Double(weight) / sqrt(variance + normEpsilon))
@@ -162,18 +169,18 @@ extension ChannelAffine {
     }
 }
 
-extension NetworkState {
-    fileprivate func runningStatistics(
+extension SharedNetworkState {
+    fileprivate func running(
         _ norm: NormParameters
     ) -> (mean: UnsafeMutablePointer<Float>, variance: UnsafeMutablePointer<Float>) {
-        (statistics.pointer + norm.runningMean.offset, statistics.pointer + norm.runningVariance.offset)
+        (runningStatistics.pointer + norm.runningMean.offset, runningStatistics.pointer + norm.runningVariance.offset)
     }
 
-    /// Writes dβ and dγ into the flat gradients.
+    /// Writes dγ and dβ to the flat gradient buffer.
     fileprivate func writeGradients(_ norm: NormParameters, _ sums: ChannelSums) {
         for c in 0..<norm.channels {
-            gradients.pointer[norm.weight.offset + c] = Float(sums.second[c])
-            gradients.pointer[norm.bias.offset + c] = Float(sums.first[c])
+            gradients.pointer[norm.weight.offset + c] = Float(sums.productSum[c])
+            gradients.pointer[norm.bias.offset + c] = Float(sums.sum[c])
         }
     }
 }

@@ -1,41 +1,40 @@
 import Kernels
 
-/// How a product reads an operand's elements.
+/// The element format of a product's operand.
 enum OperandFormat {
     case float32
-    /// bfloat16, as pairs of channels: what a product that sums over channels reads.
+    /// bfloat16 pairs of channels, for a product that sums over channels.
     case channelPairs
-    /// bfloat16, one number per lane: what a product that sums over pixels reads.
+    /// bfloat16, one number per lane, for a product that sums over pixels.
     case bfloat16
 }
 
-/// What a convolution reads, one row of a group of images at a time.
+/// The input of a convolution, read one row of a group of images at a time.
 protocol ConvolutionInput {
     var channels: Int { get }
-    /// Row `y` of a group: shape [channels][lanes]. It may stand in the worker's `activation` and is valid until the
-    /// next one is asked for.
+    /// Row `y` of a group: shape [channels][lanes]. May use the worker's `activation`; valid until the next call.
     func operand(_ group: Int, _ y: Int, _ format: OperandFormat, _ worker: WorkerSpace) -> UnsafePointer<Float>
-    /// The memory that `operand` reads for the row after `y`, to be prefetched; nil after the last one.
+    /// The memory that `operand` will read for the row after `y`, for prefetching; nil after the last row.
     func sourceAfter(_ group: Int, _ y: Int) -> UnsafePointer<Float>?
 }
 
-/// A convolution's input that takes the gradient, one row at a time.
+/// A convolution's input that accepts its gradient, one row at a time.
 protocol DifferentiableInput: ConvolutionInput {
     associatedtype GradientSums
-    /// The empty sums of one task.
+    /// The zeroed sums of one task.
     func beginGradient(_ task: PassTask) -> GradientSums
-    /// Where the gradient of the input's row `y` is to be written: shape [channels][lanes]. Whoever writes several rows
-    /// before they are added puts them one behind the other.
+    /// Where to write the gradient of input row `y`: shape [channels][lanes]. Several rows may be written consecutively
+    /// before they are added.
     func gradientRow(_ group: Int, _ y: Int, _ worker: WorkerSpace) -> UnsafeMutablePointer<Float>
-    /// Takes a row that was written there.
+    /// Processes a row written to `gradientRow`.
     func addGradient(_ row: UnsafeMutablePointer<Float>, _ group: Int, _ y: Int, to sums: GradientSums)
-    /// The memory that `addGradient` adds to, to be prefetched.
+    /// The memory that `addGradient` will add to, for prefetching.
     func gradientTarget(_ group: Int, _ y: Int) -> UnsafePointer<Float>?
-    /// All rows of a group are added.
+    /// Called after all rows of a group.
     func endGroup(_ sums: GradientSums)
 }
 
-/// The input of a convolution behind a batch norm and its ReLU: max(0, scale·x + shift), computed while a row is copied
+/// A convolution's input that follows a batch norm and ReLU: max(0, scale·x + shift), computed while a row is copied
 /// for the product and never stored.
 protocol NormalizedInput: DifferentiableInput where GradientSums == PartialSums {
     var featureMap: FeatureMap { get }
@@ -65,7 +64,7 @@ extension NormalizedInput {
     func endGroup(_ sums: PartialSums) { sums.flushGradients() }
 }
 
-/// Panels that are a convolution's input as they stand; the input's gradient takes their place.
+/// Panels that are a convolution's input as they are; the input's gradient overwrites them.
 struct PlainInput: DifferentiableInput {
     let panels: Panels
     let featureMap: FeatureMap
@@ -87,7 +86,7 @@ struct PlainInput: DifferentiableInput {
 }
 
 extension FeatureMap {
-    /// The panel after row `y` of a group, in the order in which passes go through them; nil after the last.
+    /// The panel after row `y` of a group, in the order of a pass; nil after the last.
     func panelAfter(_ group: Int, _ y: Int, in panels: Panels) -> UnsafePointer<Float>? {
         if y + 1 < layout.height { return UnsafePointer(panels.panel(group, y + 1)) }
         return group + 1 < groups ? UnsafePointer(panels.panel(group + 1, 0)) : nil

@@ -1,12 +1,12 @@
 import Kernels
 
-/// One layer of a dense block: reads all channels before it and appends k.
+/// A layer of a dense block: reads all channels before it and appends k.
 protocol DenseLayer: AnyObject {
     /// Collective in training.
     func forward(_ pass: PassContext) throws
-    /// Collective. Afterwards all of the layer's gradients are in the flat buffer.
+    /// Computes the layer's gradients into the flat buffer. Collective.
     func backward(_ pass: PassContext) throws
-    /// What its convolutions write, in their order.
+    /// The outputs of its convolutions, in their order.
     var produced: [ProducedChannels] { get }
 }
 
@@ -18,7 +18,7 @@ final class PlainLayer: DenseLayer {
     private let features: ProducedChannels
     var produced: [ProducedChannels] { [features] }
 
-    init(_ parameters: ParameterTable.Plain, of block: DenseBlock, number: Int, state: NetworkState) {
+    init(_ parameters: ParameterTable.Plain, of block: DenseBlock, number: Int, state: SharedNetworkState) {
         self.block = block
         norm = SharedStatisticsNorm(parameters.norm, of: block, state: state)
         conv = GrowthConvolution(parameters.conv, featureMap: block.featureMap, layer: number, state: state)
@@ -53,18 +53,18 @@ final class BottleneckLayer: DenseLayer {
     var produced: [ProducedChannels] { [bottleneck, features] }
 
     /// - Parameters:
-    ///   - number: of the layer's first convolution.
-    ///   - values: the panels for the 1×1 convolution's output; kept until backward, where each layer has its own.
-    ///   - gradients: those for its gradient, which the layers of a block use in turn.
+    ///   - number: the dropout number of the layer's first convolution.
+    ///   - values: for the 1×1 convolution's output; must stay unchanged until backward.
+    ///   - gradients: for its gradient; may be shared by the layers of a block.
     init(
         _ parameters: ParameterTable.Bottleneck, of block: DenseBlock, number: Int, values: Panels, gradients: Panels,
-        state: NetworkState
+        state: SharedNetworkState
     ) {
         self.block = block
         let width = parameters.norm2.channels
         bottleneck = ProducedChannels(
             width, of: values, gradients: gradients, statistics: ChannelStatistics(channels: width),
-            featureMap: block.featureMap, in: state.workspace.sumSpace)
+            featureMap: block.featureMap, in: state.workspace.reductionScratch)
         norm1 = SharedStatisticsNorm(parameters.norm1, of: block, state: state)
         conv1 = PointwiseConvolution(
             parameters.conv1, featureMap: block.featureMap, layer: number, precision: state.precision, state: state)

@@ -1,21 +1,20 @@
 import Kernels
 import Support
 
-/// Dropout behind a convolution (arXiv 1608.06993, section 3, "Implementation Details"): each element is zero with the
-/// probability p, else divided by 1 − p.
+/// Dropout after a convolution (arXiv 1608.06993, section 3, "Implementation Details"): each element is zeroed with
+/// probability p and otherwise divided by 1 − p.
 ///
-/// What is dropped is a pure function of (seed, epoch, sample, layer, element): nothing is stored for backward, and any
-/// number of ranks drops the same.
+/// Which elements are dropped is a pure function of (seed, epoch, sample, layer, element): nothing is stored for
+/// backward, and the result does not depend on the number of ranks.
 struct Dropout {
     let probability: Double
-    /// Which convolution this is, counted from the stem.
+    /// The convolution's index, counted from the stem.
     let layer: Int
     let featureMap: FeatureMap
 
-    /// Whether anything is dropped in a pass.
     func isOn(_ pass: PassContext) -> Bool { pass.training && probability > 0 }
 
-    /// Sets the keys of the lanes of a group's images.
+    /// Computes the worker's keys for the lanes of a group.
     func begin(group: Int, _ worker: WorkerSpace, _ pass: PassContext) {
         guard isOn(pass), let imageKeys = pass.dropoutKeys else { return }
         let layout = featureMap.layout
@@ -29,7 +28,7 @@ struct Dropout {
         }
     }
 
-    /// Drops elements of row `y` of the group that was begun: a panel of `channels` rows, `stride` apart.
+    /// Drops elements of row `y` of the group passed to `begin`: a panel of `channels` rows, `stride` apart.
     func apply(
         _ panel: UnsafeMutablePointer<Float>, channels: Int, stride: Int, row y: Int, _ worker: WorkerSpace,
         _ pass: PassContext

@@ -2,8 +2,8 @@ import Kernels
 
 /// A dense layer's 3×3 convolution, which appends k channels to its block.
 ///
-/// It works on groups of images with zero borders. Forward also applies dropout and gathers the sums of the new
-/// channels while a group is in the cache.
+/// It works on groups of images with zero borders. Forward also applies dropout and sums the new channels while a group
+/// is in the cache.
 final class GrowthConvolution {
     private let weight: Parameter
     private let growth: Int
@@ -11,13 +11,13 @@ final class GrowthConvolution {
     private let layout: PanelLayout
     private let precision: Precision
     private let dropout: Dropout
-    private let state: NetworkState
+    private let state: SharedNetworkState
     private let inputShape: PaddedGroup.Shape
     private let outputShape: PaddedGroup.Shape
     private let weightGradient: SpatialWeightGradient
 
-    /// - Parameter layer: the convolution's number for dropout.
-    init(_ weight: Parameter, featureMap: FeatureMap, layer: Int, state: NetworkState) {
+    /// - Parameter layer: the convolution's index for dropout.
+    init(_ weight: Parameter, featureMap: FeatureMap, layer: Int, state: SharedNetworkState) {
         self.weight = weight
         self.state = state
         growth = weight.shape[0]
@@ -34,7 +34,7 @@ final class GrowthConvolution {
 
     // MARK: Forward
 
-    /// output = the convolution of the input, with dropout; in training also the sums of the output.
+    /// output = dropout(W * input); in training also sums the output.
     func forward(_ input: some NormalizedInput, into output: ProducedChannels, _ pass: PassContext) {
         let product = SpatialProduct(
             outputs: growth, inputs: inputs, inputShape, precision, nextCount: inputs * layout.lanes, state.workspace)
@@ -49,7 +49,7 @@ final class GrowthConvolution {
         }
     }
 
-    /// A group's activated input with its borders.
+    /// The activated, zero-padded input of a group.
     @inline(__always)
     private func padded(_ input: some NormalizedInput, _ group: Int, _ worker: WorkerSpace) -> PaddedGroup {
         let padded = worker.padded.group(inputShape)
@@ -79,7 +79,7 @@ final class GrowthConvolution {
         }
     }
 
-    /// Dropout and the sums of a group's new channels.
+    /// Applies dropout to a group's new channels and sums them.
     @inline(__always)
     private func finish(
         _ output: ProducedChannels, _ group: Int, _ sums: PartialSums, _ worker: WorkerSpace, _ pass: PassContext
@@ -97,7 +97,7 @@ final class GrowthConvolution {
 
     // MARK: Backward
 
-    /// The gradients of the input and of the weights.
+    /// Computes the gradients of the input and of the weights.
     func backward(from output: ProducedChannels, to input: some NormalizedInput, _ pass: PassContext) {
         let workspace = state.workspace
         let product = SpatialProduct(
@@ -115,8 +115,8 @@ final class GrowthConvolution {
         weightGradient.write(workspace.sumOfWeightGradients(output.featureMap, count: weightGradient.count), to: state)
     }
 
-    /// ∂L/∂output of a group, before dropout, with its borders; in bfloat16 also one number per lane, for the gradient
-    /// of the weights.
+    /// ∂L/∂output of a group, before dropout, zero-padded; in bfloat16 also with one number per lane, for the weight
+    /// gradient.
     @inline(__always)
     private func paddedGradient(
         _ output: ProducedChannels, _ group: Int, _ worker: WorkerSpace, _ pass: PassContext
@@ -164,10 +164,10 @@ final class GrowthConvolution {
     private var weights: UnsafeMutablePointer<Float> { state.parameters.pointer + weight.offset }
 }
 
-/// A 3×3 convolution of padded groups, whichever way: four rows at a time by Winograd's filtering, and the rows that
-/// are left tap by tap.
+/// A 3×3 convolution of padded groups, forward or backward: four rows at a time by Winograd's filtering, the remaining
+/// rows tap by tap.
 ///
-/// In bfloat16 all rows are convolved tap by tap: that is faster there, and the transforms would eat up its few digits.
+/// In bfloat16 all rows are convolved tap by tap: that is faster, and the transforms would cost too much precision.
 struct SpatialProduct {
     private let layout: PanelLayout
     private let nextCount: Int
@@ -177,9 +177,9 @@ struct SpatialProduct {
     private let tapOffsets: UnsafePointer<Int>
 
     /// - Parameters:
-    ///   - shape: the padded input's, whose channels are pairs in bfloat16.
+    ///   - shape: the padded input's; in bfloat16 its channels are pairs.
     ///   - nextCount: floats that `convolve` prefetches per row.
-    ///   - workspace: has room for the packed weights, which the next product will overwrite.
+    ///   - workspace: holds the packed weights until the next product overwrites them.
     init(
         outputs: Int, inputs: Int, _ shape: PaddedGroup.Shape, _ precision: Precision, nextCount: Int,
         _ workspace: Workspace
@@ -194,7 +194,7 @@ struct SpatialProduct {
         tapOffsets = UnsafePointer(workspace.tapOffsets.pointer)
     }
 
-    /// How many of the first rows Winograd's filtering does.
+    /// The number of rows, from the top, that use Winograd's filtering.
     static func winogradRows(_ layout: PanelLayout, _ precision: Precision) -> Int {
         precision == .float32 ? layout.height / RowWinograd.rows * RowWinograd.rows : 0
     }
@@ -205,7 +205,7 @@ struct SpatialProduct {
         if winogradRows > 0 { winograd.pack(direct) }
     }
 
-    /// Packs weights of shape [inputs][outputs][3][3], to carry a gradient back.
+    /// Packs weights of shape [inputs][outputs][3][3] for the gradient with respect to the input.
     func packBackward(_ weights: UnsafePointer<Float>) {
         direct.packBackward(weights)
         if winogradRows > 0 { winograd.pack(direct) }
@@ -214,7 +214,7 @@ struct SpatialProduct {
     /// The rows of the first call of `convolve`.
     var firstRows: Range<Int> { rows(after: 0..<0) }
 
-    /// The rows of the call after that of `rows`; empty after the last.
+    /// The rows of the call after the one for `rows`; empty after the last.
     func rows(after rows: Range<Int>) -> Range<Int> {
         let y = rows.upperBound
         return y..<min(layout.height, y < winogradRows ? y + RowWinograd.rows : y + 1)
@@ -223,8 +223,8 @@ struct SpatialProduct {
     /// Computes the output's `rows`, each of shape [outputs][lanes].
     ///
     /// - Parameters:
-    ///   - output: the first row; the others follow, `rowPitch` floats apart.
-    ///   - next: memory that is read after this call, prefetched meanwhile; a row is `nextPitch` floats.
+    ///   - output: the first row; rows are `rowPitch` floats apart.
+    ///   - next: memory to prefetch, which is read after this call; rows are `nextPitch` floats apart.
     @inline(__always)
     func convolve(
         _ padded: PaddedGroup, _ rows: Range<Int>, into output: UnsafeMutablePointer<Float>, rowPitch: Int,
@@ -242,27 +242,27 @@ struct SpatialProduct {
         }
     }
 
-    /// The taps that meet pixels in an output row, where others meet the zeros above, below or, in images of one pixel,
-    /// beside.
+    /// The taps that read pixels in an output row; the others read the zeros above, below or, in images of one pixel,
+    /// beside it.
     private func taps(ofRow y: Int) -> Range<Int> {
         if layout.width == 1 && layout.height == 1 { return 4..<5 }
         return (y == 0 ? 3 : 0)..<(y == layout.height - 1 ? 6 : 9)
     }
 }
 
-/// The gradient of a 3×3 convolution's weights.
+/// The weight gradient of a 3×3 convolution.
 ///
-/// A task adds up the products of Winograd's filtering, and behind them the nine taps of the rows that are left, shape
+/// A task accumulates the products of Winograd's filtering, followed by the nine taps of the remaining rows: shape
 /// [3][3][outputs][inputs, rounded up to whole vectors].
 struct SpatialWeightGradient {
-    /// The output's padded gradient, with all channels also in bfloat16.
+    /// The output's padded gradient; in bfloat16, too, one number per lane.
     let outputShape: PaddedGroup.Shape
     private let weight: Parameter
     private let layout: PanelLayout
     private let precision: Precision
     private let outputs: Int
     private let inputs: Int
-    /// Rows of the transposed activation.
+    /// Floats per lane of the transposed activation.
     private let width: Int
     private let winogradRows: Int
     private let winograd: RowWinogradGradient
@@ -285,10 +285,10 @@ struct SpatialWeightGradient {
     }
 
     private var productCount: Int { winogradRows > 0 ? winograd.productCount : 0 }
-    /// Floats of one task's sums.
+    /// Size of one task's sums, in floats.
     var count: Int { productCount + 9 * outputs * width }
 
-    /// Adds a group's part; the activated input is computed once more, transposed.
+    /// Adds a group's part; recomputes the activated input, transposed.
     @inline(__always)
     func add(
         _ padded: PaddedGroup, _ input: some NormalizedInput, _ group: Int,
@@ -305,7 +305,7 @@ struct SpatialWeightGradient {
         }
     }
 
-    /// The activated input of a group with a row of zeros before and behind: shape [height + 2][lanes][width].
+    /// The activated input of a group with a row of zeros before and after: shape [height + 2][lanes][width].
     @inline(__always)
     private func transpose(
         _ input: some NormalizedInput, _ group: Int, _ worker: WorkerSpace
@@ -326,12 +326,12 @@ struct SpatialWeightGradient {
         return UnsafePointer(transposed)
     }
 
-    /// Adds the part of the rows that Winograd's filtering leaves to one tap.
+    /// Adds the rows not covered by Winograd's filtering to one tap.
     private func add(
         _ tap: Int, _ transposed: UnsafePointer<Float>, _ padded: PaddedGroup,
         to gradient: UnsafeMutablePointer<Float>, _ worker: WorkerSpace
     ) {
-        // Output row y meets input row y + tap's row − 1, which is one further in the transposed rows.
+        // Output row y meets input row y + tap / 3 − 1; `transposed` has one row of zeros before the input's first.
         let first = max(winogradRows, 1 - tap / 3)
         let rest = min(layout.height, layout.height + 1 - tap / 3) - first
         guard rest > 0 else { return }
@@ -353,8 +353,8 @@ struct SpatialWeightGradient {
 
     private var rowCount: Int { precision.elements(layout.lanes) * width }
 
-    /// Writes the sum over all tasks into the flat buffer.
-    func write(_ sum: UnsafeMutablePointer<Float>, to state: NetworkState) {
+    /// Writes the sum over all tasks to the flat gradient buffer.
+    func write(_ sum: UnsafeMutablePointer<Float>, to state: SharedNetworkState) {
         if winogradRows > 0 { winograd.finish(sum) }
         for output in 0..<outputs {
             transposeMatrix(

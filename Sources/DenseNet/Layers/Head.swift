@@ -4,9 +4,9 @@ import Support
 
 /// Loss and accuracy of a batch, summed over this rank's images.
 public struct BatchResult: Sendable, Equatable {
-    /// Sum of the images' losses (cross-entropy, natural logarithm).
+    /// The sum of the images' cross-entropies (natural logarithm).
     public var lossSum: Double
-    /// Images whose largest logit is their label's.
+    /// The number of images whose label has the largest logit.
     public var correct: Int
 }
 
@@ -14,7 +14,7 @@ public struct BatchResult: Sendable, Equatable {
 final class Head {
     /// Shape [images][classes].
     let logits: AlignedBuffer<Float>
-    /// Images of the last pass.
+    /// The number of images in the last pass.
     private(set) var count = 0
     private let norm: SharedStatisticsNorm
     private let pool: GlobalAveragePool
@@ -23,9 +23,9 @@ final class Head {
     private let features: AlignedBuffer<Float>
     private let featureGradients: AlignedBuffer<Float>
     private let logitGradients: AlignedBuffer<Float>
-    private let state: NetworkState
+    private let state: SharedNetworkState
 
-    init(_ table: ParameterTable, of block: DenseBlock, images: Int, state: NetworkState) {
+    init(_ table: ParameterTable, of block: DenseBlock, images: Int, state: SharedNetworkState) {
         self.state = state
         weight = table.classifierWeight
         bias = table.classifierBias
@@ -45,7 +45,7 @@ final class Head {
         logits.byteCount + logitGradients.byteCount + features.byteCount + featureGradients.byteCount
     }
 
-    /// logits = features · Wᵀ + bias
+    /// logits = features · Wᵀ + bias.
     func forward(_ pass: PassContext) {
         count = pass.count
         norm.prepare(pass)
@@ -59,8 +59,8 @@ final class Head {
             accumulate: true)
     }
 
-    /// From the gradient of the logits, which `loss` left, to that of the classifier and to G of the last block: the
-    /// norm is the first consumer that backward reaches.
+    /// From the gradient of the logits, as `loss` left it, computes the classifier's gradients and G of the last block,
+    /// of which the head's norm is the first consumer that backward reaches.
     func backward() {
         let gradients = state.gradients.pointer
         for c in 0..<classes {
@@ -85,7 +85,7 @@ final class Head {
         MatrixFactor(state.parameters.pointer + weight.offset, rows: classes, columns: channels)
     }
 
-    /// The class of an image's largest logit, the first of equals; nil where a logit is not a number.
+    /// The class with the largest logit, the first of equals; nil if a logit is NaN.
     func prediction(_ image: Int) -> Int? {
         let row = logits.pointer + image * classes
         var best = 0
@@ -96,9 +96,9 @@ final class Head {
         return best
     }
 
-    /// Cross-entropy of the logits; also leaves the gradient of its SUM over images, which backward starts from.
+    /// Cross-entropy of the logits. Also stores the gradient of its SUM over images, where backward starts.
     ///
-    /// With label smoothing s the target is (1 − s) on the label plus s/classes on every class, as PyTorch defines it.
+    /// With label smoothing s the target is (1 − s) on the label plus s/classes on every class, as in PyTorch.
     func loss(_ labels: UnsafePointer<Int32>, labelSmoothing: Double) -> BatchResult {
         var result = BatchResult(lossSum: 0, correct: 0)
         let spread = labelSmoothing / Double(classes)

@@ -1,15 +1,16 @@
 import Kernels
 
-/// The pixels under a convolution's kernel, for each of its output pixels: the stem's input.
+/// The pixels under a convolution's kernel for each of its output pixels (im2col): the stem's input.
 ///
-/// Row `y` has kernel·kernel·3 channels, ordered as a weight [3][kernel][kernel] is, and zeros beyond the image's edge.
+/// Row `y` has 3·kernel·kernel channels in the order of a weight of shape [3][kernel][kernel], and zeros outside of the
+/// image.
 struct ImagePatches: ConvolutionInput {
     /// Shape [count][3][size][size].
     let images: UnsafePointer<Float>
     let size: Int
     let kernel: Int
     let stride: Int
-    /// The output's.
+    /// The output's feature map.
     let featureMap: FeatureMap
 
     var channels: Int { 3 * kernel * kernel }

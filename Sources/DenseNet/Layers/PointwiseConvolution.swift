@@ -1,23 +1,24 @@
 import Kernels
 
-/// A convolution of single pixels: a 1×1 convolution, or the stem's over patches of the image.
+/// A 1×1 convolution, or the stem's convolution as a 1×1 convolution of image patches.
 ///
-/// Forward also applies dropout and gathers the sums of the produced channels while a row is in the cache.
+/// Forward also applies dropout and sums the produced channels while a row is in the cache.
 final class PointwiseConvolution {
     private let weight: Parameter
     private let inputs: Int
     private let outputs: Int
     private let precision: Precision
     private let dropout: Dropout
-    private let state: NetworkState
-    /// Floats from input to input in a gradient of the weights as the kernel leaves it.
+    private let state: SharedNetworkState
+    /// Floats from one input to the next in the weight gradient as the kernel writes it.
     private var gradientWidth: Int { outputs.roundedToVector }
 
     /// - Parameters:
-    ///   - featureMap: the output's, which is the input's too.
-    ///   - layer: the convolution's number for dropout; nil where nothing is dropped.
+    ///   - featureMap: that of output and input.
+    ///   - layer: the convolution's index for dropout; nil for no dropout.
     init(
-        _ weight: Parameter, featureMap: FeatureMap, layer: Int?, precision: Precision = .float32, state: NetworkState
+        _ weight: Parameter, featureMap: FeatureMap, layer: Int?, precision: Precision = .float32,
+        state: SharedNetworkState
     ) {
         self.weight = weight
         self.precision = precision
@@ -32,7 +33,7 @@ final class PointwiseConvolution {
 
     // MARK: Forward
 
-    /// output = W·input, with dropout; in training also the sums of the output.
+    /// output = dropout(W·input); in training also sums the output.
     func forward(_ input: some ConvolutionInput, into output: ProducedChannels, _ pass: PassContext) {
         let product = PackedWeights(
             taps: 1, outputs: outputs, inputs: inputs, in: state.workspace.weights, precision: precision)
@@ -41,8 +42,8 @@ final class PointwiseConvolution {
         forward(input, format, product, tapOffsets: state.workspace.noOffset.pointer, .pointwise, into: output, pass)
     }
 
-    /// The same of an image's patches, whose rows are taken as taps, so that no sum is longer than one of them: nothing
-    /// else loses more digits.
+    /// The stem's forward. Each row of the kernel counts as a tap: sums over a whole patch would lose more digits than
+    /// any other step.
     func forward(_ patches: ImagePatches, into output: ProducedChannels, _ pass: PassContext) {
         let kernel = weight.shape[3]
         let taps = inputs / kernel
@@ -82,7 +83,7 @@ final class PointwiseConvolution {
 
     // MARK: Backward
 
-    /// The gradients of the input and of the weights.
+    /// Computes the gradients of the input and of the weights.
     func backward(from output: ProducedChannels, to input: some DifferentiableInput, _ pass: PassContext) {
         let lanes = output.layout.lanes
         let product = transposedProduct()
@@ -116,7 +117,7 @@ final class PointwiseConvolution {
         writeWeightGradient(output.featureMap)
     }
 
-    /// The gradient of the weights alone: images need none.
+    /// Computes the weight gradient only: images need no gradient.
     func backward(from output: ProducedChannels, to patches: ImagePatches, _ pass: PassContext) {
         state.workspace.forEachTask(of: output.featureMap) { task in
             let weightGradient = state.workspace.weightGradient(task, count: inputs * gradientWidth)
@@ -132,7 +133,7 @@ final class PointwiseConvolution {
         writeWeightGradient(output.featureMap)
     }
 
-    /// ∂L/∂output of one row, before dropout: in the worker's `gradient`, and transposed in its `transposed`.
+    /// ∂L/∂output of one row, before dropout, in the worker's `gradient`; its transpose in the worker's `transposed`.
     @inline(__always)
     private func outputGradient(
         _ output: ProducedChannels, _ group: Int, _ y: Int, _ phase: Phase, _ worker: WorkerSpace, _ pass: PassContext
@@ -148,7 +149,7 @@ final class PointwiseConvolution {
         return gradient
     }
 
-    /// weightGradient[input][output] += Σ over the lanes of one row of input · ∂L/∂output.
+    /// weightGradient[input][output] += Σ over the lanes of one row: input · ∂L/∂output.
     @inline(__always)
     private func addWeightGradient(
         _ input: some ConvolutionInput, _ group: Int, _ y: Int, _ phase: Phase, lanes: Int,
@@ -172,7 +173,7 @@ final class PointwiseConvolution {
         }
     }
 
-    /// Adds up the tasks' gradients and writes them into the flat buffer.
+    /// Adds up the tasks' gradients and writes the sum to the flat gradient buffer.
     private func writeWeightGradient(_ featureMap: FeatureMap) {
         let sum = state.workspace.sumOfWeightGradients(featureMap, count: inputs * gradientWidth)
         transposeMatrix(
@@ -184,7 +185,7 @@ final class PointwiseConvolution {
 
     private var weights: UnsafeMutablePointer<Float> { state.parameters.pointer + weight.offset }
 
-    /// The product with the transposed weights. They lie in memory as it reads them, but in bfloat16.
+    /// The product with the transposed weights. In float32 it reads them as they lie in memory.
     private func transposedProduct() -> PackedWeights {
         switch precision {
         case .float32: PackedWeights(unpacked: weights, outputs: inputs, inputs: outputs)

@@ -1,29 +1,29 @@
 import Kernels
 
-/// A transition's 2×2 average pool of max(0, affine(x)); an odd last row or column is left out.
+/// A transition's 2×2 average pool of max(0, affine(x)); an odd last row or column is dropped.
 final class AveragePool {
     private let source: FeatureMap
     private let target: FeatureMap
-    private let places: GroupPlaces
-    private let state: NetworkState
+    private let kernel: AveragePoolKernel
+    private let state: SharedNetworkState
 
-    init(source: FeatureMap, target: FeatureMap, state: NetworkState) {
+    init(source: FeatureMap, target: FeatureMap, state: SharedNetworkState) {
         self.source = source
         self.target = target
         self.state = state
-        places = GroupPlaces(source: source, target: target.layout)
+        kernel = AveragePoolKernel(source: source, target: target.layout)
         state.workspace.needs.reserve(.lanes, source.layout.lanes)
     }
 
     func forward(_ input: SharedStatisticsNorm, into pooled: Panels) {
-        // The pool writes lanes of pixels alone. What an earlier batch left in the others is multiplied by gradients of
-        // zero, so it must be finite.
+        // The pool writes valid lanes only. What an earlier batch left in the padding is multiplied by zero gradients,
+        // so it must be finite.
         for group in 0..<target.groups where target.mask(group) != nil { pooled.clear(group: group) }
         state.workspace.forEachTask(of: source) { task in
             task.worker.clock.enter(.pool)
             for group in task.groups {
                 for y in 0..<target.layout.height {
-                    places.averagePool(
+                    kernel.forward(
                         input.values, input.affine, group: group, y: y, into: pooled,
                         scratch: task.worker.lanes.pointer)
                 }
@@ -31,7 +31,7 @@ final class AveragePool {
         }
     }
 
-    /// Sets the gradient of the norm's channels from that of the pooled ones.
+    /// Sets the gradient of the norm's channels from that of the pooled channels.
     func backward(_ gradient: Panels, to input: SharedStatisticsNorm) {
         input.block.clearGradientSums()
         state.workspace.forEachTask(of: source) { task in
@@ -41,7 +41,7 @@ final class AveragePool {
                     // Two rows share the gradient of one pooled row.
                     let row = input.gradientRow(group, y, task.worker)
                     task.worker.clock.enter(.pool)
-                    if y % 2 == 0 { places.averagePoolBackward(gradient, group: group, y: y / 2, into: row) }
+                    if y % 2 == 0 { kernel.backward(gradient, group: group, y: y / 2, into: row) }
                     task.worker.clock.enter(.norm)
                     input.setGradient(row, group, y, to: sums)
                 }
@@ -51,14 +51,14 @@ final class AveragePool {
     }
 }
 
-/// The ImageNet stem's 3×3 max-pool, stride 2, padding 1, of max(0, affine(x)).
+/// The ImageNet stem's 3×3 max pool, stride 2, padding 1, of max(0, affine(x)).
 final class MaxPool {
     private let source: FeatureMap
     private let target: FeatureMap
     private let kernel: MaxPoolKernel
-    private let state: NetworkState
+    private let state: SharedNetworkState
 
-    init(source: FeatureMap, target: FeatureMap, channels: Int, state: NetworkState) {
+    init(source: FeatureMap, target: FeatureMap, channels: Int, state: SharedNetworkState) {
         self.source = source
         self.target = target
         self.state = state
@@ -66,7 +66,7 @@ final class MaxPool {
         state.workspace.needs.reserve(.gradient, channels * target.layout.lanes)
     }
 
-    /// In training also gathers the sums of the output.
+    /// In training also sums the output.
     func forward(_ input: BatchNorm, into output: ProducedChannels, _ pass: PassContext) {
         state.workspace.forEachTask(of: source) { task in
             task.worker.clock.enter(.stem)
@@ -89,7 +89,7 @@ final class MaxPool {
         }
     }
 
-    /// Adds the gradient of the pooled channels to that of the largest values.
+    /// Computes the gradient of the pool's input, then masks it by the norm's ReLU.
     func backward(from output: ProducedChannels, to input: BatchNorm) {
         let gradients = input.input.gradients
         gradients.clear()
@@ -118,9 +118,9 @@ final class MaxPool {
 /// The head's average over all pixels of max(0, affine(x)).
 final class GlobalAveragePool {
     private let featureMap: FeatureMap
-    private let state: NetworkState
+    private let state: SharedNetworkState
 
-    init(_ featureMap: FeatureMap, state: NetworkState) {
+    init(_ featureMap: FeatureMap, state: SharedNetworkState) {
         self.featureMap = featureMap
         self.state = state
     }
@@ -135,7 +135,7 @@ final class GlobalAveragePool {
             for group in task.groups {
                 sums.update(repeating: 0, count: channels * layout.lanes)
                 for y in 0..<layout.height {
-                    addActivated(input.values.panel(group, y), input.affine, lanes: layout.lanes, to: sums)
+                    addAffineReLU(input.values.panel(group, y), input.affine, lanes: layout.lanes, to: sums)
                 }
                 for n in 0..<featureMap.images(in: group) {
                     let output = features + (group * layout.interleave + n) * channels
@@ -149,7 +149,7 @@ final class GlobalAveragePool {
         }
     }
 
-    /// Sets the gradient of the norm's channels: a feature's gradient spreads evenly over the pixels.
+    /// Sets the gradient of the norm's channels: a feature's gradient is spread evenly over the pixels.
     ///
     /// - Parameter gradients: shape [images][channels].
     func backward(_ gradients: UnsafePointer<Float>, to input: SharedStatisticsNorm) {
@@ -165,7 +165,7 @@ final class GlobalAveragePool {
         }
     }
 
-    /// The gradient of every row of a group.
+    /// Writes the gradient of a row, which is the same for every row of a group.
     private func spread(
         _ gradients: UnsafePointer<Float>, _ group: Int, channels: Int, over row: UnsafeMutablePointer<Float>
     ) {

@@ -1,6 +1,6 @@
 import Kernels
 
-/// What stands before the first block.
+/// The layers before the first block.
 protocol Stem: AnyObject {
     /// Writes the first channels of the first block. Collective in training.
     ///
@@ -8,7 +8,7 @@ protocol Stem: AnyObject {
     func forward(_ images: UnsafePointer<Float>, _ pass: PassContext) throws
     /// Collective.
     func backward(_ images: UnsafePointer<Float>, _ pass: PassContext) throws
-    /// What its convolution writes; then, with a pool, what that writes.
+    /// The output of its convolution and that of its pool, if it has one.
     var produced: [ProducedChannels] { get }
 }
 
@@ -20,7 +20,7 @@ final class CIFARStem: Stem {
     private let size: Int
     var produced: [ProducedChannels] { [features] }
 
-    init(_ table: ParameterTable, to block: DenseBlock, state: NetworkState) {
+    init(_ table: ParameterTable, to block: DenseBlock, state: SharedNetworkState) {
         self.block = block
         size = state.configuration.image
         conv = PointwiseConvolution(table.stemConvolution, featureMap: block.featureMap, layer: nil, state: state)
@@ -42,7 +42,7 @@ final class CIFARStem: Stem {
     }
 }
 
-/// 7×7 convolution, stride 2, norm, ReLU, 3×3 max-pool, stride 2 (table 1).
+/// 7×7 convolution with stride 2, norm, ReLU, 3×3 max pool with stride 2 (table 1).
 final class ImageNetStem: Stem {
     private let block: DenseBlock
     private let conv: PointwiseConvolution
@@ -53,11 +53,11 @@ final class ImageNetStem: Stem {
     private let size: Int
     var produced: [ProducedChannels] { [output, features] }
 
-    /// - Parameter featureMap: of the convolution's output.
+    /// - Parameter featureMap: that of the convolution's output.
     init(
         _ table: ParameterTable, norm parameters: NormParameters, featureMap: FeatureMap, to block: DenseBlock,
         images: Int,
-        training: Bool, state: NetworkState
+        training: Bool, state: SharedNetworkState
     ) {
         self.block = block
         size = state.configuration.image
@@ -66,7 +66,8 @@ final class ImageNetStem: Stem {
         conv = PointwiseConvolution(table.stemConvolution, featureMap: featureMap, layer: nil, state: state)
         output = ProducedChannels(
             channels, of: panels(images), gradients: panels(training ? images : 0),
-            statistics: ChannelStatistics(channels: channels), featureMap: featureMap, in: state.workspace.sumSpace)
+            statistics: ChannelStatistics(channels: channels), featureMap: featureMap,
+            in: state.workspace.reductionScratch)
         norm = BatchNorm(parameters, of: output, state: state)
         pool = MaxPool(source: featureMap, target: block.featureMap, channels: channels, state: state)
         features = block.produced(channels, from: 0)

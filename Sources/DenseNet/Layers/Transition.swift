@@ -2,8 +2,8 @@ import Kernels
 
 /// Between two blocks: norm, ReLU, 1×1 convolution to θ·m channels, 2×2 average pool (arXiv 1608.06993, section 3).
 ///
-/// The pool goes first here: it and the convolution commute, and a quarter of the pixels is left to convolve. Dropout,
-/// when on, acts on the convolution's output, as everywhere; so here it acts on the pooled values.
+/// Here the pool comes before the convolution: the two commute, and only a quarter of the pixels is left to convolve.
+/// Dropout acts on the convolution's output, so after the pool.
 final class Transition {
     private let target: DenseBlock
     private let norm: SharedStatisticsNorm
@@ -11,13 +11,13 @@ final class Transition {
     private let conv: PointwiseConvolution
     private let features: ProducedChannels
     var produced: ProducedChannels { features }
-    /// The pooled activation, kept until backward, which puts its gradient in the same place.
+    /// The pooled activation, kept until backward overwrites it with its gradient.
     let pooled: Panels
 
-    /// - Parameter number: of its convolution.
+    /// - Parameter number: the convolution's index for dropout.
     init(
         _ parameters: ParameterTable.Transition, from source: DenseBlock, to target: DenseBlock, images: Int,
-        number: Int, state: NetworkState
+        number: Int, state: SharedNetworkState
     ) {
         self.target = target
         norm = SharedStatisticsNorm(parameters.norm, of: source, state: state)
@@ -35,8 +35,7 @@ final class Transition {
         if pass.training { try features.synchronize(pass) }
     }
 
-    /// Sets G of all channels of the block before: the transition is the first consumer that backward reaches.
-    /// Collective.
+    /// Sets G of the preceding block, of which the transition is the first consumer that backward reaches. Collective.
     func backward(_ pass: PassContext) throws {
         try target.synchronizeGradient(of: features, pass)
         conv.backward(from: features, to: PlainInput(panels: pooled, featureMap: target.featureMap), pass)

@@ -1,9 +1,9 @@
 import Kernels
 import Support
 
-/// How much workspace the layers of a network need: the largest need of any.
+/// The workspace sizes that a network's layers need: for each buffer the maximum over all layers.
 struct WorkspaceNeeds {
-    /// A buffer of each thread.
+    /// A buffer that each thread has.
     enum Purpose: Int, CaseIterable {
         /// An activated panel: [channels][lanes].
         case activation
@@ -15,11 +15,11 @@ struct WorkspaceNeeds {
         case padded
         /// The padded gradient of a 3×3 convolution's output.
         case paddedGradient
-        /// The same in bfloat16, a number a lane.
+        /// The same in bfloat16, one number per lane.
         case paddedBFloat16
         /// A panel or a group, transposed: [lane][channels].
         case transposed
-        /// What Winograd's transforms need.
+        /// Scratch of Winograd's transforms.
         case winograd
         /// A row of lanes.
         case lanes
@@ -36,7 +36,7 @@ struct WorkspaceNeeds {
         counts[purpose.rawValue] = max(counts[purpose.rawValue], count)
     }
 
-    /// For a convolution without taps, or over patches, whose output has so many lanes.
+    /// For a 1×1 convolution, or one over patches, whose output has `lanes` lanes.
     mutating func reserve(pointwise weight: Parameter, lanes: Int) {
         let outputs = weight.shape[0]
         let inputs = weight.count / outputs
@@ -62,38 +62,39 @@ struct WorkspaceNeeds {
         reserve(.transposed, (layout.height + 2) * layout.lanes * inputs.roundedToVector)
         reserve(.activation, max(inputs, growth) * layout.lanes)
         reserve(.lanes, layout.lanes)
-        // Winograd's products, and beside them the nine taps of the rows that are left.
+        // Winograd's six products, and in `directWeights` the nine taps for the remaining rows.
         weights = max(weights, RowWinograd.weightCount(outputs: growth, inputs: inputs))
         directWeights = max(directWeights, weight.count)
         weightGradient = max(weightGradient, gradient.gradientCount)
     }
 }
 
-/// Memory that the layers use in turn, allocated once.
+/// Memory that all layers share, allocated once.
 ///
-/// Layers reserve what they need in `init`. The buffers are shared: their contents are undefined when a layer starts.
+/// Layers reserve sizes in `init`. The contents of the buffers are undefined when a layer starts.
 final class Workspace {
     var needs = WorkspaceNeeds()
-    let sumSpace: SumSpace
+    let reductionScratch: ReductionScratch
     private let threads: Int
     private var pool: WorkerPool?
     private(set) var workers: [WorkerSpace] = []
-    /// Packed weights of the product at hand, which all workers read.
+    /// The packed weights of the current product, read by all workers.
     private(set) var weights = AlignedBuffer<Float>(count: 0)
-    /// The same of a convolution's rows that are not a multiple of Winograd's four.
+    /// The packed taps for rows beyond the last multiple of Winograd's four.
     private(set) var directWeights = AlignedBuffer<Float>(count: 0)
-    /// Each task's gradient of the weight at hand, as the kernel leaves it.
+    /// Each task's gradient of the current weight, as the kernel writes it.
     private var weightGradients: [AlignedBuffer<Float>] = []
-    /// Offsets of taps, and of one.
+    /// The tap offsets of the current product, at most 3·7 in the stem.
     let tapOffsets = AlignedBuffer<Int>(count: 21)
+    /// The only tap offset of a 1×1 convolution, zero.
     let noOffset = AlignedBuffer<Int>(count: 1)
 
     init(threads: Int) {
         self.threads = threads
-        sumSpace = SumSpace(workers: threads)
+        reductionScratch = ReductionScratch(workers: threads)
     }
 
-    /// Allocates all that was reserved; gradients of weights only for training.
+    /// Allocates all that was reserved; weight gradients only in training.
     func allocate(training: Bool, clock: PhaseClock) {
         workers = (0..<threads).map { WorkerSpace(index: $0, needs: needs, clock: $0 == 0 ? clock : PhaseClock()) }
         weights = AlignedBuffer(count: needs.weights)
@@ -101,15 +102,15 @@ final class Workspace {
         weightGradients = (0..<TaskPartition.maximumCount).map { _ in
             AlignedBuffer(count: training ? needs.weightGradient : 0)
         }
-        sumSpace.allocate()
+        reductionScratch.allocate()
     }
 
     /// Starts the threads.
     ///
-    /// - Throws: `Failure(.unavailable)` where the system refuses them.
+    /// - Throws: `Failure(.unavailable)` if the system refuses them.
     func start() throws { pool = try WorkerPool(threads: threads) }
 
-    /// Does a pass's work on all groups of a resolution, cut into tasks, on all threads.
+    /// Runs `body` on all threads, once for each task that the groups of a feature map are divided into.
     @inline(__always)
     func forEachTask(of featureMap: FeatureMap, _ body: (_ task: PassTask) -> Void) {
         guard let pool else { preconditionFailure("the workspace has no threads yet") }
@@ -119,13 +120,13 @@ final class Workspace {
         }
     }
 
-    /// A task's empty gradient of a weight.
+    /// A task's zeroed gradient of a weight.
     func weightGradient(_ task: PassTask, count: Int) -> UnsafeMutablePointer<Float> {
         weightGradients[task.index][0..<count].update(repeating: 0)
         return weightGradients[task.index].pointer
     }
 
-    /// The sum of the tasks' gradients, in their order.
+    /// The tasks' gradients, summed in task order.
     func sumOfWeightGradients(_ featureMap: FeatureMap, count: Int) -> UnsafeMutablePointer<Float> {
         let sum = weightGradients[0].pointer
         if featureMap.tasks.count == 0 { sum.update(repeating: 0, count: count) }
@@ -134,22 +135,22 @@ final class Workspace {
     }
 }
 
-/// A part of a pass: some groups of a resolution, on one thread.
+/// A part of a pass: some groups of a feature map, on one thread.
 struct PassTask {
     let groups: Range<Int>
-    /// The task's number, which decides what it adds up in.
+    /// Selects the memory that the task accumulates into.
     let index: Int
     let worker: WorkerSpace
 }
 
-/// One thread's part of the workspace.
+/// The part of the workspace that belongs to one thread.
 final class WorkerSpace {
     let index: Int
     let activation, gradient, inputGradient, transposed, winograd, lanes: AlignedBuffer<Float>
     let padded, paddedGradient: BorderedBuffer
-    private let halves: AlignedBuffer<Float>
+    private let bfloat16Buffer: AlignedBuffer<Float>
     private var bfloat16Shape: PaddedGroup.Shape?
-    /// Keys of the dropout, one a lane.
+    /// Dropout keys, one per lane.
     let dropoutKeys: AlignedBuffer<UInt32>
     let clock: PhaseClock
 
@@ -162,24 +163,23 @@ final class WorkerSpace {
         inputGradient = buffer(.inputGradient)
         padded = BorderedBuffer(buffer(.padded))
         paddedGradient = BorderedBuffer(buffer(.paddedGradient))
-        halves = buffer(.paddedBFloat16)
+        bfloat16Buffer = buffer(.paddedBFloat16)
         transposed = buffer(.transposed)
         winograd = buffer(.winograd)
         lanes = buffer(.lanes)
         dropoutKeys = AlignedBuffer(count: needs[.lanes])
     }
 
-    /// The gradient of a convolution's output in bfloat16, with zero borders as a `BorderedBuffer` keeps them.
+    /// The gradient of a convolution's output in bfloat16, with zero borders as in a `BorderedBuffer`.
     func paddedBFloat16(_ shape: PaddedGroup.Shape) -> PaddedBFloat16Group {
-        let group = PaddedBFloat16Group(shape, in: halves)
+        let group = PaddedBFloat16Group(shape, in: bfloat16Buffer)
         if bfloat16Shape != shape { group.clear() }
         bfloat16Shape = shape
         return group
     }
 }
 
-/// Memory of a padded group. Its zero borders are never written, so they are cleared only when the shape is another
-/// than the last time.
+/// The memory of a padded group. The zero borders are never written, so they are cleared only when the shape changes.
 final class BorderedBuffer {
     private let buffer: AlignedBuffer<Float>
     private var shape: PaddedGroup.Shape?
@@ -195,6 +195,6 @@ final class BorderedBuffer {
 }
 
 extension Int {
-    /// The next multiple of a vector's 16 floats.
+    /// Rounded up to a multiple of a vector's 16 floats.
     var roundedToVector: Int { (self + 15) / 16 * 16 }
 }

@@ -5,14 +5,14 @@ import Support
 struct Heartbeat: Equatable {
     var host: String
     var process: pid_t
-    /// Grows as long as the process runs.
+    /// A counter that increases as long as the process runs.
     var beat: Int
-    /// Signals that have asked the rank to stop. mpirun sends one to the remaining ranks when one has died.
+    /// The number of signals that asked the rank to stop. When a rank dies, mpirun sends one to the others.
     var stopSignals: Int
     var progress: RankProgress
 
-    /// The numbers, the host and, last, the activity, which may contain spaces; padded, so that writing a line replaces
-    /// the one before.
+    /// The numbers, the host and the activity, which may contain spaces; padded, so that a line replaces the previous
+    /// one.
     var line: String {
         let numbers = [
             Int(process), beat, stopSignals, progress.startedCalls, progress.finishedCalls, progress.step,
@@ -22,7 +22,7 @@ struct Heartbeat: Equatable {
         return text + String(repeating: " ", count: max(Self.lineLength - 1 - text.utf8.count, 0)) + "\n"
     }
 
-    /// Nil for anything that `line` has not written.
+    /// Parses `line`; nil for anything else.
     init?(line: some StringProtocol) {
         let words = line.split(separator: " ", maxSplits: Self.numberCount + 1)
         let numbers = words.prefix(Self.numberCount).compactMap { Int($0) }
@@ -48,7 +48,7 @@ struct Heartbeat: Equatable {
         self.progress = progress
     }
 
-    /// Bytes of a line, its end included.
+    /// The length of a line in bytes, including the newline.
     static let lineLength = 400
     private static let numberCount = 9
 }
@@ -56,8 +56,8 @@ struct Heartbeat: Equatable {
 /// The folder of the ranks' heartbeats: a file `rank-N` per running rank, and `report` once a rank reports why the job
 /// ends.
 ///
-/// The ranks of one host always see each other's files, those of other hosts where the file system is shared. A rank
-/// that ends in order removes its file. What cannot be written or read is left out; a message is then shorter.
+/// Ranks on the same host always see each other's files; those on other hosts do if the file system is shared. A rank
+/// that ends cleanly removes its file. Errors are ignored: messages then have less detail.
 struct HeartbeatFolder: Sendable {
     let path: String
 
@@ -68,10 +68,10 @@ struct HeartbeatFolder: Sendable {
 
     // MARK: Heartbeats
 
-    /// Opens and closes the file each time: network file systems show others what was written when it is closed.
+    /// Opens and closes the file each time: network file systems publish what was written on close.
     func write(_ heartbeat: Heartbeat, ofRank rank: Int) { Self.write(heartbeat.line, to: file(ofRank: rank)) }
 
-    /// The heartbeat that a rank has written last; nil if there is none, or it cannot be read.
+    /// A rank's latest heartbeat; nil if there is none or it cannot be read.
     func heartbeat(ofRank rank: Int) -> Heartbeat? {
         Self.read(file(ofRank: rank), atMost: Heartbeat.lineLength).flatMap { Heartbeat(line: $0) }
     }
@@ -88,7 +88,7 @@ struct HeartbeatFolder: Sendable {
             .compactMap { Int($0.dropFirst(Self.rankPrefix.count)) }.filter { $0 >= 0 }.sorted()
     }
 
-    /// Removes what a job that has ended has left behind.
+    /// Removes the files that an ended job left behind.
     func clear() {
         for name in fileNames where name.hasPrefix(Self.rankPrefix) || name.hasPrefix(Self.reportName) {
             unlink("\(path)/\(name)")
@@ -100,10 +100,10 @@ struct HeartbeatFolder: Sendable {
 
     // MARK: The report
 
-    /// Claims the report for this process: true for one of several that ask, false for the others, nil where the folder
-    /// cannot be used.
+    /// Claims the report for this process: true for the first caller, false for all others, nil if the folder cannot be
+    /// used.
     ///
-    /// The report always has its text, even if its rank dies meanwhile: the file gets its name after it is written.
+    /// The file gets its name after it is written, so that the report is complete even if its rank dies meanwhile.
     func claimReport(_ text: String, by rank: Int) -> Bool? {
         let draft = "\(reportFile)-\(rank)"
         unlink(draft)
@@ -113,20 +113,20 @@ struct HeartbeatFolder: Sendable {
         return errno == EEXIST ? false : nil
     }
 
-    /// The text of the claimed report, empty once the user has seen it; nil if nobody has claimed it.
+    /// The claimed report, empty once it has been shown to the user; nil if no rank has claimed it.
     ///
-    /// Opens the file instead of asking for its status, which network file systems would answer from their cache.
+    /// Opens the file rather than checking that it exists, which network file systems answer from a cache.
     var report: String? { Self.read(reportFile, atMost: Self.reportLength) }
 
-    /// The user has seen the report.
+    /// Records that the report has been shown to the user.
     func markReportShown() { Self.write("", to: reportFile, O_TRUNC) }
 
-    /// Bytes of a report that are read.
+    /// The maximum number of bytes read of a report.
     private static let reportLength = 1 << 16
 
     // MARK: Files
 
-    /// Links are not followed: a folder that someone else has made could lead to any other file.
+    /// Does not follow links: the folder may come from someone else.
     @discardableResult
     private static func write(_ text: String, to file: String, _ flags: Int32 = 0) -> Bool {
         let descriptor = retryingOnInterrupt { open(file, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | flags, 0o666) }
@@ -148,7 +148,7 @@ struct HeartbeatFolder: Sendable {
     }
 }
 
-/// Repeats a system call as long as a signal interrupts it.
+/// Repeats a system call while it is interrupted by signals.
 private func retryingOnInterrupt<Result: SignedInteger>(_ call: () -> Result) -> Result {
     while true {
         let result = call()

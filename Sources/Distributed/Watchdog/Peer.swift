@@ -1,7 +1,7 @@
 import Glibc
 import Support
 
-/// A rank's host and process, which all ranks know from the start.
+/// A rank's host and process ID.
 struct Peer: Sendable {
     let host: String
     let process: pid_t
@@ -13,21 +13,20 @@ struct Peer: Sendable {
         return zip(hosts, processes).map { Peer(host: String(decoding: $0, as: UTF8.self), process: $1) }
     }
 
-    /// The rank on the same host that `rank` watches: the next one, and the first after the last. Nil for the only one
-    /// on its host.
+    /// The rank that `rank` watches: the next one on the same host, cyclically. Nil for the only rank on its host.
     static func neighbour(of rank: Int, among peers: [Peer]) -> Int? {
         let local = peers.indices.filter { peers[$0].host == peers[rank].host }
         let next = local[(local.firstIndex(of: rank)! + 1) % local.count]
         return next == rank ? nil : next
     }
 
-    /// Whether the process, one of this host, no longer exists.
+    /// Whether the process no longer exists. Only for processes on this host.
     var isGone: Bool { kill(process, 0) != 0 && errno == ESRCH }
 
-    /// Why the process, one of this host, makes no progress, if the system can tell.
+    /// Why the process makes no progress, if the system can tell. Only for processes on this host.
     var problem: String? {
         guard !isGone else { return "its process is gone" }
-        // The state follows the program's name, which is in brackets.
+        // The state follows the program's name in parentheses.
         guard let text = FileSystem.contents(ofSystemFile: "/proc/\(process)/stat"),
             let bracket = text.lastIndex(of: ")")
         else { return nil }

@@ -1,20 +1,20 @@
 import Support
 
-/// What the ranks of a job that has ended have left in their heartbeat folder; for the process that started the job.
+/// Finds out from the ranks' heartbeat folder why a job has ended; for the process that launched it.
 package enum PostMortem {
-    /// Removes the heartbeat folder of a job that did not end well.
+    /// Removes the heartbeat folder of a job that did not end cleanly.
     package static func clear(_ folder: String) { HeartbeatFolder(path: folder).clear() }
 
-    /// What the user has not been told yet about the end of a job; a second call returns nothing.
+    /// What the user has not yet been told about the end of a job. A second call returns nothing.
     ///
-    /// It is the report of a rank that has left it there (`Watchdog`'s `launcherHost`). Without a report, mpirun was
-    /// faster than the ranks: it asks all that are left to stop before it kills them, so those that it did not ask have
-    /// died by themselves, and each gives a line such as `rank 1 on node7 died, last seen at step 12 (loss)`.
+    /// Usually this is the report that a rank left in the folder (`Watchdog`'s `launcherHost`). Without one, mpirun was
+    /// faster than the ranks. It asks the surviving ranks to stop before it kills them, so those that it did not ask
+    /// had died; each gives a line such as `rank 1 on node7 died, last seen at step 12 (loss)`.
     ///
     /// - Parameters:
-    ///   - isKilled: mpirun says that a signal has ended a rank.
-    ///   - isOutOfMemory: the kernel has ended a process for want of memory meanwhile.
-    ///   - advice: how the user resumes; the end of each line.
+    ///   - isKilled: whether mpirun says that a rank was killed by a signal.
+    ///   - isOutOfMemory: whether the kernel's out-of-memory killer has ended a process meanwhile.
+    ///   - advice: how to resume; the end of each line.
     package static func take(
         from folder: String, isKilled: Bool, isOutOfMemory: Bool = false, advice: String
     ) -> [String] {
@@ -26,7 +26,7 @@ package enum PostMortem {
         let last = folder.ranks.compactMap { rank in folder.heartbeat(ofRank: rank).map { (rank, $0) } }
         guard isKilled, last.contains(where: { $0.1.stopSignals > 0 }) else { return [] }
         _ = folder.claimReport("", by: 0)
-        let cause = isOutOfMemory ? MemoryKills.words : ""
+        let cause = isOutOfMemory ? OutOfMemoryKills.cause : ""
         return last.filter { $0.1.stopSignals == 0 }
             .map { "rank \($0) on \($1.host) died, last seen at \($1.progress)\(cause); \(advice)" }
     }

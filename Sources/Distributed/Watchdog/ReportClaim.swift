@@ -1,12 +1,12 @@
 import Glibc
 
-/// Decides which process of a host reports to the user where no folder can: a socket name without a file, which one
-/// process at a time can own and the system releases when it ends.
+/// Decides which process of a host reports to the user when there is no shared folder: by an abstract socket name,
+/// which only one process can own and which the system releases when it exits.
 struct ReportClaim: Sendable {
-    /// The same for the processes of a job on one host, and for no others.
+    /// Shared by the processes of a job on one host, and by no others.
     let name: String
 
-    /// Whether this process is the one that reports. The name then stays its own until it ends.
+    /// Whether this process becomes the one that reports. It then owns the name until it exits.
     func take() -> Bool {
         let descriptor = makeSocket()
         return withAddress { bind(descriptor, $0, $1) == 0 || errno != EADDRINUSE }
@@ -24,7 +24,7 @@ struct ReportClaim: Sendable {
     private func withAddress<Result>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> Result) -> Result {
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
-        // The leading zero makes it a name without a file.
+        // A leading zero makes the name abstract: no file is created.
         withUnsafeMutableBytes(of: &address.sun_path) { $0[1...].copyBytes(from: name.utf8) }
         let length = socklen_t(MemoryLayout<sa_family_t>.size + 1 + name.utf8.count)
         return withUnsafePointer(to: address) {

@@ -1,4 +1,4 @@
-/// Which ranks have arrived at the collective call that this rank waits in, and where the others are.
+/// Which ranks have reached the collective call that this rank is waiting in, and where the others are.
 struct StallReport {
     private struct MissingRank: CustomStringConvertible {
         let rank: Int
@@ -18,13 +18,14 @@ struct StallReport {
     private let progress: RankProgress
     private let arrived: [Int]
     private let missing: [MissingRank]
-    /// Ranks without a heartbeat and without a problem that can be seen from here.
+    /// Ranks without a heartbeat or a visible problem.
     private let unknown: [Int]
 
     /// - Parameters:
-    ///   - rank: the rank that waits, at `progress`.
-    ///   - heartbeats: nil where there are none; then only problems of processes on this host are known.
-    ///   - beatsBefore: each rank's beat of some seconds ago. A rank whose beat has not changed since does not run.
+    ///   - rank: the waiting rank.
+    ///   - progress: its progress.
+    ///   - heartbeats: nil if there are none; then only problems of processes on this host are known.
+    ///   - beatsBefore: each rank's beat some seconds ago. A rank whose beat has not changed since is not running.
     init(
         rank: Int, peers: [Peer], progress: RankProgress, heartbeats: HeartbeatFolder?, beatsBefore: [Int?]? = nil
     ) {
@@ -49,14 +50,14 @@ struct StallReport {
                     MissingRank(rank: other, host: peer.host, problem: problem, progress: heartbeat?.progress))
             }
         }
-        // Some of the late ranks may only wait for the others, in an earlier call.
+        // Some late ranks may only be waiting for the others, in an earlier call.
         let causes = late.filter { $0.problem != nil || $0.progress?.isWaiting != true }
         missing = causes.isEmpty ? late : causes
         self.arrived = arrived.sorted()
         self.unknown = unknown
     }
 
-    /// Whether all missing ranks are at work on something that may take long.
+    /// Whether all missing ranks are working on something that may take long.
     var mayTakeLong: Bool {
         !missing.isEmpty
             && missing.allSatisfy {
@@ -64,7 +65,7 @@ struct StallReport {
             }
     }
 
-    /// One line for the user.
+    /// The message to the user, in one line.
     ///
     /// - Parameters:
     ///   - waited: seconds that this rank has waited.
@@ -83,11 +84,11 @@ struct StallReport {
         return (parts + [advice]).joined(separator: "; ")
     }
 
-    /// Missing ranks that a message describes; of more it says only how many.
+    /// The maximum number of missing ranks that a message describes.
     private static let shownRanks = 8
 }
 
-/// Ascending numbers as `0-3, 7`.
+/// Ascending numbers in the form `0-3, 7`.
 func ranges(_ numbers: [Int]) -> String {
     var runs: [ClosedRange<Int>] = []
     for number in numbers {

@@ -2,35 +2,36 @@ import Glibc
 import Support
 import Synchronization
 
-/// Ends a job whose ranks wait for each other in vain, and reports which one is missing.
+/// Ends a job whose ranks wait for each other in vain, and reports which rank is missing.
 ///
-/// Two polling threads per rank. The deadline thread compares the collective call in progress with the timeout; it does
-/// no I/O on files, so that nothing can block it. The peer thread writes this rank's heartbeat, checks that its
-/// neighbour on the same host is alive, and investigates and reports what has happened; it may block on the file
-/// system, and the deadline thread then reports without it.
+/// Two polling threads per rank. The deadline thread compares the duration of the current collective call with the
+/// timeout; it does no file I/O, so nothing can block it. The peer thread writes this rank's heartbeat, checks that its
+/// neighbour on the same host is alive, and investigates and reports problems; it may block on the file system, in
+/// which case the deadline thread reports without it.
 ///
-/// With one rank there is nothing to watch, and no thread starts.
+/// With one rank there is nothing to watch, and no threads start.
 public final class Watchdog: Sendable {
-    /// Timeouts that can be asked for, in seconds.
+    /// Valid timeouts, in seconds.
     private static let timeouts = 1...1_000_000
     /// Seconds between two polls of a thread.
     private static let pollInterval = 0.25
-    /// A poll that comes this many seconds late shows that the process, perhaps the whole job, was suspended. That time
+    /// A poll that is this many seconds late means that the process, perhaps the whole job, was suspended. That time
     /// does not count.
     private static let suspensionThreshold = 2.0
-    /// Polls between two readings of the heartbeats. A rank whose heartbeat does not change meanwhile does not run.
+    /// Polls between two readings of the heartbeats. A rank whose heartbeat does not change meanwhile is not running.
     private static let pollsBetweenReadings = 8
-    /// A rank that writes files may take this many times the timeout, as long as its heartbeat changes.
+    /// A rank that is writing files may take this many times the timeout, as long as its heartbeat changes.
     private static let writingFactor = 10
-    /// Ranks of several hosts that have nothing to decide who reports do it in their order, this many seconds apart;
-    /// from `lastTurn` on together. The first ends the others.
+    /// Without a shared folder, ranks on different hosts report in rank order, this many seconds apart; from `lastTurn`
+    /// on together. The first to report ends the others.
     private static let turnInterval = 0.2
     private static let lastTurn = 10
     /// Seconds after which the peer thread counts as blocked: more than its two readings and the last turn take.
     private static let investigationLimit = 8.0
-    /// Seconds from the report to the end of the reporting process, in which the other ranks, and the launcher, see it.
+    /// Seconds from the report to the end of the reporting process: time for the other ranks and the launcher to see
+    /// it.
     private static let reporterDelay = 2 * pollInterval
-    /// Seconds from the report to the end of the other ranks, so that nobody takes their end for the fault.
+    /// Seconds from the report to the end of the other ranks, so that their end is not mistaken for the fault.
     private static let followerDelay = 8 * pollInterval
 
     private let rank: Int
@@ -40,32 +41,31 @@ public final class Watchdog: Sendable {
     private let stopSignals: @Sendable () -> Int
     private let report: @Sendable (Failure) -> Void
     private let isReportCollected: Bool
-    /// Where heartbeats go and what messages end with; nil before `writeHeartbeats`, and again after `deregister`.
+    /// The heartbeat folder and the end of messages; nil before `writeHeartbeats` and after `deregister`.
     private let folder = Mutex<(heartbeats: HeartbeatFolder, advice: String)?>(nil)
     private let hostClaim: ReportClaim
-    /// Processes that the kernel has ended for want of memory, where the neighbour runs.
-    private let memoryKills: MemoryKills?
+    /// Counts out-of-memory kills where the neighbour runs.
+    private let memoryKills: OutOfMemoryKills?
 
     private let beat = Atomic<Int>(0)
     private let isDeregistered = Atomic<Bool>(false)
-    /// Seconds that a call has waited, set by the deadline thread when they reach the timeout, and back to 0 when the
-    /// call returns. The peer thread investigates, and sets it back to 0 if the job need not end.
+    /// How long the current call has waited, in seconds: set by the deadline thread on reaching the timeout, reset to 0
+    /// when the call returns. The peer thread investigates, and resets it to 0 if the job need not end.
     private let overdueSeconds = Atomic<Int>(0)
-    /// Whether the peer thread has reported, or found that another rank has, and is about to end this process.
+    /// Whether the peer thread has reported, or found another rank's report, and is about to end this process.
     private let hasReported = Atomic<Bool>(false)
 
     /// Collective (`MPI_Allgather`, `MPI_Allgatherv`, `MPI_Allreduce`). Starts the threads.
     ///
     /// - Parameters:
-    ///   - communicator: the ranks to watch.
-    ///   - collectiveTimeout: seconds that a collective call may take from this rank's entry on, 1 to 1,000,000.
-    ///   - stopSignals: returns how many signals have asked this rank to stop; called on other threads. After a second
-    ///     one, deaths are not reported.
-    ///   - launcherHost: the host of a launcher that shows the user the report of a rank once the job has ended
-    ///     (`PostMortem.take`); nil if there is none. On this host ranks leave the report in the heartbeat folder
-    ///     only, since an mpirun that ends them may not pass on what they print, as in a SLURM allocation.
+    ///   - collectiveTimeout: seconds that a collective call may take, counted from this rank's entry; 1 to 1,000,000.
+    ///   - stopSignals: returns the number of signals that asked this rank to stop; called on other threads. After the
+    ///     second one, deaths are not reported.
+    ///   - launcherHost: the host of a launcher that shows the user a rank's report once the job has ended
+    ///     (`PostMortem.take`); nil if there is none. Ranks on this host only leave the report in the heartbeat folder,
+    ///     since an mpirun that is ending them may not forward their output, as in a SLURM allocation.
     ///   - report: shows a failure to the user; called on one rank, on a thread of the watchdog, before the job ends.
-    /// - Throws: on all ranks `Failure(.usage)` for a timeout out of range, `Failure(.unavailable)` if the system
+    /// - Throws: on all ranks `Failure(.usage)` if the timeout is out of range, `Failure(.unavailable)` if the system
     ///   refuses a thread.
     public init(
         _ communicator: Communicator, collectiveTimeout: Int, stopSignals: @escaping @Sendable () -> Int,
@@ -85,7 +85,8 @@ public final class Watchdog: Sendable {
         self.report = report
         isReportCollected = launcherHost == communicator.hostName
         hostClaim = ReportClaim(name: "densenet-\(getppid())-\(peers[0].process)")
-        memoryKills = Peer.neighbour(of: rank, among: peers).map { [peers] in MemoryKills(near: peers[$0].process) }
+        memoryKills = Peer.neighbour(of: rank, among: peers).map { [peers] in OutOfMemoryKills(near: peers[$0].process)
+        }
         guard communicator.size > 1 else { return }
         try communicator.throwOnAllRanks {
             try startDetachedThread { self.watchDeadline() }
@@ -93,11 +94,11 @@ public final class Watchdog: Sendable {
         }
     }
 
-    /// From now on this rank writes its heartbeat to a folder where the other ranks can read it. Not collective.
+    /// Starts to write this rank's heartbeat to a folder where the other ranks can read it. Not collective.
     ///
     /// - Parameters:
-    ///   - path: the folder, which rank 0 makes; the others find it where they share its file system.
-    ///   - advice: how the user resumes; the end of messages.
+    ///   - path: the folder. Rank 0 creates it; the others use it if they share the file system.
+    ///   - advice: how to resume; the end of messages.
     package func writeHeartbeats(to path: String, advice: String) {
         guard peers.count > 1 else { return }
         let heartbeats = HeartbeatFolder(path: path)
@@ -108,8 +109,8 @@ public final class Watchdog: Sendable {
         }
     }
 
-    /// Removes this rank's heartbeat, because it ends in order or has reported its error: peers no longer take its exit
-    /// for a death. Its own deadline stays armed. Not collective.
+    /// Removes this rank's heartbeat, because it is ending cleanly or has reported its error: peers no longer treat its
+    /// exit as a death. Its own deadline stays armed. Not collective.
     public func deregister() {
         isDeregistered.store(true, ordering: .sequentiallyConsistent)
         folder.withLock {
@@ -131,7 +132,7 @@ public final class Watchdog: Sendable {
         var call = 0
         var waited = 0.0
         var limit = Double(timeout)
-        /// Seconds since the peer thread was asked to investigate; nil if it was not.
+        /// Seconds since the peer thread was asked to investigate; nil if it was not asked.
         var investigated: Double?
         while true {
             pause(Self.pollInterval)
@@ -159,7 +160,7 @@ public final class Watchdog: Sendable {
         }
     }
 
-    /// The peer thread is blocked, so there are no heartbeats to read.
+    /// For when the peer thread is blocked: reports without heartbeats.
     private func endJobWithoutPeerThread(waited: Int) -> Never {
         guard !hasReported.load(ordering: .sequentiallyConsistent) else { endProcess() }
         let stall = StallReport(rank: rank, peers: peers, progress: progress.current, heartbeats: nil)
@@ -175,7 +176,7 @@ public final class Watchdog: Sendable {
         var firstReading: Reading?
         for poll in 1... {
             pause(Self.pollInterval)
-            // mpirun has died: nobody would read a report, or end this process.
+            // mpirun has died: there is no one to report to, or to end this process.
             if getppid() != launcher { _exit(Failure.Kind.unavailable.rawValue) }
             let heartbeats = folder.withLock {
                 $0?.heartbeats.write(ownHeartbeat, ofRank: rank)
@@ -200,7 +201,7 @@ public final class Watchdog: Sendable {
         }
     }
 
-    /// The first of two readings of all ranks' beats, at a poll in which this rank waits in a collective call.
+    /// The first of two readings of all ranks' beats, taken while this rank is waiting in a collective call.
     private struct Reading {
         let poll: Int
         let call: Int
@@ -212,12 +213,12 @@ public final class Watchdog: Sendable {
         peers.indices.map { heartbeats.heartbeat(ofRank: $0)?.beat }
     }
 
-    /// A process of this host is gone: it has died, unless it has removed its heartbeat before.
+    /// Reports that a process of this host is gone, unless it had removed its heartbeat.
     private func reportDeath(of neighbour: Int) {
         let folder = folder.withLock { $0 }
         let heartbeat = folder?.heartbeats.heartbeat(ofRank: neighbour)
         guard folder == nil || heartbeat != nil else { return }
-        let cause = memoryKills?.haveGrown == true ? MemoryKills.words : ""
+        let cause = memoryKills?.haveIncreased == true ? OutOfMemoryKills.cause : ""
         let place = heartbeat.map { ", last seen at \($0.progress)" } ?? ""
         let advice = folder.map { "; \($0.advice)" } ?? ""
         endJob(
@@ -225,16 +226,16 @@ public final class Watchdog: Sendable {
             in: folder?.heartbeats)
     }
 
-    /// Ends the job, unless the call has returned meanwhile or the missing ranks may still be writing files.
+    /// Ends the job unless the call has returned meanwhile or the missing ranks may still be writing files.
     private func reportStall(waited: Int, since reading: Reading) {
         let folder = folder.withLock { $0 }
         let stall = StallReport(
             rank: rank, peers: peers, progress: progress.current, heartbeats: folder?.heartbeats,
             beatsBefore: reading.beats)
-        let mayGoOn = stall.mayTakeLong && waited < Self.writingFactor * timeout
+        let mayContinue = stall.mayTakeLong && waited < Self.writingFactor * timeout
         if folder == nil { awaitTurn() }
         let current = progress.current
-        guard current.isWaiting, current.startedCalls == reading.call, !mayGoOn else {
+        guard current.isWaiting, current.startedCalls == reading.call, !mayContinue else {
             return overdueSeconds.store(0, ordering: .sequentiallyConsistent)
         }
         let advice =
@@ -261,12 +262,12 @@ public final class Watchdog: Sendable {
         endProcess(reportedByOther: !isReporter)
     }
 
-    /// Ends this process once a report is made: the only way in which the watchdog ends a job.
+    /// Ends this process after a report: the only way in which the watchdog ends a job.
     ///
-    /// It is `_exit`, not `MPI_Abort`. Under `MPI_THREAD_FUNNELED` only the main thread may call MPI, and that one
-    /// hangs in a call. mpirun ends all ranks when one exits without `MPI_Finalize`. Other launchers, such as srun
-    /// without `--kill-on-bad-exit`, leave it to the ranks: within a poll each sees the report, or the claim on its
-    /// host, and comes here too.
+    /// Uses `_exit` rather than `MPI_Abort`: under `MPI_THREAD_FUNNELED` only the main thread may call MPI, and it is
+    /// stuck in a call. mpirun ends all ranks when one exits without `MPI_Finalize`. Other launchers, such as srun
+    /// without `--kill-on-bad-exit`, do not; but within one poll each rank sees the report, or the claim on its host,
+    /// and ends here too.
     private func endProcess(reportedByOther: Bool = false) -> Never {
         pause(reportedByOther ? Self.followerDelay : Self.reporterDelay)
         _exit(Failure.Kind.unavailable.rawValue)
@@ -275,7 +276,7 @@ public final class Watchdog: Sendable {
 
 private func pause(_ seconds: Double) { usleep(UInt32(seconds * 1e6)) }
 
-/// Runs `body` on a new thread that nobody waits for.
+/// Runs `body` on a new detached thread.
 ///
 /// - Throws: `Failure(.unavailable)` if the system refuses it.
 private func startDetachedThread(_ body: @escaping @Sendable () -> Void) throws {

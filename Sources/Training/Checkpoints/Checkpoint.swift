@@ -136,7 +136,7 @@ struct CheckpointContents: Sendable {
     init(_ step: TrainingStep, metadata: [String: String]) throws {
         table = step.network.table
         parameters = AlignedBuffer(count: table.parameterCount)
-        statistics = AlignedBuffer(count: table.statisticsCount)
+        statistics = AlignedBuffer(count: table.runningStatisticsCount)
         momenta = AlignedBuffer(count: table.parameterCount)
         let configuration = try WeightsFile.configurationText(step.network.configuration)
         self.metadata = metadata.merging(["config": configuration]) { $1 }
@@ -144,8 +144,8 @@ struct CheckpointContents: Sendable {
 
     func copy(from step: TrainingStep) {
         _ = parameters.elements.update(fromContentsOf: step.network.parameters)
-        _ = statistics.elements.update(fromContentsOf: step.network.statistics)
-        _ = momenta.elements.update(fromContentsOf: step.optimizer.momenta.elements)
+        _ = statistics.elements.update(fromContentsOf: step.network.runningStatistics)
+        _ = momenta.elements.update(fromContentsOf: step.optimizer.momentumBuffer.elements)
     }
 
     /// What was copied last, as a checkpoint that borrows this memory.
@@ -188,7 +188,7 @@ extension TrainingStep {
         for parameter in network.table.trainable {
             try file.floats(
                 named: momentumPrefix + parameter.name, shape: parameter.shape,
-                into: optimizer.momenta[parameter.range])
+                into: optimizer.momentumBuffer[parameter.range])
         }
         let state = try RunState(file.metadata, path: file.path)
         guard state.stepInEpoch <= stepsPerEpoch else {

@@ -83,7 +83,7 @@ final class CheckpointWriter {
     ///
     /// - Throws: what kept it from being written; older checkpoints stand then.
     func finish() throws {
-        guard job.isUnderWay else { return }
+        guard job.isPending else { return }
         let began = monotonicSeconds()
         defer { waitSeconds += monotonicSeconds() - began }
         try job.wait()

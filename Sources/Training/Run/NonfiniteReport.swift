@@ -6,7 +6,7 @@ struct NonfiniteReport {
     /// Such as `the output of features.conv0 is not finite on rank 1`.
     let text: String
     /// Whether it is a weight or a running statistic, so that every further step has it too.
-    let isStored: Bool
+    let isPersistent: Bool
 
     /// Looks on each rank and takes the earliest place of all. Collective.
     init(_ network: TrainableDenseNet, _ communicator: Communicator) throws {
@@ -14,7 +14,7 @@ struct NonfiniteReport {
         let orders = try communicator.allGather(UInt64(place?.order ?? .max))
         let ranks = orders.indices.filter { orders[$0] == orders.min() }
         let root = ranks[0]
-        isStored = try communicator.broadcast(Int32(place?.isStored == true ? 1 : 0), from: root) == 1
+        isPersistent = try communicator.broadcast(Int32(place?.isPersistent == true ? 1 : 0), from: root) == 1
         let name = try communicator.broadcast(bytes: Array((place?.name ?? "a number").utf8), from: root)
         let list = ranks.map(String.init).joined(separator: ", ")
         text =

@@ -73,7 +73,7 @@ package struct RunData {
             source.limitTrain ?? RunConfiguration.DataSource.syntheticTrain,
             source.limitTest ?? RunConfiguration.DataSource.syntheticTest,
         ]
-        try ImageSet.demandMemory(
+        try ImageSet.requireMemory(
             synthetic: counts.reduce(0, +), imageSize: imageSize, ranks: ranks,
             advice: "use a smaller `limitTrain` and `limitTest`")
         func set(_ split: SyntheticImages.Split, _ count: Int) -> ImageSet {

@@ -37,7 +37,7 @@ package final class RunFolder: Sendable {
         do {
             lock = try FileLock(
                 path: path + "/.lock", owner: "process \(getpid()) on \(ProcessInfo.processInfo.hostName)")
-        } catch let lock as FileLock.IsHeld {
+        } catch let lock as FileLock.AlreadyLocked {
             throw Failure(
                 .unavailable, "run folder \(path) is in use by \(lock.owner); wait for its end or choose another folder"
             )

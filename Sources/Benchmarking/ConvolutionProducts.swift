@@ -2,10 +2,10 @@ import DenseNetModel
 import Kernels
 import Support
 
-/// The matrix products of a network's convolutions, each alone on memory that stays in cache: what a step could not be
-/// faster than with these kernels.
-package struct Products {
-    /// One product: what it is part of, how often a step has it, and its work.
+/// The matrix products of a network's convolutions, each timed alone on data in cache: a lower bound on step time with
+/// these kernels.
+package struct ConvolutionProducts {
+    /// One product: its kind, shape and number of panels per step.
     package struct Product: Sendable {
         package enum Kind: String, Sendable {
             case forward
@@ -19,10 +19,10 @@ package struct Products {
         package let outputs: Int
         package let lanes: Int
         package let precision: Precision
-        /// Panels of a step.
+        /// Panels per step.
         package let count: Int
 
-        /// Operations of one panel.
+        /// Operations per panel.
         package var operations: Double { 2 * Double(taps * inputs * outputs * lanes) }
 
         package var name: String {
@@ -30,20 +30,20 @@ package struct Products {
         }
     }
 
-    /// A product with what was measured.
+    /// A product and its measured time.
     package struct Measurement: Sendable {
         package let product: Product
-        /// Seconds of one panel.
+        /// Seconds per panel.
         package let seconds: Double
 
-        /// Seconds of a step.
+        /// Seconds per step.
         package var total: Double { seconds * Double(product.count) }
         package var gigaflops: Double { product.operations / seconds * 1e-9 }
     }
 
     package let products: [Product]
 
-    /// All products of a training step on so many images; in bfloat16 those of dense layers are.
+    /// All products of a training step on `images` images; `precision` is that of the dense layers.
     package init(_ configuration: DenseNetConfiguration, images: Int, precision: Precision) {
         products = ParameterTable(configuration).convolutions.flatMap {
             Self.products(of: $0, images: images, precision: precision)
@@ -55,7 +55,7 @@ package struct Products {
         let layout = PanelLayout(height: size, width: size, images: images)
         let isStem = convolution.kind == .stem
         let isInDenseLayer = convolution.kind == .pointwise || convolution.kind == .growth
-        // The stem's is a product over patches.
+        // The stem is a product over patches.
         let taps = isStem ? 1 : convolution.weight.shape[2] * convolution.weight.shape[3]
         let outputs = convolution.outputs
         let inputs = convolution.weight.count / outputs / taps
@@ -68,13 +68,13 @@ package struct Products {
             + [product(.weightGradient, inputs, outputs)]
     }
 
-    /// Measures every product for a few milliseconds.
+    /// Times every product for a few milliseconds.
     package func measure() -> [Measurement] {
-        let most =
+        let size =
             products.map { product in
                 max(product.taps, 4) * (product.inputs + 16) * max(product.outputs + 16, product.lanes + 256)
             }.max() ?? 0
-        let buffers = (0..<4).map { _ in AlignedBuffer<Float>(count: most) }
+        let buffers = (0..<4).map { _ in AlignedBuffer<Float>(count: size) }
         for buffer in buffers { buffer.elements.update(repeating: 0.01) }
         return products.map { Measurement(product: $0, seconds: Self.measure($0, buffers)) }
     }
@@ -113,8 +113,8 @@ package struct Products {
         }
     }
 
-    /// OpenBLAS's best on this core: 1024³ in float32, in GFLOP/s.
-    package static func matrixPeak() -> Double {
+    /// OpenBLAS's rate on this core for a product of 1024 × 1024 float32 matrices, in GFLOP/s.
+    package static func sgemmPeak() -> Double {
         let n = 1024
         let buffers = (0..<3).map { _ in AlignedBuffer<Float>(count: n * n) }
         for buffer in buffers { buffer.elements.update(repeating: 0.01) }
@@ -125,7 +125,7 @@ package struct Products {
     }
 }
 
-/// The shortest time of a call, out of some tries of `calls` calls.
+/// Seconds per call in the fastest of five runs of `calls` calls.
 private func bestTime(of calls: Int, _ body: () -> Void) -> Double {
     var best = Double.infinity
     for _ in 0..<5 {

@@ -1,9 +1,9 @@
 import DenseNetModel
 import Kernels
 
-/// What the phases of a step do for one image: operations of the matrix products, and the bytes that must pass memory
-/// at least once when nothing stays in cache between one pass over a resolution and the next.
-struct PhaseWork {
+/// The cost of each phase of a step for one image: operations of the matrix products, and the bytes that must be moved
+/// if nothing stays in cache between one pass over a feature map and the next.
+struct PhaseCosts {
     private var forwardOperations = [Phase: Double]()
     private var forwardBytes = [Phase: Double]()
     private var backwardBytes = [Phase: Double]()
@@ -18,7 +18,7 @@ struct PhaseWork {
         }
     }
 
-    /// - Parameter blockInput: channels of the block that a bottleneck's 1×1 convolution before this one has read.
+    /// - Parameter blockInput: input channels of the bottleneck's 1×1 convolution that precedes this one.
     private mutating func addBytes(_ convolution: Convolution, hasBottleneck: Bool, blockInput: Int) {
         let size = convolution.size
         /// Bytes of `count` channels.
@@ -27,13 +27,13 @@ struct PhaseWork {
         switch convolution.kind {
         case .stem: break
         case .pointwise:
-            // The input is read; the bottleneck's output written by the product and read again.
+            // The input is read; the bottleneck's output is written by the product and read again.
             forwardBytes[.norm, default: 0] += channels(inputs + outputs)
             forwardBytes[.pointwise, default: 0] += channels(outputs)
         case .growth where hasBottleneck:
             forwardBytes[.spatial, default: 0] += channels(outputs)
-            // G and x of the new channels; the bottleneck's output and gradient for the mask, for the transposed
-            // activation, for the norm's backward; the block's input, and G read and written.
+            // G and x of the new channels; the bottleneck's output and gradient for the mask, the transposed activation
+            // and the norm's backward; the block's input; G, read and written.
             backwardBytes[.norm, default: 0] += channels(
                 2 * outputs + 2 * inputs + inputs + 2 * inputs + 3 * blockInput)
             backwardBytes[.spatial, default: 0] += channels(inputs)
@@ -50,21 +50,21 @@ struct PhaseWork {
 
     func forwardOperations(_ phase: Phase) -> Double { forwardOperations[phase] ?? 0 }
 
-    /// Twice forward's; the stem has no gradient of its input.
+    /// Twice forward's, except that the stem has no input gradient.
     func backwardOperations(_ phase: Phase) -> Double { forwardOperations(phase) * (phase == .stem ? 1 : 2) }
 
     func forwardBytes(_ phase: Phase) -> Double { forwardBytes[phase] ?? 0 }
 
     func backwardBytes(_ phase: Phase) -> Double { backwardBytes[phase] ?? 0 }
 
-    /// All operations that an image takes here.
+    /// All operations for one image.
     func operations(evaluates: Bool) -> Double {
         forwardOperations.reduce(0) { $0 + $1.value + (evaluates ? 0 : backwardOperations($1.key)) }
     }
 }
 
 extension Convolution {
-    /// The phase of a step that its products belong to.
+    /// The phase that its products belong to.
     fileprivate var phase: Phase {
         switch kind {
         case .stem: .stem

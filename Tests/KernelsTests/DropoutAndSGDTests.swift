@@ -21,7 +21,8 @@ import Testing
         return (0..<count).map { _ in UInt32(truncatingIfNeeded: random.next()) }
     }
 
-    @Test(arguments: [0.1, 0.2, 0.5, 0.9]) func `the share that is dropped is the probability`(_ probability: Double) {
+    @Test(arguments: [0.1, 0.2, 0.5, 0.9]) func `the fraction that is dropped is the probability`(_ probability: Double)
+    {
         let keys = keys(256)
         let panel = dropped(keys, channels: 400, probability: probability)
         #expect(panel.elements.allSatisfy { $0 == 0 || $0 == Float(1 / (1 - probability)) })
@@ -30,7 +31,7 @@ import Testing
                 / (Double(count) * probability * (1 - probability)).squareRoot()
         }
         #expect(deviations(panel.elements.count { $0 == 0 }, of: panel.count) < 4)
-        // In each lane and each channel too, and two neighbours are dropped independently.
+        // Also in each lane and each channel; and neighbours are dropped independently.
         for lane in 0..<256 {
             #expect(deviations((0..<400).count { panel.pointer[$0 * 256 + lane] == 0 }, of: 400) < 5)
         }
@@ -42,12 +43,12 @@ import Testing
         }
     }
 
-    @Test func `an element's fate hangs on its key and its number alone`() {
+    @Test func `whether an element is dropped depends on its key and its index alone`() {
         let keys = keys(64)
         let whole = dropped(keys, channels: 30, first: 100, step: 7, probability: 0.5)
         let again = dropped(keys, channels: 30, first: 100, step: 7, probability: 0.5)
         #expect(again.elements.elementsEqual(whole.elements))
-        // The same lanes in another order, another stride, and beginning at a later channel.
+        // The same lanes in a different order, with a different stride, and starting at a later channel.
         let mirrored = dropped(
             keys.reversed(), channels: 10, stride: 70, first: 100 + 20 * 7, step: 7, probability: 0.5)
         for c in 0..<10 {
@@ -60,62 +61,68 @@ import Testing
     }
 }
 
-@Suite struct DescentTests {
-    /// PyTorch's `SGD` by its documentation, in float64.
+@Suite struct SGDTests {
+    /// PyTorch's `SGD` as documented, in float64.
     private func reference(
-        _ weights: inout [Double], _ momenta: inout [Double], _ gradients: [Double], rate: Double, momentum: Double,
+        _ weights: inout [Double], _ momentumBuffer: inout [Double], _ gradients: [Double], rate: Double,
+        momentum: Double,
         decay: Double, nesterov: Bool
     ) {
         for i in weights.indices {
             let gradient = gradients[i] + decay * weights[i]
-            momenta[i] = momentum * momenta[i] + gradient
-            weights[i] -= rate * (nesterov ? gradient + momentum * momenta[i] : momenta[i])
+            momentumBuffer[i] = momentum * momentumBuffer[i] + gradient
+            weights[i] -= rate * (nesterov ? gradient + momentum * momentumBuffer[i] : momentumBuffer[i])
         }
     }
 
     @Test(arguments: [
         (0, 0.1, false), (0.9, 0, false), (0.9, 0.1, false), (0.9, 0, true), (0.9, 0.1, true), (0, 0, false),
     ])
-    func `five steps are PyTorch's`(_ momentum: Double, _ decay: Double, _ nesterov: Bool) {
+    func `five steps match PyTorch's`(_ momentum: Double, _ decay: Double, _ nesterov: Bool) {
         for count in [1, 15, 16, 17, 67] {
             var random = CounterRandom(.synthetic, 94, UInt64(count))
             let weights = AlignedBuffer<Float>(random: &random, count: count)
-            let momenta = AlignedBuffer<Float>(count: count)
+            let momentumBuffer = AlignedBuffer<Float>(count: count)
             var expected = weights.elements.map(Double.init)
-            var expectedMomenta = [Double](repeating: 0, count: count)
+            var expectedMomentumBuffer = [Double](repeating: 0, count: count)
             for step in 0..<5 {
                 let gradients = AlignedBuffer<Float>(random: &random, count: count, scale: 64)
                 let rate = 0.1 / Double(1 + step)
-                descend(
-                    weights: weights.elements, gradients: gradients.elements, momenta: momenta.elements,
-                    rate: Float(rate), gradientScale: 1 / 64, momentum: Float(momentum), decay: Float(decay),
+                sgdStep(
+                    weights: weights.elements, gradients: gradients.elements, momentumBuffer: momentumBuffer.elements,
+                    learningRate: Float(rate), gradientScale: 1 / 64, momentum: Float(momentum),
+                    weightDecay: Float(decay),
                     nesterov: nesterov)
                 reference(
-                    &expected, &expectedMomenta, gradients.elements.map { Double($0) / 64 }, rate: rate,
+                    &expected, &expectedMomentumBuffer, gradients.elements.map { Double($0) / 64 }, rate: rate,
                     momentum: momentum, decay: decay, nesterov: nesterov)
             }
             for i in 0..<count {
                 #expect(abs(Double(weights.pointer[i]) - expected[i]) < 2e-6)
-                #expect(abs(Double(momenta.pointer[i]) - expectedMomenta[i]) < 2e-6)
+                #expect(abs(Double(momentumBuffer.pointer[i]) - expectedMomentumBuffer[i]) < 2e-6)
             }
         }
     }
 
-    @Test func `no weights are no trouble, and neighbours are not touched`() {
+    @Test func `an empty buffer is allowed, and neighbours are not touched`() {
         let empty = AlignedBuffer<Float>(count: 0)
-        descend(
-            weights: empty.elements, gradients: empty.elements, momenta: empty.elements, rate: 1, gradientScale: 1,
-            momentum: 0, decay: 0, nesterov: false)
+        sgdStep(
+            weights: empty.elements, gradients: empty.elements, momentumBuffer: empty.elements, learningRate: 1,
+            gradientScale: 1,
+            momentum: 0, weightDecay: 0, nesterov: false)
         let weights = AlignedBuffer<Float>(count: 40)
-        let momenta = AlignedBuffer<Float>(count: 40)
+        let momentumBuffer = AlignedBuffer<Float>(count: 40)
         let gradients = AlignedBuffer<Float>(count: 40)
         gradients.elements.update(repeating: 1)
         let range = 3..<22
-        descend(
-            weights: weights[range], gradients: gradients[range], momenta: momenta[range], rate: 1, gradientScale: 1,
-            momentum: 0.5, decay: 0, nesterov: false)
+        sgdStep(
+            weights: weights[range], gradients: gradients[range], momentumBuffer: momentumBuffer[range],
+            learningRate: 1, gradientScale: 1,
+            momentum: 0.5, weightDecay: 0, nesterov: false)
         for i in 0..<40 {
-            #expect(momenta.pointer[i] == (range.contains(i) ? 1 : 0) && weights.pointer[i] == -momenta.pointer[i])
+            #expect(
+                momentumBuffer.pointer[i] == (range.contains(i) ? 1 : 0)
+                    && weights.pointer[i] == -momentumBuffer.pointer[i])
         }
     }
 }
