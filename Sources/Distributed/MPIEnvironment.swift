@@ -46,6 +46,13 @@ public enum MPIEnvironment {
         return exitCode
     }
 
+    /// The name and version of the MPI library, on one line. May be read before MPI is initialised.
+    package static var libraryVersion: String {
+        var (length, text) = (Int32(0), [CChar](repeating: 0, count: Int(MPI_MAX_LIBRARY_VERSION_STRING)))
+        MPI_Get_library_version(&text, &length)
+        return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
     /// The rank that the launcher assigned to this process, known before MPI is initialized; nil without a launcher.
     package static var launchedRank: Int? {
         for name in ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"] {

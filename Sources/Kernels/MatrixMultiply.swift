@@ -47,6 +47,9 @@ package enum OpenBLAS {
     /// Address space of the buffer that it allocates in a thread's first product: a little over 128 MiB.
     package static let bufferBytes = 129 << 20
 
+    /// Its version, how it was built, and the kernels that it has chosen for this CPU.
+    package static var configuration: String { String(cString: openblas_get_config()) }
+
     /// Makes OpenBLAS allocate its buffer now. It retries forever if there is no memory: call `requireMemory` first.
     package static func prepare() {
         // OpenBLAS cannot see that the other cores belong to other ranks.

@@ -84,6 +84,9 @@ package var threadStackBytes: Int {
     return size
 }
 
+/// Bytes that all processes of this host may use together: its memory, or a control group's limit.
+package func memoryOfHost() -> Int { hostLimit().bytes }
+
 /// The peak resident memory of this process, in bytes.
 package func peakResidentBytes() -> Int {
     var usage = rusage()

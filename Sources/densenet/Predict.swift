@@ -79,7 +79,8 @@ struct Predict: RankedCommand {
             let names = try world.throwOnAllRanks {
                 try ClassNames(metadata: file.metadata, classes: configuration.network.classes, path: file.path)
             }
-            try world.requireSameWeights(file.path, [predictor.network.parameters, predictor.network.statistics])
+            try world.requireSameWeights(
+                file.path, [predictor.network.parameters, predictor.network.runningStatistics])
             let pictures = try PictureList(files, classes: configuration.network.classes, communicator: world)
             let output = PredictionOutput(format: format, top: top, showsLogits: logits, names: names)
             let broken = try predictAll(pictures, predictor, world, output)
@@ -144,7 +145,7 @@ struct Predict: RankedCommand {
         let normalization = try normalization(for: file)
         try normalization.validate(height: configuration.network.image, width: configuration.network.image)
         let network = try DenseNet(
-            configuration.network, capacity: world.largestShare(of: batchSize),
+            configuration.network, capacity: world.maximumLocalBatchSize(of: batchSize),
             threads: threads.threads ?? world.defaultThreads, precision: precision.value,
             overhead: MemoryOverhead(ranks: world.localSize, batches: 1))
         try GivenWeights.load(file, into: network)

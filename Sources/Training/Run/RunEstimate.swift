@@ -35,7 +35,7 @@ package struct RunEstimate: Sendable {
         stepSeconds = try Self.timeSteps(parts, communicator)
         evaluationSeconds = try Self.timeBatches(parts.evaluator) * Double(parts.evaluator.steps)
         let network = parts.step.network
-        let weights = 4 * (network.parameters.count + network.statistics.count)
+        let weights = 4 * (network.parameters.count + network.runningStatistics.count)
         let checkpoint = weights + 4 * network.parameters.count
         // The checkpoints kept, the best and one that is being written; the best weights and the last.
         diskBytes = (configuration.faults.keep + 2) * checkpoint + 2 * weights

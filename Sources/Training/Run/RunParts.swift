@@ -20,7 +20,7 @@ struct RunParts {
         var configuration = configuration.withAbsolutePaths()
         let network = try communicator.throwOnAllRanks {
             try TrainableDenseNet(
-                configuration.network, capacity: communicator.largestShare(of: configuration.batchSize),
+                configuration.network, capacity: communicator.maximumLocalBatchSize(of: configuration.batchSize),
                 threads: threads ?? communicator.defaultThreads, precision: configuration.precision,
                 // Two loaders of two batches, each with a thread; the checkpoints' copies, and their thread.
                 overhead: MemoryOverhead(

@@ -102,38 +102,12 @@ public final class TrainingRun {
     ) throws {
         self.communicator = communicator
         self.observer = observer
-        try communicator.requireSameOptions(configuration.sharedValues)
-        try communicator.requireSameVectorLevel()
-        var configuration = configuration.withAbsolutePaths()
-        let network = try communicator.throwOnAllRanks {
-            try TrainableDenseNet(
-                configuration.network, capacity: communicator.maximumLocalBatchSize(of: configuration.batchSize),
-                threads: threads ?? communicator.defaultThreads, precision: configuration.precision,
-                // Two loaders of two batches, each with a thread; the checkpoints' copies, and their thread.
-                overhead: MemoryOverhead(
-                    ranks: communicator.localSize, batches: 4, copies: communicator.rank == 0 ? 2 : 0, threads: 3))
-        }
-        data = try RunData(
-            configuration.data, seed: configuration.seed, imageSize: configuration.network.image,
-            classes: configuration.network.classes, normalization: configuration.normalization,
-            communicator: communicator)
-        configuration.data.files = data.files
-        self.configuration = configuration
-        let (train, test, normalization) = (data.train, data.test, data.normalization)
-        (sampler, evaluator) = try communicator.throwOnAllRanks {
-            (
-                try Sampler(
-                    sampleCount: train.count, globalBatch: configuration.batchSize, worldSize: communicator.size,
-                    seed: configuration.seed, shuffle: configuration.shuffle),
-                try Evaluator(
-                    network, images: test, batchSize: configuration.batchSize, normalization: normalization,
-                    communicator: communicator)
-            )
-        }
-        step = TrainingStep(
-            network, optimizer: configuration.optimizer, labelSmoothing: configuration.labelSmoothing,
-            seed: configuration.seed, communicator: communicator)
-        let (step, stepsPerEpoch, keep) = (step, sampler.stepsPerEpoch, configuration.faults.keep)
+        let parts = try RunParts(configuration, threads: threads, communicator: communicator)
+        (self.configuration, data, sampler, evaluator, step) = (
+            parts.configuration, parts.data, parts.sampler, parts.evaluator, parts.step
+        )
+        let configuration = parts.configuration
+        let (data, step, stepsPerEpoch, keep) = (data, step, sampler.stepsPerEpoch, configuration.faults.keep)
         communicator.progress.enter("opening the run folder")
         let (start, checkpoints) = try communicator.throwOnAllRanks { () -> (RunStart?, CheckpointWriter?) in
             guard communicator.rank == 0 else { return (nil, nil) }
