@@ -57,7 +57,7 @@ private struct ZipDirectory {
         self.file = file
         let path = file.path
         func broken(_ problem: String) -> Failure {
-            Failure(.data, "\(path): is a zip archive \(problem); it is cut, damaged, or of 4 GiB or more")
+            Failure(.data, "\(path): is a zip archive \(problem); it is truncated, damaged, or of 4 GiB or more")
         }
         guard file.size >= 22 else { throw broken("of \(file.size) bytes") }
         let end = try Self.bytes(file, file.size - 22, 22)

@@ -85,6 +85,6 @@ import Testing
         #expect(throws: Failure.self) { try SafetensorsFile(path: scratch("z")) }
         let path = try scratch.write(scratch.read("z").dropLast(), to: "cut")
         let failure = #expect(throws: Failure.self) { try SafetensorsFile(path: path) }
-        #expect(failure?.message.contains("is a zip archive without a directory at its end; it is cut") == true)
+        #expect(failure?.message.contains("is a zip archive without a directory at its end; it is truncated") == true)
     }
 }
