@@ -115,6 +115,14 @@ public class DenseNet {
     }
 }
 
+/// Loss and accuracy of a batch, summed over this rank's images.
+public struct BatchResult: Sendable, Equatable {
+    /// The sum of the images' cross-entropies (natural logarithm).
+    public var lossSum: Double
+    /// The number of images whose label has the largest logit.
+    public var correct: Int
+}
+
 /// The network's output for a batch; valid until the network's next pass.
 package struct Predictions: ~Copyable {
     fileprivate let network: DenseNet

@@ -130,7 +130,7 @@ private struct StoredTensor {
         }
         let extra = StoredTensor(
             name: "features.denseblock1.denselayer2.norm1.weight", shape: [1], bytes: [0, 0, 0, 0])
-        #expect(try refusal(tensors + [extra]).hasPrefix("has the tensor '\(extra.name)', unknown to this not"))
+        #expect(try refusal(tensors + [extra]).hasPrefix("has the tensor '\(extra.name)', unknown to this network"))
         var misshapen = tensors
         misshapen[0].shape = [3, 3, 9]
         #expect(

@@ -47,7 +47,7 @@ import Testing
             ("onnx", ["--weights", scratch("missing")], .noInput, "cannot read"),
             ("onnx", ["--weights", try scratch.write([1, 2, 3], to: "bad")], .data, "has 3 bytes"),
             ("onnx", weights + ["--model", "densenet121"], .data, "belongs to a different network"),
-            ("npz", try writeWeights("n.safetensors", normalization: "{}"), .data, "is no normalisation"),
+            ("npz", try writeWeights("n.safetensors", normalization: "{}"), .data, "is not a normalization"),
             ("npy", weights, .usage, "npy"),
         ]
         for (format, options, kind, words) in cases {

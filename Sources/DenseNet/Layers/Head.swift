@@ -2,14 +2,6 @@ import Glibc
 import Kernels
 import Support
 
-/// Loss and accuracy of a batch, summed over this rank's images.
-public struct BatchResult: Sendable, Equatable {
-    /// The sum of the images' cross-entropies (natural logarithm).
-    public var lossSum: Double
-    /// The number of images whose label has the largest logit.
-    public var correct: Int
-}
-
 /// Norm, ReLU, global average pool, classifier and cross-entropy.
 final class Head {
     /// Shape [images][classes].
