@@ -46,7 +46,7 @@ public enum MPIEnvironment {
         return exitCode
     }
 
-    /// The name and version of the MPI library, on one line. May be read before MPI is initialised.
+    /// The name and version of the MPI library, on one line; valid before MPI is initialized.
     package static var libraryVersion: String {
         var (length, text) = (Int32(0), [CChar](repeating: 0, count: Int(MPI_MAX_LIBRARY_VERSION_STRING)))
         MPI_Get_library_version(&text, &length)

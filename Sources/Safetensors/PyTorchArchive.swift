@@ -1,27 +1,27 @@
 import Support
 
-/// The zip archive that `torch.save` writes: a pickle, and the bytes of each storage, uncompressed.
+/// A zip archive written by `torch.save`: a pickle, and the uncompressed bytes of each storage.
 struct PyTorchArchive {
-    /// By name; the ranges are bytes of the file.
+    /// By name; ranges are byte offsets in the file.
     let tensors: [String: SafetensorsFile.TensorInfo]
 
     private static let largestPickle = 16 << 20
     private static let largestDirectory = 64 << 20
 
-    /// Whether a file begins as a zip archive, and not as a safetensors file whose header has that length.
+    /// Whether a file begins like a zip archive, rather than a safetensors file whose header has that length.
     static func isStart(_ bytes: [UInt8]) -> Bool {
         bytes.starts(with: [0x50, 0x4B, 3, 4]) && bytes[8] != UInt8(ascii: "{")
     }
 
-    /// Reads the directory and the pickle, of which nothing is run.
+    /// Reads the directory and the pickle. Executes nothing.
     ///
-    /// - Throws: `Failure(.data)` saying what in the file is not as in a state dictionary of tensors.
+    /// - Throws: `Failure(.data)` if the file is not a valid state dictionary of tensors.
     init(_ file: InputFile) throws {
         let directory = try ZipDirectory(file, largest: Self.largestDirectory)
         let pickles = directory.members.keys.filter { $0.hasSuffix("/data.pkl") }
         guard let name = pickles.first, pickles.count == 1 else {
             throw Failure(
-                .data, "\(file.path): is a zip archive without one data.pkl; it is not what torch.save has written")
+                .data, "\(file.path): is a zip archive without exactly one data.pkl; torch.save has not written it")
         }
         let folder = name.dropLast("data.pkl".count)
         if let order = directory.members["\(folder)byteorder"] {
@@ -90,7 +90,7 @@ private struct ZipDirectory {
         self.members = members
     }
 
-    /// The bytes of the file that a member's content takes.
+    /// The byte range of a member's contents in the file.
     func range(_ member: Member) throws -> Range<Int> {
         guard member.method == 0, member.flags & 1 == 0, member.storedSize == member.size else {
             throw Failure(
@@ -107,13 +107,13 @@ private struct ZipDirectory {
     func content(_ member: Member, atMost limit: Int) throws -> [UInt8] {
         let range = try range(member)
         guard range.count <= limit else {
-            throw Failure(.data, "\(file.path): a member has \(range.count) bytes, at most \(limit) are expected")
+            throw Failure(.data, "\(file.path): a member has \(range.count) bytes, expected at most \(limit)")
         }
         return try Self.bytes(file, range.lowerBound, range.count)
     }
 
     private func outside() -> Failure {
-        Failure(.data, "\(file.path): a member lies outside of the zip archive; it is cut or damaged")
+        Failure(.data, "\(file.path): a member is outside of the zip archive; the file is truncated or damaged")
     }
 
     private static func bytes(_ file: InputFile, _ start: Int, _ count: Int) throws -> [UInt8] {

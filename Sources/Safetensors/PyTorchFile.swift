@@ -1,10 +1,9 @@
 import Support
 
 extension SafetensorsFile {
-    /// Refuses what `torch.save` has written before version 1.6, with the line of Python that turns it into safetensors.
+    /// Rejects a pickle, as written by `torch.save` before version 1.6, with a command that converts it.
     ///
-    /// Such a file is a pickle. A safetensors file could begin with the same bytes, which are the length of its header;
-    /// but then a brace follows.
+    /// A safetensors file could begin with the same bytes, as the length of its header, but has a brace after them.
     ///
     /// - Parameter start: the file's first bytes.
     /// - Throws: `Failure(.data)` for such a file.
@@ -14,7 +13,7 @@ extension SafetensorsFile {
         let stem = name.lastIndex(of: ".").map { file.path.dropLast(name[$0...].count) } ?? file.path[...]
         throw Failure(
             .data,
-            "\(file.path): is a pickle, as PyTorch's .pth files were before version 1.6; turn it into safetensors: "
+            "\(file.path): is a pickle, as PyTorch's .pth files were before version 1.6; convert it to safetensors: "
                 + "\(conversion) \(shellWord(file.path)) \(shellWord("\(stem).safetensors"))")
     }
 

@@ -1,8 +1,8 @@
 import Support
 
-/// Reads the pickle of a state dictionary: only the operations and names that tensors need, and none is executed.
+/// Parses the pickle of a state dictionary: accepts only operations and names that tensors need, and executes none.
 ///
-/// Tuples and dictionaries lie in flat lists, so that no nesting can exhaust the stack.
+/// Tuples and dictionaries are stored in flat arrays, so that no nesting can exhaust the stack.
 struct PyTorchPickle {
     private enum Value {
         case mark
@@ -10,9 +10,9 @@ struct PyTorchPickle {
         case integer(Int)
         case text(String)
         case global(String)
-        /// The place in `tuples`.
+        /// The index in `tuples`.
         case tuple(Int)
-        /// The place in `dictionaries`.
+        /// The index in `dictionaries`.
         case dictionary(Int)
         case storage(SafetensorsFile.DataType, start: Int, count: Int)
         case tensor(SafetensorsFile.TensorInfo)
@@ -33,28 +33,28 @@ struct PyTorchPickle {
     private var tuples: [[Value]] = []
     private var dictionaries: [[String: Value]] = []
 
-    /// - Parameter storage: gives the bytes of the file that a storage of a name takes.
+    /// - Parameter storage: returns the byte range of a storage in the file, by name.
     init(_ bytes: [UInt8], path: String, storage: @escaping (String) throws -> Range<Int>?) {
         rest = bytes[...]
         self.path = path
         self.storage = storage
     }
 
-    /// The tensors of the dictionary, or of the one that it has as `state_dict`.
+    /// The tensors of the dictionary, or of its entry `state_dict`.
     ///
-    /// - Throws: `Failure(.data)` naming what is not allowed.
+    /// - Throws: `Failure(.data)` if the pickle is invalid or has anything but tensors.
     mutating func read() throws -> [String: SafetensorsFile.TensorInfo] {
         while true {
             let operation = try byte()
             if operation == UInt8(ascii: ".") { break }
             try perform(operation)
         }
-        guard case .dictionary(var index) = try pop() else { throw damaged("is no dictionary of tensors") }
+        guard case .dictionary(var index) = try pop() else { throw damaged("is not a dictionary of tensors") }
         if case .dictionary(let inner)? = dictionaries[index]["state_dict"] { index = inner }
         var tensors: [String: SafetensorsFile.TensorInfo] = [:]
         for (name, value) in dictionaries[index].sorted(by: { $0.key < $1.key }) {
             guard case .tensor(let tensor) = value else {
-                throw damaged("has \(quoted(name)), which is no tensor; save the state_dict alone")
+                throw damaged("has \(quoted(name)), which is not a tensor; save the state_dict alone")
             }
             tensors[name] = tensor
         }
@@ -65,7 +65,7 @@ struct PyTorchPickle {
         switch operation {
         case 0x80:
             let version = try byte()
-            guard version == 2 else { throw damaged("is of protocol \(version), expected 2 as torch.save has it") }
+            guard version == 2 else { throw damaged("is of protocol \(version), expected torch.save's 2") }
         case UInt8(ascii: "c"): try pushGlobal()
         case UInt8(ascii: "("): stack.append(.mark)
         case UInt8(ascii: ")"): push(tuple: [])
@@ -81,7 +81,9 @@ struct PyTorchPickle {
         // The attributes of a dictionary, torch's `_metadata`.
         case UInt8(ascii: "b"):
             _ = try pop()
-            guard case .dictionary? = stack.last else { throw damaged("sets attributes of what is no dictionary") }
+            guard case .dictionary? = stack.last else {
+                throw damaged("sets attributes of something other than a dictionary")
+            }
         case UInt8(ascii: "X"): try pushText()
         case UInt8(ascii: "K"): stack.append(.integer(try integer(bytes: 1)))
         case UInt8(ascii: "M"): stack.append(.integer(try integer(bytes: 2)))
@@ -113,7 +115,7 @@ struct PyTorchPickle {
 
     private mutating func pushText() throws {
         let bytes = try take(try integer(bytes: 4))
-        guard let text = String(validating: bytes, as: UTF8.self) else { throw damaged("has a text that is not UTF-8") }
+        guard let text = String(validating: bytes, as: UTF8.self) else { throw damaged("has text that is not UTF-8") }
         stack.append(.text(text))
     }
 
@@ -126,7 +128,7 @@ struct PyTorchPickle {
     }
 
     private mutating func recall(_ number: Int) throws {
-        guard let value = memo[number] else { throw damaged("recalls what it has not stored") }
+        guard let value = memo[number] else { throw damaged("recalls a value that it has not stored") }
         stack.append(value)
     }
 
@@ -135,8 +137,10 @@ struct PyTorchPickle {
         guard case .tuple(let index) = try pop(), tuples[index].count == 5, case .text("storage") = tuples[index][0],
             case .global(let type) = tuples[index][1], let dtype = Self.storages[type],
             case .text(let key) = tuples[index][2], case .integer(let count) = tuples[index][4]
-        else { throw damaged("has a storage that is none") }
-        guard let range = try storage(key) else { throw damaged("has the storage \(quoted(key)), which is not there") }
+        else { throw damaged("has an invalid storage") }
+        guard let range = try storage(key) else {
+            throw damaged("has the storage \(quoted(key)), which does not exist")
+        }
         guard count >= 0, count <= range.count / dtype.size else {
             throw damaged("claims \(count) numbers in the storage \(quoted(key)) of \(range.count) bytes")
         }
@@ -145,7 +149,7 @@ struct PyTorchPickle {
 
     private mutating func reduce() throws {
         guard case .tuple(let index) = try pop(), case .global(let name) = try pop() else {
-            throw damaged("calls what is no function")
+            throw damaged("calls something other than a function")
         }
         switch name {
         case Self.orderedDictionary where tuples[index].isEmpty: pushDictionary()
@@ -154,11 +158,11 @@ struct PyTorchPickle {
         }
     }
 
-    /// A tensor of storage, offset, shape and strides.
+    /// Builds a tensor from storage, offset, shape and strides.
     private func tensor(_ values: [Value]) throws -> SafetensorsFile.TensorInfo {
         guard values.count >= 4, case .storage(let dtype, let start, let size) = values[0],
             case .integer(let offset) = values[1]
-        else { throw damaged("has a tensor that is none") }
+        else { throw damaged("has an invalid tensor") }
         let (shape, strides) = (try integers(values[2]), try integers(values[3]))
         var count = 1
         for (dimension, stride) in zip(shape, strides).reversed() {
@@ -178,10 +182,10 @@ struct PyTorchPickle {
 
     private func integers(_ value: Value) throws -> [Int] {
         guard case .tuple(let index) = value, tuples[index].count <= 8 else {
-            throw damaged("has a shape that is none")
+            throw damaged("has an invalid shape")
         }
         return try tuples[index].map {
-            guard case .integer(let number) = $0 else { throw damaged("has a shape that is none") }
+            guard case .integer(let number) = $0 else { throw damaged("has an invalid shape") }
             return number
         }
     }
@@ -198,13 +202,13 @@ struct PyTorchPickle {
         dictionaries.append([:])
     }
 
-    /// Puts keys and values in turn into the dictionary on top.
+    /// Adds alternating keys and values to the dictionary on top of the stack.
     private mutating func set(_ items: [Value]) throws {
         guard case .dictionary(let index)? = stack.last, items.count.isMultiple(of: 2) else {
-            throw damaged("sets items of what is no dictionary")
+            throw damaged("sets items of something other than a dictionary")
         }
         for place in stride(from: 0, to: items.count, by: 2) {
-            guard case .text(let key) = items[place] else { throw damaged("has a key that is no text") }
+            guard case .text(let key) = items[place] else { throw damaged("has a key that is not text") }
             dictionaries[index][key] = items[place + 1]
         }
     }
@@ -227,12 +231,12 @@ struct PyTorchPickle {
     }
 
     private mutating func byte() throws -> UInt8 {
-        guard let byte = rest.popFirst() else { throw damaged("is cut") }
+        guard let byte = rest.popFirst() else { throw damaged("is truncated") }
         return byte
     }
 
     private mutating func take(_ count: Int) throws -> ArraySlice<UInt8> {
-        guard count <= rest.count else { throw damaged("is cut") }
+        guard count <= rest.count else { throw damaged("is truncated") }
         defer { rest = rest.dropFirst(count) }
         return rest.prefix(count)
     }

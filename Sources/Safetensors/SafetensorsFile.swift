@@ -4,7 +4,7 @@ import Support
 ///
 /// The file is eight bytes of header length (little endian), a JSON header `{name: {dtype, shape, data_offsets}}` with
 /// an optional string map `__metadata__`, then the data. Opening reads and validates the header; tensors are read on
-/// request. Thread-safe. A file written by `torch.save` (since version 1.6) is read as well: its tensors, no metadata.
+/// request. Thread-safe. Also reads the tensors of files written by `torch.save` since version 1.6.
 public final class SafetensorsFile: Sendable {
     /// The element types of the format. Tensors can be read in F32, F16, BF16, F64 and I64.
     public enum DataType: String, Sendable {

@@ -15,7 +15,7 @@ public struct NamedTensor {
 
     /// - Parameters:
     ///   - name: the tensor's key in the header.
-    ///   - shape: empty for a single number.
+    ///   - shape: empty for a scalar.
     ///   - values: in row-major order.
     /// - Precondition: `values` has as many elements as `shape`.
     public init(name: String, shape: [Int], values: [Float]) {

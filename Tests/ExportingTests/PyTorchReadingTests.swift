@@ -64,10 +64,10 @@ import Testing
             (Array("cos\nsystem\n(X".utf8) + [2, 0, 0, 0] + Array("lstR.".utf8), "'os.system'"),
             ([0x80, 4], "protocol 4"),
             ([0x80, 2] + Array("N.".utf8), "the operation 0x4e"),
-            ([0x80, 2] + Array("h".utf8) + [7], "recalls what it has not stored"),
+            ([0x80, 2] + Array("h".utf8) + [7], "recalls a value that it has not stored"),
             ([0x80, 2] + Array("}K".utf8) + [1], "is cut"),
             ([0x80, 2] + Array(")R.".utf8), "empty stack"),
-            ([0x80, 2] + Array(").".utf8), "is no dictionary"),
+            ([0x80, 2] + Array(").".utf8), "is not a dictionary"),
         ]
         for (pickle, words) in cases {
             let failure = #expect(throws: Failure.self) { try read(pickle) }

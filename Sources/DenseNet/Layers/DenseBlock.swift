@@ -12,7 +12,7 @@ final class DenseBlock {
     let channels: Int
     /// The raw features, x.
     let values: Panels
-    /// G, the gradient of the normalised features; empty unless training.
+    /// G, the gradient of the normalized features; empty unless training.
     let gradients: Panels
     let statistics: ChannelStatistics
     /// This rank's ΣG and ΣG·x̂ per channel. They follow from the consumers' dβ and dγ: ΣG = Σ γ·dβ, ΣG·x̂ = Σ γ·dγ.
