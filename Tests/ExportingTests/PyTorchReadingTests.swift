@@ -65,7 +65,7 @@ import Testing
             ([0x80, 4], "protocol 4"),
             ([0x80, 2] + Array("N.".utf8), "the operation 0x4e"),
             ([0x80, 2] + Array("h".utf8) + [7], "recalls a value that it has not stored"),
-            ([0x80, 2] + Array("}K".utf8) + [1], "is cut"),
+            ([0x80, 2] + Array("}K".utf8) + [1], "is truncated"),
             ([0x80, 2] + Array(")R.".utf8), "empty stack"),
             ([0x80, 2] + Array(").".utf8), "is not a dictionary"),
         ]
