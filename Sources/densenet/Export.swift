@@ -39,7 +39,10 @@ struct Export: ParsableCommand {
         try onOneProcess {
             let (file, warnings) = try GivenWeights.file(at: weights)
             for warning in warnings { Console.note(warning) }
-            let network = try DenseNet(try configuration(for: file), capacity: 1)
+            let configuration = try self.network.network(of: file) {
+                (classes: file.tensors["classifier.bias"]?.shape.first, image: nil)
+            }
+            let network = try DenseNet(configuration, capacity: 1)
             try GivenWeights.load(file, into: network)
             let normalization = try Normalization(metadata: file.metadata, path: file.path)
             try normalization?.validate(height: network.configuration.image, width: network.configuration.image)
@@ -62,15 +65,5 @@ struct Export: ParsableCommand {
         case .timm: try network.writeTimm(to: out)
         case .npz: try network.writeNumPy(to: out)
         }
-    }
-
-    private func configuration(for file: SafetensorsFile) throws -> DenseNetConfiguration {
-        if network.model == nil, network.blocks == nil {
-            guard let configuration = try WeightsFile.configuration(in: file) else {
-                throw Failure(.usage, "\(file.path) does not say which network it is of; name it with --model")
-            }
-            return configuration
-        }
-        return try network.network(default: "", classes: file.tensors["classifier.bias"]?.shape.first).network
     }
 }
