@@ -7,7 +7,7 @@ let documentation: [Package.Dependency] =
     ? [] : [.package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0")]
 
 // Imports run one way: DensenetTool → Benchmarking → Training → {DenseNetModel, ImageData, DataParallel}, DenseNetModel →
-// {Kernels, Safetensors}, DensenetTool → Exporting → DenseNetModel, and any of them → Support. Only Kernels imports
+// {Kernels, Safetensors}, DensenetTool → Exporting → DenseNetModel, DensenetTool → Reporting → {Training, Pictures}, and any of them → Support. Only Kernels imports
 // CKernels and COpenBLAS.
 //
 // Two folders keep short names while their modules do not: a module `Distributed` would shadow the standard library's,
@@ -57,12 +57,15 @@ let package = Package(
                 "DataParallel", "DenseNetModel", "GoldenFiles", "ImageData", "Kernels", "Safetensors", "Support",
                 "Training",
             ]),
+        .target(
+            name: "Reporting",
+            dependencies: ["DenseNetModel", "ImageData", "Pictures", "Support", "Training"]),
         .target(name: "Exporting", dependencies: ["DenseNetModel", "Safetensors", "Support"]),
         .executableTarget(
             name: "DensenetTool",
             dependencies: [
                 "Benchmarking", "DataParallel", "DenseNetModel", "Exporting", "ImageData", "Kernels", "Pictures",
-                "Safetensors", "Support", "Training",
+                "Reporting", "Safetensors", "Support", "Training",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "SystemPackage", package: "swift-system"), .product(name: "Yams", package: "Yams"),
             ],
@@ -112,6 +115,9 @@ let package = Package(
         .testTarget(
             name: "ExportingTests",
             dependencies: ["DenseNetModel", "ExportTestProgram", "Exporting", "Safetensors", "Support", "TestSupport"]),
+        .testTarget(
+            name: "ReportingTests",
+            dependencies: ["DenseNetModel", "ImageData", "Pictures", "Reporting", "Support", "TestSupport", "Training"]),
         .testTarget(name: "DensenetToolTests", dependencies: ["DensenetTool"]),
         .testTarget(
             name: "TrainingTests",

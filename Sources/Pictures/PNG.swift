@@ -1,7 +1,7 @@
 import CPNG
 import Support
 
-/// Decodes PNG by libpng's simplified interface.
+/// Decodes and encodes PNG by libpng's simplified interface.
 enum PNG {
     private static let signature: [UInt8] = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]
 
@@ -31,6 +31,28 @@ enum PNG {
             }
             return Picture(height: height, width: width, interleaved: pixels, channels: 4)
         }
+    }
+
+    /// A picture as a file's bytes.
+    ///
+    /// - Throws: `Failure(.internal)` with libpng's words.
+    static func encode(_ picture: Picture) throws -> [UInt8] {
+        var image = png_image()
+        image.version = UInt32(PNG_IMAGE_VERSION)
+        (image.height, image.width) = (UInt32(picture.height), UInt32(picture.width))
+        image.format = UInt32(PNG_FORMAT_FLAG_COLOR)
+        defer { png_image_free(&image) }
+        let pixels = picture.interleaved
+        // Asked without memory, libpng says how much it needs.
+        var size = png_alloc_size_t()
+        guard png_image_write_to_memory(&image, nil, &size, 0, pixels, 0, nil) != 0 else {
+            throw Failure(.internal, "a picture cannot be written as PNG: \(message(of: image))")
+        }
+        var bytes = [UInt8](repeating: 0, count: Int(size))
+        guard png_image_write_to_memory(&image, &bytes, &size, 0, pixels, 0, nil) != 0 else {
+            throw Failure(.internal, "a picture cannot be written as PNG: \(message(of: image))")
+        }
+        return Array(bytes.prefix(Int(size)))
     }
 
     /// A file without its ancillary chunks: libpng would convert colours by gamma and profile, and unpack texts.

@@ -67,6 +67,22 @@ package struct Picture: Sendable, Equatable {
         self.init(height: height, width: width, planes: planes)
     }
 
+    /// Shape [height][width][3].
+    var interleaved: [UInt8] {
+        let area = height * width
+        return [UInt8](unsafeUninitializedCapacity: 3 * area) { pixels, initialized in
+            for i in 0..<area {
+                for channel in 0..<3 { pixels[3 * i + channel] = planes[channel * area + i] }
+            }
+            initialized = 3 * area
+        }
+    }
+
+    /// The picture as a PNG file.
+    ///
+    /// - Throws: `Failure(.internal)` with libpng's words.
+    package var png: [UInt8] { get throws { try PNG.encode(self) } }
+
     /// - Throws: `Failure(.data)` for a size that is refused.
     static func validate(height: Int, width: Int, path: String) throws {
         guard (1...largestEdge).contains(height), (1...largestEdge).contains(width), height * width <= largestArea

@@ -1,17 +1,36 @@
 import DataParallel
 import DenseNetModel
+import FoundationEssentials
+import Glibc
 import ImageData
 
 /// Loss and accuracy of a network on a set of images; the same on all ranks.
 public struct Evaluation: Sendable {
     /// Mean cross-entropy.
     public let loss: Double
-    /// Images of each class that were recognised.
-    public let correct: [Int]
+    /// Images by their class and by the class that the network takes them for, shape [classes][classes]. An image whose
+    /// output is not a number counts in `total` alone.
+    public let confusion: [Int]
     /// Images of each class.
     public let total: [Int]
+    /// Images that were not recognized, the most confident mistakes first; as many as were asked for.
+    public let mistakes: [Mistake]
 
-    /// The share of all images that were recognised.
+    /// An image that the network takes for one of another class.
+    public struct Mistake: Codable, Sendable, Equatable {
+        /// Its place in the set, counted from 0.
+        public let index: Int
+        /// Its class.
+        public let truth: Int
+        /// The class that the network takes it for.
+        public let guess: Int
+        /// What the network gives `guess`.
+        public let probability: Double
+    }
+
+    /// Images of each class that were recognized.
+    public var correct: [Int] { total.indices.map { confusion[$0 * total.count + $0] } }
+    /// The share of all images that were recognized.
     public var accuracy: Double { Double(correct.reduce(0, +)) / Double(total.reduce(0, +)) }
 }
 
@@ -21,8 +40,11 @@ public final class Evaluator {
     private let sampler: Sampler
     private let loader: BatchLoader
     private let communicator: Communicator
-    /// Hits of each class, then images of each class, then the loss: what is summed over ranks.
+    private let mistakeLimit: Int
+    /// What is summed over ranks: images by class and guess, images of each class, the loss.
     private var tally: [Double]
+    /// This rank's.
+    private var mistakes: [Evaluation.Mistake] = []
 
     /// Batches of an evaluation.
     public var steps: Int { sampler.stepsPerEpoch }
@@ -32,19 +54,22 @@ public final class Evaluator {
     ///   - images: the same set on all ranks.
     ///   - batchSize: images per batch over all ranks; this rank's part has to fit the network's `capacity`.
     ///   - normalization: as the network was trained with.
+    ///   - mistakeLimit: how many mistakes a result has at most.
     ///   - communicator: the ranks that share each batch.
     /// - Throws: `Failure(.unavailable)` when the loader cannot start.
     public init(
-        _ network: DenseNet, images: ImageSet, batchSize: Int, normalization: Normalization, communicator: Communicator
+        _ network: DenseNet, images: ImageSet, batchSize: Int, normalization: Normalization, mistakeLimit: Int = 0,
+        communicator: Communicator
     ) throws {
         self.network = network
+        self.mistakeLimit = mistakeLimit
         self.communicator = communicator
         sampler = try Sampler(
             sampleCount: images.count, globalBatch: batchSize, worldSize: communicator.size, seed: 0, shuffle: false)
         loader = try BatchLoader(
             images: images, sampler: sampler, rank: communicator.rank, augmentation: .none,
             normalization: normalization, seed: 0)
-        tally = [Double](repeating: 0, count: 2 * network.configuration.classes + 1)
+        tally = [Double](repeating: 0, count: (network.configuration.classes + 1) * network.configuration.classes + 1)
     }
 
     /// Goes through all images. Collective.
@@ -59,29 +84,71 @@ public final class Evaluator {
     ) throws -> Evaluation? {
         let classes = network.configuration.classes
         for index in tally.indices { tally[index] = 0 }
+        mistakes = []
+        var (hits, done) = (0, 0)
         for step in 0..<steps {
             communicator.progress.enter("evaluation batch", step + 1, of: steps)
             // Evaluating needs no sums; a meeting before each batch bounds how far ranks drift apart.
             guard try communicator.allReduceMax(wantsStop() ? Int32(1) : 0) == 0 else { return nil }
-            try add(try loader.next())
-            let done = max(tally[classes..<2 * classes].reduce(0, +), 1)
-            advanced(step + 1, tally[2 * classes] / done, tally[..<classes].reduce(0, +) / done)
+            let batch = try loader.next()
+            hits += try add(batch)
+            done += batch.count
+            let images = Double(max(done, 1))
+            advanced(step + 1, tally[tally.count - 1] / images, Double(hits) / images)
         }
         communicator.progress.enter("evaluation's sums")
         tally = try communicator.allReduceSum(tally)
+        let total = tally[(classes * classes)...].prefix(classes).map { Int($0) }
         return Evaluation(
-            loss: tally[2 * classes] / tally[classes..<2 * classes].reduce(0, +),
-            correct: tally[..<classes].map { Int($0) }, total: tally[classes..<2 * classes].map { Int($0) })
+            loss: tally[tally.count - 1] / Double(total.reduce(0, +)),
+            confusion: tally[..<(classes * classes)].map { Int($0) }, total: total, mistakes: try gatherMistakes())
     }
 
-    private func add(_ batch: Batch) throws {
+    /// - Returns: the number of images that were recognized.
+    private func add(_ batch: Batch) throws -> Int {
         let classes = network.configuration.classes
         let predictions = try network.evaluate(batch.images, count: batch.count)
-        tally[2 * classes] += predictions.loss(batch.labels).lossSum
+        tally[tally.count - 1] += predictions.loss(batch.labels).lossSum
+        var hits = 0
         for image in 0..<batch.count {
             let label = Int(batch.labels[image])
-            if predictions[image] == label { tally[label] += 1 }
-            tally[classes + label] += 1
+            tally[classes * classes + label] += 1
+            guard let guess = predictions[image] else { continue }
+            tally[label * classes + guess] += 1
+            guard guess != label else {
+                hits += 1
+                continue
+            }
+            guard mistakeLimit > 0 else { continue }
+            mistakes.append(
+                Evaluation.Mistake(
+                    index: Int(batch.sampleIndices[image]), truth: label, guess: guess,
+                    probability: probability(of: guess, image)))
+        }
+        // Sorting now and then keeps the memory that a limit promises.
+        if mistakes.count >= 2 * max(mistakeLimit, 1024) { mistakes = worst(mistakes) }
+        return hits
+    }
+
+    /// The softmax of an image's logits, for the class with the largest.
+    private func probability(of guess: Int, _ image: Int) -> Double {
+        let row = network.logits[image * network.configuration.classes..<(image + 1) * network.configuration.classes]
+        let largest = Double(row[row.startIndex + guess])
+        let sum = row.reduce(0) { $0 + exp(Double($1) - largest) }
+        return largest.isFinite ? 1 / sum : 1
+    }
+
+    private func worst(_ mistakes: [Evaluation.Mistake]) -> [Evaluation.Mistake] {
+        Array(mistakes.sorted { (-$0.probability, $0.index) < (-$1.probability, $1.index) }.prefix(mistakeLimit))
+    }
+
+    /// The worst mistakes of all ranks. Collective.
+    private func gatherMistakes() throws -> [Evaluation.Mistake] {
+        guard mistakeLimit > 0 else { return [] }
+        let own = try communicator.throwOnAllRanks { Array(try JSONEncoder().encode(worst(mistakes))) }
+        let all = try communicator.allGather(bytes: own)
+        return try communicator.throwOnAllRanks {
+            worst(try all.flatMap { try JSONDecoder().decode([Evaluation.Mistake].self, from: Data($0)) })
         }
     }
 }

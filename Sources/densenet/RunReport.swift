@@ -6,19 +6,25 @@ import Training
 
 /// Shows a run to the user: its lines, and how far it is.
 final class RunReport: RunObserver {
+    /// Those that keep what is reported.
+    private let recorders: [any RunObserver]
     private let line = Mutex<(line: ProgressLine, progress: RunProgress)?>(nil)
+
+    init(recorders: [any RunObserver] = []) { self.recorders = recorders }
 
     var wantsStop: Bool { StopSignal.isRaised }
 
     func endIsNear() {
         StopSignal.takeNote()
         finishLine()
+        for recorder in recorders { recorder.endIsNear() }
     }
 
     func warn(_ message: String) { Console.note(withOptionNames(message)) }
 
     func runBegins(_ run: TrainingRun) {
         for warning in run.data.warnings { Console.note(warning) }
+        for recorder in recorders { recorder.runBegins(run) }
         let configuration = run.configuration
         let network = configuration.network
         Console.say(
@@ -37,6 +43,10 @@ final class RunReport: RunObserver {
             ? "the evaluation of epoch \(run.epoch)"
             : "epoch \(run.epoch), step \(run.stepInEpoch + 1)"
         Console.say("resuming at \(place)")
+    }
+
+    func stepped(_ metrics: StepMetrics) {
+        for recorder in recorders { recorder.stepped(metrics) }
     }
 
     func advanced(_ progress: RunProgress) {
@@ -65,8 +75,9 @@ final class RunReport: RunObserver {
         }
     }
 
-    func epochEnded(_ epoch: EpochMetrics) {
+    func epochEnded(_ epoch: EpochMetrics, _ evaluation: Evaluation) {
         finishLine()
+        for recorder in recorders { recorder.epochEnded(epoch, evaluation) }
         func number(_ value: Double) -> String { value.formatted(places: 4) }
         let name = String(epoch.epoch).paddedWithZeros(to: 3)
         Console.say(
@@ -80,6 +91,7 @@ final class RunReport: RunObserver {
     }
 
     func runEnded(_ run: TrainingRun) {
+        for recorder in recorders { recorder.runEnded(run) }
         if let checkpoints = run.checkpointSummary {
             Console.say(
                 "checkpoints: \(checkpoints.written) written, training waited "

@@ -272,7 +272,7 @@ struct MetricsTarget: Target {
                 EpochMetrics(
                     epoch: epoch, trainLoss: 1.5, trainAccuracy: .nan, testLoss: 2, testAccuracy: 0.5,
                     imagesPerSecond: 100, learningRate: 0.1, dataWaitSeconds: 0, checkpointWaitSeconds: 0,
-                    epochSeconds: 1))
+                    epochSeconds: 1, evaluationSeconds: 1))
         }
         original = try contents(of: log.path)
     }

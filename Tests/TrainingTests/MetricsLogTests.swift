@@ -12,7 +12,7 @@ import Training
         EpochMetrics(
             epoch: epoch, trainLoss: loss, trainAccuracy: 0.4452, testLoss: 1.25, testAccuracy: 0.5,
             imagesPerSecond: 250, learningRate: 1e-05, dataWaitSeconds: 0.125, checkpointWaitSeconds: 0.25,
-            epochSeconds: 200)
+            epochSeconds: 200, evaluationSeconds: 8)
     }
 
     private func text() throws -> String { String(decoding: try scratch.read("metrics.jsonl"), as: UTF8.self) }
@@ -27,7 +27,9 @@ import Training
         let line = try #require(try text().split(separator: "\n").first)
         #expect(
             line == #"{"checkpoint_wait_seconds":0.25,"data_wait_seconds":0.125,"epoch":1,"epoch_seconds":200,"#
-                + #""images_per_second":250,"learning_rate":1e-05,"test_accuracy":0.5,"test_loss":1.25,"#
+                + #""evaluation_seconds":8,"#
+                + #""images_per_second":250,"learning_rate":1e-05,"#
+                + #""test_accuracy":0.5,"test_loss":1.25,"#
                 + #""train_accuracy":0.4452,"train_loss":1.5}"#)
         #expect(try epochs() == [1, 2])
     }

@@ -17,6 +17,8 @@ public struct EpochMetrics: Codable, Sendable {
     public var checkpointWaitSeconds: Double
     /// How long the epoch's steps took, without the evaluation.
     public var epochSeconds: Double
+    /// How long the evaluation after them took.
+    public var evaluationSeconds: Double
 
     enum CodingKeys: String, CodingKey {
         case epoch
@@ -29,13 +31,14 @@ public struct EpochMetrics: Codable, Sendable {
         case dataWaitSeconds = "data_wait_seconds"
         case checkpointWaitSeconds = "checkpoint_wait_seconds"
         case epochSeconds = "epoch_seconds"
+        case evaluationSeconds = "evaluation_seconds"
     }
 
     /// The metrics of an epoch, as the properties of the same names describe them.
     public init(
         epoch: Int, trainLoss: Double, trainAccuracy: Double, testLoss: Double, testAccuracy: Double,
         imagesPerSecond: Double, learningRate: Double, dataWaitSeconds: Double, checkpointWaitSeconds: Double,
-        epochSeconds: Double
+        epochSeconds: Double, evaluationSeconds: Double
     ) {
         self.epoch = epoch
         self.trainLoss = trainLoss
@@ -47,6 +50,7 @@ public struct EpochMetrics: Codable, Sendable {
         self.dataWaitSeconds = dataWaitSeconds
         self.checkpointWaitSeconds = checkpointWaitSeconds
         self.epochSeconds = epochSeconds
+        self.evaluationSeconds = evaluationSeconds
     }
 
     private static let numbers: [(CodingKeys, WritableKeyPath<EpochMetrics, Double> & Sendable)] = [
@@ -54,6 +58,7 @@ public struct EpochMetrics: Codable, Sendable {
         (.testAccuracy, \.testAccuracy),
         (.imagesPerSecond, \.imagesPerSecond), (.learningRate, \.learningRate), (.dataWaitSeconds, \.dataWaitSeconds),
         (.checkpointWaitSeconds, \.checkpointWaitSeconds), (.epochSeconds, \.epochSeconds),
+        (.evaluationSeconds, \.evaluationSeconds),
     ]
 
     /// Reads a line of `metrics.jsonl`.
@@ -63,11 +68,11 @@ public struct EpochMetrics: Codable, Sendable {
         self.init(
             epoch: try container.decode(Int.self, forKey: .epoch), trainLoss: nan, trainAccuracy: nan, testLoss: nan,
             testAccuracy: nan, imagesPerSecond: nan, learningRate: nan, dataWaitSeconds: nan,
-            checkpointWaitSeconds: nan, epochSeconds: nan)
+            checkpointWaitSeconds: nan, epochSeconds: nan, evaluationSeconds: nan)
         for (key, field) in Self.numbers {
-            // Logs of older programs lack the key.
+            // Logs of older programs lack these keys.
             self[keyPath: field] =
-                field == \.checkpointWaitSeconds
+                [\.checkpointWaitSeconds, \.evaluationSeconds].contains(field)
                 ? try container.decodeIfPresent(Double.self, forKey: key) ?? nan
                 : try container.decode(Double?.self, forKey: key) ?? nan
         }

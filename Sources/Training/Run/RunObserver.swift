@@ -9,8 +9,10 @@ public protocol RunObserver: AnyObject, Sendable {
     func runBegins(_ run: TrainingRun)
     /// A step of training, or a batch of an evaluation, is done.
     func advanced(_ progress: RunProgress)
-    /// An epoch is trained and evaluated.
-    func epochEnded(_ metrics: EpochMetrics)
+    /// A step of training is done. Comes before `advanced`.
+    func stepped(_ metrics: StepMetrics)
+    /// An epoch is trained and evaluated. Comes before its line in metrics.jsonl.
+    func epochEnded(_ metrics: EpochMetrics, _ evaluation: Evaluation)
     /// All epochs are done and the weights are written.
     func runEnded(_ run: TrainingRun)
 
@@ -28,7 +30,9 @@ extension RunObserver {
     /// Does nothing.
     public func advanced(_ progress: RunProgress) {}
     /// Does nothing.
-    public func epochEnded(_ metrics: EpochMetrics) {}
+    public func stepped(_ metrics: StepMetrics) {}
+    /// Does nothing.
+    public func epochEnded(_ metrics: EpochMetrics, _ evaluation: Evaluation) {}
     /// Does nothing.
     public func runEnded(_ run: TrainingRun) {}
     /// False.
@@ -59,4 +63,24 @@ public struct RunProgress: Sendable {
     public let loss: Double
     /// From 0 to 1.
     public let accuracy: Double
+}
+
+/// What one step of training came to, over all ranks.
+public struct StepMetrics: Sendable {
+    /// Counted from 1.
+    public let epoch: Int
+    /// Counted from 1 over the whole run.
+    public let step: Int
+    /// Mean over the step's images, before the weights moved.
+    public let loss: Double
+    /// From 0 to 1, likewise.
+    public let accuracy: Double
+    /// What the weights moved by.
+    public let learningRate: Double
+    /// Of all ranks.
+    public let images: Int
+    /// How long the step took, with the wait for its batch.
+    public let seconds: Double
+    /// How long rank zero waited for its batch.
+    public let dataWaitSeconds: Double
 }

@@ -11,6 +11,9 @@ struct RunParts {
     let evaluator: Evaluator
     let step: TrainingStep
 
+    /// The most confident mistakes of an evaluation that observers see.
+    private static let mistakeLimit = 40
+
     /// Collective.
     ///
     /// - Throws: on all ranks the failure of the first rank that has one.
@@ -40,7 +43,7 @@ struct RunParts {
                     seed: configuration.seed, shuffle: configuration.shuffle),
                 try Evaluator(
                     network, images: test, batchSize: configuration.batchSize, normalization: normalization,
-                    communicator: communicator)
+                    mistakeLimit: Self.mistakeLimit, communicator: communicator)
             )
         }
         step = TrainingStep(

@@ -16,6 +16,8 @@ public final class TrainingRun {
     public let path: String
     /// The ranks.
     public let communicator: Communicator
+    /// Where the run takes place.
+    public let machine: RunMachine
     package let data: RunData
     package let step: TrainingStep
     private let observer: any RunObserver
@@ -106,6 +108,7 @@ public final class TrainingRun {
         (self.configuration, data, sampler, evaluator, step) = (
             parts.configuration, parts.data, parts.sampler, parts.evaluator, parts.step
         )
+        machine = try RunMachine(threads: threads ?? communicator.defaultThreads, communicator: communicator)
         let configuration = parts.configuration
         let (data, step, stepsPerEpoch, keep) = (data, step, sampler.stepsPerEpoch, configuration.faults.keep)
         communicator.progress.enter("opening the run folder")
@@ -187,10 +190,20 @@ public final class TrainingRun {
             communicator.progress.beginStep(state.step(stepsPerEpoch) + 1)
             let rate = try learningRate()
             communicator.progress.enter("waiting for data")
+            let waitBefore = loader.waitSeconds
             let batch = try loader.next()
             let result = try step(batch, rate: rate)
-            let stopWasAsked = try add(result, of: batch)
-            state.seconds += monotonicSeconds() - began
+            let (sums, stopWasAsked) = try add(result, of: batch)
+            let seconds = monotonicSeconds() - began
+            state.seconds += seconds
+            if isRankZero {
+                let images = Double(batch.globalCount)
+                observer.stepped(
+                    StepMetrics(
+                        epoch: state.epoch, step: state.step(stepsPerEpoch), loss: sums.loss / images,
+                        accuracy: sums.correct / images, learningRate: rate, images: batch.globalCount,
+                        seconds: seconds, dataWaitSeconds: loader.waitSeconds - waitBefore))
+            }
             if stopWasAsked {
                 observer.endIsNear()
                 try writeCheckpoint()
@@ -225,8 +238,10 @@ public final class TrainingRun {
 
     /// Adds a step's loss and hits, of all ranks, to the epoch's. Collective.
     ///
-    /// - Returns: whether any rank has been asked to stop.
-    private func add(_ result: BatchResult, of batch: Batch) throws -> Bool {
+    /// - Returns: the sums over the step's images, and whether any rank has been asked to stop.
+    private func add(
+        _ result: BatchResult, of batch: Batch
+    ) throws -> (sums: (loss: Double, correct: Double), stopWasAsked: Bool) {
         communicator.progress.enter("loss")
         let sums = try communicator.allReduceSum([
             result.lossSum, Double(result.correct), observer.wantsStop ? 1 : 0, checkpoints?.hasFailed == true ? 1 : 0,
@@ -241,7 +256,7 @@ public final class TrainingRun {
             try skipOrStop()
         }
         state.stepInEpoch += 1
-        return stopRequests > 0
+        return ((lossSum, correct), stopRequests > 0)
     }
 
     /// Counts a skipped step, whose numbers were not finite, or ends all ranks. Collective.
@@ -296,25 +311,25 @@ public final class TrainingRun {
         }
         // An evaluation may take long: by then the epoch's work is safe, and a stop does not wait for the result.
         try writeCheckpoint()
-        let steps = evaluator.steps
+        let (steps, began) = (evaluator.steps, monotonicSeconds())
         let evaluated = try evaluator.run(
             stopping: { observer.wantsStop },
             advanced: { advanced(.evaluation, $0, of: steps, loss: $1, accuracy: $2) })
         guard let test = evaluated else { return try stop() }
         let maxima = try communicator.allReduceMax([dataWait, observer.wantsStop ? 1 : 0])
         let (longestDataWait, stopRequest) = (maxima[0], maxima[1])
-        let epoch = EpochMetrics(
+        let metrics = EpochMetrics(
             epoch: state.epoch, trainLoss: state.lossSum / state.images, trainAccuracy: state.correct / state.images,
             testLoss: test.loss, testAccuracy: test.accuracy, imagesPerSecond: state.images / state.seconds,
             learningRate: configuration.schedule.rate(
                 step: state.step(stepsPerEpoch) - 1, stepsPerEpoch: stepsPerEpoch, epochs: configuration.epochs),
             dataWaitSeconds: longestDataWait,
             checkpointWaitSeconds: (checkpoints?.waitSeconds ?? 0) - reportedCheckpointWait,
-            epochSeconds: state.seconds)
+            epochSeconds: state.seconds, evaluationSeconds: monotonicSeconds() - began)
         reportedCheckpointWait = checkpoints?.waitSeconds ?? 0
-        if isRankZero { observer.epochEnded(epoch) }
+        if isRankZero { observer.epochEnded(metrics, test) }
         try finishCheckpoint()
-        checkpoints?.begin(result: epoch, at: position)
+        checkpoints?.begin(result: metrics, at: position)
         // Also where `steps` ends the run within an epoch: an epoch in progress is one that is not evaluated yet.
         state.beginEpoch()
         if isFinished {
