@@ -184,6 +184,8 @@ choose_options() {
     [[ -z ${DENSENET_SIMD:-} ]] || options+=(-x DENSENET_SIMD) # mpirun hands no variable on to other hosts by itself
     # The ranks have pipes, whatever we have; rank zero asks our terminal for its width.
     [[ ! -t 2 ]] || options+=(-x "DENSENET_TERMINAL=$(stty size <&2 | cut -d ' ' -f 2) $(readlink /proc/self/fd/2)")
+    [[ ! -t 1 ]] || options+=(-x DENSENET_OUTPUT=terminal)
+    [[ -z ${NO_COLOR:-} ]] || options+=(-x NO_COLOR)
     # A filter on system calls (in containers) may forbid ranks to read each other's memory, which Open MPI would try.
     ! grep -q '^Seccomp:\s*2' /proc/self/status || options+=(--mca btl_vader_single_copy_mechanism none)
     # A host that falls silent (power, network) is given up after a minute; by default mpirun waits for eight.

@@ -6,9 +6,16 @@ import SystemPackage
 
 /// Lines for the user, from rank zero.
 enum Console {
+    /// What makes a line stand out on a terminal.
+    enum Colour: Int {
+        case green = 32
+    }
+
     /// A line of results, on standard output, seen at once even through a pipe.
-    static func say(_ line: String) {
-        do { try write(printable(line, exceptFor: "\n"), to: .standardOutput) } catch Errno.brokenPipe {} catch {
+    static func say(_ line: String, in colour: Colour? = nil) {
+        var text = printable(line, exceptFor: "\n")
+        if let colour, Terminal.showsColour { text = "\u{1B}[\(colour.rawValue)m\(text)\u{1B}[0m" }
+        do { try write(text, to: .standardOutput) } catch Errno.brokenPipe {} catch {
             lostOutput.withLock {
                 $0 = $0 ?? Failure(.unavailable, "standard output cannot be written: \(error)")
             }

@@ -23,6 +23,7 @@ struct Evaluate: RankedCommand {
     @OptionGroup(title: "Threads") var threads: ThreadOptions
     @OptionGroup(title: "Precision") var precision: PrecisionOptions
     @OptionGroup(title: "Watchdog") var watchdog: WatchdogOptions
+    @OptionGroup(title: "Logging") var logging: LoggingOptions
 
     @Option(help: "Images per step over all ranks.")
     var batchSize = 64
@@ -74,9 +75,22 @@ struct Evaluate: RankedCommand {
                     network, images: data.test, batchSize: batchSize, normalization: data.normalization,
                     communicator: world)
             }
-            var line = world.rank == 0 ? ProgressLine(phase: "Test", total: evaluator.steps) : nil
+            let machine = try RunMachine(
+                threads: threads.threads ?? world.defaultThreads, communicator: world)
+            let saysMore = world.rank == 0 && logging.verbose && !json.isOn
+            if saysMore { for line in [machine.summary] + machine.details { Console.say(line) } }
+            var line =
+                world.rank == 0 && !logging.quiet
+                ? ProgressLine(
+                    phase: "Test", total: evaluator.steps, pace: logging.logEvery.map { .steps($0) } ?? .tenths) : nil
+            let began = monotonicSeconds()
             let result = try evaluator.run(advanced: { line?.update(done: $0, loss: $1, accuracy: $2) })
             line?.finish()
+            if saysMore {
+                let seconds = monotonicSeconds() - began
+                let rate = (Double(data.test.count) / seconds).formatted(places: 1)
+                Console.say("evaluated in \(duration(seconds)), \(rate) images/s")
+            }
             if world.rank == 0, let result {
                 try report(result, names: ClassNames(data.test.classNames ?? []), path: file.path)
             }

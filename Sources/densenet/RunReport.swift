@@ -6,11 +6,29 @@ import Training
 
 /// Shows a run to the user: its lines, and how far it is.
 final class RunReport: RunObserver {
+    private let logging: LoggingOptions
     /// Those that keep what is reported.
     private let recorders: [any RunObserver]
-    private let line = Mutex<(line: ProgressLine, progress: RunProgress)?>(nil)
+    /// What lines there is room for where nobody watches.
+    private let budget = LogBudget()
+    private let state = Mutex(State())
 
-    init(recorders: [any RunObserver] = []) { self.recorders = recorders }
+    private struct State {
+        /// The line of the epoch's training, or evaluation, in progress.
+        var line: ProgressLine?
+        var progress: RunProgress?
+        var clock: RunClock?
+        var epochs = 0
+        /// When this start's first step began, and when there was something to report last.
+        var (began, latest) = (monotonicSeconds(), monotonicSeconds())
+        var bestAccuracy = -1.0
+        var isThinned = false
+    }
+
+    init(_ logging: LoggingOptions, recorders: [any RunObserver] = []) {
+        self.logging = logging
+        self.recorders = recorders
+    }
 
     var wantsStop: Bool { StopSignal.isRaised }
 
@@ -22,82 +40,150 @@ final class RunReport: RunObserver {
 
     func warn(_ message: String) { Console.note(withOptionNames(message)) }
 
+    func stepped(_ metrics: StepMetrics) {
+        for recorder in recorders { recorder.stepped(metrics) }
+        state.withLock { $0.clock?.stepped(seconds: metrics.seconds) }
+    }
+
+    // MARK: - Begin and end
+
     func runBegins(_ run: TrainingRun) {
         for warning in run.data.warnings { Console.note(warning) }
         for recorder in recorders { recorder.runBegins(run) }
-        let configuration = run.configuration
-        let network = configuration.network
-        Console.say(
+        let before = run.isResumed ? RunSummary(path: run.path) : nil
+        state.withLock { state in
+            state = State()
+            state.epochs = run.configuration.epochs
+            var clock = RunClock(
+                steps: run.steps, stepsPerEpoch: run.stepsPerEpoch,
+                testShare: Double(run.data.test.count) / Double(run.data.train.count))
+            clock.evaluated(seconds: before?.evaluationSeconds ?? .nan)
+            state.clock = clock
+            state.bestAccuracy = before?.bestAccuracy ?? -1
+        }
+        if !logging.quiet { for line in introduction(run) { Console.say(line) } }
+    }
+
+    /// The first lines.
+    private func introduction(_ run: TrainingRun) -> [String] {
+        let (configuration, network) = (run.configuration, run.configuration.network)
+        var lines = [run.machine.summary]
+        if logging.verbose { lines += run.machine.details }
+        lines += [
             "\(configuration.model): \(run.step.network.table.parameterCount) parameters, "
-                + "\(network.image)×\(network.image) images, \(network.classes) classes")
-        let ranks = run.communicator.size
-        Console.say(
-            "\(ranks) rank\(ranks == 1 ? "" : "s"), \(run.data.train.count) training and \(run.data.test.count) test images"
-                + " (\(configuration.data.path ?? "synthetic")), \(configuration.batchSize) a step, "
-                + "\(run.stepsPerEpoch) steps an epoch, "
-                + "\(configuration.epochs) epoch\(configuration.epochs == 1 ? "" : "s")")
-        Console.say("run folder: \(run.path)")
-        guard run.isResumed else { return }
+                + "\(network.image)×\(network.image) images, \(network.classes) classes",
+            "\(run.data.train.count) training and \(run.data.test.count) test images "
+                + "(\(configuration.data.path ?? "synthetic")), \(configuration.batchSize) a step, "
+                + "\(counted(run.stepsPerEpoch, "step")) an epoch, \(counted(configuration.epochs, "epoch"))",
+            "run folder: \(run.path)",
+        ]
+        guard run.isResumed else { return lines }
         let place =
             run.epochIsTrained
             ? "the evaluation of epoch \(run.epoch)"
             : "epoch \(run.epoch), step \(run.stepInEpoch + 1)"
-        Console.say("resuming at \(place)")
-    }
-
-    func stepped(_ metrics: StepMetrics) {
-        for recorder in recorders { recorder.stepped(metrics) }
-    }
-
-    func advanced(_ progress: RunProgress) {
-        line.withLock { shown in
-            var line = shown?.line
-            if shown?.progress.phase != progress.phase || shown?.progress.epoch != progress.epoch {
-                line?.finish()
-                line = nil
-            }
-            var current =
-                line
-                ?? ProgressLine(
-                    phase: progress.phase == .training ? "Training" : "Test", epoch: progress.epoch,
-                    total: progress.total)
-            current.update(done: progress.done, loss: progress.loss, accuracy: progress.accuracy)
-            let isDone = progress.done == progress.total
-            if isDone { current.finish() }
-            shown = isDone ? nil : (current, progress)
-        }
-    }
-
-    private func finishLine() {
-        line.withLock { shown in
-            shown?.line.finish()
-            shown = nil
-        }
-    }
-
-    func epochEnded(_ epoch: EpochMetrics, _ evaluation: Evaluation) {
-        finishLine()
-        for recorder in recorders { recorder.epochEnded(epoch, evaluation) }
-        func number(_ value: Double) -> String { value.formatted(places: 4) }
-        let name = String(epoch.epoch).paddedWithZeros(to: 3)
-        Console.say(
-            "epoch \(name), Training loss: \(number(epoch.trainLoss)), "
-                + "Training accuracy: \(number(epoch.trainAccuracy))")
-        Console.say(
-            "Test loss: \(number(epoch.testLoss)), Test accuracy: \(number(epoch.testAccuracy))  "
-                + "(\(epoch.imagesPerSecond.formatted(places: 1)) images/s, waited "
-                + "\(epoch.dataWaitSeconds.formatted(places: 2)) s for data, "
-                + "\(epoch.checkpointWaitSeconds.formatted(places: 2)) s for checkpoints)")
+        return lines + ["resuming at \(place)"]
     }
 
     func runEnded(_ run: TrainingRun) {
         for recorder in recorders { recorder.runEnded(run) }
-        if let checkpoints = run.checkpointSummary {
-            Console.say(
-                "checkpoints: \(checkpoints.written) written, training waited "
-                    + "\(checkpoints.waitSeconds.formatted(places: 2)) s for them"
-                    + (checkpoints.best.map { "; best.safetensors is of epoch \($0.epoch)" } ?? ""))
+        conclude(run, seconds: monotonicSeconds() - state.withLock(\.began))
+    }
+
+    /// The last screen.
+    ///
+    /// - Parameter seconds: how long this start took; nil where the run was finished before.
+    func conclude(_ run: TrainingRun, seconds: Double? = nil) {
+        guard !logging.quiet else { return RunSummary.showWeights(of: run.path) }
+        let checkpoints = seconds == nil ? nil : run.checkpointSummary
+        RunSummary(path: run.path).show(
+            seconds: seconds, checkpoints: checkpoints.map { ($0.written, $0.waitSeconds) })
+    }
+
+    // MARK: - Progress
+
+    func advanced(_ progress: RunProgress) {
+        guard !logging.quiet else { return }
+        state.withLock { state in
+            if state.progress?.phase != progress.phase || state.progress?.epoch != progress.epoch {
+                state.line?.finish()
+                state.line = nil
+            }
+            var line = state.line ?? self.line(for: progress, state)
+            line.update(
+                done: progress.done, loss: progress.loss, accuracy: progress.accuracy,
+                runSeconds: state.clock?.remaining(at: progress))
+            let isDone = progress.done == progress.total
+            if isDone { line.finish() }
+            state.line = isDone ? nil : line
+            state.progress = progress
+            state.latest = monotonicSeconds()
         }
-        Console.say("weights: \(run.path)/weights.safetensors")
+    }
+
+    /// The line that an epoch's first step, or the first one after resuming, begins.
+    private func line(for progress: RunProgress, _ state: State) -> ProgressLine {
+        let isTraining = progress.phase == .training
+        let pace = logging.logEvery.map { interval in
+            ProgressLine.Pace.steps(interval, before: isTraining ? (progress.epoch - 1) * progress.total : 0)
+        }
+        return ProgressLine(
+            phase: isTraining ? "Training" : "Test",
+            place: ProgressLine.Place(epoch: progress.epoch, epochs: state.epochs), total: progress.total,
+            first: progress.done - 1, start: state.latest, pace: pace ?? .tenths(budget))
+    }
+
+    private func finishLine() {
+        state.withLock { state in
+            state.line?.finish()
+            state.line = nil
+        }
+    }
+
+    // MARK: - Epochs
+
+    func epochEnded(_ epoch: EpochMetrics, _ evaluation: Evaluation) {
+        finishLine()
+        for recorder in recorders { recorder.epochEnded(epoch, evaluation) }
+        let isBest = state.withLock { state in
+            state.clock?.evaluated(seconds: epoch.evaluationSeconds)
+            state.latest = monotonicSeconds()
+            defer { state.bestAccuracy = max(state.bestAccuracy, epoch.testAccuracy) }
+            return epoch.testAccuracy > state.bestAccuracy
+        }
+        guard !logging.quiet else { return }
+        func number(_ value: Double) -> String { value.formatted(places: 4) }
+        let training =
+            "epoch \(String(epoch.epoch).paddedWithZeros(to: 3)), Training loss: \(number(epoch.trainLoss)), "
+            + "Training accuracy: \(number(epoch.trainAccuracy))"
+        let test =
+            "Test loss: \(number(epoch.testLoss)), Test accuracy: \(number(epoch.testAccuracy))  "
+            + "(\(epoch.imagesPerSecond.formatted(places: 1)) images/s, waited "
+            + "\(epoch.dataWaitSeconds.formatted(places: 2)) s for data, "
+            + "\(epoch.checkpointWaitSeconds.formatted(places: 2)) s for checkpoints)"
+        guard mayShow("\(training)\n\(test)") else { return }
+        Console.say(training)
+        Console.say(test, in: isBest ? .green : nil)
+        if logging.verbose { Console.say(details(of: epoch)) }
+    }
+
+    /// Where nobody watches, an epoch may be too short for lines of its own; the last screen has the last one.
+    private func mayShow(_ lines: String) -> Bool {
+        if Terminal.hasOutput || logging.verbose || budget.allows(lines, isProgress: false) { return true }
+        let isFirst = state.withLock { state in
+            defer { state.isThinned = true }
+            return !state.isThinned
+        }
+        if isFirst {
+            Console.say(
+                "to keep this log under 100 KB a day, not every epoch is shown from here on; metrics.jsonl has them all"
+            )
+        }
+        return false
+    }
+
+    private func details(of epoch: EpochMetrics) -> String {
+        "    training \(duration(epoch.epochSeconds)), evaluation \(duration(epoch.evaluationSeconds)), "
+            + "learning rate \(epoch.learningRate), \(peakResidentBytes() >> 20) MiB resident at most on rank 0"
     }
 }

@@ -40,12 +40,20 @@ struct Terminal: Sendable {
         return ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : fallback
     }
 
+    /// Whether standard output is a terminal; of mpirun's processes launch.sh knows it.
+    static let hasOutput = isatty(STDOUT_FILENO) == 1 || environment("DENSENET_OUTPUT") == "terminal"
+
+    /// Whether lines on standard output may have colours (https://no-color.org).
+    static let showsColour = hasOutput && environment("NO_COLOR") == nil && environment("TERM") != "dumb"
+
+    /// The variable's value; nil where it is empty.
+    private static func environment(_ name: String) -> String? {
+        getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
+    }
+
     /// Whether letters beyond ASCII can be shown: as the locale says, and not on a dumb terminal.
     static let showsUnicode: Bool = {
-        func value(_ name: String) -> String? {
-            getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
-        }
-        let locale = (value("LC_ALL") ?? value("LC_CTYPE") ?? value("LANG") ?? "").lowercased()
-        return (locale.contains("utf-8") || locale.contains("utf8")) && value("TERM") != "dumb"
+        let locale = (environment("LC_ALL") ?? environment("LC_CTYPE") ?? environment("LANG") ?? "").lowercased()
+        return (locale.contains("utf-8") || locale.contains("utf8")) && environment("TERM") != "dumb"
     }()
 }

@@ -81,13 +81,14 @@ struct Train: RankedCommand {
     @OptionGroup(title: "Threads") var threads: ThreadOptions
     @OptionGroup(title: "Precision") var precision: PrecisionOptions
     @OptionGroup(title: "Watchdog") var watchdog: WatchdogOptions
+    @OptionGroup(title: "Logging (may change with --resume, for that start)") var logging: TrainLoggingOptions
 
     @Option(help: ArgumentHelp("The run folder (default: a new one below runs/).", valueName: "folder"))
     var out: String?
 
     @Option(
         help: ArgumentHelp(
-            "Resume the run in a folder with its own options. --epochs makes it longer; --threads, --collective-timeout and safety may differ; others may be given as they were. auto: resume the run in --out, or begin it where there is none.",
+            "Resume the run in a folder with its own options. --epochs makes it longer; --threads, --collective-timeout, safety and logging may differ; others may be given as they were. auto: resume the run in --out, or begin it where there is none.",
             valueName: "folder"))
     var resume: String?
 
@@ -124,12 +125,12 @@ struct Train: RankedCommand {
         try withWatchedRanks(watchdog, agreeingOn: values) { world, watchdog in
             if dryRun { return try estimate(world) }
             defer { Console.forgiveLostOutput() }
-            let report = RunReport()
+            let report = RunReport(logging.output)
             let run: TrainingRun
             if let resume = try folderToResume(world) {
                 run = try TrainingRun(
-                    resuming: resume, threads: threads.threads, watchdog: watchdog, observer: report,
-                    communicator: world
+                    resuming: resume, threads: threads.threads, stepMetrics: logging.stepMetrics, watchdog: watchdog,
+                    observer: report, communicator: world
                 ) { configuration in
                     if let out, !isSameFile(out, resume) {
                         throw Failure(.usage, "--out is \(out), but the run to resume is in \(resume); leave it out")
@@ -141,17 +142,24 @@ struct Train: RankedCommand {
                 // A folder of images may be missing on one host only.
                 let configuration = try world.throwOnAllRanks { try newRun() }
                 run = try TrainingRun(
-                    configuration, path: out, threads: threads.threads, watchdog: watchdog, observer: report,
-                    communicator: world)
+                    configuration, path: out, threads: threads.threads, stepMetrics: logging.stepMetrics,
+                    watchdog: watchdog, observer: report, communicator: world)
             }
             Launcher.hasBegun.store(true, ordering: .relaxed)
             if resume == Self.auto, run.isFinished {
-                if world.rank == 0 { Console.say("the run in \(run.path) is finished") }
+                if world.rank == 0 { say("the run in \(run.path) is finished") }
                 // Its weights are missing where it was killed just before they were written.
-                if try world.onRankZero({ try FileSystem.exists(run.path + "/weights.safetensors") }) { return }
+                if try world.onRankZero({ try FileSystem.exists(run.path + "/weights.safetensors") }) {
+                    if world.rank == 0 { report.conclude(run) }
+                    return
+                }
             }
             try run.run()
         }
+    }
+
+    private func say(_ line: String) {
+        if !logging.output.quiet { Console.say(line) }
     }
 
     /// The folder of the run to resume; nil for a new run. Collective.
@@ -159,7 +167,7 @@ struct Train: RankedCommand {
         guard resume == Self.auto, let out else { return resume }
         let isThere = try world.onRankZero { try Self.holdsRun(out) }
         if world.rank == 0 {
-            Console.say(isThere ? "resuming the run in \(out)" : "beginning a new run in \(out)")
+            say(isThere ? "resuming the run in \(out)" : "beginning a new run in \(out)")
         }
         return isThere ? out : nil
     }
@@ -187,6 +195,7 @@ struct Train: RankedCommand {
         var entries = try RunOptions.entries(of: configuration)
         if let threads = threads.threads { entries.append(ConfigEntry(name: "threads", value: "\(threads)")) }
         entries.append(ConfigEntry(name: "collective-timeout", value: "\(watchdog.collectiveTimeout)"))
+        entries += logging.entries
         if let out { entries.append(ConfigEntry(name: "out", value: out)) }
         return RunOptions.yaml(entries, CommandOptions(Self.self))
     }

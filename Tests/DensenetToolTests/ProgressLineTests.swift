@@ -30,7 +30,8 @@ import Testing
     func `the line is tqdm's`(done: Int, total: Int, seconds: Double, loss: Double, accuracy: Double, expected: String)
     {
         let text = ProgressLine.text(
-            phase: "Training", loss: loss, accuracy: accuracy, done: done, total: total, seconds: seconds)
+            phase: "Training", ProgressLine.State(done: done, loss: loss, accuracy: accuracy), total: total,
+            seconds: seconds)
         #expect(text == "[Training] " + expected)
     }
 
@@ -38,7 +39,8 @@ import Testing
         for value in [Double.nan, .infinity, .greatestFiniteMagnitude, -1] {
             for (done, total) in [(0, 0), (5, 3), (1, Int.max)] {
                 let text = ProgressLine.text(
-                    phase: "T", loss: value, accuracy: value, done: done, total: total, seconds: value)
+                    phase: "T", ProgressLine.State(done: done, loss: value, accuracy: value, runSeconds: value),
+                    total: total, seconds: value)
                 #expect(text.hasPrefix("[T] loss: "))
             }
         }
@@ -48,23 +50,36 @@ import Testing
     func `the line fits any terminal from forty columns on, and says as much as it has room for`(columns: Int) {
         for ascii in [true, false] {
             for (done, total) in [(1, 24), (391, 782), (50_000, 50_000)] {
-                let text = ProgressLine.text(
-                    phase: "Training", loss: 2.314, accuracy: 0.1094, done: done, total: total, seconds: 8000,
-                    columns: columns, ascii: ascii)
-                #expect(text.count <= columns, "\(text)")
-                #expect(text.contains("%") && text.contains("2.3140") && text.contains("<"), "\(text)")
-                #expect(text.contains("acc") || columns < 70, "\(text)")
-                #expect(!ascii || text.utf8.count == text.count, "\(text)")
+                for epochs in [1, 300] {
+                    let text = ProgressLine.text(
+                        phase: "Training",
+                        ProgressLine.State(done: done, loss: 2.314, accuracy: 0.1094, runSeconds: 187_200),
+                        place: ProgressLine.Place(epoch: epochs, epochs: epochs), total: total, seconds: 8000,
+                        columns: columns, ascii: ascii)
+                    #expect(text.count <= columns, "\(text)")
+                    #expect(text.contains("%") && text.contains("2.3140") && text.hasSuffix(", run 2 d 4 h"), "\(text)")
+                    #expect(text.contains("\(epochs)/\(epochs)] ") && text.contains("<") || columns < 65, "\(text)")
+                    #expect(text.contains("acc") || columns < 80, "\(text)")
+                    #expect(!ascii || text.utf8.count == text.count, "\(text)")
+                }
             }
         }
     }
 
+    @Test func `of an epoch that is resumed the rate is that of the steps since`() {
+        let text = ProgressLine.text(
+            phase: "Training", ProgressLine.State(done: 310, loss: 1, accuracy: 1), total: 400, first: 300, seconds: 5)
+        #expect(text.hasSuffix(" 310/400 [00:05<00:45,  2.00it/s]"), "\(text)")
+    }
+
     /// What lines come through a pipe when a hundred steps are reported, with a pace in seconds.
-    private func plainLines(pace: ClosedRange<Double>) -> [String] {
+    private func plainLines(_ pace: ProgressLine.Pace) -> [String] {
         var ends: [Int32] = [0, 0]
         pipe(&ends)
         defer { close(ends[0]) }
-        var line = ProgressLine(phase: "Training", epoch: 3, total: 100, descriptor: ends[1], pace: pace)
+        var line = ProgressLine(
+            phase: "Training", place: ProgressLine.Place(epoch: 3, epochs: 9), total: 100, descriptor: ends[1],
+            pace: pace)
         for step in 1...100 { line.update(done: step, loss: 1.5, accuracy: 0.5) }
         line.finish()
         close(ends[1])
@@ -73,14 +88,28 @@ import Testing
         return String(decoding: bytes[..<count], as: UTF8.self).split(separator: "\n").map(String.init)
     }
 
-    @Test func `without a terminal there is a line for each tenth, or as often as a minute, in plain words`() {
-        let tenths = plainLines(pace: 0...60)
+    @Test func `without a terminal there is a line for each tenth, or each few minutes, in plain words`() {
+        let tenths = plainLines(.tenths(LogBudget(), 0...60))
         #expect(
             tenths.count == 10
-                && tenths[3].hasPrefix("[Training] epoch 3:  40% 40/100, loss: 1.5000, accuracy: 0.5000 ["), "\(tenths)"
+                && tenths[3].hasPrefix("[Training] epoch 3/9:  40% 40/100, loss: 1.5000, accuracy: 0.5000 ["),
+            "\(tenths)"
         )
         #expect(tenths.allSatisfy { $0.utf8.allSatisfy { $0 >= 32 && $0 < 127 } })
-        #expect(plainLines(pace: 0...0).count == 100, "more than a minute since the last line")
+        // Beyond what there is room for, lines are left out.
+        let budget = LogBudget()
+        #expect(plainLines(.tenths(budget, 0...0)).count == 100, "more than some minutes since the last line")
+        #expect(plainLines(.tenths(budget, 0...0)).count < 100)
+    }
+
+    @Test func `an interval that is given is kept exactly, counted over the run`() {
+        #expect(
+            plainLines(.steps(40)).map { $0.split(separator: ",")[0] }.map { $0.suffix(6) } == ["40/100", "80/100"])
+        #expect(
+            plainLines(.steps(40, before: 100)).map { $0.split(separator: ",")[0] }.map { $0.suffix(7) } == [
+                " 20/100", " 60/100", "100/100",
+            ])
+        #expect(plainLines(.steps(1000)).isEmpty)
     }
 
     @Test func `nothing is written where there is no terminal and an epoch takes seconds`() {
@@ -88,7 +117,7 @@ import Testing
         pipe(&ends)
         _ = fcntl(ends[0], F_SETFL, O_NONBLOCK)
         defer { for end in ends { close(end) } }
-        var line = ProgressLine(phase: "Training", epoch: 3, total: 2, descriptor: ends[1])
+        var line = ProgressLine(phase: "Training", total: 2, descriptor: ends[1], pace: .tenths)
         for step in 1...2 { line.update(done: step, loss: 1, accuracy: 0.5) }
         line.finish()
         var byte: UInt8 = 0
@@ -108,7 +137,7 @@ import Testing
         }
         var size = winsize(ws_row: 24, ws_col: 70, ws_xpixel: 0, ws_ypixel: 0)
         #expect(ioctl(slave, UInt(TIOCSWINSZ), &size) == 0)
-        var line = ProgressLine(phase: "Training", epoch: 1, total: 1000, descriptor: slave)
+        var line = ProgressLine(phase: "Training", total: 1000, descriptor: slave, pace: .steps(1))
         for step in 1...1000 { line.update(done: step, loss: 1, accuracy: 0.5) }
         line.finish()
         let text = everything(from: master)
@@ -119,7 +148,10 @@ import Testing
         // A thousand steps take some milliseconds; even a stalled machine does not redraw each of them.
         #expect(drawn.count >= 2 && drawn.count < 50, "\(drawn.count) lines")
         #expect(drawn.allSatisfy { $0.count <= 70 })
-        #expect(drawn.last?.hasPrefix("[Training] loss 1.0000, acc 0.5000: 100% 1000/1000 [00:0") == true, "\(drawn)")
+        #expect(
+            drawn.last?.hasPrefix("[Training] loss 1.0000, acc 0.5000: 100%|██████████| [<00:0") == true
+                || drawn.last?.hasPrefix("[Training] loss 1.0000, acc 0.5000: 100%|##########| [<00:0") == true,
+            "\(drawn)")
     }
 
     /// What arrives at a terminal until a line feed.

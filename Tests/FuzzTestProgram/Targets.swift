@@ -268,6 +268,11 @@ struct MetricsTarget: Target {
     init(_ folder: String) throws {
         log = MetricsLog(path: folder + "/metrics.jsonl")
         for epoch in 1...2 {
+            try log.append([
+                StepRecord(
+                    epoch: epoch, step: epoch * 3, loss: .nan, accuracy: 0.5, learningRate: 0.1, imagesPerSecond: 100,
+                    dataWaitSeconds: 0)
+            ])
             try log.append(
                 EpochMetrics(
                     epoch: epoch, trainLoss: 1.5, trainAccuracy: .nan, testLoss: 2, testAccuracy: 0.5,
@@ -282,6 +287,6 @@ struct MetricsTarget: Target {
         var bytes = original
         if mutator.number > 0 { mutator.damage(&bytes) }
         write(bytes, to: log.path)
-        try log.truncate(keepingEpochsUpTo: mutator.below(4))
+        try log.truncate(keepingEpochsUpTo: mutator.below(4), stepsUpTo: mutator.below(9))
     }
 }

@@ -79,11 +79,22 @@ extension EpochMetrics {
 
 /// The epochs in a run folder's metrics.jsonl; none if it does not exist yet.
 func readMetrics(_ path: String) throws -> [EpochMetrics] {
+    try metricsLines(path).filter { !isOfSteps($0) }.map { try JSONDecoder().decode(EpochMetrics.self, from: $0) }
+}
+
+/// The lines of steps in a run folder's metrics.jsonl.
+func readStepRecords(_ path: String) throws -> [StepRecord] {
+    try metricsLines(path).filter(isOfSteps).map { try JSONDecoder().decode(StepRecord.self, from: $0) }
+}
+
+private func metricsLines(_ path: String) throws -> [Data] {
     let path = path + "/metrics.jsonl"
     guard FileManager.default.fileExists(atPath: path) else { return [] }
-    let lines = try Data(contentsOf: URL(filePath: path)).split(separator: UInt8(ascii: "\n"))
-    return try lines.map { try JSONDecoder().decode(EpochMetrics.self, from: $0) }
+    return try Data(contentsOf: URL(filePath: path)).split(separator: UInt8(ascii: "\n"))
 }
+
+/// Whether a line of metrics.jsonl has the key `step`, as users tell the two kinds apart.
+private func isOfSteps(_ line: Data) -> Bool { String(decoding: line, as: UTF8.self).contains(#""step":"#) }
 
 extension String {
     /// Lines without the line feeds.

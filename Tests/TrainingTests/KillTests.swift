@@ -39,6 +39,9 @@ import Testing
         let end = try resume(path, ranks: 2)
         #expect(end.weights == whole.weights)
         #expect(end.results == whole.results)
+        // The last start asked for no lines of steps; before it none is missing, and none is there twice.
+        let steps = try readStepRecords(path).map(\.step)
+        #expect(steps.count > 5 && steps == Array(stride(from: 5, through: steps.count * 5, by: 5)), "\(steps)")
     }
 
     /// The undisturbed run, with the seconds from its start to its first step and the seconds per epoch.
@@ -62,7 +65,8 @@ import Testing
     /// - Returns: false if it has ended by itself, which must be a success.
     private func kill(_ path: String, after delay: Double, isInStart: Bool) throws -> Bool {
         let hasBegun = FileManager.default.fileExists(atPath: path + "/config.json")
-        let arguments = ["train"] + (hasBegun ? ["--resume", path] : ["--out", path] + Self.options)
+        let arguments =
+            ["train", "--step-metrics", "5"] + (hasBegun ? ["--resume", path] : ["--out", path] + Self.options)
         return try withMPIJob(ranks: 2, program: "densenet", arguments: arguments, environment: environment) { job in
             if !isInStart { try job.wait(for: "the first step") { job.output.contains("run folder: ") } }
             let moment = monotonicSeconds() + delay

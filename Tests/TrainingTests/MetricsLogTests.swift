@@ -15,6 +15,12 @@ import Training
             epochSeconds: 200, evaluationSeconds: 8)
     }
 
+    private func record(_ step: Int, epoch: Int) -> StepRecord {
+        StepRecord(
+            epoch: epoch, step: step, loss: 1.5, accuracy: 0.5, learningRate: 0.1, imagesPerSecond: 250,
+            dataWaitSeconds: 0.25)
+    }
+
     private func text() throws -> String { String(decoding: try scratch.read("metrics.jsonl"), as: UTF8.self) }
 
     private func epochs() throws -> [Int] {
@@ -25,12 +31,11 @@ import Training
         try log.append(metrics(1))
         try log.append(metrics(2))
         let line = try #require(try text().split(separator: "\n").first)
-        #expect(
-            line == #"{"checkpoint_wait_seconds":0.25,"data_wait_seconds":0.125,"epoch":1,"epoch_seconds":200,"#
-                + #""evaluation_seconds":8,"#
-                + #""images_per_second":250,"learning_rate":1e-05,"#
-                + #""test_accuracy":0.5,"test_loss":1.25,"#
-                + #""train_accuracy":0.4452,"train_loss":1.5}"#)
+        let expected: String =
+            #"{"checkpoint_wait_seconds":0.25,"data_wait_seconds":0.125,"epoch":1,"epoch_seconds":200,"#
+            + #""evaluation_seconds":8,"images_per_second":250,"learning_rate":1e-05,"#
+            + #""test_accuracy":0.5,"test_loss":1.25,"train_accuracy":0.4452,"train_loss":1.5}"#
+        #expect(line == expected)
         #expect(try epochs() == [1, 2])
     }
 
@@ -48,30 +53,56 @@ import Training
         let whole = try scratch.read("metrics.jsonl")
         for cut in [0, 1, 7, 100] {
             _ = try scratch.write(whole.dropLast(cut), to: "metrics.jsonl")
-            try log.truncate(keepingEpochsUpTo: 2)
+            try log.truncate(keepingEpochsUpTo: 2, stepsUpTo: 0)
             #expect(try epochs() == [1, 2])
         }
         _ = try scratch.write(whole.dropLast(20), to: "metrics.jsonl")
-        try log.truncate(keepingEpochsUpTo: 4)
+        try log.truncate(keepingEpochsUpTo: 4, stepsUpTo: 0)
         #expect(try epochs() == [1, 2, 3])
         try log.append(metrics(4))
         #expect(try scratch.read("metrics.jsonl") == whole)
         // A line that lacks only its line feed is complete.
         _ = try scratch.write(whole.dropLast(), to: "metrics.jsonl")
-        try log.truncate(keepingEpochsUpTo: 4)
+        try log.truncate(keepingEpochsUpTo: 4, stepsUpTo: 0)
         #expect(try scratch.read("metrics.jsonl") == whole)
         #expect(scratch.names == ["metrics.jsonl"])
     }
 
+    @Test func `lines of steps are no epochs, and those past the checkpoint are dropped when a run is resumed`() throws
+    {
+        // Epochs of four steps.
+        for epoch in 1...2 {
+            try log.append([record(4 * epoch - 2, epoch: epoch), record(4 * epoch, epoch: epoch)])
+            try log.append(metrics(epoch))
+        }
+        let lines = try text().lines
+        let expected: String =
+            #"{"accuracy":0.5,"data_wait_seconds":0.25,"epoch":1,"images_per_second":250,"#
+            + #""learning_rate":0.1,"loss":1.5,"step":2}"#
+        #expect(lines[0] == expected)
+        #expect(try log.lastEpoch() == 2 && log.epochs().map(\.epoch) == [1, 2])
+        // At a checkpoint of step 6, within epoch 2; and at one of its end, before its evaluation.
+        let whole = try scratch.read("metrics.jsonl")
+        for (steps, count) in [(6, 4), (7, 4), (8, 5)] {
+            for cut in [0, 1, 30] {
+                _ = try scratch.write(whole.dropLast(cut), to: "metrics.jsonl")
+                try log.truncate(keepingEpochsUpTo: 1, stepsUpTo: steps)
+                #expect(try text().lines == Array(lines.prefix(count)), "step \(steps), \(cut) bytes cut")
+            }
+        }
+        try log.truncate(keepingEpochsUpTo: 0, stepsUpTo: 2)
+        #expect(try text().lines == Array(lines.prefix(1)) && log.lastEpoch() == nil)
+    }
+
     @Test func `a missing log is not created, and one with a foreign line is refused unchanged`() throws {
-        try log.truncate(keepingEpochsUpTo: 2)
+        try log.truncate(keepingEpochsUpTo: 2, stepsUpTo: 0)
         #expect(scratch.names == [])
         try log.append(metrics(1))
         let bytes = try scratch.read("metrics.jsonl") + Array("what\n".utf8)
         _ = try scratch.write(bytes, to: "metrics.jsonl")
         let path = log.path
-        #expect(throws: Failure(.data, "\(path): line 2 is no epoch's metrics; mend or remove it")) {
-            try log.truncate(keepingEpochsUpTo: 9)
+        #expect(throws: Failure(.data, "\(path): line 2 is no metrics of an epoch or of steps; mend or remove it")) {
+            try log.truncate(keepingEpochsUpTo: 9, stepsUpTo: 0)
         }
         #expect(try scratch.read("metrics.jsonl") == bytes)
     }

@@ -18,33 +18,42 @@ final class CheckpointWriter {
     private let contents: CheckpointContents
     private let step: TrainingStep
     private let job: BackgroundJob<Job>
+    /// Where lines of steps are wanted.
+    private var thinner: StepThinner?
+    /// Lines that go into the log with the next checkpoint.
+    private var records: [StepRecord] = []
     /// What is under way, or was last.
     private var current: Job?
 
     private enum Job {
-        case checkpoint(RunState, CheckpointPosition, sparing: CheckpointPosition?)
+        case checkpoint(RunState, CheckpointPosition, [StepRecord], sparing: CheckpointPosition?)
         /// The best epoch where it is this one.
         case result(EpochMetrics, BestEpoch?)
     }
 
     /// - Parameters:
     ///   - newest: the checkpoint that the run goes on from, if any.
-    ///   - metrics: where the results of epochs go.
+    ///   - metrics: where the results of epochs go and, of each `stepMetrics` steps where these are given, a line.
     ///   - bestWeights: the file of the best epoch's weights; with `metadata`, and `best` where it is there already.
     /// - Throws: `Failure(.unavailable)` when the system refuses the thread.
     init(
         of step: TrainingStep, folder: CheckpointFolder, newest: CheckpointPosition?, metrics: MetricsLog,
-        bestWeights: String, best: BestEpoch?, metadata: [String: String]
+        stepMetrics: Int?, bestWeights: String, best: BestEpoch?, metadata: [String: String]
     ) throws {
         self.step = step
         self.newest = newest
         self.best = best
+        thinner = stepMetrics.map(StepThinner.init)
         let contents = try CheckpointContents(step, metadata: metadata)
         self.contents = contents
         job = try BackgroundJob(refusal: "the thread that writes checkpoints cannot start") { job in
             switch job {
-            case .checkpoint(let state, let position, let best):
+            case .checkpoint(let state, let position, let records, let best):
+                // The lines of steps first: a resumed run drops those past its checkpoint, and could not make up for
+                // missing ones. A log that cannot be written must not keep the checkpoint from being.
+                let lines = Result { try metrics.append(records) }
                 try folder.write(contents.checkpoint(state, at: position), sparing: best)
+                try lines.get()
             case .result(let result, let best):
                 // The line comes last: with it the epoch is evaluated, without it a resumed run does that again.
                 if let best { try contents.writeWeights(of: best, to: bestWeights) }
@@ -56,6 +65,11 @@ final class CheckpointWriter {
     /// Whether what is under way cannot be written; `finish` says why.
     var hasFailed: Bool { job.hasFailed }
 
+    /// Takes note of a step for the log's lines of steps, which are written with the next checkpoint.
+    func add(_ step: StepMetrics) {
+        if let record = thinner?.add(step) { records.append(record) }
+    }
+
     /// Begins to write where the run stands.
     ///
     /// - Precondition: nothing is under way.
@@ -63,7 +77,8 @@ final class CheckpointWriter {
         let began = monotonicSeconds()
         contents.copy(from: step)
         waitSeconds += monotonicSeconds() - began
-        begin(.checkpoint(state, position, sparing: best?.position))
+        begin(.checkpoint(state, position, records, sparing: best?.position))
+        records = []
     }
 
     /// Begins to write an epoch's line of metrics, behind the weights where they are the best so far.
@@ -88,7 +103,7 @@ final class CheckpointWriter {
         defer { waitSeconds += monotonicSeconds() - began }
         try job.wait()
         switch current {
-        case .checkpoint(_, let position, _): (written, newest) = (written + 1, position)
+        case .checkpoint(_, let position, _, _): (written, newest) = (written + 1, position)
         case .result(_, let best?): self.best = best
         default: break
         }

@@ -89,7 +89,8 @@ public struct EpochMetrics: Codable, Sendable {
     }
 }
 
-/// The log of a run's epochs: a JSON object a line, in the order of the epochs. Rank zero alone has one.
+/// The log of a run's epochs and, where they are asked for, of its steps: a JSON object a line, in the order of what
+/// they tell. A line that has the key `step` is of steps. Rank zero alone has one.
 package struct MetricsLog: Sendable {
     package let path: String
 
@@ -98,28 +99,48 @@ package struct MetricsLog: Sendable {
     /// Adds a line and waits until it is on the disk.
     ///
     /// - Throws: `Failure(.unavailable)` when the system refuses; the log is as before then.
-    package func append(_ metrics: EpochMetrics) throws {
+    package func append(_ metrics: EpochMetrics) throws { try append(lines: [metrics]) }
+
+    /// Adds a line for each record, all of them or none, and waits until they are on the disk.
+    ///
+    /// - Throws: `Failure(.unavailable)` when the system refuses; the log is as before then.
+    package func append(_ records: [StepRecord]) throws {
+        if !records.isEmpty { try append(lines: records) }
+    }
+
+    private func append(lines: [some Encodable]) throws {
         let encoder = JSONEncoder()
         encoder.outputFormatting = .sortedKeys
-        let line = Array(try encoder.encode(metrics)) + [UInt8(ascii: "\n")]
-        try LogFile.append(line, to: path)
+        try LogFile.append(lines.flatMap { Array(try encoder.encode($0)) + [UInt8(ascii: "\n")] }, to: path)
     }
 
     /// The number of the last epoch that has a whole line; nil where there is none.
     ///
     /// - Throws: as `truncate`.
-    package func lastEpoch() throws -> Int? { try epochs(in: contents()).map(\.epoch).max() }
+    package func lastEpoch() throws -> Int? { try epochs().map(\.epoch).max() }
 
-    /// Drops what a resumed run will write again: the lines of later epochs, and a last line that the end of the
-    /// process cut.
+    /// The epochs that have a whole line, in the order of the lines.
+    ///
+    /// - Throws: as `truncate`.
+    package func epochs() throws -> [EpochMetrics] {
+        try entries(in: contents()).compactMap { if case .epoch(let metrics) = $0.entry { metrics } else { nil } }
+    }
+
+    /// Drops what a resumed run will write again: the lines of later epochs and steps, and a last line that the end of
+    /// the process cut.
     ///
     /// A log that does not exist is left so.
     ///
     /// - Throws: `Failure(.noInput)` when the log cannot be read, `Failure(.data)` for a line within it that is no
-    ///   epoch's, `Failure(.unavailable)` when the system refuses the new one; the log is as before then.
-    package func truncate(keepingEpochsUpTo last: Int) throws {
+    ///   epoch's and no steps', `Failure(.unavailable)` when the system refuses the new one; the log is as before then.
+    package func truncate(keepingEpochsUpTo lastEpoch: Int, stepsUpTo lastStep: Int) throws {
         let text = try contents()
-        let kept = try epochs(in: text).filter { $0.epoch <= last }.flatMap { $0.line + [UInt8(ascii: "\n")] }
+        let kept = try entries(in: text).filter { entry, _ in
+            switch entry {
+            case .epoch(let metrics): metrics.epoch <= lastEpoch
+            case .steps(let record): record.step <= lastStep
+            }
+        }.flatMap { $0.line + [UInt8(ascii: "\n")] }
         guard !kept.elementsEqual(text) else { return }
         try AtomicFile.write(kept, to: path)
     }
@@ -129,13 +150,21 @@ package struct MetricsLog: Sendable {
         try FileSystem.exists(path) ? Data(InputFile.contents(of: path, atMost: 1 << 30)) : Data()
     }
 
-    private func epochs(in text: Data) throws -> [(epoch: Int, line: Data)] {
+    private enum Entry {
+        case epoch(EpochMetrics)
+        case steps(StepRecord)
+    }
+
+    private func entries(in text: Data) throws -> [(entry: Entry, line: Data)] {
         let lines = text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
-        return try lines.enumerated().compactMap { number, line in
-            if let metrics = try? JSONDecoder().decode(EpochMetrics.self, from: line) { return (metrics.epoch, line) }
+        let decoder = JSONDecoder()
+        return try lines.enumerated().compactMap { number, line -> (entry: Entry, line: Data)? in
+            if let record = try? decoder.decode(StepRecord.self, from: line) { return (.steps(record), line) }
+            if let metrics = try? decoder.decode(EpochMetrics.self, from: line) { return (.epoch(metrics), line) }
             // What follows the last line feed is nothing, or a cut line.
             guard number == lines.count - 1 else {
-                throw Failure(.data, "\(path): line \(number + 1) is no epoch's metrics; mend or remove it")
+                throw Failure(
+                    .data, "\(path): line \(number + 1) is no metrics of an epoch or of steps; mend or remove it")
             }
             return nil
         }

@@ -67,13 +67,17 @@ struct RunStart {
                 .usage, "`epochs` is \(configuration.epochs), but the run has finished epoch \(state.epoch - 1) already"
             )
         }
-        try log.truncate(keepingEpochsUpTo: state.epoch - 1)
+        try log.truncate(keepingEpochsUpTo: state.epoch - 1, stepsUpTo: state.step(stepsPerEpoch))
         try keep(configuration, over: before, stepsPerEpoch: stepsPerEpoch, warn)
     }
 
     /// A run that has results, but nothing to resume from, must not begin anew over them.
     private static func requireNoResults(in folder: RunFolder) throws {
-        let results = [folder.metrics, folder.best, folder.weights].filter { (try? InputFile(path: $0).size) ?? 0 > 0 }
+        let results = [folder.metrics, folder.best, folder.weights].filter { path in
+            // Lines of steps come before the first checkpoint, and are no result.
+            let isOfSteps = path == folder.metrics && (try? MetricsLog(path: path).lastEpoch() == nil) == true
+            return !isOfSteps && (try? InputFile(path: path).size) ?? 0 > 0
+        }
         guard let first = results.first else { return }
         let names = results.map { String($0.dropFirst(folder.path.count + 1)) }.joined(separator: ", ")
         let weights = results.last { $0 != folder.metrics }

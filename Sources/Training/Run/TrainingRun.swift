@@ -47,18 +47,19 @@ public final class TrainingRun {
     ///   - configuration: the same on all ranks, but for the path of the data.
     ///   - path: the run folder, made on rank zero once all else is in order; nil for a new one below `runs`.
     ///   - threads: of this rank; nil shares the host's cores. The result does not depend on it.
+    ///   - stepMetrics: metrics.jsonl has a line of every so many steps too.
     ///   - watchdog: writes heartbeats to the run folder.
     ///   - observer: hears the run's reports, on rank zero, and may ask it to stop, on any.
     ///   - communicator: the ranks that train.
     /// - Throws: on all ranks the failure of the first rank that has one.
     public convenience init(
-        _ configuration: RunConfiguration, path: String?, threads: Int? = nil, watchdog: Watchdog? = nil,
-        observer: any RunObserver, communicator: Communicator
+        _ configuration: RunConfiguration, path: String?, threads: Int? = nil, stepMetrics: Int? = nil,
+        watchdog: Watchdog? = nil, observer: any RunObserver, communicator: Communicator
     ) throws {
         try communicator.throwOnAllRanks { try configuration.validate(worldSize: communicator.size) }
         try self.init(
-            configuration, path: path, threads: threads, watchdog: watchdog, observer: observer, resumed: nil,
-            communicator: communicator)
+            configuration, path: path, threads: threads, stepMetrics: stepMetrics, watchdog: watchdog,
+            observer: observer, resumed: nil, communicator: communicator)
     }
 
     /// Resumes the run in a folder from its newest valid checkpoint, or from the start where no step was ever kept.
@@ -67,6 +68,7 @@ public final class TrainingRun {
     /// - Parameters:
     ///   - path: the run folder.
     ///   - threads: of this rank; nil shares the host's cores. The result does not depend on it.
+    ///   - stepMetrics: metrics.jsonl has a line of every so many steps too.
     ///   - watchdog: writes heartbeats to the run folder.
     ///   - observer: hears the run's reports, on rank zero, and may ask it to stop, on any.
     ///   - communicator: the ranks that train.
@@ -74,8 +76,9 @@ public final class TrainingRun {
     ///     rates of a run of that length; the policy on faults for this start. Nothing else may change.
     /// - Throws: on all ranks `Failure(.usage)` for other changes, naming the parameter and both values.
     public convenience init(
-        resuming path: String, threads: Int? = nil, watchdog: Watchdog? = nil, observer: any RunObserver,
-        communicator: Communicator, changes: (inout RunConfiguration) throws -> Void = { _ in }
+        resuming path: String, threads: Int? = nil, stepMetrics: Int? = nil, watchdog: Watchdog? = nil,
+        observer: any RunObserver, communicator: Communicator,
+        changes: (inout RunConfiguration) throws -> Void = { _ in }
     ) throws {
         let folder = try communicator.throwOnAllRanks {
             communicator.rank == 0 ? try RunFolder(path: path, resuming: true) : nil
@@ -93,17 +96,22 @@ public final class TrainingRun {
             return (configuration, before)
         }
         try self.init(
-            configuration, path: path, threads: threads, watchdog: watchdog, observer: observer,
-            resumed: folder.map { ($0, before) }, communicator: communicator)
+            configuration, path: path, threads: threads, stepMetrics: stepMetrics, watchdog: watchdog,
+            observer: observer, resumed: folder.map { ($0, before) }, communicator: communicator)
     }
 
     /// - Parameter resumed: the run's folder, on rank zero, and its configuration as it was.
     private init(
-        _ configuration: RunConfiguration, path: String?, threads: Int?, watchdog: Watchdog?,
+        _ configuration: RunConfiguration, path: String?, threads: Int?, stepMetrics: Int?, watchdog: Watchdog?,
         observer: any RunObserver, resumed: (folder: RunFolder, before: RunConfiguration)?, communicator: Communicator
     ) throws {
         self.communicator = communicator
         self.observer = observer
+        try communicator.throwOnAllRanks {
+            guard stepMetrics ?? 1 >= 1 else {
+                throw Failure(.usage, "`stepMetrics` is \(stepMetrics ?? 1), expected 1 or more steps")
+            }
+        }
         let parts = try RunParts(configuration, threads: threads, communicator: communicator)
         (self.configuration, data, sampler, evaluator, step) = (
             parts.configuration, parts.data, parts.sampler, parts.evaluator, parts.step
@@ -123,7 +131,8 @@ public final class TrainingRun {
             let writer = try CheckpointWriter(
                 of: step, folder: CheckpointFolder(path: start.folder.checkpoints, keep: keep, warn: observer.warn),
                 newest: start.newest,
-                metrics: MetricsLog(path: start.folder.metrics), bestWeights: start.folder.best,
+                metrics: MetricsLog(path: start.folder.metrics), stepMetrics: stepMetrics,
+                bestWeights: start.folder.best,
                 best: BestEpoch(path: start.folder.best, last: start.state.epoch - 1),
                 metadata: data.weightsMetadata)
             return (start, writer)
@@ -174,6 +183,11 @@ public final class TrainingRun {
     /// What a message on the end of a run says last.
     package static func resumeAdvice(_ path: String) -> String { "resume with: `resuming` \(path)" }
 
+    /// Steps that are done of the whole run.
+    package var stepsDone: Int { state.step(stepsPerEpoch) }
+    /// Steps that the whole run is to have.
+    package var steps: Int { min(configuration.epochs * stepsPerEpoch, configuration.steps ?? .max) }
+
     /// Whether all epochs, or all steps that the configuration allows, are done and evaluated.
     package var isFinished: Bool {
         state.epoch > configuration.epochs
@@ -198,11 +212,12 @@ public final class TrainingRun {
             state.seconds += seconds
             if isRankZero {
                 let images = Double(batch.globalCount)
-                observer.stepped(
-                    StepMetrics(
-                        epoch: state.epoch, step: state.step(stepsPerEpoch), loss: sums.loss / images,
-                        accuracy: sums.correct / images, learningRate: rate, images: batch.globalCount,
-                        seconds: seconds, dataWaitSeconds: loader.waitSeconds - waitBefore))
+                let metrics = StepMetrics(
+                    epoch: state.epoch, step: state.step(stepsPerEpoch), loss: sums.loss / images,
+                    accuracy: sums.correct / images, learningRate: rate, images: batch.globalCount,
+                    seconds: seconds, dataWaitSeconds: loader.waitSeconds - waitBefore)
+                checkpoints?.add(metrics)
+                observer.stepped(metrics)
             }
             if stopWasAsked {
                 observer.endIsNear()

@@ -1,0 +1,89 @@
+/// What some steps of training in a row came to: a line of `metrics.jsonl`. Numbers that are not finite are `null` in
+/// JSON and come back as not-a-number.
+public struct StepRecord: Codable, Sendable {
+    /// Of the last of the steps, counted from 1.
+    public var epoch: Int
+    /// The last of the steps, counted from 1 over the whole run.
+    public var step: Int
+    /// Means over the steps' images, before the weights moved; accuracies from 0 to 1. Steps whose loss is not finite
+    /// are left out.
+    public var loss, accuracy: Double
+    /// What the last of the steps moved the weights by.
+    public var learningRate: Double
+    /// Training images of all ranks together.
+    public var imagesPerSecond: Double
+    /// How long rank zero waited for the steps' batches, in all.
+    public var dataWaitSeconds: Double
+
+    enum CodingKeys: String, CodingKey {
+        case epoch, step, loss, accuracy
+        case learningRate = "learning_rate"
+        case imagesPerSecond = "images_per_second"
+        case dataWaitSeconds = "data_wait_seconds"
+    }
+
+    /// The metrics of some steps, as the properties of the same names describe them.
+    public init(
+        epoch: Int, step: Int, loss: Double, accuracy: Double, learningRate: Double, imagesPerSecond: Double,
+        dataWaitSeconds: Double
+    ) {
+        self.epoch = epoch
+        self.step = step
+        self.loss = loss
+        self.accuracy = accuracy
+        self.learningRate = learningRate
+        self.imagesPerSecond = imagesPerSecond
+        self.dataWaitSeconds = dataWaitSeconds
+    }
+
+    /// Reads a line of `metrics.jsonl`.
+    public init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: CodingKeys.self)
+        func number(_ key: CodingKeys) throws -> Double { try container.decode(Double?.self, forKey: key) ?? .nan }
+        self.init(
+            epoch: try container.decode(Int.self, forKey: .epoch), step: try container.decode(Int.self, forKey: .step),
+            loss: try number(.loss), accuracy: try number(.accuracy), learningRate: try number(.learningRate),
+            imagesPerSecond: try number(.imagesPerSecond), dataWaitSeconds: try number(.dataWaitSeconds))
+    }
+
+    /// Writes a line of `metrics.jsonl`.
+    public func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(epoch, forKey: .epoch)
+        try container.encode(step, forKey: .step)
+        for (key, value) in [
+            (CodingKeys.loss, loss), (.accuracy, accuracy), (.learningRate, learningRate),
+            (.imagesPerSecond, imagesPerSecond), (.dataWaitSeconds, dataWaitSeconds),
+        ] {
+            try container.encode(value.isFinite ? value : nil, forKey: key)
+        }
+    }
+}
+
+/// Makes a record of every few steps.
+struct StepThinner {
+    /// A record ends with each step whose number is a multiple of it.
+    let interval: Int
+    private var (loss, correct, images) = (0.0, 0.0, 0.0)
+    private var (allImages, seconds, dataWait) = (0.0, 0.0, 0.0)
+
+    init(interval: Int) { self.interval = interval }
+
+    /// Adds a step; returns the record that it completes, of all steps since the last one, or since the start.
+    mutating func add(_ step: StepMetrics) -> StepRecord? {
+        let count = Double(step.images)
+        if step.loss.isFinite {
+            loss += step.loss * count
+            correct += step.accuracy * count
+            images += count
+        }
+        allImages += count
+        seconds += step.seconds
+        dataWait += step.dataWaitSeconds
+        guard step.step % interval == 0 else { return nil }
+        defer { self = StepThinner(interval: interval) }
+        return StepRecord(
+            epoch: step.epoch, step: step.step, loss: loss / images, accuracy: correct / images,
+            learningRate: step.learningRate, imagesPerSecond: allImages / seconds, dataWaitSeconds: dataWait)
+    }
+}
