@@ -118,7 +118,7 @@ let package = Package(
         .testTarget(
             name: "ReportingTests",
             dependencies: ["DenseNetModel", "ImageData", "Pictures", "Reporting", "Support", "TestSupport", "Training"]),
-        .testTarget(name: "DensenetToolTests", dependencies: ["DensenetTool"]),
+        .testTarget(name: "DensenetToolTests", dependencies: ["DensenetTool", "Training"]),
         .testTarget(
             name: "TrainingTests",
             dependencies: [

@@ -1,3 +1,4 @@
+import DataParallel
 import Glibc
 import Support
 import SystemPackage
@@ -40,8 +41,11 @@ struct Terminal: Sendable {
         return ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : fallback
     }
 
-    /// Whether standard output is a terminal; of mpirun's processes launch.sh knows it.
-    static let hasOutput = isatty(STDOUT_FILENO) == 1 || environment("DENSENET_OUTPUT") == "terminal"
+    /// Whether standard output ends on a terminal. mpirun gives its processes a terminal of its own, whatever it has
+    /// itself; launch.sh knows.
+    static let hasOutput =
+        MPIEnvironment.launchedRank == nil
+        ? isatty(STDOUT_FILENO) == 1 : environment("DENSENET_OUTPUT") == "terminal"
 
     /// Whether lines on standard output may have colours (https://no-color.org).
     static let showsColour = hasOutput && environment("NO_COLOR") == nil && environment("TERM") != "dumb"

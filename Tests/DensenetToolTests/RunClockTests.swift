@@ -1,7 +1,7 @@
 import Testing
-@testable import Training
 
 @testable import DensenetTool
+@testable import Training
 
 /// What is foreseen of a run's rest, and how much a log takes.
 @Suite struct RunClockTests {

@@ -126,7 +126,7 @@ import Training
     }
 
     @Test func `there is no colour without a terminal, and other lines of logging after resuming`() throws {
-        let first = try succeed(smallRun + ["--out", path, "--epochs", "1"], environment: ["TERM": "xterm"])
+        let first = try succeed(smallRun + ["--out", path, "--epochs", "1"], ranks: 2, environment: ["TERM": "xterm"])
         #expect(!first.output.contains("\u{1B}") && !first.errors.contains("\u{1B}"))
         _ = try succeed(["--resume", path, "--epochs", "2", "--step-metrics", "4"])
         #expect(try readStepRecords(path).map(\.step) == [8])
