@@ -184,6 +184,6 @@ final class RunReport: RunObserver {
 
     private func details(of epoch: EpochMetrics) -> String {
         "    training \(duration(epoch.epochSeconds)), evaluation \(duration(epoch.evaluationSeconds)), "
-            + "learning rate \(epoch.learningRate), \(peakResidentBytes() >> 20) MiB resident at most on rank 0"
+            + "learning rate \(epoch.learningRate.scientific), \(peakResidentBytes() >> 20) MiB resident at most on rank 0"
     }
 }
