@@ -97,7 +97,7 @@ final class ChildProcess {
         unsafe posix_spawn_file_actions_adddup2(&actions, output.rawValue, 1)
         unsafe posix_spawn_file_actions_adddup2(&actions, errors.rawValue, 2)
         var pointers = unsafe words.map { unsafe strdup($0) } + [nil]
-        defer { unsafe pointers.forEach { unsafe free($0) } }
+        defer { while let pointer = unsafe pointers.popLast() { unsafe free(pointer) } }
         var process = pid_t()
         let code = unsafe posix_spawnp(&process, words[0], &actions, nil, &pointers, environ)
         guard code == 0 else { throw Errno(rawValue: code) }

@@ -27,9 +27,12 @@ struct Download {
                 path, .readWrite, options: [.create, .noFollow, .nonBlocking, .closeOnExec],
                 permissions: FilePermissions(rawValue: 0o666))
         }
-        defer { try? file.close() }
+        defer {
+            // An empty file is nothing to go on from.
+            if (try? file.seek(offset: 0, from: .end)) == 0 { FileSystem.remove(path) }
+            try? file.close()
+        }
         var size = try explainingErrors("cannot write", path) { Int(try file.seek(offset: 0, from: .end)) }
-        defer { if size == 0 { FileSystem.remove(path) } }
         var failures = 0
         var hasBroughtBytes = false
         while true {

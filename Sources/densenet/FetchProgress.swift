@@ -77,7 +77,7 @@ final class FetchProgress {
         let fraction = ProgressLine.fraction(done, total)
         let percent = (fraction * 100).formatted(places: 0, width: 3) + "%"
         let amount = "\(megabytes(Double(done)))/\(megabytes(Double(total))) MB"
-        let left = ProgressLine.remaining(new, new + total - done, seconds)
+        let left = ProgressLine.remaining(new, new + max(total - done, 0), seconds)
         let forms = [
             "\(name): \(percent)|\(ProgressLine.bar(fraction, ascii: ascii))| \(amount) [\(time)<\(left), \(speed)]",
             "\(name): \(percent) \(amount) [\(time)<\(left)]",

@@ -40,7 +40,7 @@ final class LoopbackServer: Sendable {
 
     /// - Parameter answer: is given the number of the request, from 0, and the request.
     init(_ answer: @escaping @Sendable (Int, Request) -> Answer) {
-        listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_addr.s_addr = in_addr_t(0x7F00_0001).bigEndian
@@ -51,8 +51,9 @@ final class LoopbackServer: Sendable {
             }
         }
         precondition(isListening, "no socket on 127.0.0.1: errno \(errno)")
+        self.listener = listener
         port = UInt16(bigEndian: address.sin_port)
-        let body = Body { [listener, shared] in Self.serve(listener, shared, answer) }
+        let body = Body { [shared] in Self.serve(listener, shared, answer) }
         var thread = pthread_t()
         pthread_create(
             &thread, nil,
@@ -82,9 +83,13 @@ final class LoopbackServer: Sendable {
 
     private static func serve(_ listener: Int32, _ shared: Shared, _ answer: (Int, Request) -> Answer) {
         while true {
-            let client = accept4(listener, nil, nil, Int32(SOCK_CLOEXEC.rawValue))
+            let client = accept(listener, nil, nil)
             guard client >= 0 else { return }
-            defer { close(client) }
+            // A program that another test starts may have a copy of the socket.
+            defer {
+                shutdown(client, Int32(SHUT_RDWR))
+                close(client)
+            }
             let goesOn = shared.client.withLock { (current: inout Int32?) in
                 if current != -1 { current = client }
                 return current != -1
@@ -138,7 +143,7 @@ final class LoopbackServer: Sendable {
             send(Array((head + body).utf8), to: client)
         case .bytes(let bytes): send(bytes, to: client)
         case .stall(let bytes, let length):
-            send(.file(bytes, length: length), request, to: client)
+            if length > 0 { send(.file(bytes, length: length), request, to: client) }
             var byte: UInt8 = 0
             _ = recv(client, &byte, 1, 0)
         }
@@ -148,7 +153,7 @@ final class LoopbackServer: Sendable {
         var done = 0
         while done < bytes.count {
             let count = bytes[done...].withUnsafeBytes {
-                Glibc.send(client, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL.rawValue))
+                Glibc.send(client, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
             }
             guard count > 0 else { return false }
             done += count
