@@ -8,9 +8,10 @@ struct ResponseHead {
     private var fields: [String: String] = [:]
     private(set) var isComplete = false
     private var line: [UInt8] = []
+    private var size = 0
 
-    /// Heads of servers that mean well are below this, in bytes.
-    private static let longestLine = 1 << 16
+    /// The bytes of all heads together, at most.
+    private static let largest = 1 << 20
 
     var code: Int { Int(status.prefix(3)) ?? 0 }
 
@@ -34,20 +35,17 @@ struct ResponseHead {
     /// Takes what belongs to the head from the beginning of `bytes`.
     ///
     /// - Returns: how many bytes that are; the rest is the body's.
-    /// - Throws: `Failure(.unavailable)` for a line without end.
+    /// - Throws: `Failure(.unavailable)` for a head without end.
     mutating func add(_ bytes: UnsafeRawBufferPointer, url: String) throws -> Int {
         var used = 0
         while !isComplete, used < bytes.count {
             let byte = unsafe bytes[used]
             used += 1
-            if byte == UInt8(ascii: "\n") {
-                endLine()
-            } else if line.count < Self.longestLine {
-                line.append(byte)
-            } else {
-                throw Failure(
-                    .unavailable, "cannot fetch \(url): the server does not answer as HTTP; give another `url`")
-            }
+            if byte == UInt8(ascii: "\n") { endLine() } else { line.append(byte) }
+        }
+        size += used
+        guard size <= Self.largest else {
+            throw Failure(.unavailable, "cannot fetch \(url): the server's answer has no end; give another `url`")
         }
         return used
     }

@@ -20,7 +20,7 @@ struct TarReader {
     ///
     /// - Throws: `Failure(.data)` if the archive is damaged or cut; what `GzipReader` throws.
     mutating func next() throws -> TarHeader? {
-        try read { _ in }
+        try unsafe read { _ in }
         _ = try unsafe bytes(padding)
         let place = "\(source.path): the header at byte \(offset) of the archive in it"
         let block = unsafe Array(try bytes(TarHeader.blockSize))
@@ -40,7 +40,7 @@ struct TarReader {
     mutating func read(_ body: (UnsafeRawBufferPointer) throws -> Void) throws {
         while rest > 0 {
             let piece = try unsafe bytes(min(rest, buffer.count))
-            unsafe rest -= piece.count
+            rest -= piece.count
             try unsafe body(piece)
         }
     }
@@ -53,7 +53,7 @@ struct TarReader {
                 .data, "\(source.path): the archive in it ends within a member or without an end mark; fetch it again")
         }
         offset += count
-        return unsafe UnsafeRawBufferPointer(piece)
+        return UnsafeRawBufferPointer(piece)
     }
 
     /// Reads the zeros after the last member, up to the checksum of the file.

@@ -169,7 +169,10 @@ import Testing
     }
 
     @Test func `what is no HTTP is refused`() throws {
-        for bytes in ["", "\n", "SSH-2.0-OpenSSH\r\n", "HTTP/1.1", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"] {
+        let endless = "HTTP/1.1 200 OK\r\n" + String(repeating: "a: b\r\n", count: 300_000)
+        for bytes in [
+            "", "\n", "SSH-2.0-OpenSSH\r\n", "HTTP/1.1", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", endless,
+        ] {
             let server = LoopbackServer { _, _ in .bytes(Array(bytes.utf8)) }
             expectRefused(try fetch(server), .unavailable, "cannot fetch \(server.url()): ")
         }
