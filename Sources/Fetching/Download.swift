@@ -13,11 +13,13 @@ struct Download {
     let largest: Int
     /// Seconds without a connection, and seconds in which less than 1,000 bytes a second come, until a try is given up.
     var patience = 30
+    /// Seconds before each of the tries in a row that may bring nothing new, once something has come.
+    var pauses: [UInt32] = [1, 2, 4, 8, 16]
     /// Called with the bytes that are there and those of the whole file, where the server says that.
     var progress: (_ done: Int, _ total: Int?) -> Void = { _, _ in }
 
-    /// Downloads what is missing. Where the connection breaks it goes on from there, as long as some of the next five
-    /// tries bring more.
+    /// Downloads what is missing. Where the connection breaks it goes on from there, as long as one of the tries that
+    /// follow, with `pauses` between, brings more than has ever been there.
     ///
     /// - Throws: `Failure(.unavailable)` if the program, the server or the file system refuses; what was downloaded stays.
     ///   `Failure(.data)` if the file is larger than it may be.
@@ -33,18 +35,18 @@ struct Download {
             try? file.close()
         }
         var size = try explainingErrors("cannot write", path) { Int(try file.seek(offset: 0, from: .end)) }
-        var failures = 0
-        var hasBroughtBytes = false
+        var largestSoFar = size
+        var pausesLeft: ArraySlice<UInt32> = []
         while true {
-            let before = size
             do {
                 guard try !fetch(onto: file, &size) else { return }
                 size = 0
             } catch let broken as BrokenOff {
-                failures = size > before ? 1 : failures + 1
-                hasBroughtBytes = hasBroughtBytes || size > before
-                guard hasBroughtBytes, failures <= 5 else { throw broken.failure }
-                sleep(1 << UInt32(failures - 1))
+                // A server without ranges begins anew each time: that alone is no progress.
+                if size > largestSoFar { pausesLeft = pauses[...] }
+                largestSoFar = max(largestSoFar, size)
+                guard let pause = pausesLeft.popFirst() else { throw broken.failure }
+                sleep(pause)
             }
         }
     }
@@ -96,7 +98,10 @@ struct Download {
             throw refusal("the server answers \(head.status)")
         }
         // A server that knows no ranges sends the whole file.
-        guard start == 0 || start == size else { return false }
+        guard start == 0 || start == size else {
+            guard size > 0 else { throw refusal("the server sends bytes from \(start) on, without being asked to") }
+            return false
+        }
         size = start
         if let total = head.total, total > largest { throw tooLarge(total) }
         return true
@@ -106,8 +111,8 @@ struct Download {
         [
             // The user's .curlrc could change what is printed. Proxies are taken from the environment.
             "--disable", "--silent", "--show-error", "--include", "--suppress-connect-headers", "--globoff",
-            "--location",
-            "--proto", "=http,https", "--connect-timeout", "\(patience)", "--speed-limit", "1000", "--speed-time",
+            "--location", "--proto", "=http,https", "--connect-timeout", "\(patience)", "--speed-limit", "1000",
+            "--speed-time",
             "\(patience)",
         ] + (size > 0 ? ["--range", "\(size)-"] : []) + ["--url", url]
     }

@@ -142,6 +142,24 @@ import Testing
         #expect(server.requests.map(\.start) == [700, nil])
     }
 
+    @Test func `a server that never gets to the end, or never sends what it should, is given up`() throws {
+        let stuck = LoopbackServer { [bytes = archive.bytes] number, _ in
+            .file(bytes, ranges: false, length: number == 1 ? 600 : 700)
+        }
+        let refusing = LoopbackServer { [bytes = archive.bytes] _, request in
+            request.start == nil ? .file(bytes, length: 700) : .status("416 Range Not Satisfiable")
+        }
+        let wrong = LoopbackServer { _, _ in
+            .status("206 Partial Content", fields: "Content-Range: bytes 9-9/2000\r\n", body: "9")
+        }
+        for (server, requests) in [(stuck, 4), (refusing, 7), (wrong, 1)] {
+            var download = Download(url: server.url(), path: scratch("file-\(server.port)"), largest: 1 << 20)
+            download.pauses = [0, 0, 0]
+            let failure = #expect(throws: Failure.self) { try download.run() }
+            #expect(failure?.kind == .unavailable && server.requests.count == requests, "\(server.requests)")
+        }
+    }
+
     @Test func `a part that is whole is not asked for again`() throws {
         try writePart(archive.bytes)
         let server = LoopbackServer { _, _ in .status("500 Internal Server Error") }
