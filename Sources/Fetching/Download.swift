@@ -112,8 +112,7 @@ struct Download {
             // The user's .curlrc could change what is printed. Proxies are taken from the environment.
             "--disable", "--silent", "--show-error", "--include", "--suppress-connect-headers", "--globoff",
             "--location", "--proto", "=http,https", "--connect-timeout", "\(patience)", "--speed-limit", "1000",
-            "--speed-time",
-            "\(patience)",
+            "--speed-time", "\(patience)",
         ] + (size > 0 ? ["--range", "\(size)-"] : []) + ["--url", url]
     }
 
