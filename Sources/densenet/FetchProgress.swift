@@ -74,10 +74,12 @@ final class FetchProgress {
             let forms = ["\(name): \(megabytes(Double(done))) MB [\(time), \(speed)]"]
             return String(forms[0].prefix(columns))
         }
-        let fraction = ProgressLine.fraction(done, total)
+        let fraction = total > 0 ? Double(min(done, total)) / Double(total) : 1
         let percent = (fraction * 100).formatted(places: 0, width: 3) + "%"
         let amount = "\(megabytes(Double(done)))/\(megabytes(Double(total))) MB"
-        let left = ProgressLine.remaining(new, new + max(total - done, 0), seconds)
+        let left =
+            new > 0 && seconds > 0
+            ? ProgressLine.interval(Double(max(total - done, 0)) * seconds / Double(new)) : "?"
         let forms = [
             "\(name): \(percent)|\(ProgressLine.bar(fraction, ascii: ascii))| \(amount) [\(time)<\(left), \(speed)]",
             "\(name): \(percent) \(amount) [\(time)<\(left)]",

@@ -130,11 +130,11 @@ struct ProgressLine {
             + "accuracy: \(accuracy.formatted(places: 4)) [\(interval(seconds))<\(remaining(done, total, seconds))]"
     }
 
-    static func fraction(_ done: Int, _ total: Int) -> Double {
+    private static func fraction(_ done: Int, _ total: Int) -> Double {
         total > 0 ? Double(min(done, total)) / Double(total) : 1
     }
 
-    static func remaining(_ done: Int, _ total: Int, _ seconds: Double) -> String {
+    private static func remaining(_ done: Int, _ total: Int, _ seconds: Double) -> String {
         seconds > 0 && done > 0 ? interval(Double(total - done) * seconds / Double(done)) : "?"
     }
 
