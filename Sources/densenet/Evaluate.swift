@@ -102,7 +102,7 @@ struct Evaluate: RankedCommand {
             throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000")
         }
         var data = RunConfiguration.DataSource()
-        dataOptions.apply(to: &data)
+        try dataOptions.apply(to: &data)
         let network = try network.network(of: file) {
             let shape = try dataOptions.shape()
             return (shape?.classes ?? SyntheticImages.classNames.count, shape?.imageSize ?? CIFAR.imageSize)

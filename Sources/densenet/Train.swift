@@ -221,7 +221,7 @@ struct Train: RankedCommand {
 
     /// Sets what is given, but for the network.
     private func apply(to run: inout RunConfiguration) throws {
-        dataOptions.apply(to: &run.data)
+        try dataOptions.apply(to: &run.data)
         run.normalization = try dataOptions.normalization() ?? run.normalization
         run.augmentation = augment ?? run.augmentation
         run.epochs = epochs ?? run.epochs

@@ -1,0 +1,72 @@
+import ArgumentParser
+import Fetching
+import Support
+
+struct Fetch: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Download CIFAR-10 or CIFAR-100, check it and unpack it, for --data cifar10 or cifar100.",
+        discussion: """
+            A download that was cut off goes on at the next call. Where the data set is there already nothing is done.
+            Proxies are taken from the environment (https_proxy, http_proxy), as curl does.
+            """)
+
+    @Argument(help: ArgumentHelp("cifar10 or cifar100.", valueName: "set"))
+    var set: FetchableSet
+
+    @OptionGroup var file: ConfigOptions
+
+    @Option(help: ArgumentHelp("Where the folder of the data set is made.", valueName: "folder"))
+    var to = FetchableSet.place
+
+    @Option(
+        help: ArgumentHelp(
+            "The archive on this machine, fetched elsewhere: nothing is downloaded.", valueName: "file"))
+    var from: String?
+
+    @Option(help: "Download the archive from here (default: its home at the University of Toronto).")
+    var url: String?
+
+    @Option(help: ArgumentHelp("The MD5 sum of the archive (default: the official one's).", valueName: "sum"))
+    var md5: String?
+
+    func validate() throws {
+        guard from == nil || url == nil else {
+            throw ValidationError("--from and --url both say where the archive is; leave one out")
+        }
+    }
+
+    func run() throws {
+        try onOneProcess {
+            let archive = try set.archive.with(url: url, md5: md5)
+            let line = FetchProgress(name: set.archive.name)
+            let result: DataSetFetch.Result
+            do {
+                defer { line.finish() }
+                result = try DataSetFetch(archive, into: to, progress: line.update).run(from: from)
+            }
+            for warning in result.warnings { Console.note(warning) }
+            let name = to == FetchableSet.place ? set.rawValue : result.path
+            Console.say(
+                "\(result.path)\(result.isNew ? "" : " is there already"): \(result.trainImages) training and "
+                    + "\(result.testImages) test images, for --data \(name)")
+        }
+    }
+}
+
+/// A data set that `fetch` brings, by the name that `--data` has for it.
+enum FetchableSet: String, ExpressibleByArgument, CaseIterable {
+    case cifar10, cifar100
+
+    var archive: DataSetArchive {
+        switch self {
+        case .cifar10: .cifar10
+        case .cifar100: .cifar100
+        }
+    }
+
+    /// Below the current folder, which the ranks of a job share.
+    static let place = "data"
+
+    /// Where `--data` looks for it.
+    var folder: String { "\(Self.place)/\(archive.variant.folder)" }
+}
