@@ -96,6 +96,9 @@ let package = Package(
             dependencies: ["DenseNetModel", "Exporting", "ImageData", "Safetensors", "Support", "Training"],
             path: "Tests/FuzzTestProgram"),
         .executableTarget(
+            name: "EventTestProgram", dependencies: ["AllocationCounter", "Reporting", "Support", "Training"],
+            path: "Tests/EventTestProgram"),
+        .executableTarget(
             name: "ExportTestProgram", dependencies: ["DenseNetModel", "Safetensors", "Support"],
             path: "Tests/ExportTestProgram"),
         .testTarget(name: "SupportTests", dependencies: ["Safetensors", "Support", "TestSupport"]),
@@ -117,7 +120,10 @@ let package = Package(
             dependencies: ["DenseNetModel", "ExportTestProgram", "Exporting", "Safetensors", "Support", "TestSupport"]),
         .testTarget(
             name: "ReportingTests",
-            dependencies: ["DenseNetModel", "ImageData", "Pictures", "Reporting", "Support", "TestSupport", "Training"]),
+            dependencies: [
+                "DenseNetModel", "EventTestProgram", "ImageData", "Pictures", "Reporting", "Support", "TestSupport",
+                "Training",
+            ]),
         .testTarget(name: "DensenetToolTests", dependencies: ["DensenetTool"]),
         .testTarget(
             name: "TrainingTests",

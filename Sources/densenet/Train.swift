@@ -125,7 +125,7 @@ struct Train: RankedCommand {
         try withWatchedRanks(watchdog, agreeingOn: values) { world, watchdog in
             if dryRun { return try estimate(world) }
             defer { Console.forgiveLostOutput() }
-            let report = RunReport(recorders: [EventRecorder(warn: { Console.note(withOptionNames($0)) })])
+            let report = RunReport(recorders: [EventRecorder(report: { Console.note($0) })])
             let run: TrainingRun
             if let resume = try folderToResume(world) {
                 run = try TrainingRun(

@@ -39,6 +39,7 @@ import Testing
         let end = try resume(path, ranks: 2)
         #expect(end.weights == whole.weights)
         #expect(end.results == whole.results)
+        try expectWholeEvents(of: end, stepsPerEpoch: 8)
     }
 
     /// The undisturbed run, with the seconds from its start to its first step and the seconds per epoch.

@@ -6,7 +6,7 @@ import Support
 import Training
 
 /// The event files of a run that is at work: what this start adds to them.
-struct EventLog: Sendable {
+package struct EventLog: Sendable {
     private let folder: EventFolder
     private let plan: EventPlan
     private let host: String
@@ -22,7 +22,7 @@ struct EventLog: Sendable {
     ///   - epoch: the last epoch that is done, likewise.
     ///   - host: this one's name.
     /// - Throws: as `EventFolder`.
-    init(ofRun path: String, plan: EventPlan, step: Int, epoch: Int, host: String) throws {
+    package init(ofRun path: String, plan: EventPlan, step: Int, epoch: Int, host: String) throws {
         folder = try EventFolder(path: EventFolder.path(ofRun: path), keepingStepsUpTo: step, epochsUpTo: epoch)
         self.plan = plan
         // A name's parts are separated by points and folders by strokes.

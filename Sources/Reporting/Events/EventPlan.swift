@@ -1,7 +1,7 @@
 import Training
 
 /// How much of a run goes into its event files: a function of the run's length, so that long runs stay small.
-struct EventPlan: Sendable, Equatable {
+package struct EventPlan: Sendable {
     /// Points of steps that a run has at most, unless it has more epochs: each has one at least.
     static let points = 2_000
     /// Pictures of a tag that a run has at most.
@@ -16,7 +16,7 @@ struct EventPlan: Sendable, Equatable {
     /// A point stands for so many steps, the last of an epoch for fewer.
     let interval: Int
 
-    init(epochs: Int, stepsPerEpoch: Int, steps: Int? = nil, checkpointSteps: Int? = nil) {
+    package init(epochs: Int, stepsPerEpoch: Int, steps: Int? = nil, checkpointSteps: Int? = nil) {
         self.stepsPerEpoch = stepsPerEpoch
         self.steps = min(steps ?? .max, epochs * stepsPerEpoch)
         self.epochs = (self.steps - 1) / stepsPerEpoch + 1

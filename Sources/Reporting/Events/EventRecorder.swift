@@ -10,10 +10,15 @@ import Training
 package final class EventRecorder: RunObserver {
     private let report: @Sendable (String) -> Void
     /// Nil before the run begins, on ranks that report nothing, and after a failure.
-    private let log = Mutex<EventLog?>(nil)
+    private let log: Mutex<EventLog?>
 
-    /// - Parameter warn: called at most once, on the thread that trains.
-    package init(warn report: @escaping @Sendable (String) -> Void) { self.report = report }
+    /// - Parameters:
+    ///   - log: of a run that has begun already.
+    ///   - report: called with the warning, on the thread that trains.
+    package init(_ log: EventLog? = nil, report: @escaping @Sendable (String) -> Void) {
+        self.log = Mutex(log)
+        self.report = report
+    }
 
     package func runBegins(_ run: TrainingRun) {
         let stepsPerEpoch = run.stepsPerEpoch

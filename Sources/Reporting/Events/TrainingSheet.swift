@@ -28,7 +28,8 @@ extension Picture {
             return (0..<batch.count).map { index in
                 Picture(
                     height: images.height, width: images.width,
-                    planes: normalization.colours(of: batch.images, image: index, planeCount: images.height * images.width))
+                    planes: normalization.colours(
+                        of: batch.images, image: index, planeCount: images.height * images.width))
             }
         }
         self.init(sheet: pictures, columns: columns, scale: max(64 / edge, 1))
