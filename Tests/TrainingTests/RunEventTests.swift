@@ -44,7 +44,7 @@ import Training
     }
 
     @Test func `a full disk ends the event files with a whole record, and nothing else`() throws {
-        let options = smallRun + ["--epochs", "3"]
+        let options = smallRun + ["--epochs", "8"]
         let whole = try train(options, out: scratch("whole"))
         let size = try FileManager.default.contentsOfDirectory(atPath: whole.path + "/events").reduce(0) {
             try $0 + scratch.read("whole/events/\($1)").count
@@ -62,7 +62,7 @@ import Training
         #expect(job.errors.contains("/events/events.out.tfevents.") && job.errors.contains("No space left on device"))
         #expect(try FinishedRun(path: scratch("run")).weights == whole.weights)
         let steps = try eventValues(inFolder: disk).filter { $0.tag == "step/loss" }.map(\.step)
-        #expect(steps == Array(1...8) || steps == Array(1...4) || steps == Array(1...12), "\(steps)")
+        #expect(steps.count >= 4 && steps.count < 32 && steps == Array(1...steps.count), "\(steps)")
     }
 }
 
