@@ -10,8 +10,8 @@ import Training
 func expectWholeEvents(
     of run: FinishedRun, stepsPerEpoch: Int, _ comment: String = "", sourceLocation: SourceLocation = #_sourceLocation
 ) throws {
-    let values = try eventValues(inFolder: run.path + "/events")
-    func values(_ tag: String) -> [EventValue] { values.filter { $0.tag == tag } }
+    let all = try eventValues(inFolder: run.path + "/events")
+    func values(_ tag: String) -> [EventValue] { all.filter { $0.tag == tag } }
     func expectSteps(_ tag: String, _ expected: [Int]) {
         #expect(values(tag).map(\.step) == expected, "\(tag) \(comment)", sourceLocation: sourceLocation)
     }
