@@ -104,6 +104,9 @@ let package = Package(
             ],
             path: "Tests/FuzzTestProgram"),
         .executableTarget(
+            name: "EventTestProgram", dependencies: ["AllocationCounter", "Reporting", "Support", "Training"],
+            path: "Tests/EventTestProgram"),
+        .executableTarget(
             name: "ExportTestProgram", dependencies: ["DenseNetModel", "Safetensors", "Support"],
             path: "Tests/ExportTestProgram"),
         .testTarget(name: "SupportTests", dependencies: ["Safetensors", "Support", "TestSupport"]),
@@ -125,7 +128,10 @@ let package = Package(
             dependencies: ["DenseNetModel", "ExportTestProgram", "Exporting", "Safetensors", "Support", "TestSupport"]),
         .testTarget(
             name: "ReportingTests",
-            dependencies: ["DenseNetModel", "ImageData", "Pictures", "Reporting", "Support", "TestSupport", "Training"]),
+            dependencies: [
+                "DenseNetModel", "EventTestProgram", "ImageData", "Pictures", "Reporting", "Support", "TestSupport",
+                "Training",
+            ]),
         .testTarget(
             name: "FetchingTests", dependencies: ["Fetching", "ImageData", "Support", "TestSupport"]),
         .testTarget(name: "DensenetToolTests", dependencies: ["DensenetTool", "Training"]),

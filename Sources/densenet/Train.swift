@@ -2,6 +2,7 @@ import ArgumentParser
 import DataParallel
 import DenseNetModel
 import ImageData
+import Reporting
 import Support
 import Training
 
@@ -125,7 +126,7 @@ struct Train: RankedCommand {
         try withWatchedRanks(watchdog, agreeingOn: values) { world, watchdog in
             if dryRun { return try estimate(world) }
             defer { Console.forgiveLostOutput() }
-            let report = RunReport(logging.output)
+            let report = RunReport(logging.output, recorders: [EventRecorder(report: { Console.note($0) })])
             let run: TrainingRun
             if let resume = try folderToResume(world) {
                 run = try TrainingRun(

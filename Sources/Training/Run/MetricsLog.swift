@@ -61,6 +61,11 @@ public struct EpochMetrics: Codable, Sendable {
         (.evaluationSeconds, \.evaluationSeconds),
     ]
 
+    /// All numbers but the epoch's, with the names that they have in `metrics.jsonl`.
+    package var namedNumbers: [(name: String, value: Double)] {
+        Self.numbers.map { ($0.rawValue, self[keyPath: $1]) }
+    }
+
     /// Reads a line of `metrics.jsonl`.
     public init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
