@@ -28,6 +28,13 @@ public struct Evaluation: Sendable {
         public let probability: Double
     }
 
+    package init(loss: Double, confusion: [Int], total: [Int], mistakes: [Mistake]) {
+        self.loss = loss
+        self.confusion = confusion
+        self.total = total
+        self.mistakes = mistakes
+    }
+
     /// Images of each class that were recognized.
     public var correct: [Int] { total.indices.map { confusion[$0 * total.count + $0] } }
     /// The share of all images that were recognized.

@@ -2,6 +2,7 @@ import ArgumentParser
 import DataParallel
 import DenseNetModel
 import ImageData
+import Reporting
 import Support
 import Training
 
@@ -124,7 +125,11 @@ struct Train: RankedCommand {
         try withWatchedRanks(watchdog, agreeingOn: values) { world, watchdog in
             if dryRun { return try estimate(world) }
             defer { Console.forgiveLostOutput() }
-            let report = RunReport()
+            let report = RunReport(recorders: [
+                RunRecorder(
+                    program: Densenet.configuration.version, command: Array(CommandLine.arguments.dropFirst()),
+                    report: { Console.note(withOptionNames("\($0)")) })
+            ])
             let run: TrainingRun
             if let resume = try folderToResume(world) {
                 run = try TrainingRun(

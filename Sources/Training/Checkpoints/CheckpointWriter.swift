@@ -30,11 +30,13 @@ final class CheckpointWriter {
     /// - Parameters:
     ///   - newest: the checkpoint that the run goes on from, if any.
     ///   - metrics: where the results of epochs go.
-    ///   - bestWeights: the file of the best epoch's weights; with `metadata`, and `best` where it is there already.
+    ///   - bestWeights: the file of the best epoch's weights; with `metadata` and `summary`, and `best` where it is
+    ///     there already.
     /// - Throws: `Failure(.unavailable)` when the system refuses the thread.
     init(
         of step: TrainingStep, folder: CheckpointFolder, newest: CheckpointPosition?, metrics: MetricsLog,
-        bestWeights: String, best: BestEpoch?, metadata: [String: String]
+        bestWeights: String, best: BestEpoch?, metadata: [String: String],
+        summary: @escaping @Sendable (EpochMetrics) throws -> [String: String]
     ) throws {
         self.step = step
         self.newest = newest
@@ -47,7 +49,7 @@ final class CheckpointWriter {
                 try folder.write(contents.checkpoint(state, at: position), sparing: best)
             case .result(let result, let best):
                 // The line comes last: with it the epoch is evaluated, without it a resumed run does that again.
-                if let best { try contents.writeWeights(of: best, to: bestWeights) }
+                if let best { try contents.writeWeights(of: best, to: bestWeights, summary: summary(result)) }
                 try metrics.append(result)
             }
         }

@@ -105,10 +105,15 @@ package struct MetricsLog: Sendable {
         try LogFile.append(line, to: path)
     }
 
+    /// The metrics of all epochs that have a whole line, in their order; none for a log that does not exist.
+    ///
+    /// - Throws: as `truncate`.
+    package func results() throws -> [EpochMetrics] { try epochs(in: contents()).map(\.metrics) }
+
     /// The number of the last epoch that has a whole line; nil where there is none.
     ///
     /// - Throws: as `truncate`.
-    package func lastEpoch() throws -> Int? { try epochs(in: contents()).map(\.epoch).max() }
+    package func lastEpoch() throws -> Int? { try results().map(\.epoch).max() }
 
     /// Drops what a resumed run will write again: the lines of later epochs, and a last line that the end of the
     /// process cut.
@@ -119,7 +124,7 @@ package struct MetricsLog: Sendable {
     ///   epoch's, `Failure(.unavailable)` when the system refuses the new one; the log is as before then.
     package func truncate(keepingEpochsUpTo last: Int) throws {
         let text = try contents()
-        let kept = try epochs(in: text).filter { $0.epoch <= last }.flatMap { $0.line + [UInt8(ascii: "\n")] }
+        let kept = try epochs(in: text).filter { $0.metrics.epoch <= last }.flatMap { $0.line + [UInt8(ascii: "\n")] }
         guard !kept.elementsEqual(text) else { return }
         try AtomicFile.write(kept, to: path)
     }
@@ -129,10 +134,10 @@ package struct MetricsLog: Sendable {
         try FileSystem.exists(path) ? Data(InputFile.contents(of: path, atMost: 1 << 30)) : Data()
     }
 
-    private func epochs(in text: Data) throws -> [(epoch: Int, line: Data)] {
+    private func epochs(in text: Data) throws -> [(metrics: EpochMetrics, line: Data)] {
         let lines = text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
         return try lines.enumerated().compactMap { number, line in
-            if let metrics = try? JSONDecoder().decode(EpochMetrics.self, from: line) { return (metrics.epoch, line) }
+            if let metrics = try? JSONDecoder().decode(EpochMetrics.self, from: line) { return (metrics, line) }
             // What follows the last line feed is nothing, or a cut line.
             guard number == lines.count - 1 else {
                 throw Failure(.data, "\(path): line \(number + 1) is no epoch's metrics; mend or remove it")
