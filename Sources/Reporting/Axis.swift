@@ -25,8 +25,9 @@ struct Axis {
         let (least, most) = (values.min() ?? (isLogarithmic ? 0.1 : 0), values.max() ?? 1)
         switch scale {
         case .logarithmic:
-            // Whole decades, and the very value of a rate that never changes in their middle.
-            let (first, last) = (floor(log10(least) - 0.1), ceil(log10(most) + 0.1))
+            // Whole decades; a rate that never changes stands between two.
+            var (first, last) = (floor(log10(least) + 1e-9), ceil(log10(most) - 1e-9))
+            if first == last { (first, last) = (first - 1, last + 1) }
             let step = max(1, ceil((last - first) / wanted))
             (lower, upper) = (first, last)
             ticks = stride(from: first, through: last, by: step).map { (pow(10, $0), Self.decade($0)) }

@@ -43,7 +43,7 @@ package struct ModelCard {
         if let last = run.epochs.last { rows.append(("test loss", "\(plain(last.testLoss, 4)) (cross-entropy)")) }
         rows.append(("data", data))
         rows.append(
-            ("network", "\(configuration.model), \(network.image)×\(network.image) images, \(network.classes) classes"
+            ("network", "\(model), \(network.image)×\(network.image) images, \(network.classes) classes"
                     + (record.map { ", \(grouped($0.parameters)) parameters" } ?? "")))
         rows.append(("recipe", recipe))
         rows.append(("seed", "\(configuration.seed)"))
@@ -57,6 +57,14 @@ package struct ModelCard {
         }
         rows.append(("time", "\(duration(run.seconds)) (h:mm:ss) of training and evaluation"))
         return rows
+    }
+
+    private var model: String {
+        let (model, network) = (run.configuration.model, run.configuration.network)
+        guard model == RunConfiguration.customModel else { return model }
+        let blocks = network.blocks.map { "\($0)" }.joined(separator: ", ")
+        return "\(network.bottleneck ? "dense layers with bottleneck" : "dense layers"), blocks of \(blocks), "
+            + "growth rate \(network.growthRate), compression \(network.compression), \(network.stem.rawValue) stem"
     }
 
     private var accuracy: String {
@@ -107,9 +115,12 @@ package struct ModelCard {
 
     private var use: [String] {
         let folder = shellLine([run.path])
-        let data = shellLine([run.configuration.data.path ?? "synthetic"])
+        let source = run.configuration.data
+        var options = ["--data", source.path ?? "synthetic"]
+        if let limit = source.limitTest { options += ["--limit-test", "\(limit)"] }
+        if source.path == nil { options += ["--seed", "\(run.configuration.seed)"] }
         return [
-            "./launch.sh evaluate --weights \(folder) --data \(data)",
+            "./launch.sh evaluate --weights \(folder) \(shellLine(options))",
             "./launch.sh -n 1 predict --weights \(folder) picture.png",
             "./launch.sh export --to onnx model.onnx --weights \(folder)",
         ]

@@ -67,9 +67,13 @@ extension ReportPage {
     }
 
     private func matrixOfNumbers(_ evaluation: RunRecord.Evaluated, _ run: ReportedRun) -> Markup {
-        let (count, cell, margin) = (evaluation.total.count, 40.0, 92.0)
+        let (count, cell, margin) = (evaluation.total.count, 40.0, 100.0)
         let edge = margin + Double(count) * cell
-        var parts = [Markup.tag("title", [], ["Confusion matrix: rows are classes, columns what they are taken for"])]
+        let (first, side) = (number(margin), number(edge - margin))
+        var parts = [
+            Markup.tag("title", [], ["Confusion matrix: rows are classes, columns what they are taken for"]),
+            .tag("rect", [("class", "matrix-ground"), ("x", first), ("y", first), ("width", side), ("height", side)]),
+        ]
         for label in 0..<count {
             let (place, name) = (margin + (Double(label) + 0.5) * cell, shortened(run.className(label)))
             parts.append(

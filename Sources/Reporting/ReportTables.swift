@@ -152,12 +152,13 @@ extension ReportedRun {
 
     /// What the run is, and how far.
     var sentence: String {
-        let place =
-            isFinished ? "finished" : epochs.isEmpty ? "no epoch finished yet" : "not finished: epoch \(epochs.last!.epoch)"
+        let done = epochs.last?.epoch ?? 0
+        let all = "\(configuration.epochs) epoch\(configuration.epochs == 1 ? "" : "s")"
+        let place = isFinished ? "finished after \(done) of \(all)" : "not finished: \(done) of \(all) done"
         let images = record.map { " (\(grouped($0.data.train)) training and \(grouped($0.data.test)) test images)" } ?? ""
         let parameters = record.map { ", \(grouped($0.parameters)) parameters" } ?? ""
         return "\(configuration.model)\(parameters), on \(configuration.data.name)\(images); "
-            + "\(place) of \(configuration.epochs) epoch\(configuration.epochs == 1 ? "" : "s")."
+            + "\(place)."
     }
 
     /// Where the time of all epochs has gone.
