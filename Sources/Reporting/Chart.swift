@@ -31,7 +31,7 @@ struct Chart {
 
     static let width = 460.0
     static let height = 290.0
-    private static let (left, right, top, bottom) = (62.0, 14.0, 34.0, 46.0)
+    private static let (left, right, top, bottom) = (74.0, 14.0, 34.0, 46.0)
     /// A curve of fewer points has each marked, with its value.
     private static let markedPoints = 60
 
@@ -71,7 +71,7 @@ struct Chart {
         parts.append(
             .tag(
                 "text",
-                [("transform", "translate(14 \(number(middle))) rotate(-90)"), ("class", "axis-title middle")],
+                [("transform", "translate(16 \(number(middle))) rotate(-90)"), ("class", "axis-title middle")],
                 [Markup(unit)]))
         return Markup(parts)
     }

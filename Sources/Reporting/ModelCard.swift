@@ -43,16 +43,22 @@ package struct ModelCard {
         if let last = run.epochs.last { rows.append(("test loss", "\(plain(last.testLoss, 4)) (cross-entropy)")) }
         rows.append(("data", data))
         rows.append(
-            ("network", "\(model), \(network.image)×\(network.image) images, \(network.classes) classes"
-                    + (record.map { ", \(grouped($0.parameters)) parameters" } ?? "")))
+            (
+                "network",
+                "\(model), \(network.image)×\(network.image) images, \(network.classes) classes"
+                    + (record.map { ", \(grouped($0.parameters)) parameters" } ?? "")
+            ))
         rows.append(("recipe", recipe))
         rows.append(("seed", "\(configuration.seed)"))
         if let start = record?.starts.last {
             let machine = start.machine
             rows.append(
-                ("machine", "\(machine.ranks) rank\(machine.ranks == 1 ? "" : "s") × \(machine.threads) "
+                (
+                    "machine",
+                    "\(machine.ranks) rank\(machine.ranks == 1 ? "" : "s") × \(machine.threads) "
                         + "thread\(machine.threads == 1 ? "" : "s") on \(machine.hosts.joined(separator: ", ")): "
-                        + "\(machine.processor), \(machine.vectorLevel)"))
+                        + "\(machine.processor), \(machine.vectorLevel)"
+                ))
             rows.append(("program", "\(start.program), \(start.began)"))
         }
         rows.append(("time", "\(duration(run.seconds)) (h:mm:ss) of training and evaluation"))

@@ -31,7 +31,8 @@ extension ReportPage {
         case ...Self.picturedClasses:
             let picture = evaluation.evaluation().confusionPicture(edge: 480)
             matrix = image(
-                try picture.png, alt: "Confusion matrix of \(count) classes, the darker the more images", style: "matrix")
+                try picture.png, alt: "Confusion matrix of \(count) classes, the darker the more images",
+                style: "matrix")
         default: matrix = .tag("p", class: "note", ["There are too many classes for a picture of the matrix."])
         }
         let pairs = evaluation.confusion.filter { $0[0] != $0[1] && $0[2] > 0 }
@@ -67,7 +68,7 @@ extension ReportPage {
     }
 
     private func matrixOfNumbers(_ evaluation: RunRecord.Evaluated, _ run: ReportedRun) -> Markup {
-        let (count, cell, margin) = (evaluation.total.count, 40.0, 100.0)
+        let (count, cell, margin) = (evaluation.total.count, 32.0, 90.0)
         let edge = margin + Double(count) * cell
         let (first, side) = (number(margin), number(edge - margin))
         var parts = [
@@ -77,7 +78,9 @@ extension ReportPage {
         for label in 0..<count {
             let (place, name) = (margin + (Double(label) + 0.5) * cell, shortened(run.className(label)))
             parts.append(
-                .tag("text", [("x", number(margin - 6)), ("y", number(place + 4)), ("class", "tick end")], [Markup(name)]))
+                .tag(
+                    "text", [("x", number(margin - 6)), ("y", number(place + 4)), ("class", "tick end")], [Markup(name)]
+                ))
             parts.append(
                 .tag(
                     "text",
@@ -113,8 +116,9 @@ extension ReportPage {
         return .tag(
             "svg",
             [
-                ("viewBox", "0 0 \(number(edge + 40)) \(number(edge))"), ("class", "confusion"), ("role", "img"),
-                ("aria-label", "Confusion matrix"), ("style", "min-width: \(number(edge * 0.7))px; max-width: \(number(edge * 1.2))px"),
+                ("viewBox", "0 0 \(number(edge + 26)) \(number(edge))"), ("class", "confusion"), ("role", "img"),
+                ("aria-label", "Confusion matrix"),
+                ("style", "min-width: \(number(edge * 0.85))px; max-width: \(number(edge * 1.4))px"),
             ], parts)
     }
 
@@ -135,7 +139,10 @@ extension ReportPage {
                     [
                         .tag(
                             "div",
-                            [("class", "series-0"), ("style", "width: \((100 * min(share, 1)).formatted(places: 1))%")],
+                            [
+                                ("class", "series-0"),
+                                ("style", "width: \((100 * min(share, 1)).formatted(places: 1))%"),
+                            ],
                             [" "])
                     ]), Markup(percent(share)),
                 Markup("\(grouped(correct[label])) of \(grouped(evaluation.total[label]))"),
@@ -144,7 +151,11 @@ extension ReportPage {
         return section(
             "Accuracy of each class",
             (isLong ? [.tag("p", class: "note", ["The worst come first."])] : [])
-                + [.tag("div", class: isLong ? "long" : "short", [table(["class", "", "accuracy", "images"], rows, words: 2)])])
+                + [
+                    .tag(
+                        "div", class: isLong ? "long" : "short",
+                        [table(["class", "", "accuracy", "images"], rows, words: 2)])
+                ])
     }
 
     // MARK: - Mistakes
@@ -179,7 +190,9 @@ extension ReportPage {
                 [
                     .tag(
                         "p", class: "note",
-                        ["Test images that the network takes for another class after epoch \(evaluation.epoch), the surest first."]),
+                        [
+                            "Test images that the network takes for another class after epoch \(evaluation.epoch), the surest first."
+                        ]),
                     .tag("div", class: "mistakes", figures),
                 ])
         }

@@ -131,7 +131,8 @@ package struct ReportPage {
                 series: series(", test") { $0.testAccuracy * 100 }
                     + series(", training", isDashed: true) { $0.trainAccuracy * 100 }),
             Chart(
-                title: "Learning rate", unit: "learning rate", scale: .logarithmic, series: series("") { $0.learningRate }),
+                title: "Learning rate", unit: "learning rate", scale: .logarithmic,
+                series: series("") { $0.learningRate }),
             Chart(title: "Speed", unit: "images/s", scale: .fromZero, series: series("") { $0.imagesPerSecond }),
         ]
     }

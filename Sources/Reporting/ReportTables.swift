@@ -63,7 +63,7 @@ extension ReportPage {
                 + values.map { differs ? Markup.tag("mark", [], [Markup($0)]) : Markup($0) }
         }
         let titles = runs.count == 1 ? ["option", "value"] : ["option"] + runs.map(label)
-        return section("Configuration", [table(titles, rows, words: titles.count)])
+        return section("Configuration", [table(titles, rows, words: titles.count, style: "facts")])
     }
 
     private func machine(of run: ReportedRun) -> Markup {
@@ -81,7 +81,8 @@ extension ReportPage {
         if record.starts.count > 1 {
             rows.append(("starts", record.starts.map(\.began).joined(separator: ", ") + "; the above is the last"))
         }
-        return section("Machine", [table(["", ""], rows.map { [Markup($0.0), Markup($0.1)] }, words: 2)])
+        return section(
+            "Machine", [table(["", ""], rows.map { [Markup($0.0), Markup($0.1)] }, words: 2, style: "facts")])
     }
 
     private func phases(of run: ReportedRun) -> Markup {
@@ -92,7 +93,8 @@ extension ReportPage {
             Markup.tag(
                 "div",
                 [
-                    ("class", "series-\(index)"), ("style", "width: \((100 * phase.seconds / all).formatted(places: 2))%"),
+                    ("class", "series-\(index)"),
+                    ("style", "width: \((100 * phase.seconds / all).formatted(places: 2))%"),
                     ("title", phase.name),
                 ], [" "])
         }
@@ -133,8 +135,10 @@ extension ReportPage {
 
 /// A table that scrolls where it is too wide.
 ///
-/// - Parameter words: the first columns, which hold words, not numbers.
-func table(_ titles: [String], _ rows: [[Markup]], words: Int = 0) -> Markup {
+/// - Parameters:
+///   - words: the first columns, which hold words, not numbers.
+///   - style: a class of the table.
+func table(_ titles: [String], _ rows: [[Markup]], words: Int = 0, style: String = "figures") -> Markup {
     func row(_ element: String, _ cells: [Markup]) -> Markup {
         .tag(
             "tr", [],
@@ -144,7 +148,8 @@ func table(_ titles: [String], _ rows: [[Markup]], words: Int = 0) -> Markup {
     }
     let head =
         titles.contains { !$0.isEmpty } ? [Markup.tag("thead", [], [row("th", titles.map { Markup($0) })])] : []
-    return .tag("div", class: "wide", [.tag("table", [], head + [.tag("tbody", [], rows.map { row("td", $0) })])])
+    return .tag(
+        "div", class: "wide", [.tag("table", class: style, head + [.tag("tbody", [], rows.map { row("td", $0) })])])
 }
 
 extension ReportedRun {
@@ -155,7 +160,8 @@ extension ReportedRun {
         let done = epochs.last?.epoch ?? 0
         let all = "\(configuration.epochs) epoch\(configuration.epochs == 1 ? "" : "s")"
         let place = isFinished ? "finished after \(done) of \(all)" : "not finished: \(done) of \(all) done"
-        let images = record.map { " (\(grouped($0.data.train)) training and \(grouped($0.data.test)) test images)" } ?? ""
+        let images =
+            record.map { " (\(grouped($0.data.train)) training and \(grouped($0.data.test)) test images)" } ?? ""
         let parameters = record.map { ", \(grouped($0.parameters)) parameters" } ?? ""
         return "\(configuration.model)\(parameters), on \(configuration.data.name)\(images); "
             + "\(place)."

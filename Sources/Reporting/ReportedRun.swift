@@ -82,12 +82,14 @@ extension ImageSet {
     /// - Throws: `Failure(.data)` where the set is not the one that was evaluated; as `image`.
     func picture(of mistake: Evaluation.Mistake) throws -> Picture {
         guard mistake.index < count else {
-            throw Failure(.data, "the test images are others now: there are \(count), but image \(mistake.index) was one")
+            throw Failure(
+                .data, "the test images are others now: there are \(count), but image \(mistake.index) was one")
         }
         let (pixels, label) = try image(mistake.index)
         guard label == mistake.truth else {
             throw Failure(
-                .data, "the test images are others now: image \(mistake.index) is of class \(label), was of \(mistake.truth)")
+                .data,
+                "the test images are others now: image \(mistake.index) is of class \(label), was of \(mistake.truth)")
         }
         return Picture(height: height, width: width, planes: pixels)
     }

@@ -71,7 +71,8 @@ package struct RunRecord: Codable, Sendable, Equatable {
         let text = Data(try InputFile.contents(of: path, atMost: largestFile))
         struct Versioned: Decodable { let version: Int }
         let damaged = Failure(
-            .data, "\(path): is no record of a run; remove it, the report does without, and the next start makes another")
+            .data,
+            "\(path): is no record of a run; remove it, the report does without, and the next start makes another")
         guard let version = try? JSONDecoder().decode(Versioned.self, from: text).version else { throw damaged }
         guard version <= currentVersion else {
             throw Failure(

@@ -17,7 +17,8 @@ func plain(_ value: Double?, _ places: Int) -> String {
 /// As 1:02:03.
 func duration(_ seconds: Double) -> String {
     let whole = seconds > 0 ? Int(min(seconds, 1e11).rounded()) : 0
-    return "\(whole / 3600):" + [whole / 60 % 60, whole % 60].map { "\($0)".paddedWithZeros(to: 2) }.joined(separator: ":")
+    return "\(whole / 3600):"
+        + [whole / 60 % 60, whole % 60].map { "\($0)".paddedWithZeros(to: 2) }.joined(separator: ":")
 }
 
 /// With commas between thousands.

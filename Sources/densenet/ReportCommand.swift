@@ -17,7 +17,8 @@ struct ReportCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "The page (default: report.html in the run folder; of several runs, in this directory).", valueName: "file"))
+            "The page (default: report.html in the run folder; of several runs, in this directory).", valueName: "file")
+    )
     var out: String?
 
     @Option(help: ArgumentHelp("Write the curves as a PNG too, by rsvg-convert (librsvg2-bin).", valueName: "file"))
