@@ -28,11 +28,7 @@ package struct ModelCard {
             ## Use
 
             \(code(use))
-
-            In Python\(python.comment):
-
-            \(code(python.lines))
-
+            \(python.map { "\nIn Python\($0.comment):\n\n\(code($0.lines))\n" } ?? "")
             """
     }
 
@@ -132,7 +128,8 @@ package struct ModelCard {
         ]
     }
 
-    private var python: (comment: String, lines: [String]) {
+    /// How PyTorch loads the weights; nil for a network that none of its loaders has.
+    private var python: (comment: String, lines: [String])? {
         let path = "'" + run.path.replacing("\\", with: "\\\\").replacing("'", with: "\\'") + "/weights.safetensors'"
         let network = run.configuration.network
         guard network.stem == .imagenet else {
@@ -144,12 +141,14 @@ package struct ModelCard {
                 ]
             )
         }
+        guard network.bottleneck, network.compression == 0.5 else { return nil }
+        let blocks = network.blocks.map { "\($0)" }.joined(separator: ", ")
         return (
             "; images are normalized as the file's metadata says",
             [
-                "import torchvision", "from safetensors.torch import load_file",
-                "network = torchvision.models.\(run.configuration.model)(num_classes=\(network.classes))",
-                "network.load_state_dict(load_file(\(path)), strict=False)    # without num_batches_tracked",
+                "from safetensors.torch import load_file", "from torchvision.models import DenseNet",
+                "network = DenseNet(\(network.growthRate), (\(blocks)), \(network.stemChannels), num_classes=\(network.classes))",
+                "network.load_state_dict(load_file(\(path)))",
             ]
         )
     }

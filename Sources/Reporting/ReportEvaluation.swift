@@ -8,6 +8,8 @@ extension ReportPage {
     /// A matrix of up to so many classes is shown with its numbers; one of up to so many as a picture.
     private static let (numberedClasses, picturedClasses) = (20, 2000)
     private static let pairLimit = 15
+    /// Of more classes than are numbered, so many are listed.
+    private static let classLimit = 100
 
     func evaluationSections(_ run: ReportedRun) throws -> [Markup] {
         guard let record = run.record else {
@@ -130,7 +132,10 @@ extension ReportPage {
             (label: $0, share: Double(correct[$0]) / Double(evaluation.total[$0]))
         }
         let isLong = shares.count > Self.numberedClasses
-        if isLong { shares.sort { ($0.share, $0.label) < ($1.share, $1.label) } }
+        if isLong {
+            shares.sort { ($0.share, $0.label) < ($1.share, $1.label) }
+            shares.removeSubrange(min(Self.classLimit, shares.count)...)
+        }
         let rows = shares.map { label, share in
             [
                 Markup(run.className(label)),
@@ -150,7 +155,7 @@ extension ReportPage {
         }
         return section(
             "Accuracy of each class",
-            (isLong ? [.tag("p", class: "note", ["The worst come first."])] : [])
+            (isLong ? [.tag("p", class: "note", ["The worst \(rows.count) of \(correct.count) classes."])] : [])
                 + [
                     .tag(
                         "div", class: isLong ? "long" : "short",

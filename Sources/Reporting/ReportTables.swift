@@ -53,17 +53,34 @@ extension ReportPage {
             ["run", "model", "epochs", "test accuracy", "best", "test loss", "images/s", "time"], rows, words: 2)
     }
 
-    /// The options of all runs, side by side.
+    /// The options of all runs, side by side; of several runs those that differ first.
     var configurations: Markup {
         let columns = runs.map { NamedValue.all(of: $0.configuration, except: ["files", "version"]) }
-        let rows = columns[0].map { option in
-            let values = columns.map { column in column.first { $0.name == option.name }?.shown ?? "" }
-            let differs = Set(values).count > 1
-            return [Markup(words(option.name) + (differs ? " ≠" : ""))]
-                + values.map { differs ? Markup.tag("mark", [], [Markup($0)]) : Markup($0) }
+        let options = columns[0].map { option in
+            (name: words(option.name), values: columns.map { $0.first { $0.name == option.name }?.shown ?? "" })
         }
-        let titles = runs.count == 1 ? ["option", "value"] : ["option"] + runs.map(label)
-        return section("Configuration", [table(titles, rows, words: titles.count, style: "facts")])
+        func rows(_ options: [(name: String, values: [String])]) -> [[Markup]] {
+            options.map { [Markup($0.name)] + $0.values.map { Markup($0) } }
+        }
+        guard runs.count > 1 else {
+            return section("Configuration", [table(["option", "value"], rows(options), words: 2, style: "facts")])
+        }
+        let titles = ["option"] + runs.map(label)
+        let differing = options.filter { Set($0.values).count > 1 }
+        let same = options.filter { Set($0.values).count == 1 }
+        return section(
+            "Configuration",
+            [
+                differing.isEmpty
+                    ? .tag("p", [], ["All options are the same."])
+                    : table(titles, rows(differing), words: titles.count, style: "facts differing"),
+                .tag(
+                    "details", [],
+                    [
+                        .tag("summary", [], ["Options that are the same"]),
+                        table(["option", "value"], rows(same).map { Array($0.prefix(2)) }, words: 2, style: "facts"),
+                    ]),
+            ])
     }
 
     private func machine(of run: ReportedRun) -> Markup {
@@ -110,7 +127,8 @@ extension ReportPage {
 
     /// The numbers behind the curves.
     private func numbers(of run: ReportedRun) -> Markup {
-        let every = (run.epochs.count - 1) / Chart.Series.limit + 1
+        // All runs of a page together have as many rows as one would.
+        let every = (run.epochs.count - 1) / (Chart.Series.limit / runs.count) + 1
         let shown = run.epochs.enumerated().filter { $0.offset % every == 0 || $0.offset == run.epochs.count - 1 }
         let rows = shown.map(\.element).map { epoch in
             [

@@ -29,7 +29,10 @@ func grouped(_ value: Int) -> String {
 
 /// The words of a parameter's name: `learning rate` for `` `learningRate` ``.
 func words(_ name: String) -> String {
-    name.filter { $0 != "`" }.map { $0.isUppercase ? " " + $0.lowercased() : String($0) }.joined()
+    let name = name.filter { $0 != "`" }
+    // As the options call them.
+    if let option = ["path": "data", "shape": "schedule"][name] { return option }
+    return name.map { $0.isUppercase ? " " + $0.lowercased() : String($0) }.joined()
 }
 
 /// A command as a shell reads it.

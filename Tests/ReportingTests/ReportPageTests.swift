@@ -121,7 +121,8 @@ import Testing
         #expect(page.texts("li") == [" " + first, " " + second, " third"])
         #expect(page.elements("svg", class: "chart").count == 4)
         for colour in 0..<3 { #expect(page.elements("g", class: "series-\(colour)").count == 6) }
-        #expect(page.texts("mark") == ["1", "7", "1"], "the options that differ")
+        let differing = try #require(page.elements("table", class: "differing").first)
+        #expect(differing.text == "option\(first)\(second)thirdseed171")
         let nine = (0..<9).map { _ in first }
         let job = try densenet(["report"] + nine, status: Failure.Kind.usage.rawValue)
         #expect(job.errors.contains("9 runs: one report has up to 8"), "\(job.errors)")
@@ -167,10 +168,8 @@ import Testing
         #expect(Axis(.linear, of: [0.31, 0.74]).ticks.map(\.label) == ["0.3", "0.4", "0.5", "0.6", "0.7", "0.8"])
         #expect(Axis(.fromZero, of: [1.9, 2.3]).ticks.map(\.label) == ["0.0", "0.5", "1.0", "1.5", "2.0", "2.5"])
         #expect(Axis(.whole, of: [1, 2, 3]).ticks.map(\.label) == ["1", "2", "3"])
-        #expect(Axis(.whole, of: [1, 300]).ticks.map(\.label) == ["50", "100", "150", "200", "250", "300"])
-        #expect(
-            Axis(.logarithmic, of: [0.1, 0.001]).ticks.map(\.label)
-                == ["0.001", "0.010", "0.1"].map { $0 == "0.010" ? "0.01" : $0 })
+        #expect(Axis(.whole, of: [1, 300]).ticks.map(\.label) == ["100", "200", "300"])
+        #expect(Axis(.logarithmic, of: [0.1, 0.001]).ticks.map(\.label) == ["0.001", "0.01", "0.1"])
         #expect(Axis(.logarithmic, of: [0.05]).ticks.map(\.label) == ["0.01", "0.1"])
     }
 
