@@ -42,15 +42,15 @@ extension ReportPage {
             let last = run.epochs.last
             return [
                 Markup([.tag("span", class: "swatch series-\(index)", [" "]), Markup(label(of: run))]),
-                Markup(run.configuration.model), Markup("\(last?.epoch ?? 0) of \(run.configuration.epochs)"),
                 Markup(percent(last?.testAccuracy)),
                 Markup(run.best.map { "\(percent($0.testAccuracy)) (epoch \($0.epoch))" } ?? "–"),
-                Markup(plain(last?.testLoss, 4)), Markup(plain(last?.imagesPerSecond, 0)),
-                Markup(duration(run.seconds)),
+                Markup(plain(last?.testLoss, 4)), Markup("\(last?.epoch ?? 0) of \(run.configuration.epochs)"),
+                Markup(plain(last?.imagesPerSecond, 0)), Markup(duration(run.seconds)),
+                Markup(run.configuration.model),
             ]
         }
-        return table(
-            ["run", "model", "epochs", "test accuracy", "best", "test loss", "images/s", "time"], rows, words: 2)
+        let titles = ["run", "test accuracy", "best", "test loss", "epochs", "images/s", "time", "model"]
+        return table(titles, rows, words: 1, style: "overview")
     }
 
     /// The options of all runs, side by side; of several runs those that differ first.
