@@ -112,7 +112,7 @@ import Testing
         try densenet(["train", "--out", scratch("whole")] + tinyRun)
         for name in ["weights", "best"] {
             let file = try text(scratch("whole/\(name).safetensors"))
-            #expect(file.contains(#"\"train_images\":64"#) && file.contains(#"\"model\":\"custom\""#))
+            #expect(file.contains(#"\"train_images\":64"#) && file.contains(#"\"data\":\"synthetic\",\"epochs\""#))
         }
         let last = try #require(try MetricsLog(path: scratch("whole/metrics.jsonl")).results().last)
         let weights = try text(scratch("whole/weights.safetensors"))

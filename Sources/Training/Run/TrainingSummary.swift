@@ -1,8 +1,8 @@
 import FoundationEssentials
 import Support
 
-/// What weights say of the training that made them, in a file's metadata. Nothing in it depends on the clock, the
-/// machine or where the images are: equal runs write equal files.
+/// What weights say of the training that made them, in a file's metadata. Nothing in it depends on the clock or the
+/// machine: equal runs write equal files.
 package struct TrainingSummary: Codable, Sendable, Equatable {
     private static let metadataKey = "training"
 
@@ -17,11 +17,13 @@ package struct TrainingSummary: Codable, Sendable, Equatable {
     package let seed: UInt64
     /// Over all ranks.
     package let batchSize: Int
+    /// The name of the folder of images, without its parents, or `synthetic`.
+    package let data: String
     /// Of an epoch.
     package let trainImages: Int
 
     enum CodingKeys: String, CodingKey {
-        case model, epochs, seed
+        case model, epochs, seed, data
         case testLoss = "test_loss"
         case testAccuracy = "test_accuracy"
         case batchSize = "batch_size"
@@ -39,6 +41,7 @@ package struct TrainingSummary: Codable, Sendable, Equatable {
         testAccuracy = number(metrics.testAccuracy)
         seed = configuration.seed
         batchSize = configuration.batchSize
+        data = configuration.data.name
         self.trainImages = trainImages
     }
 
