@@ -59,7 +59,8 @@ let package = Package(
             ]),
         .target(
             name: "Reporting",
-            dependencies: ["DenseNetModel", "ImageData", "Pictures", "Support", "Training"]),
+            dependencies: ["DenseNetModel", "ImageData", "Pictures", "Support", "Training"],
+            resources: [.embedInCode("chart.css"), .embedInCode("page.css")]),
         .target(
             name: "Fetching",
             dependencies: [

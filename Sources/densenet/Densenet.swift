@@ -16,8 +16,8 @@ struct Densenet: ParsableCommand {
             """,
         version: "densenet 0.1.0",
         subcommands: [
-            Train.self, Evaluate.self, Predict.self, Export.self, Verify.self, Bench.self, Describe.self,
-            Fetch.self, Synthesize.self, Environment.self, LaunchPlan.self, PostMortemOfRun.self,
+            Train.self, Evaluate.self, Predict.self, ReportCommand.self, Export.self, Verify.self, Bench.self,
+            Describe.self, Fetch.self, Synthesize.self, Environment.self, LaunchPlan.self, PostMortemOfRun.self,
         ])
 
     static func main() {

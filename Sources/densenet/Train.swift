@@ -126,7 +126,14 @@ struct Train: RankedCommand {
         try withWatchedRanks(watchdog, agreeingOn: values) { world, watchdog in
             if dryRun { return try estimate(world) }
             defer { Console.forgiveLostOutput() }
-            let report = RunReport(logging.output, recorders: [EventRecorder(report: { Console.note($0) })])
+            let report = RunReport(
+                logging.output,
+                recorders: [
+                    EventRecorder(report: { Console.note($0) }),
+                    RunRecorder(
+                        program: Densenet.configuration.version, command: Array(CommandLine.arguments.dropFirst()),
+                        report: { Console.note(withOptionNames("\($0)")) }),
+                ])
             let run: TrainingRun
             if let resume = try folderToResume(world) {
                 run = try TrainingRun(

@@ -124,7 +124,7 @@ package struct MetricsLog: Sendable {
     /// - Throws: as `truncate`.
     package func lastEpoch() throws -> Int? { try epochs().map(\.epoch).max() }
 
-    /// The epochs that have a whole line, in the order of the lines.
+    /// The epochs that have a whole line, in the order of the lines; none for a log that does not exist.
     ///
     /// - Throws: as `truncate`.
     package func epochs() throws -> [EpochMetrics] {
