@@ -3,16 +3,16 @@
 #
 #     Tests/slurm.sh [PROGRAM]
 #
-# With mpirun and srun, and with SIGTERM and SIGUSR1 before the time limit: a killed rank is named in one line, a cancelled job
-# writes a checkpoint, a job at its limit is requeued by SLURM, and the result is byte for byte that of an undisturbed run. As
-# root, installs slurm-wlm and munge. If SLURM cannot run, says so and exits with 0. Takes four minutes.
+# With mpirun and with srun: a killed rank is named in one line, a cancelled job writes a checkpoint and stays away, a job that is
+# preempted or at its time limit is started again, and the result is byte for byte that of an undisturbed run. As root, installs
+# slurm-wlm and munge. If SLURM cannot run, says so and exits with 0. Takes eight minutes.
 set -euo pipefail
 
 root=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/..
 program=${1:-$root/.build/release/densenet}
 work='' job='' host=$(uname -n)
 host=${host%%.*}
-network=(--blocks 1 --growth-rate 4 --stem-channels 4 --image 16 --limit-train 1536 --limit-test 32 --batch-size 32 --epochs 200)
+network=(--blocks 1 --growth-rate 4 --stem-channels 4 --image 16 --limit-train 1536 --limit-test 32 --batch-size 32 --epochs 600)
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 
 say() { printf 'slurm: %s\n' "$*"; }
@@ -88,10 +88,12 @@ StateSaveLocation=$work/state
 SlurmdSpoolDir=$work/spool
 SlurmctldPidFile=$work/slurmctld.pid
 SlurmdPidFile=$work/slurmd.pid
-RequeueExit=75
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 SlurmdParameters=config_overrides
 NodeName=$host NodeAddr=127.0.0.1 CPUs=2
 PartitionName=all Nodes=$host Default=YES
+PartitionName=urgent Nodes=$host PriorityTier=2
 CONFIGURATION
     # Ignore an allocation that this script may be running in.
     for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SRUN_@}"; do unset "$name"; done
@@ -107,7 +109,7 @@ CONFIGURATION
 
 node_is_idle() { [[ $(sinfo -h -o %T) == idle ]]; }
 
-# The job script with our network, and with srun instead of launch.sh (an option of sbatch does not override the script's "B:").
+# The job script with our network, and with srun instead of launch.sh.
 write_scripts() {
     mkdir -p "$work/bin" "$work/.build/release"
     # The program is already built.
@@ -115,9 +117,9 @@ write_scripts() {
     ln -s -- "$(readlink -f -- "$program")" "$work/.build/release/densenet"
     cp -- "$root/launch.sh" "$work"
     sed "s/--model densenet-bc-100-12/${network[*]}/" "$root/hostfiles/slurm.sh" >"$work/mpirun.sh"
-    sed '/^exec /d; s/--signal=B:/--signal=/; s/^# *\(export OPENBLAS\|exec srun\)/\1/' "$work/mpirun.sh" >"$work/srun.sh"
+    sed '/^\.\/launch\.sh /d; s/^# *\(export OPENBLAS\|srun --mpi\)/\1/' "$work/mpirun.sh" >"$work/srun.sh"
     grep -q -- "${network[0]}" "$work/mpirun.sh" || fail "hostfiles/slurm.sh has no model to replace"
-    grep -q '^exec srun' "$work/srun.sh" || fail "hostfiles/slurm.sh has no srun"
+    grep -q '^srun --mpi' "$work/srun.sh" || fail "hostfiles/slurm.sh has no srun"
 }
 
 # Sets `job`: SCRIPT starts or resumes RUN, with further options for sbatch.
@@ -151,11 +153,15 @@ is_asked_to_stop() { # RUN
     ! read -r _ _ signals _ <"$work/$1/ranks/rank-0" || ((signals))
 }
 
-come_to_second_epoch() { wait_until 120 has_said '^epoch 002' || fail "job $job did not come to its second epoch"; }
+# Until the heartbeats say it too.
+come_to_an_epoch() { # RUN
+    wait_until 120 has_said '^epoch ' || fail "job $job did not end an epoch"
+    wait_until 10 grep -q ' step ' "$work/$1/ranks/rank-1" || fail "job $job does not train on"
+}
 
 test_killed_rank() { # SCRIPT RUN EXIT-CODE
     submit "$1" "$2" --time=10
-    come_to_second_epoch
+    come_to_an_epoch "$2"
     find_rank "$2" 1
     kill -KILL "$process"
     ends_with 60 FAILED "$3"
@@ -164,31 +170,46 @@ test_killed_rank() { # SCRIPT RUN EXIT-CODE
     say "$1: a killed rank was named on one line"
 }
 
-test_cancelled() { # SCRIPT RUN
+test_cancelled() { # SCRIPT RUN OPTIONS-OF-SCANCEL…
     submit "$1" "$2" --time=10
-    come_to_second_epoch
-    scancel "$job"
-    ends_with 40 CANCELLED 75:0
+    come_to_an_epoch "$2"
+    scancel "${@:3}" "$job"
+    ends_with 40 "$([[ ${3:-} ]] && echo FAILED || echo CANCELLED)" 75:0
     says_once "^densenet: stopped on request after step .*; resume with: train --resume $2\$"
     says_never 'could not run the ranks'
-    say "$1: a job that was cancelled wrote a checkpoint: $(grep -o 'stopped on request after step [0-9]*' "$work/$job.log")"
+    says_never '^epoch 600'
+    ! is_started_again || fail "job $job was cancelled, and started again"
+    say "$1: a job that was cancelled${3:+ by $3 $4} wrote a checkpoint: $(grep -o 'stopped on request after step [0-9]*' "$work/$job.log")"
+}
+
+# Another job takes the node.
+test_preempted() { # SCRIPT RUN
+    submit "$1" "$2" --time=10
+    come_to_an_epoch "$2"
+    sbatch --quiet --partition=urgent --chdir="$work" --output=urgent.log --ntasks=2 --wrap='sleep 1' || fail "sbatch refuses the urgent job"
+    starts_again_and_ends "$2"
+    say "$1: preempted, started again by SLURM; the weights are those of a run left alone, byte for byte"
 }
 
 # A rank is suspended until the signal arrives, up to half a minute early, so that no machine is too fast for the limit.
-test_limit() { # SCRIPT RUN SIGNAL
-    submit "$1" "$2" --time=2 --signal="$3@60"
+test_limit() { # SCRIPT RUN
+    submit "$1" "$2" --time=2 --signal=B:USR1@60
     wait_until 60 has_said '^epoch ' || fail "job $job does not train"
     find_rank "$2" 1
     kill -STOP "$process"
-    wait_until 110 is_asked_to_stop "$2" || fail "job $job was sent no $3"
-    kill -CONT "$process" 2>/dev/null || true # SLURM sends it as well, before some signals
-    wait_until 60 is_started_again || fail "SLURM does not start job $job again: $(state)"
+    wait_until 110 is_asked_to_stop "$2" || fail "job $job was sent no signal"
+    kill -CONT "$process"
+    starts_again_and_ends "$2"
+    say "$1: put itself back into the queue before its limit; the weights are those of a run left alone, byte for byte"
+}
+
+starts_again_and_ends() { # RUN
+    wait_until 90 is_started_again || fail "job $job is not started again: $(state)"
     scontrol update JobId="$job" TimeLimit=30
     ends_with 300 COMPLETED 0:0
     says_once '^densenet: stopped on request after step '
-    cmp "$work/alone/weights.safetensors" "$work/$2/weights.safetensors" ||
-        fail "the weights of $2 are not those of a run left alone"
-    say "$1: $3 before the limit, started again by SLURM; the weights are those of a run left alone, byte for byte"
+    cmp "$work/alone/weights.safetensors" "$work/$1/weights.safetensors" ||
+        fail "the weights of $1 are not those of a run left alone"
 }
 
 is_started_again() { [[ $(scontrol -o show job "$job") == *' Restarts=1 '* ]]; }
@@ -203,8 +224,11 @@ start_slurm
 OPENBLAS_NUM_THREADS=1 mpirun -q --oversubscribe -n 2 "$program" train --data synthetic "${network[@]}" --out "$work/alone" \
     >"$work/log" 2>&1 || { cat "$work/log" && fail "the run without SLURM"; }
 test_killed_rank mpirun by-mpirun 69:0
-test_limit mpirun by-mpirun B:TERM
+test_limit mpirun by-mpirun
 test_cancelled mpirun by-mpirun-again
-test_limit mpirun by-mpirun-again B:USR1
+test_cancelled mpirun by-mpirun-again --batch --signal=INT
+test_preempted mpirun by-mpirun-again
 test_killed_rank srun by-srun 137:0
-test_limit srun by-srun TERM
+test_limit srun by-srun
+test_cancelled srun by-srun-again
+test_preempted srun by-srun-again
