@@ -12,7 +12,7 @@ root=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/..
 program=${1:-$root/.build/release/densenet}
 work='' job='' host=$(uname -n)
 host=${host%%.*}
-network=(--blocks 1 --growth-rate 4 --stem-channels 4 --image 16 --limit-train 1536 --limit-test 32 --batch-size 32 --epochs 600)
+network=(--blocks 1 --growth-rate 4 --stem-channels 4 --image 16 --limit-train 1536 --limit-test 32 --batch-size 32 --epochs 100)
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 
 say() { printf 'slurm: %s\n' "$*"; }
@@ -153,16 +153,41 @@ is_asked_to_stop() { # RUN
     ! read -r _ _ signals _ <"$work/$1/ranks/rank-0" || ((signals))
 }
 
-# Until the heartbeats say it too.
-come_to_an_epoch() { # RUN
+# The sixth word of a heartbeat is the step.
+is_within_a_step() { # RUN
+    local step
+    read -r _ _ _ _ _ step _ <"$work/$1/ranks/rank-1" && ((step))
+}
+
+start_training() { # SCRIPT RUN OPTIONS…
+    submit "$@"
     wait_until 120 has_said '^epoch ' || fail "job $job did not end an epoch"
-    wait_until 10 grep -q ' step ' "$work/$1/ranks/rank-1" || fail "job $job does not train on"
+    wait_until 10 is_within_a_step "$2" || fail "job $job does not train on"
+    find_rank "$2" 1
+}
+
+# With a rank suspended until the signal has arrived, so that no machine trains too fast for what is to come.
+start_slow_training() { # SCRIPT RUN OPTIONS…
+    start_training "$@"
+    kill -STOP "$process"
+}
+
+await_signal() { # RUN SECONDS
+    wait_until "$2" is_asked_to_stop "$1" || fail "job $job was sent no signal"
+    kill -CONT "$process" 2>/dev/null || true # SLURM sends it as well, before SIGTERM
+}
+
+starts_again_and_ends() { # RUN
+    wait_until 150 is_started_again || fail "job $job is not started again: $(state)"
+    scontrol update JobId="$job" TimeLimit=60
+    ends_with 600 COMPLETED 0:0
+    says_once '^densenet: stopped on request after step '
+    cmp "$work/alone/weights.safetensors" "$work/$1/weights.safetensors" ||
+        fail "the weights of $1 are not those of a run left alone"
 }
 
 test_killed_rank() { # SCRIPT RUN EXIT-CODE
-    submit "$1" "$2" --time=10
-    come_to_an_epoch "$2"
-    find_rank "$2" 1
+    start_training "$1" "$2" --time=10
     kill -KILL "$process"
     ends_with 60 FAILED "$3"
     says_once "^densenet: rank 1 on [^ ]* died, last seen at step .*; resume with: train --resume $2\$"
@@ -170,46 +195,32 @@ test_killed_rank() { # SCRIPT RUN EXIT-CODE
     say "$1: a killed rank was named on one line"
 }
 
-test_cancelled() { # SCRIPT RUN OPTIONS-OF-SCANCEL…
-    submit "$1" "$2" --time=10
-    come_to_an_epoch "$2"
-    scancel "${@:3}" "$job"
-    ends_with 40 "$([[ ${3:-} ]] && echo FAILED || echo CANCELLED)" 75:0
+test_cancelled() { # SCRIPT RUN STATE OPTIONS-OF-SCANCEL…
+    start_slow_training "$1" "$2" --time=10
+    scancel "${@:4}" "$job"
+    await_signal "$2" 20
+    ends_with 60 "$3" 75:0
     says_once "^densenet: stopped on request after step .*; resume with: train --resume $2\$"
     says_never 'could not run the ranks'
-    says_never '^epoch 600'
     ! is_started_again || fail "job $job was cancelled, and started again"
-    say "$1: a job that was cancelled${3:+ by $3 $4} wrote a checkpoint: $(grep -o 'stopped on request after step [0-9]*' "$work/$job.log")"
+    say "$1: scancel ${*:4}: a checkpoint: $(grep -o 'stopped on request after step [0-9]*' "$work/$job.log")"
 }
 
 # Another job takes the node.
 test_preempted() { # SCRIPT RUN
-    submit "$1" "$2" --time=10
-    come_to_an_epoch "$2"
+    start_slow_training "$1" "$2" --time=10
     sbatch --quiet --partition=urgent --chdir="$work" --output=urgent.log --ntasks=2 --wrap='sleep 1' || fail "sbatch refuses the urgent job"
+    await_signal "$2" 60
     starts_again_and_ends "$2"
     say "$1: preempted, started again by SLURM; the weights are those of a run left alone, byte for byte"
 }
 
-# A rank is suspended until the signal arrives, up to half a minute early, so that no machine is too fast for the limit.
 test_limit() { # SCRIPT RUN
-    submit "$1" "$2" --time=2 --signal=B:USR1@60
-    wait_until 60 has_said '^epoch ' || fail "job $job does not train"
-    find_rank "$2" 1
-    kill -STOP "$process"
-    wait_until 110 is_asked_to_stop "$2" || fail "job $job was sent no signal"
-    kill -CONT "$process"
+    start_slow_training "$1" "$2" --time=2 --signal=B:USR1@60 # SLURM sends it up to half a minute early
+    await_signal "$2" 110
     starts_again_and_ends "$2"
+    says_never 'could not be put back'
     say "$1: put itself back into the queue before its limit; the weights are those of a run left alone, byte for byte"
-}
-
-starts_again_and_ends() { # RUN
-    wait_until 90 is_started_again || fail "job $job is not started again: $(state)"
-    scontrol update JobId="$job" TimeLimit=30
-    ends_with 300 COMPLETED 0:0
-    says_once '^densenet: stopped on request after step '
-    cmp "$work/alone/weights.safetensors" "$work/$1/weights.safetensors" ||
-        fail "the weights of $1 are not those of a run left alone"
 }
 
 is_started_again() { [[ $(scontrol -o show job "$job") == *' Restarts=1 '* ]]; }
@@ -225,10 +236,11 @@ OPENBLAS_NUM_THREADS=1 mpirun -q --oversubscribe -n 2 "$program" train --data sy
     >"$work/log" 2>&1 || { cat "$work/log" && fail "the run without SLURM"; }
 test_killed_rank mpirun by-mpirun 69:0
 test_limit mpirun by-mpirun
-test_cancelled mpirun by-mpirun-again
-test_cancelled mpirun by-mpirun-again --batch --signal=INT
+test_cancelled mpirun by-mpirun-again CANCELLED
+test_cancelled mpirun by-mpirun-again FAILED --batch --signal=INT
 test_preempted mpirun by-mpirun-again
 test_killed_rank srun by-srun 137:0
 test_limit srun by-srun
-test_cancelled srun by-srun-again
+test_cancelled srun by-srun-again CANCELLED
+test_cancelled srun by-srun-again FAILED --batch --signal=INT
 test_preempted srun by-srun-again
