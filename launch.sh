@@ -193,6 +193,7 @@ choose_options() {
         slots=$(slots_of "$hostfile" 0)
     elif [[ -n ${SLURM_JOB_ID:-} ]]; then
         slots=${SLURM_NTASKS:-0}
+        ((${SLURM_CPUS_PER_TASK:-1} == 1)) || bind=none # for threads; SLURM counts cores or hardware threads, mpirun cores
         ((verbose || ${SLURM_JOB_NUM_NODES:-2} > 1)) || options+=(-q)
     else
         slots=$cores ranks=${ranks:-$cores}

@@ -179,7 +179,7 @@ await_signal() { # RUN SECONDS
 
 starts_again_and_ends() { # RUN
     wait_until 150 is_started_again || fail "job $job is not started again: $(state)"
-    scontrol update JobId="$job" TimeLimit=60
+    wait_until 30 scontrol update JobId="$job" TimeLimit=60 || fail "job $job does not take another limit: $(state)"
     ends_with 600 COMPLETED 0:0
     says_once '^densenet: stopped on request after step '
     cmp "$work/alone/weights.safetensors" "$work/$1/weights.safetensors" ||
@@ -203,7 +203,7 @@ test_cancelled() { # SCRIPT RUN STATE OPTIONS-OF-SCANCEL…
     says_once "^densenet: stopped on request after step .*; resume with: train --resume $2\$"
     says_never 'could not run the ranks'
     ! is_started_again || fail "job $job was cancelled, and started again"
-    say "$1: scancel ${*:4}: a checkpoint: $(grep -o 'stopped on request after step [0-9]*' "$work/$job.log")"
+    say "$1: scancel${4:+ ${*:4}}: a checkpoint: $(grep -o 'stopped on request after step [0-9]*' "$work/$job.log")"
 }
 
 # Another job takes the node.
