@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the job script hostfiles/slurm.sh under a private SLURM, with this machine as a node of two processors:
+# Runs the job script hostfiles/slurm.sh under a private SLURM, with this machine as a node of two processors and as two nodes of one:
 #
 #     Tests/slurm.sh [PROGRAM]
 #
@@ -12,7 +12,7 @@ root=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/..
 program=${1:-$root/.build/release/densenet}
 work='' job='' host=$(uname -n)
 host=${host%%.*}
-network=(--blocks 1 --growth-rate 4 --stem-channels 4 --image 16 --limit-train 1536 --limit-test 32 --batch-size 32 --epochs 100)
+network=(--blocks 1 --growth-rate 4 --stem-channels 4 --image 16 --limit-train 1536 --limit-test 32 --batch-size 32 --epochs 80)
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 
 say() { printf 'slurm: %s\n' "$*"; }
@@ -64,17 +64,16 @@ install_slurm() {
 }
 
 start_slurm() {
-    local name port=$((10000 + $$ % 10000 * 2)) user
+    local name port=$((10000 + $$ % 5000 * 4)) user
     user=$(id -un)
-    mkdir -m 700 "$work/munge" "$work/state" "$work/spool"
+    mkdir -m 700 "$work/munge" "$work/state" "$work"/spool-{"$host",densenet-a,densenet-b}
     (umask 077 && head -c 1024 /dev/urandom >"$work/munge/key")
-    # The node has this machine's name, so that mpirun does not look for another host. SLURM requeues a job only when its
+    # A node has its host's name, so that mpirun does not look for another host. SLURM requeues a job only when its
     # credential has expired, by default after two minutes.
     cat >"$work/slurm.conf" <<CONFIGURATION
 ClusterName=densenet-$$
 SlurmctldHost=$host(127.0.0.1)
 SlurmctldPort=$port
-SlurmdPort=$((port + 1))
 SlurmUser=$user
 SlurmdUser=$user
 AuthInfo=socket=$work/munge/socket,cred_expire=15
@@ -85,15 +84,18 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerParameters=sched_interval=5
 StateSaveLocation=$work/state
-SlurmdSpoolDir=$work/spool
+SlurmdSpoolDir=$work/spool-%n
 SlurmctldPidFile=$work/slurmctld.pid
-SlurmdPidFile=$work/slurmd.pid
+SlurmdPidFile=$work/slurmd-%n.pid
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SlurmdParameters=config_overrides
-NodeName=$host NodeAddr=127.0.0.1 CPUs=2
+NodeName=$host NodeAddr=127.0.0.1 Port=$((port + 1)) CPUs=2
+NodeName=densenet-a NodeAddr=127.0.0.1 Port=$((port + 2)) CPUs=1
+NodeName=densenet-b NodeAddr=127.0.0.1 Port=$((port + 3)) CPUs=1
 PartitionName=all Nodes=$host Default=YES
 PartitionName=urgent Nodes=$host PriorityTier=2
+PartitionName=two Nodes=densenet-a,densenet-b
 CONFIGURATION
     # Ignore an allocation that this script may be running in.
     for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SRUN_@}"; do unset "$name"; done
@@ -103,11 +105,14 @@ CONFIGURATION
     wait_until 10 test -S "$work/munge/socket" || skip "munged does not start: $(tail -n 1 "$work/munged.log")"
     slurmctld -D -L "$work/slurmctld.log" >/dev/null 2>&1 &
     slurmd -D -N "$host" -L "$work/slurmd.log" >/dev/null 2>&1 &
+    for name in densenet-a densenet-b; do
+        unshare --uts sh -c "hostname $name && exec slurmd -D -N $name -L '$work/slurmd-$name.log'" >/dev/null 2>&1 &
+    done
     disown -a # bash would tell of their end
-    wait_until 30 node_is_idle || skip "SLURM does not start: $(tail -qn 1 "$work"/slurm{ctld,d}.log | tr '\n' ' ')"
+    wait_until 30 nodes_are_idle all || skip "SLURM does not start: $(tail -qn 1 "$work"/slurm{ctld,d}.log | tr '\n' ' ')"
 }
 
-node_is_idle() { [[ $(sinfo -h -o %T) == idle ]]; }
+nodes_are_idle() { [[ $(sinfo -h -p "$1" -o %T) == idle ]]; } # PARTITION
 
 # The job script with our network, and with srun instead of launch.sh.
 write_scripts() {
@@ -177,6 +182,16 @@ await_signal() { # RUN SECONDS
     kill -CONT "$process" 2>/dev/null || true # SLURM sends it as well, before SIGTERM
 }
 
+# As at the limit, on two nodes: mpirun's daemon on the other one hears of it from mpirun alone.
+test_two_nodes() { # SCRIPT RUN
+    wait_until 10 nodes_are_idle two || { say "two nodes: skipped, this system allows no host names of our own" && return; }
+    start_slow_training "$1" "$2" --time=10 --partition=two --nodes=2 --ntasks-per-node=1
+    scancel --batch --signal=USR1 "$job"
+    await_signal "$2" 20
+    starts_again_and_ends "$2"
+    say "$1: on two nodes put itself back into the queue; the weights are those of a run on one, byte for byte"
+}
+
 starts_again_and_ends() { # RUN
     wait_until 150 is_started_again || fail "job $job is not started again: $(state)"
     wait_until 30 scontrol update JobId="$job" TimeLimit=60 || fail "job $job does not take another limit: $(state)"
@@ -237,10 +252,11 @@ OPENBLAS_NUM_THREADS=1 mpirun -q --oversubscribe -n 2 "$program" train --data sy
 test_killed_rank mpirun by-mpirun 69:0
 test_limit mpirun by-mpirun
 test_cancelled mpirun by-mpirun-again CANCELLED
-test_cancelled mpirun by-mpirun-again FAILED --batch --signal=INT
+test_cancelled mpirun by-mpirun-stopped FAILED --batch --signal=INT
 test_preempted mpirun by-mpirun-again
+test_two_nodes mpirun by-mpirun-on-two
 test_killed_rank srun by-srun 137:0
 test_limit srun by-srun
 test_cancelled srun by-srun-again CANCELLED
-test_cancelled srun by-srun-again FAILED --batch --signal=INT
+test_cancelled srun by-srun-stopped FAILED --batch --signal=INT
 test_preempted srun by-srun-again
