@@ -91,16 +91,14 @@ install() {
 
 # What a built program needs: MPI's launcher and the libraries that it is linked with.
 require_to_run() {
-    local missing=()
-    command -v mpirun >/dev/null || missing+=(openmpi-bin)
-    [[ $(ldd "$binary" 2>/dev/null) != *'not found'* ]] || missing=(openmpi-bin libopenblas0 libpng16-16 libturbojpeg0 zlib1g)
-    ((${#missing[@]} == 0)) || install "${missing[@]}"
+    [[ $(ldd "$binary" 2>/dev/null) != *'not found'* ]] || install openmpi-bin libopenblas0 libpng16-16 libturbojpeg0 zlib1g
+    command -v mpirun >/dev/null || install openmpi-bin
 }
 
 require_to_build() {
     local library missing=() where
-    command -v mpirun >/dev/null || missing+=(openmpi-bin)
-    command -v pkg-config >/dev/null || missing+=(pkg-config) # SwiftPM finds the libraries with it, Debian's and those of modules
+    type mpirun pkg-config >/dev/null 2>&1 || missing+=(openmpi-bin pkg-config)
+    # SwiftPM finds the libraries with pkg-config, Debian's and those of modules.
     for library in ompi-c=libopenmpi-dev openblas=libopenblas-dev libpng=libpng-dev libturbojpeg=libturbojpeg0-dev zlib=zlib1g-dev; do
         pkg-config --exists "${library%=*}" 2>/dev/null || ! command -v apt-get >/dev/null || missing+=("${library#*=}")
     done
