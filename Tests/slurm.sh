@@ -5,7 +5,7 @@
 #
 # With mpirun and with srun: a killed rank is named in one line, a cancelled job writes a checkpoint and stays away, a job that is
 # preempted or at its time limit is started again, and the result is byte for byte that of an undisturbed run. As root, installs
-# slurm-wlm and munge. If SLURM cannot run, says so and exits with 0. Takes eight minutes.
+# slurm-wlm and munge. If SLURM cannot run, says so and exits with 0. Takes about ten minutes.
 set -euo pipefail
 
 root=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/..
