@@ -73,7 +73,7 @@ package final class RunRecorder: RunObserver {
                 defer { state.hasWarned = true }
                 return !state.hasWarned
             }
-            if isFirst { report("\(error); training goes on without") }
+            if isFirst { report("\(error); training continues without") }
         }
     }
 }

@@ -55,7 +55,7 @@ import Training
             try FileManager.default.createDirectory(atPath: run + name, withIntermediateDirectories: true)
         }
         let job = try densenet(["train", "--out", run] + tinyRun)
-        let warnings = job.errors.split(separator: "\n").filter { $0.contains("training goes on without") }
+        let warnings = job.errors.split(separator: "\n").filter { $0.contains("training continues without") }
         #expect(warnings.count == 1 && warnings[0].contains("\(run)/record.json"), "\(job.errors)")
         #expect(FileManager.default.fileExists(atPath: run + "/weights.safetensors"))
     }

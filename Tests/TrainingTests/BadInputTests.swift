@@ -13,7 +13,9 @@ import Training
     private func check(_ kind: Failure.Kind, _ words: [String], _ arguments: [String]) throws {
         let job = try mpirun(ranks: 2, program: "densenet", arguments: arguments, quiet: true, timeout: 10)
         #expect(job.status == kind.rawValue, "\(job.errors)")
-        #expect(job.errors.lines.count == 1 && job.errors.hasPrefix("densenet: "), "\(job.errors)")
+        // A run does without what it keeps for people alone, and says so.
+        let lines = job.errors.lines.filter { !$0.contains("; training continues without") }
+        #expect(lines.count == 1 && lines[0].hasPrefix("densenet: "), "\(job.errors)")
         for word in words { #expect(job.errors.contains(word)) }
     }
 

@@ -64,7 +64,14 @@ import Testing
         }
         #expect(answers[0].classes.contains { $0.name == "class \($0.label)" } == false)
         let onTwo = try densenet(arguments + ["--batch-size", "6"], ranks: 2)
-        #expect(onTwo.status == 0 && onTwo.output == job.output, "\(onTwo.errors)")
+        try #require(onTwo.status == 0, "\(onTwo.errors)")
+        let others = try entries(onTwo)
+        #expect(others.map(\.record) == answers.map(\.record))
+        // A product of fewer images may be rounded in another way, as the BLAS has it for the CPU.
+        for (other, answer) in zip(others, answers) {
+            let expected = Dictionary(uniqueKeysWithValues: answer.classes.map { ($0.label, $0.probability) })
+            #expect(other.classes.allSatisfy { abs($0.probability - (expected[$0.label] ?? 2)) < 1e-5 })
+        }
     }
 
     @Test(arguments: [1, 2])
