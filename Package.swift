@@ -118,7 +118,12 @@ let package = Package(
         .testTarget(
             name: "ReportingTests",
             dependencies: ["DenseNetModel", "ImageData", "Pictures", "Reporting", "Support", "TestSupport", "Training"]),
-        .testTarget(name: "DensenetToolTests", dependencies: ["DensenetTool", "Training"]),
+        .testTarget(
+            name: "DensenetToolTests",
+            dependencies: [
+                "DensenetTool", "TestSupport", "Training",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
         .testTarget(
             name: "TrainingTests",
             dependencies: [

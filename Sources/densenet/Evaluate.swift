@@ -8,30 +8,28 @@ import Training
 
 struct Evaluate: RankedCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Loss, accuracy and each class's accuracy of weights on test images.")
+        abstract: "Loss, accuracy and each class's accuracy of weights on test images.",
+        discussion: """
+            The result of a run, on the test images of CIFAR-10:
+              ./launch.sh -n 2 evaluate --weights runs/first --data cifar-10-batches-bin
+            Its best epoch, on the synthetic images, for another program:
+              ./launch.sh evaluate --weights runs/first/best.safetensors --json
+            A part of the test images, in larger steps:
+              ./launch.sh -n 2 evaluate --weights runs/first --limit-test 1000 \\
+                  --batch-size 256
+            """)
 
-    @OptionGroup var file: ConfigOptions
-
-    @Option(
-        help: ArgumentHelp(
-            "A safetensors file of weights, ours or torchvision's, a checkpoint, or a run folder.", valueName: "path"))
-    var weights: String
-
+    @OptionGroup(title: "Weights") var weights: WeightsOptions
     @OptionGroup(title: "Network (default: as the weights file says)") var network: NetworkOptions
     @OptionGroup(title: "Data") var dataOptions: DataOptions
-
-    @OptionGroup(title: "Threads") var threads: ThreadOptions
-    @OptionGroup(title: "Precision") var precision: PrecisionOptions
-    @OptionGroup(title: "Watchdog") var watchdog: WatchdogOptions
+    @OptionGroup(title: "Data") var imageSeed: ImageSeedOptions
+    @OptionGroup(title: "Output") var json: JSONOptions
+    @OptionGroup(title: "Speed") var batch: BatchOptions
+    @OptionGroup(title: "Speed") var threads: ThreadOptions
+    @OptionGroup(title: "Speed") var precision: PrecisionOptions
     @OptionGroup(title: "Logging") var logging: LoggingOptions
-
-    @Option(help: "Images per step over all ranks.")
-    var batchSize = 64
-
-    @Option(help: "What the synthetic images are drawn from.", transform: seedNumber)
-    var seed: UInt64 = 1
-
-    @OptionGroup var json: JSONOptions
+    @OptionGroup(title: "Safety") var watchdog: WatchdogOptions
+    @OptionGroup(title: "Options from a file") var file: ConfigOptions
 
     /// What the ranks have to agree on.
     private struct Configuration {
@@ -47,14 +45,14 @@ struct Evaluate: RankedCommand {
     func run() throws {
         try withWatchedRanks(watchdog, agreeingOn: [dataOptions.kind]) { world, _ in
             let (file, configuration) = try world.throwOnAllRanks {
-                let (file, warnings) = try GivenWeights.file(at: weights)
+                let (file, warnings) = try GivenWeights.file(at: weights.path)
                 if world.rank == 0 { for warning in warnings { Console.note(warning) } }
                 return (file, try resolved(for: file))
             }
             try world.requireSameOptions(NamedValue.all(of: configuration, except: ["path"]))
             let (network, ready) = try world.throwOnAllRanks {
                 let network = try DenseNet(
-                    configuration.network, capacity: world.maximumLocalBatchSize(of: batchSize),
+                    configuration.network, capacity: world.maximumLocalBatchSize(of: batch.batchSize),
                     threads: threads.threads ?? world.defaultThreads, precision: precision.value,
                     overhead: MemoryOverhead(ranks: world.localSize, batches: 2, threads: 1))
                 try GivenWeights.load(file, into: network)
@@ -66,13 +64,13 @@ struct Evaluate: RankedCommand {
             }
             try world.requireSameWeights(file.path, [network.parameters, network.runningStatistics])
             let data = try RunData(
-                configuration.data, seed: seed, imageSize: configuration.network.image,
+                configuration.data, seed: configuration.seed, imageSize: configuration.network.image,
                 classes: configuration.network.classes, normalization: configuration.normalization ?? .channel,
                 ready: ready, communicator: world)
             if world.rank == 0 { for warning in data.warnings { Console.note(warning) } }
             let evaluator = try world.throwOnAllRanks {
                 try Evaluator(
-                    network, images: data.test, batchSize: batchSize, normalization: data.normalization,
+                    network, images: data.test, batchSize: batch.batchSize, normalization: data.normalization,
                     communicator: world)
             }
             let machine = try RunMachine(
@@ -98,9 +96,7 @@ struct Evaluate: RankedCommand {
     }
 
     private func resolved(for file: SafetensorsFile) throws -> Configuration {
-        guard (1...1_000_000).contains(batchSize) else {
-            throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000")
-        }
+        try batch.requireValid()
         var data = RunConfiguration.DataSource()
         dataOptions.apply(to: &data)
         let network = try network.network(of: file) {
@@ -109,7 +105,7 @@ struct Evaluate: RankedCommand {
         }
         return Configuration(
             network: network, data: data, normalization: try dataOptions.normalization(),
-            precision: precision.value, batchSize: batchSize, seed: seed)
+            precision: precision.value, batchSize: batch.batchSize, seed: imageSeed.seed)
     }
 
     private func report(_ result: Evaluation, names: ClassNames, path: String) throws {
