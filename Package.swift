@@ -7,8 +7,8 @@ let documentation: [Package.Dependency] =
     ? [] : [.package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0")]
 
 // Imports run one way: DensenetTool → Benchmarking → Training → {DenseNetModel, ImageData, DataParallel}, DenseNetModel →
-// {Kernels, Safetensors}, DensenetTool → Exporting → DenseNetModel, DensenetTool → Reporting → {Training, Pictures}, and any of them → Support. Only Kernels imports
-// CKernels and COpenBLAS.
+// {Kernels, Safetensors}, DensenetTool → Exporting → DenseNetModel, DensenetTool → Reporting → {Training, Pictures},
+// DensenetTool → Fetching → ImageData, and any of them → Support. Only Kernels imports CKernels and COpenBLAS.
 //
 // Two folders keep short names while their modules do not: a module `Distributed` would shadow the standard library's,
 // and a module `Data` could not be qualified beside Foundation's `Data`.
@@ -60,12 +60,18 @@ let package = Package(
         .target(
             name: "Reporting",
             dependencies: ["DenseNetModel", "ImageData", "Pictures", "Support", "Training"]),
+        .target(
+            name: "Fetching",
+            dependencies: [
+                "CZlib", "ImageData", "Support", .product(name: "SystemPackage", package: "swift-system"),
+            ],
+            swiftSettings: [.strictMemorySafety()]),
         .target(name: "Exporting", dependencies: ["DenseNetModel", "Safetensors", "Support"]),
         .executableTarget(
             name: "DensenetTool",
             dependencies: [
-                "Benchmarking", "DataParallel", "DenseNetModel", "Exporting", "ImageData", "Kernels", "Pictures",
-                "Reporting", "Safetensors", "Support", "Training",
+                "Benchmarking", "DataParallel", "DenseNetModel", "Exporting", "Fetching", "ImageData", "Kernels",
+                "Pictures", "Reporting", "Safetensors", "Support", "Training",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "SystemPackage", package: "swift-system"), .product(name: "Yams", package: "Yams"),
             ],
@@ -93,7 +99,9 @@ let package = Package(
             path: "Tests/CheckpointTestProgram"),
         .executableTarget(
             name: "FuzzTestProgram",
-            dependencies: ["DenseNetModel", "Exporting", "ImageData", "Safetensors", "Support", "Training"],
+            dependencies: [
+                "DenseNetModel", "Exporting", "Fetching", "ImageData", "Safetensors", "Support", "Training",
+            ],
             path: "Tests/FuzzTestProgram"),
         .executableTarget(
             name: "ExportTestProgram", dependencies: ["DenseNetModel", "Safetensors", "Support"],
@@ -118,6 +126,8 @@ let package = Package(
         .testTarget(
             name: "ReportingTests",
             dependencies: ["DenseNetModel", "ImageData", "Pictures", "Reporting", "Support", "TestSupport", "Training"]),
+        .testTarget(
+            name: "FetchingTests", dependencies: ["Fetching", "ImageData", "Support", "TestSupport"]),
         .testTarget(
             name: "DensenetToolTests",
             dependencies: [

@@ -179,13 +179,13 @@ make_plan() {
 
 # Sets `options` to what mpirun needs here.
 choose_options() {
-    local slots=0 bind=core:if-supported,overload-allowed # slots: 0 where nobody says
+    local name slots=0 bind=core:if-supported,overload-allowed # slots: 0 where nobody says
     options=(-x OPENBLAS_NUM_THREADS=1 -x "DENSENET_LAUNCHER=$(uname -n)") # ranks of this host leave their last words to us
-    [[ -z ${DENSENET_SIMD:-} ]] || options+=(-x DENSENET_SIMD) # mpirun hands no variable on to other hosts by itself
+    # mpirun hands no variable on to other hosts by itself.
+    for name in DENSENET_SIMD NO_COLOR; do [[ -z ${!name:-} ]] || options+=(-x "$name"); done
     # The ranks have pipes, whatever we have; rank zero asks our terminal for its width.
     [[ ! -t 2 ]] || options+=(-x "DENSENET_TERMINAL=$(stty size <&2 | cut -d ' ' -f 2) $(readlink /proc/self/fd/2)")
     [[ ! -t 1 ]] || options+=(-x DENSENET_OUTPUT=terminal)
-    [[ -z ${NO_COLOR:-} ]] || options+=(-x NO_COLOR)
     # A filter on system calls (in containers) may forbid ranks to read each other's memory, which Open MPI would try.
     ! grep -q '^Seccomp:\s*2' /proc/self/status || options+=(--mca btl_vader_single_copy_mechanism none)
     # A host that falls silent (power, network) is given up after a minute; by default mpirun waits for eight.

@@ -14,9 +14,10 @@ public enum CIFAR {
 
     /// One of the two data sets: its files, its record layout, and the number of records and the classes of the
     /// official files.
-    private struct Variant {
-        let title: String
-        let folder: String
+    package struct Variant: Sendable {
+        package let title: String
+        /// The folder in the official archive.
+        package let folder: String
         let layout: ImageSet.Layout
         let trainFiles: [String]
         let testFile: String
@@ -25,25 +26,40 @@ public enum CIFAR {
         let classNamesFile: String
         /// The first class names of the official set, which tell it from other sets in the same layout.
         let firstClasses: [String]
+        /// A text of the official set that nothing here reads.
+        let otherFile: String
 
         func isIn(_ folder: String) -> Bool {
             (trainFiles + [testFile]).contains { !PathKind(of: "\(folder)/\($0)").isMissing }
         }
+
+        /// The names of the official files, and the bytes that each may have at most.
+        package var largestFiles: [String: Int] {
+            let train = trainFiles.map { ($0, trainRecords * layout.recordBytes) }
+            let others = [
+                (testFile, testRecords * layout.recordBytes), (classNamesFile, largestText), (otherFile, largestText),
+            ]
+            return Dictionary(uniqueKeysWithValues: train + others)
+        }
     }
 
-    private static let variants = [
-        Variant(
-            title: "CIFAR-10", folder: "cifar-10-batches-bin",
-            layout: .init(classes: 10, height: imageSize, width: imageSize, headerBytes: 1), trainFiles: batchFiles,
-            testFile: testBatchFile, trainRecords: recordsPerBatch, testRecords: recordsPerBatch,
-            classNamesFile: classNamesFile, firstClasses: ["airplane", "automobile"]),
-        // The header is a coarse label, then the fine one; the fine one is used.
-        Variant(
-            title: "CIFAR-100", folder: "cifar-100-binary",
-            layout: .init(classes: 100, height: imageSize, width: imageSize, headerBytes: 2),
-            trainFiles: ["train.bin"], testFile: "test.bin", trainRecords: 50_000, testRecords: 10_000,
-            classNamesFile: "fine_label_names.txt", firstClasses: ["apple", "aquarium_fish"]),
-    ]
+    /// The bytes of a file of class names, at most.
+    private static let largestText = 1 << 16
+
+    package static let cifar10 = Variant(
+        title: "CIFAR-10", folder: "cifar-10-batches-bin",
+        layout: .init(classes: 10, height: imageSize, width: imageSize, headerBytes: 1), trainFiles: batchFiles,
+        testFile: testBatchFile, trainRecords: recordsPerBatch, testRecords: recordsPerBatch,
+        classNamesFile: classNamesFile, firstClasses: ["airplane", "automobile"], otherFile: "readme.html")
+
+    /// The header is a coarse label, then the fine one; the fine one is used.
+    package static let cifar100 = Variant(
+        title: "CIFAR-100", folder: "cifar-100-binary",
+        layout: .init(classes: 100, height: imageSize, width: imageSize, headerBytes: 2), trainFiles: ["train.bin"],
+        testFile: "test.bin", trainRecords: 50_000, testRecords: 10_000, classNamesFile: "fine_label_names.txt",
+        firstClasses: ["apple", "aquarium_fish"], otherFile: "coarse_label_names.txt")
+
+    private static let variants = [cifar10, cifar100]
 
     /// Opens the training and the test set of CIFAR-10 or CIFAR-100, whichever the folder holds.
     ///
@@ -157,7 +173,7 @@ public enum CIFAR {
     private static func classNames(_ variant: Variant, in folder: String) throws -> [String]? {
         let path = "\(folder)/\(variant.classNamesFile)"
         guard try FileSystem.exists(path) else { return nil }
-        let text = String(decoding: try InputFile.contents(of: path, atMost: 1 << 16), as: UTF8.self)
+        let text = String(decoding: try InputFile.contents(of: path, atMost: largestText), as: UTF8.self)
         let names = text.split(whereSeparator: \.isNewline).map { $0.filter { !$0.isWhitespace } }.filter {
             !$0.isEmpty
         }

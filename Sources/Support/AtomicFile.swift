@@ -48,7 +48,7 @@ package enum AtomicFile {
     }
 
     /// Makes a rename in the folder of `path` survive a power failure.
-    private static func synchronizeFolder(of path: String) throws {
+    package static func synchronizeFolder(of path: String) throws {
         let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
         let descriptor = try unsafe FileDescriptor.open(folder, .readOnly, options: [.directory, .closeOnExec])
         try descriptor.closeAfter {

@@ -43,13 +43,23 @@ package enum FileSystem {
         }
     }
 
-    /// Renames a file, replacing a file of the new name.
-    static func rename(_ path: String, to newPath: String) throws(Errno) {
+    /// Renames a file or folder, replacing a file, or an empty folder, of the new name.
+    package static func rename(_ path: String, to newPath: String) throws(Errno) {
         try check { unsafe Glibc.rename(path, newPath) }
     }
 
     /// Removes a file; ignores errors.
     package static func remove(_ path: String) { try? check { unsafe unlink(path) } }
+
+    /// Removes a folder and the files in it, or a file or link of that name; ignores errors. Folders in it stay, and it
+    /// with them.
+    package static func removeFolder(_ path: String) {
+        // First as a link: what that leads to is someone else's.
+        remove(path)
+        guard PathKind(of: path) == .folder else { return }
+        for name in (try? names(inFolder: path)) ?? [] { remove("\(path)/\(name)") }
+        try? check { unsafe rmdir(path) }
+    }
 
     /// The resolved path of this process's executable.
     ///

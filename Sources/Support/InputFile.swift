@@ -9,7 +9,8 @@ package final class InputFile: Sendable {
     package let path: String
     /// The size in bytes when it was opened.
     package let size: Int
-    private let descriptor: FileDescriptor
+    /// For programs that read the file to its end themselves.
+    package let descriptor: FileDescriptor
 
     /// - Throws: `Failure(.noInput)` if the file does not exist, is not a regular file, or cannot be read.
     package init(path: String) throws {

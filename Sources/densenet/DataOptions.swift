@@ -8,7 +8,7 @@ import Training
 struct DataOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "A folder of CIFAR-10 or CIFAR-100 binary files, or its parent; or synthetic (default).",
+            "A folder of CIFAR-10 or CIFAR-100 binary files, or its parent; cifar10 or cifar100: what fetch has brought; synthetic (default).",
             valueName: "folder"), completion: .directory)
     var data: String?
 
@@ -50,17 +50,35 @@ struct DataOptions: ParsableArguments {
         }
     }
 
-    /// The folder of images; nil for the synthetic set.
-    var folder: String? { data == "synthetic" ? nil : data }
+    /// The folder of images; nil for the synthetic set. A name of a data set goes before a folder of that name, which is
+    /// written `./cifar10`.
+    private var folder: String? {
+        guard let data, data != "synthetic" else { return nil }
+        return FetchableSet(rawValue: data)?.folder ?? data
+    }
+
+    /// - Throws: `Failure(.noInput)` for the name of a data set that was not fetched.
+    private func requireFetched() throws {
+        guard let data, let set = FetchableSet(rawValue: data), PathKind(of: set.folder).isMissing else { return }
+        let other = PathKind(of: data).isMissing ? "" : "; what is in the folder \(data) is --data ./\(data)"
+        throw Failure(
+            .noInput, "--data \(data): there is no \(set.folder); fetch it with: ./launch.sh fetch \(data)\(other)")
+    }
 
     /// What the ranks have to agree on before they open files: paths may differ, as contents are compared later.
     var kind: NamedValue { NamedValue("--data", folder == nil ? "synthetic" : "a folder") }
 
     /// What a folder of images holds; nil for the synthetic set.
-    func shape() throws -> (classes: Int, imageSize: Int)? { try folder.map { try CIFAR.shape(of: $0) } }
+    func shape() throws -> (classes: Int, imageSize: Int)? {
+        try requireFetched()
+        return try folder.map { try CIFAR.shape(of: $0) }
+    }
 
     /// Sets what is given.
-    func apply(to source: inout RunConfiguration.DataSource) {
+    ///
+    /// - Throws: `Failure(.noInput)` for the name of a data set that was not fetched.
+    func apply(to source: inout RunConfiguration.DataSource) throws {
+        try requireFetched()
         if data != nil, !isSameFile(folder, source.path) { source.path = folder }
         source.limitTrain = limitTrain ?? source.limitTrain
         source.limitTest = limitTest ?? source.limitTest
@@ -83,7 +101,7 @@ struct DataOptions: ParsableArguments {
 struct AugmentationOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Random changes of training images: some of crop,flip,jitter,cutout or none (default \(RunConfiguration.standard.augmentation)).",
+            "Random changes of training images: some of crop,flip,jitter,cutout or none (default: \(RunConfiguration.standard.augmentation)).",
             valueName: "list"),
         completion: .list(["none", "crop", "flip", "crop,flip", "crop,flip,jitter", "crop,flip,cutout"]),
         transform: augmentation)
@@ -93,7 +111,8 @@ struct AugmentationOptions: ParsableArguments {
 /// What synthetic images are drawn from.
 struct ImageSeedOptions: ParsableArguments {
     @Option(
-        help: ArgumentHelp("What synthetic images are drawn from, from 0 on.", valueName: "n"), transform: seedNumber)
+        help: ArgumentHelp("What synthetic images are drawn from, from 0 on (default: 1).", valueName: "n"),
+        transform: seedNumber)
     var seed: UInt64 = 1
 }
 

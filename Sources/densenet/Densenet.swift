@@ -16,8 +16,8 @@ struct Densenet: ParsableCommand {
 
             A first run, on synthetic images; one on CIFAR-10; and what came of it:
               ./launch.sh
-              ./launch.sh -n 2 train --data cifar-10-batches-bin --out runs/first
-              ./launch.sh -n 2 evaluate --weights runs/first --data cifar-10-batches-bin
+              ./launch.sh -n 2 train --data cifar10 --out runs/first
+              ./launch.sh -n 2 evaluate --weights runs/first --data cifar10
 
             Exit codes: 64 usage, 65 data, 66 no input, 69 unavailable, 70 internal,
             75 stopped and resumable.
@@ -25,9 +25,12 @@ struct Densenet: ParsableCommand {
         version: "densenet 0.1.0",
         groupedSubcommands: [
             CommandGroup(
-                name: "Training", subcommands: [Describe.self, Train.self, Evaluate.self, Predict.self, Export.self]),
+                name: "Training",
+                subcommands: [
+                    Fetch.self, Describe.self, Train.self, Evaluate.self, Predict.self, Export.self,
+                ]),
             CommandGroup(name: "Machine", subcommands: [Verify.self, Bench.self, Environment.self]),
-            CommandGroup(name: "Data", subcommands: [Synthesize.self]),
+            CommandGroup(name: "Synthetic data", subcommands: [Synthesize.self]),
         ])
 
     /// Those that launch.sh calls: completion and manuals would list them if the parser knew them.

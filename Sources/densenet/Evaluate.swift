@@ -11,12 +11,11 @@ struct Evaluate: RankedCommand {
         abstract: "Loss, accuracy and each class's accuracy of weights on test images.",
         discussion: """
             The result of a run, on the test images of CIFAR-10:
-              ./launch.sh -n 2 evaluate --weights runs/first --data cifar-10-batches-bin
-            Its best epoch, on the synthetic images, for another program:
+              ./launch.sh -n 2 evaluate --weights runs/first --data cifar10
+            On synthetic images, for another program:
               ./launch.sh evaluate --weights runs/first/best.safetensors --json
-            A part of the test images, in larger steps:
-              ./launch.sh -n 2 evaluate --weights runs/first --limit-test 1000 \\
-                  --batch-size 256
+            On the first thousand test images, in larger steps:
+              ./launch.sh evaluate --weights runs/first --limit-test 1000 --batch-size 256
             """)
 
     @OptionGroup(title: "Weights") var weights: WeightsOptions
@@ -98,7 +97,7 @@ struct Evaluate: RankedCommand {
     private func resolved(for file: SafetensorsFile) throws -> Configuration {
         try batch.requireValid()
         var data = RunConfiguration.DataSource()
-        dataOptions.apply(to: &data)
+        try dataOptions.apply(to: &data)
         let network = try network.network(of: file) {
             let shape = try dataOptions.shape()
             return (shape?.classes ?? SyntheticImages.classNames.count, shape?.imageSize ?? CIFAR.imageSize)

@@ -15,8 +15,7 @@ struct Export: ParsableCommand {
             in the graph:
               ./launch.sh export --to onnx first.onnx --weights runs/first
             A file for torch.load, of the best epoch:
-              ./launch.sh export --to pytorch best.pth \\
-                  --weights runs/first/best.safetensors
+              ./launch.sh export --to pytorch a.pth --weights runs/first/best.safetensors
             An archive for numpy.load:
               ./launch.sh export --to npz first.npz --weights runs/first
             """)

@@ -6,7 +6,7 @@ import Training
 
 /// A message of the libraries, with options in place of the parameters that stand in it in backticks.
 func withOptionNames(_ message: String) -> String {
-    message.replacing(/`([a-zA-Z]+)`/) { optionName(String($0.1)) }
+    message.replacing(/`([a-zA-Z0-9]+)`/) { optionName(String($0.1)) }
 }
 
 /// The option that sets a parameter: `--batch-size` for `batchSize`.

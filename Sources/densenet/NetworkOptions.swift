@@ -16,8 +16,8 @@ struct NetworkOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "One of \(DenseNetConfiguration.modelNames) (default: train \(Train.defaultModel), bench \(Bench.defaultModel), others the weights').",
-            valueName: "model"), completion: modelCompletion)
+            "One of \(DenseNetConfiguration.modelNames) (default: that of the weights; train: \(Train.defaultModel); bench: \(Bench.defaultModel)).",
+            valueName: "name"), completion: modelCompletion)
     var model: String?
 
     @Option(
@@ -29,18 +29,18 @@ struct NetworkOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Channels that a dense layer adds (with --blocks; default 12 with the CIFAR stem, else 32).",
+            "Channels that a dense layer adds (with --blocks; default: 12 with the CIFAR stem, else 32).",
             valueName: "channels"))
     var growthRate: Int?
 
     @Option(
         help: ArgumentHelp(
-            "What stands before the first block (with --blocks; default cifar).", valueName: "name"))
+            "What stands before the first block (with --blocks; default: cifar).", valueName: "name"))
     var stem: DenseNetConfiguration.Stem?
 
     @Option(
         help: ArgumentHelp(
-            "Channels that the stem makes (with --blocks; default twice the growth rate, or 16 for a plain CIFAR net).",
+            "Channels that the stem makes (with --blocks; default: twice the growth rate, or 16 for a plain CIFAR net).",
             valueName: "channels"))
     var stemChannels: Int?
 
@@ -49,13 +49,13 @@ struct NetworkOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "The share of channels that a transition keeps, 0 to 1 (with --blocks; default 0.5, or 1 without bottleneck).",
+            "The share of channels that a transition keeps, 0 to 1 (with --blocks; default: 0.5, or 1 without bottleneck).",
             valueName: "share"))
     var compression: Double?
 
     @Option(
         help: ArgumentHelp(
-            "The probability that an element of a convolution's output is dropped in training, 0 to 1 (default 0).",
+            "The probability that an element of a convolution's output is dropped in training, 0 to 1 (default: 0).",
             valueName: "probability"))
     var dropout: Double?
 

@@ -7,7 +7,7 @@ struct OptimizerOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "The share of the last step that the next one keeps, 0 to 1 (default \(defaults.optimizer.momentum)).",
+            "The share of the last step that the next one keeps, 0 to 1 (default: \(defaults.optimizer.momentum)).",
             valueName: "share"))
     var momentum: Double?
 
@@ -16,8 +16,8 @@ struct OptimizerOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Times the weights, added to their gradient (default \(defaults.optimizer.weightDecay)).",
-            valueName: "factor"))
+            "What a weight adds to its gradient, as a share of itself (default: \(defaults.optimizer.weightDecay)).",
+            valueName: "share"))
     var weightDecay: Double?
 
     @Flag(inversion: .prefixedNo, help: "Whether norms and biases decay too (default: they do).")
@@ -25,7 +25,7 @@ struct OptimizerOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "The share of the target spread over all classes, 0 to 1 (default \(defaults.labelSmoothing)).",
+            "The share of the target spread over all classes, 0 to 1 (default: \(defaults.labelSmoothing)).",
             valueName: "share"))
     var labelSmoothing: Double?
 

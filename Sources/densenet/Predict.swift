@@ -19,9 +19,8 @@ struct Predict: RankedCommand {
               ./launch.sh -n 1 predict --weights runs/first cat.jpeg dog.png --top 3
             All pictures of a folder, as a table for another program:
               ./launch.sh predict --weights runs/first --format csv photos/*.jpeg
-            CIFAR's test images, by the weights of the best epoch:
-              ./launch.sh -n 2 predict --weights runs/first/best.safetensors --top 1 \\
-                  cifar-10-batches-bin/test_batch.bin
+            Images of CIFAR, with more numbers:
+              ./launch.sh -n 2 predict --weights runs/first --logits test_batch.bin
             """)
 
     @Argument(

@@ -185,7 +185,7 @@ struct ProgressLine {
     }
 
     /// Ten characters, filled to an eighth, or in ASCII to a tenth, of a character.
-    private static func bar(_ fraction: Double, ascii: Bool) -> String {
+    static func bar(_ fraction: Double, ascii: Bool) -> String {
         let parts =
             ascii ? ["", "1", "2", "3", "4", "5", "6", "7", "8", "9"] : ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"]
         let filled = Int(fraction * 10 * Double(parts.count))
@@ -194,7 +194,7 @@ struct ProgressLine {
     }
 
     /// `MM:SS`, or `H:MM:SS` from an hour on.
-    private static func interval(_ seconds: Double) -> String {
+    static func interval(_ seconds: Double) -> String {
         // Estimates from a first step that never seems to end are cut at some thousand years.
         let whole = seconds > 0 ? Int(min(seconds, 1e11)) : 0
         func two(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }

@@ -17,7 +17,7 @@ struct RunFolderOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Checkpoints to keep beside the best one (default \(FaultPolicy().keep)).", valueName: "n"))
+            "Checkpoints to keep beside the best one (default: \(FaultPolicy().keep)).", valueName: "n"))
     var keep: Int?
 
     @Option(

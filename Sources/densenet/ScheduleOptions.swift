@@ -15,7 +15,7 @@ struct ScheduleOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Passes over the training images (default \(defaults.epochs), or \(syntheticEpochs) on synthetic images).",
+            "Passes over the training images (default: \(defaults.epochs), or \(syntheticEpochs) on synthetic images).",
             valueName: "n"))
     var epochs: Int?
 
@@ -23,33 +23,34 @@ struct ScheduleOptions: ParsableArguments {
     var steps: Int?
 
     @Option(
-        help: ArgumentHelp("Images per step over all ranks (default \(defaults.batchSize)).", valueName: "images"))
+        help: ArgumentHelp("Images per step over all ranks (default: \(defaults.batchSize)).", valueName: "images"))
     var batchSize: Int?
 
     @Option(
-        help: ArgumentHelp("The highest learning rate (default \(defaults.schedule.learningRate)).", valueName: "rate"))
+        help: ArgumentHelp("The highest learning rate (default: \(defaults.schedule.learningRate)).", valueName: "rate")
+    )
     var learningRate: Double?
 
     @Option(
         help: ArgumentHelp(
-            "How the learning rate falls (default \(ScheduleName(defaults.schedule.shape))).", valueName: "name"))
+            "How the learning rate falls (default: \(ScheduleName(defaults.schedule.shape))).", valueName: "name"))
     var schedule: ScheduleName?
 
     @Option(
         help: ArgumentHelp(
-            "With step: fractions of the epochs where the rate drops to a tenth (default 0.5,0.75).",
+            "With step: fractions of the epochs where the rate drops to a tenth (default: 0.5,0.75).",
             valueName: "f,f,..."), transform: { try numberList($0, like: "0.5,0.75") })
     var milestones: [Double]?
 
     @Option(
         help: ArgumentHelp(
-            "Epochs over which the learning rate climbs to its height (default \(defaults.schedule.warmUpEpochs)).",
+            "Epochs over which the learning rate climbs to its height (default: \(defaults.schedule.warmUpEpochs)).",
             valueName: "epochs"))
     var warmUp: Int?
 
     @Option(
         help: ArgumentHelp(
-            "What all random numbers are drawn from, from 0 on (default \(defaults.seed)).", valueName: "n"),
+            "What all random numbers are drawn from, from 0 on (default: \(defaults.seed)).", valueName: "n"),
         transform: seedNumber)
     var seed: UInt64?
 

@@ -12,7 +12,8 @@ struct Synthesize: ParsableCommand {
               ./launch.sh synthesize few --train 500 --test 100
             Others of the same classes:
               ./launch.sh synthesize others --train 500 --test 100 --seed 2
-            """)
+            """,
+        usage: "densenet synthesize [<options>] <folder>")
 
     @Argument(
         help: ArgumentHelp("The folder to write into; it is made.", valueName: "folder"), completion: .directory)

@@ -16,10 +16,9 @@ struct Train: RankedCommand {
             A small network on synthetic images, one rank a core:
               ./launch.sh train
             DenseNet-BC on CIFAR-10, on two ranks:
-              ./launch.sh -n 2 train --data cifar-10-batches-bin \\
-                  --model densenet-bc-40-12 --epochs 3 --out runs/first
-            Go on where that run was stopped, and make it longer:
-              ./launch.sh -n 2 train --resume runs/first --epochs 6
+              ./launch.sh -n 2 train --data cifar10 --model densenet-bc-40-12 --out runs/first
+            Go on where that run was stopped:
+              ./launch.sh -n 2 train --resume runs/first
             """)
 
     @OptionGroup(title: "Recipe") var recipe: RecipeOptions
@@ -147,7 +146,7 @@ struct Train: RankedCommand {
 
     /// Sets what is given, but for the network.
     private func apply(to run: inout RunConfiguration) throws {
-        dataOptions.apply(to: &run.data)
+        try dataOptions.apply(to: &run.data)
         run.normalization = try dataOptions.normalization() ?? run.normalization
         run.augmentation = augmentation.augment ?? run.augmentation
         try schedule.apply(to: &run)

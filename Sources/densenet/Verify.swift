@@ -16,7 +16,8 @@ struct Verify: RankedCommand {
               ./launch.sh -n 3 verify
             Two ranks of two threads each, with more room:
               ./launch.sh -n 2 verify --threads 2 --tolerance 1e-4
-            """)
+            """,
+        usage: "densenet verify [<options>] [<file> ...]")
 
     @Argument(
         help: ArgumentHelp("Golden files; without any, those that come with the program.", valueName: "file"),

@@ -10,6 +10,7 @@ func makeTarget(_ name: String, folder: String) throws -> any Target {
     switch name {
     case "weights": try WeightsTarget(folder)
     case "pytorch": try PyTorchTarget(folder)
+    case "archive": try ArchiveTarget(folder)
     case "images": try ImagesTarget(folder)
     case "configuration": try ConfigurationTarget(folder)
     case "checkpoints": try CheckpointsTarget(folder)

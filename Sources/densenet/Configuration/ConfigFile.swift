@@ -34,7 +34,8 @@ struct ConfigFile {
         guard let mapping = root.mapping else {
             throw Failure(.usage, "\(path): expected options and their values, as `epochs: 10`, a line each")
         }
-        if mapping["optimizer"]?.mapping != nil {
+        // In a file of options that is the name of a schedule.
+        if mapping["schedule"]?.mapping != nil {
             let run = try RunConfiguration(path: path)
             try Self.requireKnownKeys(root, of: run, path)
             entries = try RunOptions.entries(of: run).filter { options[$0.name] != nil }
