@@ -5,6 +5,7 @@ import Support
 struct Fetch: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Download CIFAR-10 or CIFAR-100, check it and unpack it, for --data cifar10 or cifar100.",
+        usage: "densenet fetch [<options>] <set>",
         discussion: """
             A download that was cut off goes on at the next call. Where the data set is
             there already nothing is done. Proxies are taken from the environment
@@ -16,8 +17,7 @@ struct Fetch: ParsableCommand {
               ./launch.sh fetch cifar100 --to /scratch/images
             An archive that came here by other ways:
               ./launch.sh fetch cifar10 --from cifar-10-binary.tar.gz
-            """,
-        usage: "densenet fetch [<options>] <set>")
+            """)
 
     @Argument(help: ArgumentHelp("cifar10 or cifar100.", valueName: "set"))
     var set: FetchableSet

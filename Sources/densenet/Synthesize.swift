@@ -5,6 +5,7 @@ import Training
 struct Synthesize: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Write the synthetic images in CIFAR-10's binary layout.",
+        usage: "densenet synthesize [<options>] <folder>",
         discussion: """
             As many images as CIFAR-10 has, 185 MB:
               ./launch.sh synthesize images
@@ -12,8 +13,7 @@ struct Synthesize: ParsableCommand {
               ./launch.sh synthesize few --train 500 --test 100
             Others of the same classes:
               ./launch.sh synthesize others --train 500 --test 100 --seed 2
-            """,
-        usage: "densenet synthesize [<options>] <folder>")
+            """)
 
     @Argument(
         help: ArgumentHelp("The folder to write into; it is made.", valueName: "folder"), completion: .directory)

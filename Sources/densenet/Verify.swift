@@ -7,6 +7,7 @@ import Training
 struct Verify: RankedCommand {
     static let configuration = CommandConfiguration(
         abstract: "Compare this build, on this machine and this number of ranks, with PyTorch's results.",
+        usage: "densenet verify [<options>] [<file> ...]",
         discussion: """
             Prints the norm of (ours - reference), divided by that of the reference, for
             each quantity; the exit code is 1 where one is above the tolerance.
@@ -16,8 +17,7 @@ struct Verify: RankedCommand {
               ./launch.sh -n 3 verify
             Two ranks of two threads each, with more room:
               ./launch.sh -n 2 verify --threads 2 --tolerance 1e-4
-            """,
-        usage: "densenet verify [<options>] [<file> ...]")
+            """)
 
     @Argument(
         help: ArgumentHelp("Golden files; without any, those that come with the program.", valueName: "file"),
