@@ -59,7 +59,8 @@ let package = Package(
             ]),
         .target(
             name: "Reporting",
-            dependencies: ["DenseNetModel", "ImageData", "Pictures", "Support", "Training"]),
+            dependencies: ["DenseNetModel", "ImageData", "Pictures", "Support", "Training"],
+            resources: [.embedInCode("chart.css"), .embedInCode("page.css")]),
         .target(
             name: "Fetching",
             dependencies: [
@@ -104,6 +105,9 @@ let package = Package(
             ],
             path: "Tests/FuzzTestProgram"),
         .executableTarget(
+            name: "EventTestProgram", dependencies: ["AllocationCounter", "Reporting", "Support", "Training"],
+            path: "Tests/EventTestProgram"),
+        .executableTarget(
             name: "ExportTestProgram", dependencies: ["DenseNetModel", "Safetensors", "Support"],
             path: "Tests/ExportTestProgram"),
         .testTarget(name: "SupportTests", dependencies: ["Safetensors", "Support", "TestSupport"]),
@@ -125,7 +129,10 @@ let package = Package(
             dependencies: ["DenseNetModel", "ExportTestProgram", "Exporting", "Safetensors", "Support", "TestSupport"]),
         .testTarget(
             name: "ReportingTests",
-            dependencies: ["DenseNetModel", "ImageData", "Pictures", "Reporting", "Support", "TestSupport", "Training"]),
+            dependencies: [
+                "DenseNetModel", "EventTestProgram", "ImageData", "Pictures", "Reporting", "Support", "TestSupport",
+                "Training",
+            ]),
         .testTarget(
             name: "FetchingTests", dependencies: ["Fetching", "ImageData", "Support", "TestSupport"]),
         .testTarget(

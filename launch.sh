@@ -77,9 +77,9 @@ tell_of_waiting() {
 # PACKAGE…: installs Debian's packages where root may, and says what to do where not.
 install() {
     local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120)
-    command -v apt-get >/dev/null || fail 69 "not Debian, and something is missing that it calls $*; install that"
+    command -v apt-get >/dev/null || fail 69 "not Debian, and something is missing that it calls $*; install it or load its module"
     if ((EUID != 0)); then
-        command -v sudo >/dev/null || fail 69 "packages are missing; as root: apt-get install $*"
+        command -v sudo >/dev/null || fail 69 "packages are missing; as root: apt-get install $*; or load modules that have them"
         apt=(sudo "${apt[@]}")
     fi
     choose_tmpdir 1000 || true
@@ -91,20 +91,17 @@ install() {
 
 # What a built program needs: MPI's launcher and the libraries that it is linked with.
 require_to_run() {
-    local missing=()
-    command -v mpirun >/dev/null || missing+=(openmpi-bin)
-    [[ $(ldd "$binary" 2>/dev/null) != *'not found'* ]] || missing=(openmpi-bin libopenblas0 libpng16-16 libturbojpeg0 zlib1g)
-    ((${#missing[@]} == 0)) || install "${missing[@]}"
+    [[ $(ldd "$binary" 2>/dev/null) != *'not found'* ]] || install openmpi-bin libopenblas0 libpng16-16 libturbojpeg0 zlib1g
+    command -v mpirun >/dev/null || install openmpi-bin
 }
 
 require_to_build() {
-    local package missing=() where
-    command -v pkg-config >/dev/null || missing+=(pkg-config) # SwiftPM finds the libraries with it
-    if command -v dpkg-query >/dev/null; then
-        for package in libopenmpi-dev openmpi-bin libopenblas-dev libpng-dev libturbojpeg0-dev zlib1g-dev; do
-            [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
-        done
-    fi
+    local library missing=() where
+    type mpirun pkg-config >/dev/null 2>&1 || missing+=(openmpi-bin pkg-config)
+    # SwiftPM finds the libraries with pkg-config, Debian's and those of modules.
+    for library in ompi-c=libopenmpi-dev openblas=libopenblas-dev libpng=libpng-dev libturbojpeg=libturbojpeg0-dev zlib=zlib1g-dev; do
+        pkg-config --exists "${library%=*}" 2>/dev/null || ! command -v apt-get >/dev/null || missing+=("${library#*=}")
+    done
     ((${#missing[@]} == 0)) || install "${missing[@]}"
     for where in '' /opt/swift/usr/bin /usr/local/swift/usr/bin "${HOME:-}/.local/share/swiftly/bin"; do
         PATH=${where:+$where:}$PATH
@@ -196,6 +193,7 @@ choose_options() {
         slots=$(slots_of "$hostfile" 0)
     elif [[ -n ${SLURM_JOB_ID:-} ]]; then
         slots=${SLURM_NTASKS:-0}
+        ((${SLURM_CPUS_PER_TASK:-1} == 1)) || bind=none # for threads; SLURM counts cores or hardware threads, mpirun cores
         ((verbose || ${SLURM_JOB_NUM_NODES:-2} > 1)) || options+=(-q)
     else
         slots=$cores ranks=${ranks:-$cores}
@@ -295,10 +293,10 @@ run_over_ranks() {
     fi
 }
 
-# FILE SLOTS: the slots of a host file; a line that names none has SLOTS.
+# FILE SLOTS: the slots of a host file. A host on several lines without slots has one a line (PBS, LSF), on a single one SLOTS.
 slots_of() {
-    sed 's/#.*//' "$1" | awk -v none="$2" \
-        'NF { sum += match($0, /slots *= */) ? substr($0, RSTART + RLENGTH) : none } END { print sum + 0 }'
+    sed 's/#.*//' "$1" | awk -v none="$2" 'NF { if (match($0, /slots *= */)) sum += substr($0, RSTART + RLENGTH); else ++lines[$1] }
+        END { for (host in lines) sum += lines[host] > 1 ? lines[host] : none; print sum + 0 }'
 }
 
 # Leaves out the hosts of the host file that do not answer, as long as enough ranks are left.

@@ -2,35 +2,17 @@
 
 FOLDER has what ExportTestProgram writes: weights, 64 images and the logits of this program.
 """
-import importlib
 import os
 import subprocess
 import sys
 
+import interop_table
+from interop_table import check
+
 program, folder = sys.argv[1:]
 networks = ["bc", "plain", "densenet121"]
 tolerance = 1e-4
-failed = False
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "docs", "pytorch"))
-
-
-def row(check, network, result):
-    print(f"{check:44} {network:12} {result}", flush=True)
-
-
-def check(text, packages, names, body):
-    global failed
-    for name in names:
-        try:
-            modules = [importlib.import_module(package) for package in packages]
-        except (ImportError, RuntimeError) as error:
-            row(text, name, f"skipped: {error}")
-            continue
-        try:
-            row(text, name, body(name, *modules))
-        except Exception as error:
-            failed = True
-            row(text, name, f"FAILED: {type(error).__name__}: {error}")
 
 
 def weights(name):
@@ -134,4 +116,4 @@ check("pytorch: torch.load(weights_only=True)", ["torch", "safetensors.torch"], 
 check("pytorch: torchvision, strict", ["torch", "torchvision"], ["densenet121"], torchvision)
 check("timm: create_model('local-dir:…')", ["torch", "timm"], ["densenet121"], timm_folder)
 check("docs/pytorch/densenet_cifar.py, strict", ["torch", "densenet_cifar"], ["bc", "plain"], densenet_cifar)
-sys.exit(failed)
+sys.exit(interop_table.failed)

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Runs the job script hostfiles/slurm.sh under a private SLURM, with this machine as a node of two processors:
+# Runs the job script hostfiles/slurm.sh under a private SLURM, with this machine as a node of two processors and as two nodes of one:
 #
 #     Tests/slurm.sh [PROGRAM]
 #
-# With mpirun and srun, and with SIGTERM and SIGUSR1 before the time limit: a killed rank is named in one line, a cancelled job
-# writes a checkpoint, a job at its limit is requeued by SLURM, and the result is byte for byte that of an undisturbed run. As
-# root, installs slurm-wlm and munge. If SLURM cannot run, says so and exits with 0. Takes four minutes.
+# With mpirun and with srun: a killed rank is named in one line, a cancelled job writes a checkpoint and stays away, a job that is
+# preempted or at its time limit is started again, and the result is byte for byte that of an undisturbed run. As root, installs
+# slurm-wlm and munge. If SLURM cannot run, says so and exits with 0. Takes about ten minutes.
 set -euo pipefail
 
 root=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/..
 program=${1:-$root/.build/release/densenet}
 work='' job='' host=$(uname -n)
 host=${host%%.*}
-network=(--blocks 1 --growth-rate 4 --stem-channels 4 --image 16 --limit-train 1536 --limit-test 32 --batch-size 32 --epochs 200)
+network=(--blocks 1 --growth-rate 4 --stem-channels 4 --image 16 --limit-train 1536 --limit-test 32 --batch-size 32 --epochs 80)
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 
 say() { printf 'slurm: %s\n' "$*"; }
@@ -64,17 +64,16 @@ install_slurm() {
 }
 
 start_slurm() {
-    local name port=$((10000 + $$ % 10000 * 2)) user
+    local name port=$((10000 + $$ % 5000 * 4)) user
     user=$(id -un)
-    mkdir -m 700 "$work/munge" "$work/state" "$work/spool"
+    mkdir -m 700 "$work/munge" "$work/state" "$work"/spool-{"$host",densenet-a,densenet-b}
     (umask 077 && head -c 1024 /dev/urandom >"$work/munge/key")
-    # The node has this machine's name, so that mpirun does not look for another host. SLURM requeues a job only when its
+    # A node has its host's name, so that mpirun does not look for another host. SLURM requeues a job only when its
     # credential has expired, by default after two minutes.
     cat >"$work/slurm.conf" <<CONFIGURATION
 ClusterName=densenet-$$
 SlurmctldHost=$host(127.0.0.1)
 SlurmctldPort=$port
-SlurmdPort=$((port + 1))
 SlurmUser=$user
 SlurmdUser=$user
 AuthInfo=socket=$work/munge/socket,cred_expire=15
@@ -85,13 +84,18 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerParameters=sched_interval=5
 StateSaveLocation=$work/state
-SlurmdSpoolDir=$work/spool
+SlurmdSpoolDir=$work/spool-%n
 SlurmctldPidFile=$work/slurmctld.pid
-SlurmdPidFile=$work/slurmd.pid
-RequeueExit=75
+SlurmdPidFile=$work/slurmd-%n.pid
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 SlurmdParameters=config_overrides
-NodeName=$host NodeAddr=127.0.0.1 CPUs=2
+NodeName=$host NodeAddr=127.0.0.1 Port=$((port + 1)) CPUs=2
+NodeName=densenet-a NodeAddr=127.0.0.1 Port=$((port + 2)) CPUs=1
+NodeName=densenet-b NodeAddr=127.0.0.1 Port=$((port + 3)) CPUs=1
 PartitionName=all Nodes=$host Default=YES
+PartitionName=urgent Nodes=$host PriorityTier=2
+PartitionName=two Nodes=densenet-a,densenet-b
 CONFIGURATION
     # Ignore an allocation that this script may be running in.
     for name in "${!SLURM_@}" "${!SBATCH_@}" "${!SRUN_@}"; do unset "$name"; done
@@ -101,13 +105,16 @@ CONFIGURATION
     wait_until 10 test -S "$work/munge/socket" || skip "munged does not start: $(tail -n 1 "$work/munged.log")"
     slurmctld -D -L "$work/slurmctld.log" >/dev/null 2>&1 &
     slurmd -D -N "$host" -L "$work/slurmd.log" >/dev/null 2>&1 &
+    for name in densenet-a densenet-b; do
+        unshare --uts sh -c "hostname $name && exec slurmd -D -N $name -L '$work/slurmd-$name.log'" >/dev/null 2>&1 &
+    done
     disown -a # bash would tell of their end
-    wait_until 30 node_is_idle || skip "SLURM does not start: $(tail -qn 1 "$work"/slurm{ctld,d}.log | tr '\n' ' ')"
+    wait_until 30 nodes_are_idle all || skip "SLURM does not start: $(tail -qn 1 "$work"/slurm{ctld,d}.log | tr '\n' ' ')"
 }
 
-node_is_idle() { [[ $(sinfo -h -o %T) == idle ]]; }
+nodes_are_idle() { [[ $(sinfo -h -p "$1" -o %T) == idle ]]; } # PARTITION
 
-# The job script with our network, and with srun instead of launch.sh (an option of sbatch does not override the script's "B:").
+# The job script with our network, and with srun instead of launch.sh.
 write_scripts() {
     mkdir -p "$work/bin" "$work/.build/release"
     # The program is already built.
@@ -115,9 +122,9 @@ write_scripts() {
     ln -s -- "$(readlink -f -- "$program")" "$work/.build/release/densenet"
     cp -- "$root/launch.sh" "$work"
     sed "s/--model densenet-bc-100-12/${network[*]}/" "$root/hostfiles/slurm.sh" >"$work/mpirun.sh"
-    sed '/^exec /d; s/--signal=B:/--signal=/; s/^# *\(export OPENBLAS\|exec srun\)/\1/' "$work/mpirun.sh" >"$work/srun.sh"
+    sed '/^\.\/launch\.sh /d; s/^# *\(export OPENBLAS\|srun --mpi\)/\1/' "$work/mpirun.sh" >"$work/srun.sh"
     grep -q -- "${network[0]}" "$work/mpirun.sh" || fail "hostfiles/slurm.sh has no model to replace"
-    grep -q '^exec srun' "$work/srun.sh" || fail "hostfiles/slurm.sh has no srun"
+    grep -q '^srun --mpi' "$work/srun.sh" || fail "hostfiles/slurm.sh has no srun"
 }
 
 # Sets `job`: SCRIPT starts or resumes RUN, with further options for sbatch.
@@ -151,12 +158,51 @@ is_asked_to_stop() { # RUN
     ! read -r _ _ signals _ <"$work/$1/ranks/rank-0" || ((signals))
 }
 
-come_to_second_epoch() { wait_until 120 has_said '^epoch 002' || fail "job $job did not come to its second epoch"; }
+# The sixth word of a heartbeat is the step.
+is_within_a_step() { # RUN
+    local step
+    read -r _ _ _ _ _ step _ <"$work/$1/ranks/rank-1" && ((step))
+}
+
+start_training() { # SCRIPT RUN OPTIONS…
+    submit "$@"
+    wait_until 120 has_said '^epoch ' || fail "job $job did not end an epoch"
+    wait_until 10 is_within_a_step "$2" || fail "job $job does not train on"
+    find_rank "$2" 1
+}
+
+# With a rank suspended until the signal has arrived, so that no machine trains too fast for what is to come.
+start_slow_training() { # SCRIPT RUN OPTIONS…
+    start_training "$@"
+    kill -STOP "$process"
+}
+
+await_signal() { # RUN SECONDS
+    wait_until "$2" is_asked_to_stop "$1" || fail "job $job was sent no signal"
+    kill -CONT "$process" 2>/dev/null || true # SLURM sends it as well, before SIGTERM
+}
+
+# As at the limit, on two nodes: mpirun's daemon on the other one hears of it from mpirun alone.
+test_two_nodes() { # SCRIPT RUN
+    wait_until 10 nodes_are_idle two || { say "two nodes: skipped, this system allows no host names of our own" && return; }
+    start_slow_training "$1" "$2" --time=10 --partition=two --nodes=2 --ntasks-per-node=1
+    scancel --batch --signal=USR1 "$job"
+    await_signal "$2" 20
+    starts_again_and_ends "$2"
+    say "$1: on two nodes put itself back into the queue; the weights are those of a run on one, byte for byte"
+}
+
+starts_again_and_ends() { # RUN
+    wait_until 150 is_started_again || fail "job $job is not started again: $(state)"
+    wait_until 30 scontrol update JobId="$job" TimeLimit=60 || fail "job $job does not take another limit: $(state)"
+    ends_with 600 COMPLETED 0:0
+    says_once '^densenet: stopped on request after step '
+    cmp "$work/alone/weights.safetensors" "$work/$1/weights.safetensors" ||
+        fail "the weights of $1 are not those of a run left alone"
+}
 
 test_killed_rank() { # SCRIPT RUN EXIT-CODE
-    submit "$1" "$2" --time=10
-    come_to_second_epoch
-    find_rank "$2" 1
+    start_training "$1" "$2" --time=10
     kill -KILL "$process"
     ends_with 60 FAILED "$3"
     says_once "^densenet: rank 1 on [^ ]* died, last seen at step .*; resume with: train --resume $2\$"
@@ -164,31 +210,32 @@ test_killed_rank() { # SCRIPT RUN EXIT-CODE
     say "$1: a killed rank was named on one line"
 }
 
-test_cancelled() { # SCRIPT RUN
-    submit "$1" "$2" --time=10
-    come_to_second_epoch
-    scancel "$job"
-    ends_with 40 CANCELLED 75:0
+test_cancelled() { # SCRIPT RUN STATE OPTIONS-OF-SCANCEL…
+    start_slow_training "$1" "$2" --time=10
+    scancel "${@:4}" "$job"
+    await_signal "$2" 20
+    ends_with 60 "$3" 75:0
     says_once "^densenet: stopped on request after step .*; resume with: train --resume $2\$"
     says_never 'could not run the ranks'
-    say "$1: a job that was cancelled wrote a checkpoint: $(grep -o 'stopped on request after step [0-9]*' "$work/$job.log")"
+    ! is_started_again || fail "job $job was cancelled, and started again"
+    say "$1: scancel${4:+ ${*:4}}: a checkpoint: $(grep -o 'stopped on request after step [0-9]*' "$work/$job.log")"
 }
 
-# A rank is suspended until the signal arrives, up to half a minute early, so that no machine is too fast for the limit.
-test_limit() { # SCRIPT RUN SIGNAL
-    submit "$1" "$2" --time=2 --signal="$3@60"
-    wait_until 60 has_said '^epoch ' || fail "job $job does not train"
-    find_rank "$2" 1
-    kill -STOP "$process"
-    wait_until 110 is_asked_to_stop "$2" || fail "job $job was sent no $3"
-    kill -CONT "$process" 2>/dev/null || true # SLURM sends it as well, before some signals
-    wait_until 60 is_started_again || fail "SLURM does not start job $job again: $(state)"
-    scontrol update JobId="$job" TimeLimit=30
-    ends_with 300 COMPLETED 0:0
-    says_once '^densenet: stopped on request after step '
-    cmp "$work/alone/weights.safetensors" "$work/$2/weights.safetensors" ||
-        fail "the weights of $2 are not those of a run left alone"
-    say "$1: $3 before the limit, started again by SLURM; the weights are those of a run left alone, byte for byte"
+# Another job takes the node.
+test_preempted() { # SCRIPT RUN
+    start_slow_training "$1" "$2" --time=10
+    sbatch --quiet --partition=urgent --chdir="$work" --output=urgent.log --ntasks=2 --wrap='sleep 1' || fail "sbatch refuses the urgent job"
+    await_signal "$2" 60
+    starts_again_and_ends "$2"
+    say "$1: preempted, started again by SLURM; the weights are those of a run left alone, byte for byte"
+}
+
+test_limit() { # SCRIPT RUN
+    start_slow_training "$1" "$2" --time=2 --signal=B:USR1@60 # SLURM sends it up to half a minute early
+    await_signal "$2" 110
+    starts_again_and_ends "$2"
+    says_never 'could not be put back'
+    say "$1: put itself back into the queue before its limit; the weights are those of a run left alone, byte for byte"
 }
 
 is_started_again() { [[ $(scontrol -o show job "$job") == *' Restarts=1 '* ]]; }
@@ -203,8 +250,13 @@ start_slurm
 OPENBLAS_NUM_THREADS=1 mpirun -q --oversubscribe -n 2 "$program" train --data synthetic "${network[@]}" --out "$work/alone" \
     >"$work/log" 2>&1 || { cat "$work/log" && fail "the run without SLURM"; }
 test_killed_rank mpirun by-mpirun 69:0
-test_limit mpirun by-mpirun B:TERM
-test_cancelled mpirun by-mpirun-again
-test_limit mpirun by-mpirun-again B:USR1
+test_limit mpirun by-mpirun
+test_cancelled mpirun by-mpirun-again CANCELLED
+test_cancelled mpirun by-mpirun-stopped FAILED --batch --signal=INT
+test_preempted mpirun by-mpirun-again
+test_two_nodes mpirun by-mpirun-on-two
 test_killed_rank srun by-srun 137:0
-test_limit srun by-srun TERM
+test_limit srun by-srun
+test_cancelled srun by-srun-again CANCELLED
+test_cancelled srun by-srun-stopped FAILED --batch --signal=INT
+test_preempted srun by-srun-again

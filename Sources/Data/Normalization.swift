@@ -145,4 +145,18 @@ public struct Normalization: Sendable, Equatable, Codable {
             for i in 0..<image.count { image.pointer[i] -= means[i] }
         }
     }
+
+    /// The colours of a normalized image as bytes, shape [3][height][width]: what `apply` began with.
+    ///
+    /// - Parameters:
+    ///   - images: shape [more than `index`][3][height][width].
+    ///   - planeCount: height · width.
+    package func colours(of images: UnsafePointer<Float>, image index: Int, planeCount: Int) -> [UInt8] {
+        let start = images + index * ImageSet.channels * planeCount
+        return (0..<ImageSet.channels * planeCount).map { i in
+            let channel = i / planeCount
+            let colour = (start[i] + (pixelMean?[i] ?? 0)) * std[channel] + mean[channel]
+            return colour.isNaN ? 0 : UInt8((clamped(colour) * 255).rounded())
+        }
+    }
 }

@@ -24,8 +24,16 @@ public struct Evaluation: Sendable {
         public let truth: Int
         /// The class that the network takes it for.
         public let guess: Int
-        /// What the network gives `guess`.
+        /// What the network gives `guess`, to four decimals: further ones depend on how ranks share a batch, and with
+        /// them the order of mistakes would.
         public let probability: Double
+    }
+
+    package init(loss: Double, confusion: [Int], total: [Int], mistakes: [Mistake]) {
+        self.loss = loss
+        self.confusion = confusion
+        self.total = total
+        self.mistakes = mistakes
     }
 
     /// Images of each class that were recognized.
@@ -130,12 +138,12 @@ public final class Evaluator {
         return hits
     }
 
-    /// The softmax of an image's logits, for the class with the largest.
+    /// The softmax of an image's logits, for the class with the largest; to four decimals.
     private func probability(of guess: Int, _ image: Int) -> Double {
         let row = network.logits[image * network.configuration.classes..<(image + 1) * network.configuration.classes]
         let largest = Double(row[row.startIndex + guess])
         let sum = row.reduce(0) { $0 + exp(Double($1) - largest) }
-        return largest.isFinite ? 1 / sum : 1
+        return largest.isFinite ? (1e4 / sum).rounded() / 1e4 : 1
     }
 
     private func worst(_ mistakes: [Evaluation.Mistake]) -> [Evaluation.Mistake] {

@@ -27,7 +27,7 @@ struct Densenet: ParsableCommand {
             CommandGroup(
                 name: "Training",
                 subcommands: [
-                    Fetch.self, Describe.self, Train.self, Evaluate.self, Predict.self, Export.self,
+                    Fetch.self, Describe.self, Train.self, Evaluate.self, ReportCommand.self, Predict.self, Export.self,
                 ]),
             CommandGroup(name: "Machine", subcommands: [Verify.self, Bench.self, Environment.self]),
             CommandGroup(name: "Synthetic data", subcommands: [Synthesize.self]),

@@ -1,7 +1,9 @@
 import ArgumentParser
+import DataParallel
 import DenseNetModel
 import ImageData
 import Kernels
+import Reporting
 import Safetensors
 import Support
 import Training
@@ -10,25 +12,47 @@ struct Evaluate: RankedCommand {
     static let configuration = CommandConfiguration(
         abstract: "Loss, accuracy and each class's accuracy of weights on test images.",
         discussion: """
+            Several weights give a table, and with --json an array.
+
             The result of a run, on the test images of CIFAR-10:
               ./launch.sh -n 2 evaluate --weights runs/first --data cifar10
-            On synthetic images, for another program:
-              ./launch.sh evaluate --weights runs/first/best.safetensors --json
-            On the first thousand test images, in larger steps:
-              ./launch.sh evaluate --weights runs/first --limit-test 1000 --batch-size 256
+            Two runs beside each other, and what they take for what:
+              ./launch.sh evaluate --weights runs/first runs/second --report evaluation
+            The best epoch on the first thousand test images, for another program:
+              ./launch.sh evaluate --weights runs/first/best.safetensors \\
+                  --limit-test 1000 --json
             """)
 
     @OptionGroup(title: "Weights") var weights: WeightsOptions
     @OptionGroup(title: "Network (default: as the weights file says)") var network: NetworkOptions
     @OptionGroup(title: "Data") var dataOptions: DataOptions
     @OptionGroup(title: "Data") var imageSeed: ImageSeedOptions
-    @OptionGroup(title: "Output") var json: JSONOptions
+    @OptionGroup(title: "Output") var output: OutputOptions
     @OptionGroup(title: "Speed") var batch: BatchOptions
     @OptionGroup(title: "Speed") var threads: ThreadOptions
     @OptionGroup(title: "Speed") var precision: PrecisionOptions
     @OptionGroup(title: "Logging") var logging: LoggingOptions
     @OptionGroup(title: "Safety") var watchdog: WatchdogOptions
     @OptionGroup(title: "Options from a file") var file: ConfigOptions
+
+    struct WeightsOptions: ParsableArguments {
+        @Option(
+            name: .customLong("weights"), parsing: .upToNextOption,
+            help: ArgumentHelp(
+                "Weights (safetensors or .pth, ours or PyTorch's), checkpoints, or run folders: their results, or newest checkpoints. Required.",
+                valueName: "file|run"), completion: .file())
+        var paths: [String]
+    }
+
+    struct OutputOptions: ParsableArguments {
+        @Option(
+            help: ArgumentHelp(
+                "Write confusion.csv, mistakes.csv and mistakes.png there; of several weights to folders 1, 2, ... in it (default: no files).",
+                valueName: "folder"), completion: .directory)
+        var report: String?
+
+        @OptionGroup var json: JSONOptions
+    }
 
     /// What the ranks have to agree on.
     private struct Configuration {
@@ -42,56 +66,90 @@ struct Evaluate: RankedCommand {
     }
 
     func run() throws {
-        try withWatchedRanks(watchdog, agreeingOn: [dataOptions.kind]) { world, _ in
-            let (file, configuration) = try world.throwOnAllRanks {
-                let (file, warnings) = try GivenWeights.file(at: weights.path)
-                if world.rank == 0 { for warning in warnings { Console.note(warning) } }
-                return (file, try resolved(for: file))
+        let values = [
+            dataOptions.kind, NamedValue("the number of --weights", "\(weights.paths.count)"),
+            NamedValue("--report", output.report == nil ? "none" : "a folder"),
+        ]
+        try withWatchedRanks(watchdog, agreeingOn: values) { world, _ in
+            var reports: [Report] = []
+            for (place, path) in weights.paths.enumerated() {
+                let folder = output.report.map { weights.paths.count == 1 ? $0 : "\($0)/\(place + 1)" }
+                let result = try evaluate(path, reportingTo: folder, world, isFirst: place == 0)
+                if let result { reports.append(result) }
             }
-            try world.requireSameOptions(NamedValue.all(of: configuration, except: ["path"]))
-            let (network, ready) = try world.throwOnAllRanks {
-                let network = try DenseNet(
-                    configuration.network, capacity: world.maximumLocalBatchSize(of: batch.batchSize),
-                    threads: threads.threads ?? world.defaultThreads, precision: precision.value,
-                    overhead: MemoryOverhead(ranks: world.localSize, batches: 2, threads: 1))
-                try GivenWeights.load(file, into: network)
-                return (
-                    network,
-                    configuration.normalization == nil
-                        ? try Normalization(metadata: file.metadata, path: file.path) : nil
-                )
+            guard world.rank == 0 else { return }
+            if output.json.isOn {
+                return try reports.count == 1 ? Console.say(json: reports[0]) : Console.say(json: reports)
             }
-            try world.requireSameWeights(file.path, [network.parameters, network.runningStatistics])
-            let data = try RunData(
-                configuration.data, seed: configuration.seed, imageSize: configuration.network.image,
-                classes: configuration.network.classes, normalization: configuration.normalization ?? .channel,
-                ready: ready, communicator: world)
-            if world.rank == 0 { for warning in data.warnings { Console.note(warning) } }
-            let evaluator = try world.throwOnAllRanks {
-                try Evaluator(
-                    network, images: data.test, batchSize: batch.batchSize, normalization: data.normalization,
-                    communicator: world)
-            }
-            let machine = try RunMachine(
-                threads: threads.threads ?? world.defaultThreads, communicator: world)
-            let saysMore = world.rank == 0 && logging.verbose && !json.isOn
-            if saysMore { for line in [machine.summary] + machine.details { Console.say(line) } }
-            var line =
-                world.rank == 0 && !logging.quiet
-                ? ProgressLine(
-                    phase: "Test", total: evaluator.steps, pace: logging.logEvery.map { .steps($0) } ?? .tenths) : nil
-            let began = monotonicSeconds()
-            let result = try evaluator.run(advanced: { line?.update(done: $0, loss: $1, accuracy: $2) })
-            line?.finish()
-            if saysMore {
-                let seconds = monotonicSeconds() - began
-                let rate = (Double(data.test.count) / seconds).formatted(places: 1)
-                Console.say("evaluated in \(duration(seconds)), \(rate) images/s")
-            }
-            if world.rank == 0, let result {
-                try report(result, names: ClassNames(data.test.classNames ?? []), path: file.path)
-            }
+            if reports.count == 1 { say(reports[0]) } else { sayTable(reports) }
         }
+    }
+
+    /// Evaluates one file or run folder. Collective.
+    ///
+    /// - Parameter folder: where its files go, written by rank zero.
+    private func evaluate(
+        _ path: String, reportingTo folder: String?, _ world: Communicator, isFirst: Bool
+    ) throws -> Report? {
+        let (file, configuration) = try world.throwOnAllRanks {
+            let (file, warnings) = try GivenWeights.file(at: path)
+            if world.rank == 0 { for warning in warnings { Console.note(warning) } }
+            return (file, try resolved(for: file))
+        }
+        try world.requireSameOptions(NamedValue.all(of: configuration, except: ["path"]))
+        let (network, ready) = try load(file, configuration, world)
+        let data = try RunData(
+            configuration.data, seed: configuration.seed, imageSize: configuration.network.image,
+            classes: configuration.network.classes, normalization: configuration.normalization ?? .channel,
+            ready: ready, communicator: world)
+        if world.rank == 0, isFirst { for warning in data.warnings { Console.note(warning) } }
+        let evaluator = try world.throwOnAllRanks {
+            try Evaluator(
+                network, images: data.test, batchSize: configuration.batchSize, normalization: data.normalization,
+                mistakeLimit: folder == nil ? 0 : data.test.count, communicator: world)
+        }
+        let machine = try RunMachine(threads: threads.threads ?? world.defaultThreads, communicator: world)
+        let saysMore = world.rank == 0 && logging.verbose && !output.json.isOn
+        if saysMore, isFirst { for line in [machine.summary] + machine.details { Console.say(line) } }
+        let began = monotonicSeconds()
+        // Nothing stops it early.
+        guard let result = try run(evaluator, isShown: world.rank == 0 && !logging.quiet) else { return nil }
+        if saysMore {
+            let seconds = monotonicSeconds() - began
+            let rate = (Double(data.test.count) / seconds).formatted(places: 1)
+            Console.say("evaluated in \(duration(seconds)), \(rate) images/s")
+        }
+        let names = ClassNames(data.test.classNames ?? [])
+        try world.throwOnAllRanks {
+            guard world.rank == 0, let folder else { return }
+            try EvaluationFiles.write(result, of: data.test, names: names, to: folder)
+        }
+        return Report(result, names, path: file.path, parameters: network.table.parameterCount)
+    }
+
+    /// Evaluates, with a line of progress. Collective.
+    private func run(_ evaluator: Evaluator, isShown: Bool) throws -> Evaluation? {
+        let pace: ProgressLine.Pace = logging.logEvery.map { .steps($0) } ?? .tenths
+        var line = isShown ? ProgressLine(phase: "Test", total: evaluator.steps, pace: pace) : nil
+        defer { line?.finish() }
+        return try evaluator.run(advanced: { line?.update(done: $0, loss: $1, accuracy: $2) })
+    }
+
+    /// A network with the weights of a file, and the file's normalization unless an option names one. Collective.
+    private func load(
+        _ file: SafetensorsFile, _ configuration: Configuration, _ world: Communicator
+    ) throws -> (network: DenseNet, normalization: Normalization?) {
+        let loaded = try world.throwOnAllRanks {
+            let network = try DenseNet(
+                configuration.network, capacity: world.maximumLocalBatchSize(of: configuration.batchSize),
+                threads: threads.threads ?? world.defaultThreads, precision: precision.value,
+                overhead: MemoryOverhead(ranks: world.localSize, batches: 2, threads: 1))
+            try GivenWeights.load(file, into: network)
+            let isGiven = configuration.normalization != nil
+            return (network, isGiven ? nil : try Normalization(metadata: file.metadata, path: file.path))
+        }
+        try world.requireSameWeights(file.path, [loaded.0.parameters, loaded.0.runningStatistics])
+        return loaded
     }
 
     private func resolved(for file: SafetensorsFile) throws -> Configuration {
@@ -107,28 +165,29 @@ struct Evaluate: RankedCommand {
             precision: precision.value, batchSize: batch.batchSize, seed: imageSeed.seed)
     }
 
-    private func report(_ result: Evaluation, names: ClassNames, path: String) throws {
-        let classes = result.total.indices.filter { result.total[$0] > 0 }.map { label in
-            Report.Class(
-                name: names[label], correct: result.correct[label], images: result.total[label])
-        }
-        let images = result.total.reduce(0, +)
-        guard !json.isOn else {
-            return try Console.say(
-                json: Report(
-                    weights: path, images: images, loss: result.loss, accuracy: result.accuracy, classes: classes))
-        }
-        Console.say("\(path): \(images) images")
+    private func say(_ report: Report) {
+        Console.say("\(report.weights): \(report.images) images")
         Console.say(
-            "Test loss: \(result.loss.formatted(places: 4)), Test accuracy: \(result.accuracy.formatted(places: 4))")
-        for row in classes {
+            "Test loss: \(report.loss.formatted(places: 4)), Test accuracy: \(report.accuracy.formatted(places: 4))")
+        for row in report.classes {
             let share = (100 * Double(row.correct) / Double(row.images)).formatted(places: 2, width: 6)
             Console.say("\(share) %  \(row.name) (\(row.correct) of \(row.images))")
         }
     }
+
+    private func sayTable(_ reports: [Report]) {
+        Console.say("Test loss  Test accuracy  parameters  weights")
+        for report in reports {
+            let numbers = [
+                report.loss.formatted(places: 4, width: 9), report.accuracy.formatted(places: 4, width: 13),
+                Double(report.parameters).formatted(places: 0, width: 10),
+            ]
+            Console.say(numbers.joined(separator: "  ") + "  \(report.weights)")
+        }
+    }
 }
 
-/// What `--json` prints.
+/// What `--json` prints of each weights.
 private struct Report: Encodable {
     struct Class: Encodable {
         let name: String
@@ -136,7 +195,17 @@ private struct Report: Encodable {
     }
 
     let weights: String
-    let images: Int
+    let images, parameters: Int
     let loss, accuracy: Double
     let classes: [Class]
+
+    init(_ result: Evaluation, _ names: ClassNames, path: String, parameters: Int) {
+        weights = path
+        images = result.total.reduce(0, +)
+        self.parameters = parameters
+        (loss, accuracy) = (result.loss, result.accuracy)
+        classes = result.total.indices.filter { result.total[$0] > 0 }.map { label in
+            Class(name: names[label], correct: result.correct[label], images: result.total[label])
+        }
+    }
 }

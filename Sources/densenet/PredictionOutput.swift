@@ -2,6 +2,7 @@ import ArgumentParser
 import DenseNetModel
 import FoundationEssentials
 import ImageData
+import Reporting
 import Support
 
 /// How `predict` prints.
@@ -61,8 +62,8 @@ struct PredictionOutput {
             for (place, one) in classes.enumerated() {
                 let fields =
                     [
-                        Self.quoted(picture.path), picture.record.map { "\($0)" } ?? "", "\(place + 1)", "\(one.label)",
-                        Self.quoted(one.name), "\(one.probability)",
+                        csvField(picture.path), picture.record.map { "\($0)" } ?? "", "\(place + 1)", "\(one.label)",
+                        csvField(one.name), "\(one.probability)",
                     ] + (one.logit.map { ["\($0)"] } ?? [])
                 Console.say(fields.joined(separator: ","))
             }
@@ -76,11 +77,5 @@ struct PredictionOutput {
             let logit = one.logit.map { " (logit \(Double($0).formatted(places: 4)))" } ?? ""
             Console.say("\(percent) %  \(one.name)\(logit)")
         }
-    }
-
-    /// A field as RFC 4180 has it.
-    private static func quoted(_ text: String) -> String {
-        guard text.contains(where: { ",\"\n\r\r\n".contains($0) }) else { return text }
-        return "\"" + text.replacing("\"", with: "\"\"") + "\""
     }
 }

@@ -2,6 +2,7 @@ import ArgumentParser
 import DataParallel
 import DenseNetModel
 import ImageData
+import Reporting
 import Support
 import Training
 
@@ -49,7 +50,14 @@ struct Train: RankedCommand {
         try withWatchedRanks(safety.watchdog, agreeingOn: values) { world, watchdog in
             if plan.dryRun { return try estimate(world) }
             defer { Console.forgiveLostOutput() }
-            let report = RunReport(logging.output)
+            let report = RunReport(
+                logging.output,
+                recorders: [
+                    EventRecorder(report: { Console.note($0) }),
+                    RunRecorder(
+                        program: Densenet.configuration.version, command: Array(CommandLine.arguments.dropFirst()),
+                        report: { Console.note(withOptionNames("\($0)")) }),
+                ])
             let run: TrainingRun
             if let resume = try folderToResume(world) {
                 run = try TrainingRun(

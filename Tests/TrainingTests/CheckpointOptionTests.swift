@@ -66,6 +66,7 @@ import Testing
         #expect(
             job.status == 0 && job.output.lines.contains("resuming at epoch 2, step 3"), "\(job.output)\(job.errors)")
         #expect(try FinishedRun(path: run.path).weights == whole.weights)
+        try expectWholeEvents(of: try FinishedRun(path: run.path), stepsPerEpoch: 4)
     }
 
     /// Mounts a file system of some kilobytes for a run's checkpoints; false if this process may not.

@@ -60,6 +60,9 @@ struct FinishedRun {
         epochs = try readMetrics(path)
     }
 
+    /// The weights without what the file says of their training.
+    var tensors: Data { weights.dropFirst(8 + weights.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }) }
+
     /// All numbers that do not depend on the clock, exactly, one list per epoch.
     var results: [[Double]] {
         epochs.map { [Double($0.epoch), $0.learningRate, $0.trainAccuracy, $0.testAccuracy] + $0.losses }

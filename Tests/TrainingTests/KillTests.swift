@@ -42,6 +42,7 @@ import Testing
         // The last start asked for no lines of steps; before it none is missing, and none is there twice.
         let steps = try readStepRecords(path).map(\.step)
         #expect(steps.count > 5 && steps == Array(stride(from: 5, through: steps.count * 5, by: 5)), "\(steps)")
+        try expectWholeEvents(of: end, stepsPerEpoch: 8)
     }
 
     /// The undisturbed run, with the seconds from its start to its first step and the seconds per epoch.

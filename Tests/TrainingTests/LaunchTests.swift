@@ -141,6 +141,15 @@ import Testing
         #expect(version.output.hasPrefix("densenet "), "\(version.errors)")
     }
 
+    @Test func `a host on several lines of a host file has a slot a line, as PBS and LSF write it`() throws {
+        let hosts = try scratch.write(Array("localhost\nlocalhost\n".utf8), to: "nodes")
+        // More ranks than slots are refused by mpirun unless launch.sh has counted them.
+        try withLaunchedJob(["-n", "3", "--hostfile", hosts, "evaluate", "--weights", "/nowhere"]) { job in
+            let result = try job.wait(timeout: 20)
+            #expect(result.status == 66, "\(result.errors)")
+        }
+    }
+
     @Test
     func `misplaced options, empty host files and copies of launch.sh are reported as such`()
         throws

@@ -123,7 +123,7 @@ import Testing
             ])
         let skipped = try FinishedRun(path: scratch("skipped"))
         let never = try train(without, out: scratch("never"), ranks: 2)
-        #expect(skipped.weights == never.weights)
+        #expect(skipped.tensors == never.tensors)
         #expect(skipped.results == never.results)
         func momenta(_ path: String) throws -> [[Float]] {
             let file = try #require(try CheckpointFolder(path: path + "/checkpoints").newestValid()).checkpoint.file
@@ -145,7 +145,7 @@ import Testing
             quiet: true)
         #expect(resumed.status == 0, "\(resumed.errors)")
         #expect(
-            try FinishedRun(path: scratch("run")).weights == train(without, out: scratch("never"), ranks: 2).weights)
+            try FinishedRun(path: scratch("run")).tensors == train(without, out: scratch("never"), ranks: 2).tensors)
     }
 
     @Test func `an exponent of all ones is found at any position`() {

@@ -55,6 +55,7 @@ import Testing
             let resumed = try resume(path, ranks: 2)
             #expect(resumed.weights == whole.weights, "\(name)")
             #expect(resumed.results == whole.results, "\(name)")
+            try expectWholeEvents(of: resumed, stepsPerEpoch: 16, name)
         }
     }
 
@@ -116,5 +117,6 @@ import Testing
         #expect(job.output.lines.contains("resuming at epoch 3, step 1"), "\(job.output)")
         let again = try FinishedRun(path: whole.path)
         #expect(again.weights == whole.weights && again.results == whole.results)
+        try expectWholeEvents(of: again, stepsPerEpoch: 4)
     }
 }

@@ -161,9 +161,10 @@ struct CheckpointContents: Sendable {
 
     /// Writes the weights that were copied last as those of the best epoch.
     ///
+    /// - Parameter summary: further metadata.
     /// - Throws: `Failure(.unavailable)` when the system refuses.
-    func writeWeights(of best: BestEpoch, to path: String) throws {
-        let metadata = metadata.merging(best.metadata) { $1 }.merging(["format": "pt"]) { $1 }
+    func writeWeights(of best: BestEpoch, to path: String, summary: [String: String]) throws {
+        let metadata = metadata.merging(best.metadata) { $1 }.merging(["format": "pt"]) { $1 }.merging(summary) { $1 }
         try SafetensorsWriter.write(to: path, tensors: weights, metadata: metadata)
     }
 

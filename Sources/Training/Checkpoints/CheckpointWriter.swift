@@ -34,11 +34,13 @@ final class CheckpointWriter {
     /// - Parameters:
     ///   - newest: the checkpoint that the run goes on from, if any.
     ///   - metrics: where the results of epochs go and, of each `stepMetrics` steps where these are given, a line.
-    ///   - bestWeights: the file of the best epoch's weights; with `metadata`, and `best` where it is there already.
+    ///   - bestWeights: the file of the best epoch's weights; with `metadata` and `summary`, and `best` where it is
+    ///     there already.
     /// - Throws: `Failure(.unavailable)` when the system refuses the thread.
     init(
         of step: TrainingStep, folder: CheckpointFolder, newest: CheckpointPosition?, metrics: MetricsLog,
-        stepMetrics: Int?, bestWeights: String, best: BestEpoch?, metadata: [String: String]
+        stepMetrics: Int?, bestWeights: String, best: BestEpoch?, metadata: [String: String],
+        summary: @escaping @Sendable (EpochMetrics) throws -> [String: String]
     ) throws {
         self.step = step
         self.newest = newest
@@ -56,7 +58,7 @@ final class CheckpointWriter {
                 try lines.get()
             case .result(let result, let best):
                 // The line comes last: with it the epoch is evaluated, without it a resumed run does that again.
-                if let best { try contents.writeWeights(of: best, to: bestWeights) }
+                if let best { try contents.writeWeights(of: best, to: bestWeights, summary: summary(result)) }
                 try metrics.append(result)
             }
         }

@@ -61,6 +61,11 @@ public struct EpochMetrics: Codable, Sendable {
         (.evaluationSeconds, \.evaluationSeconds),
     ]
 
+    /// All numbers but the epoch's, with the names that they have in `metrics.jsonl`.
+    package var namedNumbers: [(name: String, value: Double)] {
+        Self.numbers.map { ($0.rawValue, self[keyPath: $1]) }
+    }
+
     /// Reads a line of `metrics.jsonl`.
     public init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
@@ -119,7 +124,7 @@ package struct MetricsLog: Sendable {
     /// - Throws: as `truncate`.
     package func lastEpoch() throws -> Int? { try epochs().map(\.epoch).max() }
 
-    /// The epochs that have a whole line, in the order of the lines.
+    /// The epochs that have a whole line, in the order of the lines; none for a log that does not exist.
     ///
     /// - Throws: as `truncate`.
     package func epochs() throws -> [EpochMetrics] {

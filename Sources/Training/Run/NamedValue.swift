@@ -6,11 +6,18 @@ package struct NamedValue: Codable, Sendable {
     package let value: String
     /// How a message shows it; may differ where the values do not.
     package let shown: String
+    /// What `value` is. A parameter that may be missing is always text, which says `none` then.
+    package let kind: Kind
 
-    package init(_ name: String, _ value: String, shown: String? = nil) {
+    package enum Kind: String, Codable, Sendable {
+        case text, number, truth
+    }
+
+    package init(_ name: String, _ value: String, shown: String? = nil, kind: Kind = .text) {
         self.name = name
         self.value = value
         self.shown = shown ?? value
+        self.kind = kind
     }
 
     /// The stored properties of a configuration and, one by one, those of the structs in it, in their order.
@@ -25,8 +32,15 @@ package struct NamedValue: Codable, Sendable {
             if Mirror(reflecting: value).displayStyle == .struct, !(value is any CustomStringConvertible) {
                 return all(of: value, except: names)
             }
-            return [NamedValue("`\(name)`", text(value))]
+            return [NamedValue("`\(name)`", text(value), kind: kind(of: value))]
         }
+    }
+
+    private static func kind(of value: Any) -> Kind {
+        // A cast would look into an optional.
+        guard Mirror(reflecting: value).displayStyle != .optional else { return .text }
+        return value is Bool
+            ? .truth : value is any BinaryInteger || value is any BinaryFloatingPoint ? .number : .text
     }
 
     private static func text(_ value: Any) -> String {

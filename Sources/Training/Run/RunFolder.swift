@@ -7,6 +7,7 @@ import Support
 ///
 ///     RUN/config.json            all options as resolved
 ///     RUN/metrics.jsonl          a line an epoch
+///     RUN/events/                the same and more for TensorBoard; see `EventRecorder`
 ///     RUN/checkpoints/           see `CheckpointFolder`
 ///     RUN/best.safetensors       the weights of the epoch with the best test accuracy
 ///     RUN/weights.safetensors    the result

@@ -83,4 +83,18 @@ public struct StepMetrics: Sendable {
     public let seconds: Double
     /// How long rank zero waited for its batch.
     public let dataWaitSeconds: Double
+
+    package init(
+        epoch: Int, step: Int, loss: Double, accuracy: Double, learningRate: Double, images: Int, seconds: Double,
+        dataWaitSeconds: Double
+    ) {
+        self.epoch = epoch
+        self.step = step
+        self.loss = loss
+        self.accuracy = accuracy
+        self.learningRate = learningRate
+        self.images = images
+        self.seconds = seconds
+        self.dataWaitSeconds = dataWaitSeconds
+    }
 }

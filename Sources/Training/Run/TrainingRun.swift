@@ -28,6 +28,8 @@ public final class TrainingRun {
     private let checkpoints: CheckpointWriter?
     /// Where `checkpoints` stood when an epoch was reported last.
     private var reportedCheckpointWait = 0.0
+    /// Of the last epoch that this start has evaluated.
+    private var lastResult: EpochMetrics?
     /// Steps of this start that were left out for numbers that are not finite.
     private var skippedSteps = 0
     private var state: RunState
@@ -119,6 +121,7 @@ public final class TrainingRun {
         machine = try RunMachine(threads: threads ?? communicator.defaultThreads, communicator: communicator)
         let configuration = parts.configuration
         let (data, step, stepsPerEpoch, keep) = (data, step, sampler.stepsPerEpoch, configuration.faults.keep)
+        let trainImages = data.train.count
         communicator.progress.enter("opening the run folder")
         let (start, checkpoints) = try communicator.throwOnAllRanks { () -> (RunStart?, CheckpointWriter?) in
             guard communicator.rank == 0 else { return (nil, nil) }
@@ -134,7 +137,10 @@ public final class TrainingRun {
                 metrics: MetricsLog(path: start.folder.metrics), stepMetrics: stepMetrics,
                 bestWeights: start.folder.best,
                 best: BestEpoch(path: start.folder.best, last: start.state.epoch - 1),
-                metadata: data.weightsMetadata)
+                metadata: data.weightsMetadata,
+                summary: {
+                    try TrainingSummary(configuration, trainImages: trainImages, after: $0).metadata
+                })
             return (start, writer)
         }
         self.checkpoints = checkpoints
@@ -170,9 +176,19 @@ public final class TrainingRun {
         communicator.progress.enter("writing the weights", mayTakeLong: true)
         try communicator.throwOnAllRanks {
             guard let folder else { return }
-            try WeightsFile.write(step.network, to: folder.weights, metadata: try data.weightsMetadata)
+            try WeightsFile.write(step.network, to: folder.weights, metadata: weightsMetadata(in: folder))
             observer.runEnded(self)
         }
+    }
+
+    /// What the result carries beside the network.
+    private func weightsMetadata(in folder: RunFolder) throws -> [String: String] {
+        let metadata = try data.weightsMetadata
+        // A run may be resumed behind its last epoch.
+        let last = try lastResult ?? MetricsLog(path: folder.metrics).epochs().last
+        guard let last else { return metadata }
+        let summary = TrainingSummary(configuration, trainImages: data.train.count, after: last)
+        return try metadata.merging(summary.metadata) { $1 }
     }
 
     /// Checkpoints of this start that are on the disk, on rank zero, and the seconds that training waited for them.
@@ -342,6 +358,7 @@ public final class TrainingRun {
             checkpointWaitSeconds: (checkpoints?.waitSeconds ?? 0) - reportedCheckpointWait,
             epochSeconds: state.seconds, evaluationSeconds: monotonicSeconds() - began)
         reportedCheckpointWait = checkpoints?.waitSeconds ?? 0
+        lastResult = metrics
         if isRankZero { observer.epochEnded(metrics, test) }
         try finishCheckpoint()
         checkpoints?.begin(result: metrics, at: position)
