@@ -15,10 +15,12 @@ struct Bench: RankedCommand {
 
             A training step of DenseNet-BC-100 on two ranks:
               ./launch.sh -n 2 bench
+
             Evaluation by a small network, in steps of 16 images:
               ./launch.sh bench --model densenet-bc-22-12 --evaluate --batch-size 16
+
             A trace to look at in https://ui.perfetto.dev:
-              ./launch.sh bench --model densenet-bc-22-12 --steps 3 --trace trace.json
+              ./launch.sh bench --model densenet-bc-22-12 --steps 3 --trace t.json
             """)
 
     @OptionGroup(title: "Network") var network: NetworkOptions

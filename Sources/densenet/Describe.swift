@@ -10,6 +10,7 @@ struct Describe: ParsableCommand {
             A network of the paper for ImageNet, and one for CIFAR in steps of 32 images:
               ./launch.sh describe densenet121
               ./launch.sh describe densenet-bc-100-12 --batch-size 32
+
             A network of one's own, for another program:
               ./launch.sh describe --blocks 4,4 --growth-rate 8 --json
             """)

@@ -16,8 +16,10 @@ struct Evaluate: RankedCommand {
 
             The result of a run, on the test images of CIFAR-10:
               ./launch.sh -n 2 evaluate --weights runs/first --data cifar10
+
             Two runs beside each other, and what they take for what:
-              ./launch.sh evaluate --weights runs/first runs/second --report evaluation
+              ./launch.sh evaluate --weights runs/first runs/second --report errors
+
             The best epoch on the first thousand test images, for another program:
               ./launch.sh evaluate --weights runs/first/best.safetensors \\
                   --limit-test 1000 --json

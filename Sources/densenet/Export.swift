@@ -14,8 +14,10 @@ struct Export: ParsableCommand {
             A model for onnxruntime; its input is colours in 0 to 1, the normalisation is
             in the graph:
               ./launch.sh export --to onnx first.onnx --weights runs/first
-            A file for torch.load, of the best epoch:
-              ./launch.sh export --to pytorch a.pth --weights runs/first/best.safetensors
+
+            A file for torch.load:
+              ./launch.sh export --to pytorch first.pth --weights runs/first
+
             An archive for numpy.load:
               ./launch.sh export --to npz first.npz --weights runs/first
             """)

@@ -13,8 +13,10 @@ struct Fetch: ParsableCommand {
 
             CIFAR-10, to be used by train --data cifar10:
               ./launch.sh fetch cifar10
+
             CIFAR-100 into a folder that other nodes see:
               ./launch.sh fetch cifar100 --to /scratch/images
+
             An archive that came here by other ways:
               ./launch.sh fetch cifar10 --from cifar-10-binary.tar.gz
             """)

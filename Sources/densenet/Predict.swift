@@ -17,8 +17,10 @@ struct Predict: RankedCommand {
 
             The three most probable classes of two pictures:
               ./launch.sh -n 1 predict --weights runs/first cat.jpeg dog.png --top 3
+
             All pictures of a folder, as a table for another program:
               ./launch.sh predict --weights runs/first --format csv photos/*.jpeg
+
             Images of CIFAR, with more numbers:
               ./launch.sh -n 2 predict --weights runs/first --logits test_batch.bin
             """)

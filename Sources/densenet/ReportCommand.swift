@@ -12,8 +12,10 @@ struct ReportCommand: ParsableCommand {
 
             A run that is still under way:
               ./launch.sh report runs/first
+
             Two runs on one page:
               ./launch.sh report runs/first runs/second --out both.html
+
             The curves as a picture too:
               ./launch.sh report runs/first --png curves.png
             """)

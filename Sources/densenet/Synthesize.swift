@@ -9,8 +9,10 @@ struct Synthesize: ParsableCommand {
         discussion: """
             As many images as CIFAR-10 has, 185 MB:
               ./launch.sh synthesize images
+
             A few, to try something:
               ./launch.sh synthesize few --train 500 --test 100
+
             Others of the same classes:
               ./launch.sh synthesize others --train 500 --test 100 --seed 2
             """)

@@ -16,8 +16,11 @@ struct Train: RankedCommand {
 
             A small network on synthetic images, one rank a core:
               ./launch.sh train
+
             DenseNet-BC on CIFAR-10, once `fetch cifar10` has brought it:
-              ./launch.sh train --data cifar10 --model densenet-bc-40-12 --out runs/first
+              ./launch.sh train --data cifar10 --model densenet-bc-40-12 \\
+                  --out runs/first
+
             Go on where that run was stopped:
               ./launch.sh train --resume runs/first
             """)

@@ -15,6 +15,7 @@ struct Verify: RankedCommand {
             One rank, and three, against the results that come with the program:
               ./launch.sh -n 1 verify
               ./launch.sh -n 3 verify
+
             Two ranks of two threads each, with more room:
               ./launch.sh -n 2 verify --threads 2 --tolerance 1e-4
             """)

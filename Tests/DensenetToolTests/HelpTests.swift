@@ -63,7 +63,10 @@ import Testing
         let examples = examples(command)
         #expect(examples.count == 3, "\(command)")
         let printed = help(command)
-        for line in command.configuration.discussion.split(separator: "\n") {
+        // Manual pages indent them by five more.
+        let lines = command.configuration.discussion.split(separator: "\n")
+        #expect(lines.filter { $0.hasPrefix("  ") && $0.count > 73 } == [])
+        for line in lines {
             #expect(printed.contains { $0.hasSuffix(line) }, "\(line)")
         }
         for example in examples {
