@@ -71,6 +71,24 @@ struct RunStart {
         try keep(configuration, over: before, stepsPerEpoch: stepsPerEpoch, warn)
     }
 
+    /// The writer of the run's checkpoints and results from here on.
+    ///
+    /// - Parameter stepMetrics: steps of a line in metrics.jsonl; nil for none.
+    /// - Throws: as `CheckpointWriter.init`.
+    func checkpointWriter(
+        of step: TrainingStep, _ configuration: RunConfiguration, data: RunData, stepMetrics: Int?,
+        warn: @escaping @Sendable (String) -> Void
+    ) throws -> CheckpointWriter {
+        let trainImages = data.train.count
+        return try CheckpointWriter(
+            of: step,
+            folder: CheckpointFolder(path: folder.checkpoints, keep: configuration.faults.keep, warn: warn),
+            newest: newest, metrics: MetricsLog(path: folder.metrics), stepMetrics: stepMetrics,
+            bestWeights: folder.best, best: BestEpoch(path: folder.best, last: state.epoch - 1),
+            metadata: data.weightsMetadata,
+            summary: { try TrainingSummary(configuration, trainImages: trainImages, after: $0).metadata })
+    }
+
     /// A run that has results, but nothing to resume from, must not begin anew over them.
     private static func requireNoResults(in folder: RunFolder) throws {
         let results = [folder.metrics, folder.best, folder.weights].filter { path in

@@ -120,8 +120,7 @@ public final class TrainingRun {
         )
         machine = try RunMachine(threads: threads ?? communicator.defaultThreads, communicator: communicator)
         let configuration = parts.configuration
-        let (data, step, stepsPerEpoch, keep) = (data, step, sampler.stepsPerEpoch, configuration.faults.keep)
-        let trainImages = data.train.count
+        let (data, step, stepsPerEpoch) = (data, step, sampler.stepsPerEpoch)
         communicator.progress.enter("opening the run folder")
         let (start, checkpoints) = try communicator.throwOnAllRanks { () -> (RunStart?, CheckpointWriter?) in
             guard communicator.rank == 0 else { return (nil, nil) }
@@ -131,16 +130,8 @@ public final class TrainingRun {
                         resuming: $0.folder, configuration, before: $0.before, step: step, stepsPerEpoch: stepsPerEpoch,
                         warn: observer.warn)
                 } ?? RunStart(newAt: path, configuration, step: step, warn: observer.warn)
-            let writer = try CheckpointWriter(
-                of: step, folder: CheckpointFolder(path: start.folder.checkpoints, keep: keep, warn: observer.warn),
-                newest: start.newest,
-                metrics: MetricsLog(path: start.folder.metrics), stepMetrics: stepMetrics,
-                bestWeights: start.folder.best,
-                best: BestEpoch(path: start.folder.best, last: start.state.epoch - 1),
-                metadata: data.weightsMetadata,
-                summary: {
-                    try TrainingSummary(configuration, trainImages: trainImages, after: $0).metadata
-                })
+            let writer = try start.checkpointWriter(
+                of: step, configuration, data: data, stepMetrics: stepMetrics, warn: observer.warn)
             return (start, writer)
         }
         self.checkpoints = checkpoints
