@@ -135,7 +135,12 @@ let package = Package(
             ]),
         .testTarget(
             name: "FetchingTests", dependencies: ["Fetching", "ImageData", "Support", "TestSupport"]),
-        .testTarget(name: "DensenetToolTests", dependencies: ["DensenetTool", "Training"]),
+        .testTarget(
+            name: "DensenetToolTests",
+            dependencies: [
+                "DensenetTool", "TestSupport", "Training",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
         .testTarget(
             name: "TrainingTests",
             dependencies: [

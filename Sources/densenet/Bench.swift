@@ -9,47 +9,70 @@ import Training
 struct Bench: RankedCommand {
     static let configuration = CommandConfiguration(
         abstract: "Time whole training steps, and where they go.",
-        discussion:
-            "The first line is the median. Shares are of rank zero's calling thread, timed in steps of their own.")
+        discussion: """
+            The first line is the median. Shares are of rank zero's calling thread, timed
+            in steps of their own.
 
-    @OptionGroup var file: ConfigOptions
+            A training step of DenseNet-BC-100 on two ranks:
+              ./launch.sh -n 2 bench
+
+            Evaluation by a small network, in steps of 16 images:
+              ./launch.sh bench --model densenet-bc-22-12 --evaluate --batch-size 16
+
+            A trace to look at in https://ui.perfetto.dev:
+              ./launch.sh bench --model densenet-bc-22-12 --steps 3 --trace t.json
+            """)
 
     @OptionGroup(title: "Network") var network: NetworkOptions
-    @OptionGroup(title: "Threads") var threads: ThreadOptions
-    @OptionGroup(title: "Precision") var precision: PrecisionOptions
+    @OptionGroup(title: "What is timed") var work: WorkOptions
+    @OptionGroup(title: "Speed") var batch: BatchOptions
+    @OptionGroup(title: "Speed") var threads: ThreadOptions
+    @OptionGroup(title: "Speed") var precision: PrecisionOptions
+    @OptionGroup(title: "Output") var output: OutputOptions
+    @OptionGroup(title: "Options from a file") var file: ConfigOptions
 
-    @Option(help: "Images per step over all ranks.")
-    var batchSize = 64
+    static let defaultModel = "densenet-bc-100-12"
 
-    @Option(help: "Steps to time.")
-    var steps = 10
+    struct WorkOptions: ParsableArguments {
+        @Option(help: ArgumentHelp("Steps to time.", valueName: "n"))
+        var steps = 10
 
-    @Flag(help: "Time evaluation, not training.")
-    var evaluate = false
+        @Flag(help: "Time evaluation, not training.")
+        var evaluate = false
 
-    @Flag(help: "Time each product of the convolutions alone, beside OpenBLAS's sgemm.")
-    var kernels = false
+        @Flag(help: "Time each product of the convolutions alone, beside OpenBLAS's sgemm.")
+        var kernels = false
+    }
 
-    @Option(help: "Fail (exit code 1) where a step takes more than this many times its matrix products alone.")
-    var check: Double?
+    struct OutputOptions: ParsableArguments {
+        @Option(
+            help: ArgumentHelp(
+                "Fail (exit code 1) where a step takes more than this many times its matrix products alone (default: never).",
+                valueName: "times"))
+        var check: Double?
 
-    @Option(help: ArgumentHelp("Write a Chrome or Perfetto trace, one track a rank.", valueName: "file"))
-    var trace: String?
+        @Option(
+            help: ArgumentHelp(
+                "Write a Chrome or Perfetto trace, one track a rank (default: none).", valueName: "file"),
+            completion: .file())
+        var trace: String?
 
-    @OptionGroup var json: JSONOptions
+        @OptionGroup var json: JSONOptions
+    }
 
     func run() throws {
+        let (steps, batchSize, check, trace) = (work.steps, batch.batchSize, output.check, output.trace)
+        let printsJSON = output.json.isOn
         guard (1...100_000).contains(steps) else { throw Failure(.usage, "--steps is \(steps), expected 1 to 100,000") }
-        guard (1...1_000_000).contains(batchSize) else {
-            throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000")
-        }
-        let configuration = try network.network(default: "densenet-bc-100-12").network
-        if kernels {
-            guard !json.isOn else { throw Failure(.usage, "--json does not go with --kernels; leave one out") }
+        try batch.requireValid()
+        let configuration = try network.network(default: Self.defaultModel).network
+        if work.kernels {
+            guard !printsJSON else { throw Failure(.usage, "--json does not go with --kernels; leave one out") }
             return try onOneProcess { reportKernels(configuration, precision: precision.value) }
         }
         let run = Benchmark.Configuration(
-            network: configuration, batchSize: batchSize, steps: steps, evaluates: evaluate, threads: threads.threads,
+            network: configuration, batchSize: batchSize, steps: steps, evaluates: work.evaluate,
+            threads: threads.threads,
             precision: precision.value)
         let values =
             NamedValue.all(of: run, except: ["threads"]) + [
@@ -59,11 +82,11 @@ struct Bench: RankedCommand {
             let benchmark = try Benchmark(run, communicator: world)
             let result = try benchmark.run(recordingTrace: trace != nil)
             if world.rank == 0 {
-                if json.isOn {
+                if printsJSON {
                     try Console.say(json: Report(result, configuration, batchSize: batchSize, ranks: world.size))
                 } else {
                     Console.say(
-                        result.report(configuration, batchSize: batchSize, ranks: world.size, evaluates: evaluate))
+                        result.report(configuration, batchSize: batchSize, ranks: world.size, evaluates: work.evaluate))
                 }
             }
             if let trace { try write(benchmark.spans, to: trace, world) }
@@ -84,7 +107,7 @@ struct Bench: RankedCommand {
         try world.throwOnAllRanks {
             guard world.rank == 0 else { return }
             try AtomicFile.write(Benchmark.Result.trace(ranks).utf8, to: path)
-            if !json.isOn { Console.say("trace: \(path)") }
+            if !output.json.isOn { Console.say("trace: \(path)") }
         }
     }
 
@@ -92,7 +115,7 @@ struct Bench: RankedCommand {
         let peak = ConvolutionProducts.sgemmPeak()
         Console.say("sgemm 1024×1024×1024: \(peak.formatted(places: 0)) GFLOP/s")
         var seen: Set<String> = []
-        let measurements = ConvolutionProducts(configuration, images: batchSize, precision: precision).measure()
+        let measurements = ConvolutionProducts(configuration, images: batch.batchSize, precision: precision).measure()
         for measurement in measurements where seen.insert(measurement.product.name).inserted {
             let share = (100 * measurement.gigaflops / peak).formatted(places: 0, width: 4)
             Console.say(
@@ -131,21 +154,4 @@ private struct Report: Encodable {
             Phase(name: phase.name, forwardSeconds: forward, backwardSeconds: backward)
         }
     }
-}
-
-/// The number of threads per rank.
-struct ThreadOptions: ParsableArguments {
-    @Option(
-        help:
-            "Threads of each rank (default: the host's cores, shared by its ranks). Results do not depend on it in a single bit."
-    )
-    var threads: Int?
-}
-
-/// The element type of the network's multiplications.
-struct PrecisionOptions: ParsableArguments {
-    @Option(help: "What dense layers multiply in: f32 (default), or bf16, faster where the CPU has avx512_bf16.")
-    var precision: Precision?
-
-    var value: Precision { precision ?? .float32 }
 }

@@ -9,25 +9,30 @@ struct DataOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "A folder of CIFAR-10 or CIFAR-100 binary files, or its parent; cifar10 or cifar100: what fetch has brought; synthetic (default).",
-            valueName: "path"))
+            valueName: "folder"), completion: .directory)
     var data: String?
 
-    @Option(help: ArgumentHelp("Use the first N training images only.", valueName: "n"))
+    @Option(help: ArgumentHelp("Use the first N training images only (default: all).", valueName: "n"))
     var limitTrain: Int?
 
-    @Option(help: ArgumentHelp("Use the first N test images only.", valueName: "n"))
+    @Option(help: ArgumentHelp("Use the first N test images only (default: all).", valueName: "n"))
     var limitTest: Int?
 
-    @Option(help: "channel (default: mean 0, deviation 1 in each channel of the training set), pixel-mean, or none.")
+    @Option(
+        help: ArgumentHelp(
+            "channel: mean 0 and deviation 1 in each channel of the training set (default); pixel-mean: mean 0 in each pixel; none.",
+            valueName: "how"))
     var normalize: Normalize?
 
     @Option(
-        help: ArgumentHelp("Means in units of 0 to 1, in place of --normalize; with --std.", valueName: "r,g,b"),
+        help: ArgumentHelp(
+            "Means of the colours, in 0 to 1, with --std (default: as --normalize says).", valueName: "r,g,b"),
         transform: { try numberList($0, like: "0.5,0.5,0.5") })
     var mean: [Float]?
 
     @Option(
-        help: ArgumentHelp("Deviations in units of 0 to 1.", valueName: "r,g,b"),
+        help: ArgumentHelp(
+            "Deviations of the colours, in 0 to 1, with --mean (default: as --normalize says).", valueName: "r,g,b"),
         transform: { try numberList($0, like: "0.2,0.2,0.2") })
     var std: [Float]?
 
@@ -90,6 +95,25 @@ struct DataOptions: ParsableArguments {
         }
         return .explicit(mean: mean, std: std)
     }
+}
+
+/// How training images are changed at random.
+struct AugmentationOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Random changes of training images: some of crop,flip,jitter,cutout or none (default: \(RunConfiguration.standard.augmentation)).",
+            valueName: "list"),
+        completion: .list(["none", "crop", "flip", "crop,flip", "crop,flip,jitter", "crop,flip,cutout"]),
+        transform: augmentation)
+    var augment: Augmentation?
+}
+
+/// What synthetic images are drawn from.
+struct ImageSeedOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp("What synthetic images are drawn from, from 0 on (default: 1).", valueName: "n"),
+        transform: seedNumber)
+    var seed: UInt64 = 1
 }
 
 /// Whether two paths lead to the same file or folder, be it there or not.

@@ -11,14 +11,30 @@ struct Densenet: ParsableCommand {
         commandName: "densenet",
         abstract: "Trains DenseNets on CPUs, data-parallel over MPI ranks.",
         discussion: """
-            Started by mpirun, all ranks work on one job; started directly, the program is one rank.
-            Exit codes: 64 usage, 65 data, 66 no input, 69 unavailable, 70 internal, 75 stopped and resumable.
+            Started by mpirun, all ranks work on one job; started directly, the program is
+            one rank. launch.sh starts it either way, and takes the same words.
+
+            A first run, on synthetic images; one on CIFAR-10; and what came of it:
+              ./launch.sh
+              ./launch.sh -n 2 train --data cifar10 --out runs/first
+              ./launch.sh -n 2 evaluate --weights runs/first --data cifar10
+
+            Exit codes: 64 usage, 65 data, 66 no input, 69 unavailable, 70 internal,
+            75 stopped and resumable.
             """,
         version: "densenet 0.1.0",
-        subcommands: [
-            Train.self, Evaluate.self, Predict.self, ReportCommand.self, Export.self, Verify.self, Bench.self,
-            Describe.self, Fetch.self, Synthesize.self, Environment.self, LaunchPlan.self, PostMortemOfRun.self,
+        groupedSubcommands: [
+            CommandGroup(
+                name: "Training",
+                subcommands: [
+                    Fetch.self, Describe.self, Train.self, Evaluate.self, ReportCommand.self, Predict.self, Export.self,
+                ]),
+            CommandGroup(name: "Machine", subcommands: [Verify.self, Bench.self, Environment.self]),
+            CommandGroup(name: "Synthetic data", subcommands: [Synthesize.self]),
         ])
+
+    /// Those that launch.sh calls: completion and manuals would list them if the parser knew them.
+    private static let hiddenCommands: [any ParsableCommand.Type] = [LaunchPlan.self, PostMortemOfRun.self]
 
     static func main() {
         saveAddressSpace()
@@ -51,14 +67,15 @@ struct Densenet: ParsableCommand {
     /// - Throws: `Failure(.usage)` for a word that is no command, since the parser would call the options after it
     ///   unknown; what reading the file of `--config` throws; the parser's errors.
     static func parse(_ words: [String]) throws -> any ParsableCommand {
+        if let hidden = hiddenCommands.first(where: { $0._commandName == words.first }) {
+            return try hidden.parseAsRoot(Array(words.dropFirst()))
+        }
         let commands = configuration.subcommands
         if let word = words.first, !word.hasPrefix("-"), word != "help",
             !commands.contains(where: { $0._commandName == word })
         {
-            let names = commands.filter { $0.configuration.shouldDisplay }.map { $0._commandName }
-            throw Failure(
-                .usage,
-                "'\(word)' is no command; there are \(names.joined(separator: ", ")); see densenet --help")
+            let names = commands.map { $0._commandName }.joined(separator: ", ")
+            throw Failure(.usage, "'\(word)' is no command; there are \(names); see densenet --help")
         }
         guard let command = commands.first(where: { $0._commandName == words.first }) else {
             return try parseAsRoot(words)

@@ -5,19 +5,30 @@ import Training
 
 struct Describe: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Every layer's shape, parameters and work; totals; memory of a training step.")
+        abstract: "Every layer's shape, parameters and work; totals; memory of a training step.",
+        discussion: """
+            A network of the paper for ImageNet, and one for CIFAR in steps of 32 images:
+              ./launch.sh describe densenet121
+              ./launch.sh describe densenet-bc-100-12 --batch-size 32
 
-    @Argument(help: ArgumentHelp("\(DenseNetConfiguration.modelNames); or none, with --blocks.", valueName: "model"))
+            A network of one's own, for another program:
+              ./launch.sh describe --blocks 4,4 --growth-rate 8 --json
+            """)
+
+    @Argument(
+        help: ArgumentHelp("\(DenseNetConfiguration.modelNames); or none, with --blocks.", valueName: "model"),
+        completion: NetworkOptions.modelCompletion)
     var name: String?
 
     @OptionGroup(title: "Network") var network: NetworkOptions
+    @OptionGroup(title: "Memory") var memory: MemoryOptions
+    @OptionGroup(title: "Output") var json: JSONOptions
+    @OptionGroup(title: "Options from a file") var file: ConfigOptions
 
-    @OptionGroup var file: ConfigOptions
-
-    @Option(help: "Images per rank and step.")
-    var batchSize = 64
-
-    @OptionGroup var json: JSONOptions
+    struct MemoryOptions: ParsableArguments {
+        @Option(help: ArgumentHelp("Images per rank and step.", valueName: "images"))
+        var batchSize = 64
+    }
 
     func run() throws {
         try onOneProcess {
@@ -32,7 +43,7 @@ struct Describe: ParsableCommand {
                 throw Failure(.usage, "describe needs a model: \(DenseNetConfiguration.modelNames), or --blocks")
             }
             let configuration = try options.network(default: "").network
-            let description = try NetworkDescription(configuration, batchSize: batchSize)
+            let description = try NetworkDescription(configuration, batchSize: memory.batchSize)
             if json.isOn { try Console.say(json: Report(description)) } else { Console.say("\(description)") }
         }
     }

@@ -8,7 +8,13 @@ import Training
 
 struct Environment: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "env", abstract: "What this host, its libraries and settings are, for a bug report.")
+        commandName: "env", abstract: "What this host, its libraries and settings are, for a bug report.",
+        discussion: """
+            Of this host; into a file; and with the plainest vector level:
+              ./launch.sh env
+              ./launch.sh env > report.txt
+              DENSENET_SIMD=default ./launch.sh env
+            """)
 
     func run() throws {
         try onOneProcess {

@@ -11,37 +11,50 @@ import Training
 struct Evaluate: RankedCommand {
     static let configuration = CommandConfiguration(
         abstract: "Loss, accuracy and each class's accuracy of weights on test images.",
-        discussion: "Several weights give a table, and with --json an array.")
+        discussion: """
+            Several weights give a table, and with --json an array.
 
-    @OptionGroup var file: ConfigOptions
+            The result of a run, on the test images of CIFAR-10:
+              ./launch.sh -n 2 evaluate --weights runs/first --data cifar10
 
-    @Option(
-        parsing: .upToNextOption,
-        help: ArgumentHelp(
-            "Safetensors files of weights, ours or torchvision's, checkpoints, or run folders.", valueName: "path"))
-    var weights: [String]
+            Two runs beside each other, and what they take for what:
+              ./launch.sh evaluate --weights runs/first runs/second --report errors
 
+            The best epoch on the first thousand test images, for another program:
+              ./launch.sh evaluate --weights runs/first/best.safetensors \\
+                  --limit-test 1000 --json
+            """)
+
+    @OptionGroup(title: "Weights") var weights: WeightsOptions
     @OptionGroup(title: "Network (default: as the weights file says)") var network: NetworkOptions
     @OptionGroup(title: "Data") var dataOptions: DataOptions
-
-    @OptionGroup(title: "Threads") var threads: ThreadOptions
-    @OptionGroup(title: "Precision") var precision: PrecisionOptions
-    @OptionGroup(title: "Watchdog") var watchdog: WatchdogOptions
+    @OptionGroup(title: "Data") var imageSeed: ImageSeedOptions
+    @OptionGroup(title: "Output") var output: OutputOptions
+    @OptionGroup(title: "Speed") var batch: BatchOptions
+    @OptionGroup(title: "Speed") var threads: ThreadOptions
+    @OptionGroup(title: "Speed") var precision: PrecisionOptions
     @OptionGroup(title: "Logging") var logging: LoggingOptions
+    @OptionGroup(title: "Safety") var watchdog: WatchdogOptions
+    @OptionGroup(title: "Options from a file") var file: ConfigOptions
 
-    @Option(help: "Images per step over all ranks.")
-    var batchSize = 64
+    struct WeightsOptions: ParsableArguments {
+        @Option(
+            name: .customLong("weights"), parsing: .upToNextOption,
+            help: ArgumentHelp(
+                "Weights (safetensors or .pth, ours or PyTorch's), checkpoints, or run folders: their results, or newest checkpoints. Required.",
+                valueName: "file|run"), completion: .file())
+        var paths: [String]
+    }
 
-    @Option(help: "What the synthetic images are drawn from.", transform: seedNumber)
-    var seed: UInt64 = 1
+    struct OutputOptions: ParsableArguments {
+        @Option(
+            help: ArgumentHelp(
+                "Write confusion.csv, mistakes.csv and mistakes.png there; of several weights to folders 1, 2, ... in it (default: no files).",
+                valueName: "folder"), completion: .directory)
+        var report: String?
 
-    @Option(
-        help: ArgumentHelp(
-            "Write confusion.csv, mistakes.csv and mistakes.png there; of several weights to folders 1, 2, … in it.",
-            valueName: "folder"))
-    var report: String?
-
-    @OptionGroup var json: JSONOptions
+        @OptionGroup var json: JSONOptions
+    }
 
     /// What the ranks have to agree on.
     private struct Configuration {
@@ -56,18 +69,18 @@ struct Evaluate: RankedCommand {
 
     func run() throws {
         let values = [
-            dataOptions.kind, NamedValue("the number of --weights", "\(weights.count)"),
-            NamedValue("--report", report == nil ? "none" : "a folder"),
+            dataOptions.kind, NamedValue("the number of --weights", "\(weights.paths.count)"),
+            NamedValue("--report", output.report == nil ? "none" : "a folder"),
         ]
         try withWatchedRanks(watchdog, agreeingOn: values) { world, _ in
             var reports: [Report] = []
-            for (place, path) in weights.enumerated() {
-                let folder = report.map { weights.count == 1 ? $0 : "\($0)/\(place + 1)" }
+            for (place, path) in weights.paths.enumerated() {
+                let folder = output.report.map { weights.paths.count == 1 ? $0 : "\($0)/\(place + 1)" }
                 let result = try evaluate(path, reportingTo: folder, world, isFirst: place == 0)
                 if let result { reports.append(result) }
             }
             guard world.rank == 0 else { return }
-            if json.isOn {
+            if output.json.isOn {
                 return try reports.count == 1 ? Console.say(json: reports[0]) : Console.say(json: reports)
             }
             if reports.count == 1 { say(reports[0]) } else { sayTable(reports) }
@@ -88,17 +101,17 @@ struct Evaluate: RankedCommand {
         try world.requireSameOptions(NamedValue.all(of: configuration, except: ["path"]))
         let (network, ready) = try load(file, configuration, world)
         let data = try RunData(
-            configuration.data, seed: seed, imageSize: configuration.network.image,
+            configuration.data, seed: configuration.seed, imageSize: configuration.network.image,
             classes: configuration.network.classes, normalization: configuration.normalization ?? .channel,
             ready: ready, communicator: world)
         if world.rank == 0, isFirst { for warning in data.warnings { Console.note(warning) } }
         let evaluator = try world.throwOnAllRanks {
             try Evaluator(
-                network, images: data.test, batchSize: batchSize, normalization: data.normalization,
+                network, images: data.test, batchSize: configuration.batchSize, normalization: data.normalization,
                 mistakeLimit: folder == nil ? 0 : data.test.count, communicator: world)
         }
         let machine = try RunMachine(threads: threads.threads ?? world.defaultThreads, communicator: world)
-        let saysMore = world.rank == 0 && logging.verbose && !json.isOn
+        let saysMore = world.rank == 0 && logging.verbose && !output.json.isOn
         if saysMore, isFirst { for line in [machine.summary] + machine.details { Console.say(line) } }
         let began = monotonicSeconds()
         // Nothing stops it early.
@@ -130,7 +143,7 @@ struct Evaluate: RankedCommand {
     ) throws -> (network: DenseNet, normalization: Normalization?) {
         let loaded = try world.throwOnAllRanks {
             let network = try DenseNet(
-                configuration.network, capacity: world.maximumLocalBatchSize(of: batchSize),
+                configuration.network, capacity: world.maximumLocalBatchSize(of: configuration.batchSize),
                 threads: threads.threads ?? world.defaultThreads, precision: precision.value,
                 overhead: MemoryOverhead(ranks: world.localSize, batches: 2, threads: 1))
             try GivenWeights.load(file, into: network)
@@ -142,9 +155,7 @@ struct Evaluate: RankedCommand {
     }
 
     private func resolved(for file: SafetensorsFile) throws -> Configuration {
-        guard (1...1_000_000).contains(batchSize) else {
-            throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000")
-        }
+        try batch.requireValid()
         var data = RunConfiguration.DataSource()
         try dataOptions.apply(to: &data)
         let network = try network.network(of: file) {
@@ -153,7 +164,7 @@ struct Evaluate: RankedCommand {
         }
         return Configuration(
             network: network, data: data, normalization: try dataOptions.normalization(),
-            precision: precision.value, batchSize: batchSize, seed: seed)
+            precision: precision.value, batchSize: batch.batchSize, seed: imageSeed.seed)
     }
 
     private func say(_ report: Report) {

@@ -12,8 +12,7 @@ import Training
 /// made for this start. The rest is the run folder, where the command has one.
 struct LaunchPlan: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "launch-plan", abstract: "What a command line means for launch.sh; makes the folder of a new run.",
-        shouldDisplay: false)
+        commandName: "launch-plan", abstract: "What a command line means for launch.sh; makes the folder of a new run.")
 
     @Argument(parsing: .captureForPassthrough, help: "The command line.")
     var words: [String] = []
@@ -37,9 +36,9 @@ struct LaunchPlan: ParsableCommand {
         try VectorLevel.validateEnvironment()
         guard command is any RankedCommand else { return ("process", nil, false) }
         guard let train = command as? Train else { return ("ranks", nil, false) }
-        guard !train.printConfig else { return ("process", nil, false) }
-        guard !train.dryRun else { return ("ranks", nil, false) }
-        if let folder = train.folder { return ("ranks", folder, false) }
+        guard !train.plan.printConfig else { return ("process", nil, false) }
+        guard !train.plan.dryRun else { return ("ranks", nil, false) }
+        if let folder = train.runFolder.folder { return ("ranks", folder, false) }
         let model = try train.network.network(default: Train.defaultModel).model
         return ("ranks", try RunFolder.makeNew(below: "runs", model: model), true)
     }
@@ -60,8 +59,7 @@ struct PostMortemOfRun: ParsableCommand {
         commandName: "post-mortem",
         abstract:
             "Why the ranks of a run have ended, or which of them died and where it stood; nothing where that was said already.",
-        discussion: "Prints a clause for launch.sh where the kernel has ended a process for want of memory meanwhile.",
-        shouldDisplay: false)
+        discussion: "Prints a clause for launch.sh where the kernel has ended a process for want of memory meanwhile.")
 
     @Option(help: "What launch-plan has counted.")
     var memoryKills: Int

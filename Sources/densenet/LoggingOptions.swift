@@ -12,7 +12,7 @@ struct LoggingOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "Where output goes to no terminal, print a line every N steps (default: each tenth of an epoch, as long as the log stays under 100 KB a day).",
-            valueName: "n"))
+            valueName: "steps"))
     var logEvery: Int?
 
     func validate() throws {
@@ -36,8 +36,8 @@ struct TrainLoggingOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Add a line of every N steps to metrics.jsonl, beside that of each epoch; written with the next checkpoint.",
-            valueName: "n"))
+            "Add a line of every N steps to metrics.jsonl, with the next checkpoint (default: a line an epoch).",
+            valueName: "steps"))
     var stepMetrics: Int?
 
     var entries: [ConfigEntry] {

@@ -6,39 +6,65 @@ import Training
 
 /// The options that name a network, by its name or piece by piece.
 struct NetworkOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("Network: \(DenseNetConfiguration.modelNames).", valueName: "model"))
+    /// Of the models without end, those of the paper and the small ones are offered.
+    static let modelCompletion = CompletionKind.list(
+        [
+            "densenet-bc-22-12", "densenet-bc-40-12", "densenet-40-12", "densenet-100-12", "densenet-100-24",
+            "densenet-bc-100-12", "densenet-bc-250-24", "densenet-bc-190-40", "densenet121", "densenet161",
+            "densenet169", "densenet201", "densenet264",
+        ])
+
+    @Option(
+        help: ArgumentHelp(
+            "One of \(DenseNetConfiguration.modelNames) (default: that of the weights; train: \(Train.defaultModel); bench: \(Bench.defaultModel)).",
+            valueName: "name"), completion: modelCompletion)
     var model: String?
 
     @Option(
-        help: ArgumentHelp("Layers of each dense block, as 16,16,16, in place of --model.", valueName: "n,n,…"),
+        help: ArgumentHelp(
+            "Layers of each dense block, as 16,16,16, in place of --model (default: the model's).", valueName: "n,n,..."
+        ),
         transform: { try numberList($0, like: "16,16,16") })
     var blocks: [Int]?
 
-    @Option(help: "Channels that a dense layer adds (with --blocks; default 12 with the CIFAR stem, else 32).")
+    @Option(
+        help: ArgumentHelp(
+            "Channels that a dense layer adds (with --blocks; default: 12 with the CIFAR stem, else 32).",
+            valueName: "channels"))
     var growthRate: Int?
 
-    @Option(help: "What stands before the first block (with --blocks; default cifar).")
+    @Option(
+        help: ArgumentHelp(
+            "What stands before the first block (with --blocks; default: cifar).", valueName: "name"))
     var stem: DenseNetConfiguration.Stem?
 
     @Option(
-        help:
-            "Channels that the stem makes (with --blocks; default twice the growth rate, or 16 for a plain CIFAR net).")
+        help: ArgumentHelp(
+            "Channels that the stem makes (with --blocks; default: twice the growth rate, or 16 for a plain CIFAR net).",
+            valueName: "channels"))
     var stemChannels: Int?
 
     @Flag(help: "Dense layers without bottleneck (with --blocks).")
     var noBottleneck = false
 
     @Option(
-        help: "The share of channels that a transition keeps (with --blocks; default 0.5, or 1 without bottleneck).")
+        help: ArgumentHelp(
+            "The share of channels that a transition keeps, 0 to 1 (with --blocks; default: 0.5, or 1 without bottleneck).",
+            valueName: "share"))
     var compression: Double?
 
-    @Option(help: "The probability that an element of a convolution's output is dropped in training.")
+    @Option(
+        help: ArgumentHelp(
+            "The probability that an element of a convolution's output is dropped in training, 0 to 1 (default: 0).",
+            valueName: "probability"))
     var dropout: Double?
 
-    @Option(help: "Number of classes (default: the data's).")
+    @Option(help: ArgumentHelp("Number of classes (default: the data's, or the model's).", valueName: "n"))
     var classes: Int?
 
-    @Option(help: "Height and width of the images in pixels (default: the data's).")
+    @Option(
+        help: ArgumentHelp(
+            "Height and width of the images (default: the data's, or the model's).", valueName: "pixels"))
     var image: Int?
 
     /// The network that the options name.

@@ -11,49 +11,61 @@ struct Predict: RankedCommand {
     static let configuration = CommandConfiguration(
         abstract: "The most probable classes of pictures.",
         discussion: """
-            A picture is resized as a whole to the network's image size and normalised as the weights file says.
-            One that cannot be read is a line on standard error; the others go on, and the exit code is 65.
+            A picture is resized as a whole to the network's image size and normalised as
+            the weights file says. One that cannot be read is a line on standard error;
+            the others go on, and the exit code is 65.
+
+            The three most probable classes of two pictures:
+              ./launch.sh -n 1 predict --weights runs/first cat.jpeg dog.png --top 3
+
+            All pictures of a folder, as a table for another program:
+              ./launch.sh predict --weights runs/first --format csv photos/*.jpeg
+
+            Images of CIFAR, with more numbers:
+              ./launch.sh -n 2 predict --weights runs/first --logits test_batch.bin
             """)
 
-    @OptionGroup var file: ConfigOptions
-
     @Argument(
-        help: ArgumentHelp("Pictures: PNG, JPEG, or .bin files of records as CIFAR has them.", valueName: "file"))
+        help: ArgumentHelp("Pictures: PNG, JPEG, or .bin files of records as CIFAR has them.", valueName: "file"),
+        completion: .file())
     var files: [String]
 
-    @Option(
-        help: ArgumentHelp(
-            "A safetensors file of weights, ours or torchvision's, a checkpoint, or a run folder.", valueName: "path"))
-    var weights: String
-
-    @Option(help: "Classes to print per picture.")
-    var top = 5
-
-    @Option(help: "How to print: text, json (an array of objects) or csv (a line per class).")
-    var format: PredictionFormat = .text
-
-    @Flag(help: "Print logits beside probabilities.")
-    var logits = false
-
+    @OptionGroup(title: "Weights") var weights: WeightsOptions
     @OptionGroup(title: "Network (default: as the weights file says)") var network: NetworkOptions
+    @OptionGroup(title: "Normalization") var colours: ColourOptions
+    @OptionGroup(title: "Output") var printed: OutputOptions
+    @OptionGroup(title: "Speed") var batch: BatchOptions
+    @OptionGroup(title: "Speed") var threads: ThreadOptions
+    @OptionGroup(title: "Speed") var precision: PrecisionOptions
+    @OptionGroup(title: "Safety") var watchdog: WatchdogOptions
+    @OptionGroup(title: "Options from a file") var file: ConfigOptions
 
-    @Option(
-        help: ArgumentHelp(
-            "Means in units of 0 to 1 to normalise by (default: the weights file's); with --std.", valueName: "r,g,b"),
-        transform: { try numberList($0, like: "0.485,0.456,0.406") })
-    var mean: [Float]?
+    struct ColourOptions: ParsableArguments {
+        @Option(
+            help: ArgumentHelp(
+                "Means of the colours, in 0 to 1, with --std (default: the weights file's).", valueName: "r,g,b"),
+            transform: { try numberList($0, like: "0.485,0.456,0.406") })
+        var mean: [Float]?
 
-    @Option(
-        help: ArgumentHelp("Deviations in units of 0 to 1.", valueName: "r,g,b"),
-        transform: { try numberList($0, like: "0.229,0.224,0.225") })
-    var std: [Float]?
+        @Option(
+            help: ArgumentHelp(
+                "Deviations of the colours, in 0 to 1, with --mean (default: the weights file's).", valueName: "r,g,b"),
+            transform: { try numberList($0, like: "0.229,0.224,0.225") })
+        var std: [Float]?
+    }
 
-    @OptionGroup(title: "Threads") var threads: ThreadOptions
-    @OptionGroup(title: "Precision") var precision: PrecisionOptions
-    @OptionGroup(title: "Watchdog") var watchdog: WatchdogOptions
+    struct OutputOptions: ParsableArguments {
+        @Option(help: ArgumentHelp("Classes to print per picture.", valueName: "n"))
+        var top = 5
 
-    @Option(help: "Pictures per step over all ranks.")
-    var batchSize = 64
+        @Option(
+            help: ArgumentHelp(
+                "How to print: text, json (an array of objects) or csv (a line per class).", valueName: "name"))
+        var format: PredictionFormat = .text
+
+        @Flag(help: "Print logits beside probabilities.")
+        var logits = false
+    }
 
     /// What the ranks have to agree on.
     private struct Configuration {
@@ -68,7 +80,7 @@ struct Predict: RankedCommand {
         let list = NamedValue("the list of pictures", files.joined(separator: "\n"), shown: "\(files.count) files")
         try withWatchedRanks(watchdog, agreeingOn: [list]) { world, _ in
             let (file, configuration) = try world.throwOnAllRanks {
-                let (file, warnings) = try GivenWeights.file(at: weights)
+                let (file, warnings) = try GivenWeights.file(at: weights.path)
                 if world.rank == 0 { for warning in warnings { Console.note(warning) } }
                 return (file, try resolved(for: file))
             }
@@ -82,7 +94,8 @@ struct Predict: RankedCommand {
             try world.requireSameWeights(
                 file.path, [predictor.network.parameters, predictor.network.runningStatistics])
             let pictures = try PictureList(files, classes: configuration.network.classes, communicator: world)
-            let output = PredictionOutput(format: format, top: top, showsLogits: logits, names: names)
+            let output = PredictionOutput(
+                format: printed.format, top: printed.top, showsLogits: printed.logits, names: names)
             let broken = try predictAll(pictures, predictor, world, output)
             guard broken == 0 else {
                 throw world.markAgreed(
@@ -128,15 +141,14 @@ struct Predict: RankedCommand {
     }
 
     private func resolved(for file: SafetensorsFile) throws -> Configuration {
-        guard (1...1_000_000).contains(batchSize) else {
-            throw Failure(.usage, "--batch-size is \(batchSize), expected 1 to 1,000,000")
-        }
-        guard top >= 1 else { throw Failure(.usage, "--top is \(top), expected 1 or more") }
+        try batch.requireValid()
+        guard printed.top >= 1 else { throw Failure(.usage, "--top is \(printed.top), expected 1 or more") }
         let network = try network.network(of: file) {
             (classes: file.tensors["classifier.bias"]?.shape.first, image: nil)
         }
         return Configuration(
-            network: network, mean: mean, std: std, precision: precision.value, batchSize: batchSize)
+            network: network, mean: colours.mean, std: colours.std, precision: precision.value,
+            batchSize: batch.batchSize)
     }
 
     private func makePredictor(
@@ -145,7 +157,7 @@ struct Predict: RankedCommand {
         let normalization = try normalization(for: file)
         try normalization.validate(height: configuration.network.image, width: configuration.network.image)
         let network = try DenseNet(
-            configuration.network, capacity: world.maximumLocalBatchSize(of: batchSize),
+            configuration.network, capacity: world.maximumLocalBatchSize(of: batch.batchSize),
             threads: threads.threads ?? world.defaultThreads, precision: precision.value,
             overhead: MemoryOverhead(ranks: world.localSize, batches: 1))
         try GivenWeights.load(file, into: network)
@@ -153,8 +165,10 @@ struct Predict: RankedCommand {
     }
 
     private func normalization(for file: SafetensorsFile) throws -> Normalization {
-        if mean != nil || std != nil {
-            guard let mean, let std else { throw Failure(.usage, "--mean and --std go together; give both") }
+        if colours.mean != nil || colours.std != nil {
+            guard let mean = colours.mean, let std = colours.std else {
+                throw Failure(.usage, "--mean and --std go together; give both")
+            }
             return try Normalization(mean: mean, std: std)
         }
         guard let normalization = try Normalization(metadata: file.metadata, path: file.path) else {

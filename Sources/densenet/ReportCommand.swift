@@ -6,33 +6,50 @@ struct ReportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "report", abstract: "One HTML page on runs: curves, confusion, mistakes, configuration, time.",
         discussion: """
-            The page needs no other file and no network. Runs may be over or still under way; several of them share
-            the curves. A training that ends writes RUN/report.html by itself.
+            The page needs no other file and no network. Runs may be over or still under
+            way; several of them share the curves. A training that ends writes
+            RUN/report.html by itself.
+
+            A run that is still under way:
+              ./launch.sh report runs/first
+
+            Two runs on one page:
+              ./launch.sh report runs/first runs/second --out both.html
+
+            The curves as a picture too:
+              ./launch.sh report runs/first --png curves.png
             """)
 
-    @Argument(help: ArgumentHelp("Run folders, \(ReportPage.runLimit) at most.", valueName: "run"))
+    @Argument(
+        help: ArgumentHelp("Run folders, \(ReportPage.runLimit) at most.", valueName: "run"), completion: .directory)
     var runs: [String]
 
-    @OptionGroup var file: ConfigOptions
+    @OptionGroup(title: "Output") var output: OutputOptions
+    @OptionGroup(title: "Options from a file") var file: ConfigOptions
 
-    @Option(
-        help: ArgumentHelp(
-            "The page (default: report.html in the run folder; of several runs, in this directory).", valueName: "file")
-    )
-    var out: String?
+    struct OutputOptions: ParsableArguments {
+        @Option(
+            help: ArgumentHelp(
+                "The page (default: report.html in the run folder; of several runs, in this directory).",
+                valueName: "file"), completion: .file())
+        var out: String?
 
-    @Option(help: ArgumentHelp("Write the curves as a PNG too, by rsvg-convert (librsvg2-bin).", valueName: "file"))
-    var png: String?
+        @Option(
+            help: ArgumentHelp(
+                "Write the curves as a PNG too, by rsvg-convert of librsvg2-bin (default: none).", valueName: "file"),
+            completion: .file())
+        var png: String?
+    }
 
     func run() throws {
         try onOneProcess {
             let reported = try runs.map { try ReportedRun(path: $0) }
             let page = try ReportPage(runs: reported)
-            if let png {
+            if let png = output.png {
                 try CurvesPicture.write(page.curvesSVG(), to: png)
                 Console.say("curves: \(png)")
             }
-            let out = out ?? (reported.count == 1 ? reported[0].defaultReport : "report.html")
+            let out = output.out ?? (reported.count == 1 ? reported[0].defaultReport : "report.html")
             try page.write(to: out)
             Console.say("report: \(out)")
         }

@@ -3,25 +3,41 @@ import ImageData
 import Training
 
 struct Synthesize: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Write the synthetic images in CIFAR-10's binary layout.")
+    static let configuration = CommandConfiguration(
+        abstract: "Write the synthetic images in CIFAR-10's binary layout.",
+        usage: "densenet synthesize [<options>] <folder>",
+        discussion: """
+            As many images as CIFAR-10 has, 185 MB:
+              ./launch.sh synthesize images
 
-    @Argument(help: "The folder to write into; it is made.")
+            A few, to try something:
+              ./launch.sh synthesize few --train 500 --test 100
+
+            Others of the same classes:
+              ./launch.sh synthesize others --train 500 --test 100 --seed 2
+            """)
+
+    @Argument(
+        help: ArgumentHelp("The folder to write into; it is made.", valueName: "folder"), completion: .directory)
     var out: String
 
-    @OptionGroup var file: ConfigOptions
+    @OptionGroup(title: "Images") var images: ImageOptions
+    @OptionGroup(title: "Options from a file") var file: ConfigOptions
 
-    @Option(help: "Training images, 5 to 50,000.")
-    var train = 50_000
+    struct ImageOptions: ParsableArguments {
+        @Option(help: ArgumentHelp("Training images, 5 to 50,000.", valueName: "n"))
+        var train = 50_000
 
-    @Option(help: "Test images, 1 to 10,000.")
-    var test = 10_000
+        @Option(help: ArgumentHelp("Test images, 1 to 10,000.", valueName: "n"))
+        var test = 10_000
 
-    @Option(help: "What the images are drawn from.", transform: seedNumber)
-    var seed: UInt64 = 1
+        @OptionGroup var imageSeed: ImageSeedOptions
+    }
 
     func run() throws {
         try onOneProcess {
-            try SyntheticImages.write(to: out, train: train, test: test, seed: seed)
+            let (train, test) = (images.train, images.test)
+            try SyntheticImages.write(to: out, train: train, test: test, seed: images.imageSeed.seed)
             Console.say(
                 "\(out): \(train) training and \(test) test images of \(SyntheticImages.classNames.count) classes")
         }

@@ -6,125 +6,52 @@ import Reporting
 import Support
 import Training
 
-/// What holds where no option says otherwise.
-private let defaults = RunConfiguration(network: try! DenseNetConfiguration(model: Train.defaultModel))
-
+/// The options in groups, in the order of `--help`: as one thinks of a run.
 struct Train: RankedCommand {
     static let configuration = CommandConfiguration(
         abstract: "Train a network; without options a small one on synthetic images.",
-        discussion: "The recipe is the paper's (arXiv 1608.06993, section 4.2) where no option says otherwise.")
+        discussion: """
+            The recipe is the paper's (arXiv 1608.06993, section 4.2) where no option
+            says otherwise. The batch is shared by all ranks. Ctrl-C writes a checkpoint.
 
-    @OptionGroup var file: ConfigOptions
+            A small network on synthetic images, one rank a core:
+              ./launch.sh train
 
-    @Option(help: "Take options from a recipe that comes with the program. Options given here, or by --config, win.")
-    var recipe: Recipe?
+            DenseNet-BC on CIFAR-10, once `fetch cifar10` has brought it:
+              ./launch.sh train --data cifar10 --model densenet-bc-40-12 \\
+                  --out runs/first
 
+            Go on where that run was stopped:
+              ./launch.sh train --resume runs/first
+            """)
+
+    @OptionGroup(title: "Recipe") var recipe: RecipeOptions
     @OptionGroup(title: "Network") var network: NetworkOptions
     @OptionGroup(title: "Data") var dataOptions: DataOptions
-
-    @Option(
-        help: "Random changes of training images: crop,flip,jitter,cutout or none (default \(defaults.augmentation)).",
-        transform: augmentation)
-    var augment: Augmentation?
-
-    @Option(help: "Epochs (default \(defaults.epochs), or \(Train.syntheticEpochs) on synthetic images).")
-    var epochs: Int?
-
-    @Option(help: "Stop after this many steps in all.")
-    var steps: Int?
-
-    @Option(help: "Images per step over all ranks (default \(defaults.batchSize)).")
-    var batchSize: Int?
-
-    @Option(help: "The highest learning rate (default \(defaults.schedule.learningRate)).")
-    var learningRate: Double?
-
-    @Option(help: "How the learning rate falls (default \(ScheduleName(defaults.schedule.shape))).")
-    var schedule: ScheduleName?
-
-    @Option(
-        help: ArgumentHelp(
-            "With step: fractions of the epochs where the rate drops to a tenth (default 0.5,0.75).", valueName: "f,f,…"
-        ), transform: { try numberList($0, like: "0.5,0.75") })
-    var milestones: [Double]?
-
-    @Option(
-        help: "Epochs over which the learning rate climbs to its height (default \(defaults.schedule.warmUpEpochs)).")
-    var warmUp: Int?
-
-    @Option(help: "Momentum (default \(defaults.optimizer.momentum)).")
-    var momentum: Double?
-
-    @Flag(inversion: .prefixedNo, help: "Nesterov's momentum (default: on).")
-    var nesterov: Bool?
-
-    @Option(help: "Weight decay (default \(defaults.optimizer.weightDecay)).")
-    var weightDecay: Double?
-
-    @Flag(inversion: .prefixedNo, help: "Whether norms and biases decay too (default: they do).")
-    var decayNorm: Bool?
-
-    @Option(help: "The share of the target spread over all classes (default \(defaults.labelSmoothing)).")
-    var labelSmoothing: Double?
-
-    @Option(help: "What all random numbers are drawn from (default \(defaults.seed)).", transform: seedNumber)
-    var seed: UInt64?
-
-    @Flag(help: "Go through the training images in their order.")
-    var noShuffle = false
-
-    @Option(
-        name: .customLong("init"),
-        help: ArgumentHelp("Start from the weights of a safetensors file.", valueName: "file"))
-    var initialWeights: String?
-
-    @OptionGroup(title: "Safety (may change with --resume, for that start)") var faults: FaultPolicyOptions
-    @OptionGroup(title: "Threads") var threads: ThreadOptions
-    @OptionGroup(title: "Precision") var precision: PrecisionOptions
-    @OptionGroup(title: "Watchdog") var watchdog: WatchdogOptions
+    @OptionGroup(title: "Data") var augmentation: AugmentationOptions
+    @OptionGroup(title: "Batch and schedule") var schedule: ScheduleOptions
+    @OptionGroup(title: "Optimizer") var optimizer: OptimizerOptions
+    @OptionGroup(title: "Run folder") var runFolder: RunFolderOptions
+    @OptionGroup(title: "Safety (may change with --resume, for that start)") var safety: SafetyOptions
     @OptionGroup(title: "Logging (may change with --resume, for that start)") var logging: TrainLoggingOptions
-
-    @Option(help: ArgumentHelp("The run folder (default: a new one below runs/).", valueName: "folder"))
-    var out: String?
-
-    @Option(
-        help: ArgumentHelp(
-            "Resume the run in a folder with its own options. --epochs makes it longer; --threads, --collective-timeout, safety and logging may differ; others may be given as they were. auto: resume the run in --out, or begin it where there is none.",
-            valueName: "folder"))
-    var resume: String?
-
-    @Flag(help: "Time three steps, print what the run will take, and end; writes nothing.")
-    var dryRun = false
-
-    @Flag(help: "Print the options as resolved, for --config, and end.")
-    var printConfig = false
+    @OptionGroup(title: "Speed") var threads: ThreadOptions
+    @OptionGroup(title: "Speed") var precision: PrecisionOptions
+    @OptionGroup(title: "Plan (nothing is trained)") var plan: PlanOptions
 
     /// Under `./launch.sh` alone this is done in a few minutes.
     static let defaultModel = "densenet-bc-22-12"
-    private static let syntheticEpochs = 5
-
-    /// The value of `--resume` for a run that may not be there yet.
-    private static let auto = "auto"
-
-    /// The run folder, where one is named.
-    var folder: String? { resume == Self.auto ? out : resume ?? out }
-
-    func validate() throws {
-        guard resume != Self.auto || out != nil else {
-            throw ValidationError("--resume auto needs --out, the run folder")
-        }
-    }
 
     func run() throws {
-        if printConfig { return try onOneProcess { Console.say(try yaml(of: resolved())) } }
+        if plan.printConfig { return try onOneProcess { Console.say(try yaml(of: resolved())) } }
         // Before MPI, whose start takes a moment: a signal is not lost.
-        StopSignal.listen(patience: watchdog.collectiveTimeout)
+        StopSignal.listen(patience: safety.watchdog.collectiveTimeout)
         let values = [
-            NamedValue("--resume", resume ?? "none"), dataOptions.kind, NamedValue("--out", out ?? "none"),
-            NamedValue("--dry-run", "\(dryRun)"),
+            NamedValue("--resume", runFolder.resume ?? "none"), dataOptions.kind,
+            NamedValue("--out", runFolder.out ?? "none"),
+            NamedValue("--dry-run", "\(plan.dryRun)"),
         ]
-        try withWatchedRanks(watchdog, agreeingOn: values) { world, watchdog in
-            if dryRun { return try estimate(world) }
+        try withWatchedRanks(safety.watchdog, agreeingOn: values) { world, watchdog in
+            if plan.dryRun { return try estimate(world) }
             defer { Console.forgiveLostOutput() }
             let report = RunReport(
                 logging.output,
@@ -140,7 +67,7 @@ struct Train: RankedCommand {
                     resuming: resume, threads: threads.threads, stepMetrics: logging.stepMetrics, watchdog: watchdog,
                     observer: report, communicator: world
                 ) { configuration in
-                    if let out, !isSameFile(out, resume) {
+                    if let out = runFolder.out, !isSameFile(out, resume) {
                         throw Failure(.usage, "--out is \(out), but the run to resume is in \(resume); leave it out")
                     }
                     try network.apply(to: &configuration)
@@ -150,11 +77,11 @@ struct Train: RankedCommand {
                 // A folder of images may be missing on one host only.
                 let configuration = try world.throwOnAllRanks { try newRun() }
                 run = try TrainingRun(
-                    configuration, path: out, threads: threads.threads, stepMetrics: logging.stepMetrics,
+                    configuration, path: runFolder.out, threads: threads.threads, stepMetrics: logging.stepMetrics,
                     watchdog: watchdog, observer: report, communicator: world)
             }
             Launcher.hasBegun.store(true, ordering: .relaxed)
-            if resume == Self.auto, run.isFinished {
+            if runFolder.isAuto, run.isFinished {
                 if world.rank == 0 { say("the run in \(run.path) is finished") }
                 // Its weights are missing where it was killed just before they were written.
                 if try world.onRankZero({ try FileSystem.exists(run.path + "/weights.safetensors") }) {
@@ -172,20 +99,20 @@ struct Train: RankedCommand {
 
     /// The folder of the run to resume; nil for a new run. Collective.
     private func folderToResume(_ world: Communicator) throws -> String? {
-        guard resume == Self.auto, let out else { return resume }
-        let isThere = try world.onRankZero { try Self.holdsRun(out) }
+        guard runFolder.isAuto, let out = runFolder.out else { return runFolder.resume }
+        let isThere = try world.onRankZero { try RunFolderOptions.holdsRun(out) }
         if world.rank == 0 {
             say(isThere ? "resuming the run in \(out)" : "beginning a new run in \(out)")
         }
         return isThere ? out : nil
     }
 
-    private static func holdsRun(_ folder: String) throws -> Bool { try FileSystem.exists(folder + "/config.json") }
-
     /// The run that the options ask for.
     private func resolved() throws -> RunConfiguration {
         var configuration: RunConfiguration
-        if let folder, resume != nil, try resume != Self.auto || Self.holdsRun(folder) {
+        if let folder = runFolder.folder, runFolder.resume != nil,
+            try !runFolder.isAuto || RunFolderOptions.holdsRun(folder)
+        {
             let before = try RunConfiguration(path: folder + "/config.json")
             configuration = before
             try network.apply(to: &configuration)
@@ -202,9 +129,9 @@ struct Train: RankedCommand {
     private func yaml(of configuration: RunConfiguration) throws -> String {
         var entries = try RunOptions.entries(of: configuration)
         if let threads = threads.threads { entries.append(ConfigEntry(name: "threads", value: "\(threads)")) }
-        entries.append(ConfigEntry(name: "collective-timeout", value: "\(watchdog.collectiveTimeout)"))
+        entries.append(ConfigEntry(name: "collective-timeout", value: "\(safety.watchdog.collectiveTimeout)"))
         entries += logging.entries
-        if let out { entries.append(ConfigEntry(name: "out", value: out)) }
+        if let out = runFolder.out { entries.append(ConfigEntry(name: "out", value: out)) }
         return RunOptions.yaml(entries, CommandOptions(Self.self))
     }
 
@@ -213,7 +140,7 @@ struct Train: RankedCommand {
         let estimate = try RunEstimate(configuration, threads: threads.threads, communicator: world)
         guard world.rank == 0 else { return }
         Console.say(try yaml(of: configuration))
-        Console.say(estimate.report(batchSize: configuration.batchSize, folder: folder ?? "runs"))
+        Console.say(estimate.report(batchSize: configuration.batchSize, folder: runFolder.folder ?? "runs"))
     }
 
     private func newRun() throws -> RunConfiguration {
@@ -222,7 +149,8 @@ struct Train: RankedCommand {
             default: Self.defaultModel, classes: shape?.classes ?? SyntheticImages.classNames.count,
             image: shape?.imageSize ?? CIFAR.imageSize)
         var configuration = RunConfiguration(
-            model: model, network: network, epochs: shape == nil ? Self.syntheticEpochs : defaults.epochs)
+            model: model, network: network,
+            epochs: shape == nil ? ScheduleOptions.syntheticEpochs : RunConfiguration.standard.epochs)
         try apply(to: &configuration)
         return configuration
     }
@@ -231,37 +159,23 @@ struct Train: RankedCommand {
     private func apply(to run: inout RunConfiguration) throws {
         try dataOptions.apply(to: &run.data)
         run.normalization = try dataOptions.normalization() ?? run.normalization
-        run.augmentation = augment ?? run.augmentation
-        run.epochs = epochs ?? run.epochs
-        run.steps = steps ?? run.steps
-        run.batchSize = batchSize ?? run.batchSize
-        run.schedule = LearningRateSchedule(
-            shape: try shape(over: run.schedule.shape), learningRate: learningRate ?? run.schedule.learningRate,
-            warmUpEpochs: warmUp ?? run.schedule.warmUpEpochs)
-        run.optimizer.momentum = momentum ?? run.optimizer.momentum
-        run.optimizer.nesterov = nesterov ?? run.optimizer.nesterov
-        run.optimizer.weightDecay = weightDecay ?? run.optimizer.weightDecay
-        run.optimizer.decaysNorms = decayNorm ?? run.optimizer.decaysNorms
-        run.labelSmoothing = labelSmoothing ?? run.labelSmoothing
-        run.seed = seed ?? run.seed
-        run.shuffle = run.shuffle && !noShuffle
+        run.augmentation = augmentation.augment ?? run.augmentation
+        try schedule.apply(to: &run)
+        optimizer.apply(to: &run)
         run.precision = precision.precision ?? run.precision
-        if let initialWeights, !isSameFile(initialWeights, run.initialWeights) { run.initialWeights = initialWeights }
-        faults.apply(to: &run.faults)
+        recipe.apply(to: &run)
+        runFolder.apply(to: &run.faults)
+        safety.apply(to: &run.faults)
     }
+}
 
-    private func shape(over before: LearningRateSchedule.Shape) throws -> LearningRateSchedule.Shape {
-        let name = schedule ?? ScheduleName(before)
-        if let milestones {
-            guard name == .step else {
-                let list = milestones.map { "\($0)" }.joined(separator: ",")
-                throw Failure(
-                    .usage, "--milestones \(list) means nothing to --schedule \(name.rawValue), only to step")
-            }
-            return .step(milestones: milestones, factor: 0.1)
-        }
-        return name == ScheduleName(before) ? before : name.shape
-    }
+/// What to print in place of training.
+struct PlanOptions: ParsableArguments {
+    @Flag(help: "Time three steps, print what the run will take, and end; writes nothing.")
+    var dryRun = false
+
+    @Flag(help: "Print the options as resolved, for --config, and end.")
+    var printConfig = false
 }
 
 extension Communicator {

@@ -7,18 +7,34 @@ import Training
 struct Verify: RankedCommand {
     static let configuration = CommandConfiguration(
         abstract: "Compare this build, on this machine and this number of ranks, with PyTorch's results.",
-        discussion:
-            "Prints ‖ours − reference‖ / ‖reference‖ of each quantity; exit code 1 where one is above the tolerance.")
+        usage: "densenet verify [<options>] [<file> ...]",
+        discussion: """
+            Prints the norm of (ours - reference), divided by that of the reference, for
+            each quantity; the exit code is 1 where one is above the tolerance.
 
-    @Argument(help: "Golden files; without any, those that come with the program.")
+            One rank, and three, against the results that come with the program:
+              ./launch.sh -n 1 verify
+              ./launch.sh -n 3 verify
+
+            Two ranks of two threads each, with more room:
+              ./launch.sh -n 2 verify --threads 2 --tolerance 1e-4
+            """)
+
+    @Argument(
+        help: ArgumentHelp("Golden files; without any, those that come with the program.", valueName: "file"),
+        completion: .file())
     var files: [String] = []
 
-    @OptionGroup var file: ConfigOptions
+    @OptionGroup(title: "Comparison") var comparison: ComparisonOptions
+    @OptionGroup(title: "Speed") var threads: ThreadOptions
+    @OptionGroup(title: "Options from a file") var file: ConfigOptions
 
-    @Option(help: "The largest error that passes.")
-    var tolerance = 1e-5
+    struct ComparisonOptions: ParsableArguments {
+        @Option(help: ArgumentHelp("The largest relative error that passes.", valueName: "error"))
+        var tolerance = 1e-5
+    }
 
-    @OptionGroup(title: "Threads") var threads: ThreadOptions
+    private var tolerance: Double { comparison.tolerance }
 
     func run() throws {
         let values = [

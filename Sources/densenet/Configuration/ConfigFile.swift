@@ -34,7 +34,8 @@ struct ConfigFile {
         guard let mapping = root.mapping else {
             throw Failure(.usage, "\(path): expected options and their values, as `epochs: 10`, a line each")
         }
-        if mapping["optimizer"]?.mapping != nil {
+        // In a file of options that is the name of a schedule.
+        if mapping["schedule"]?.mapping != nil {
             let run = try RunConfiguration(path: path)
             try Self.requireKnownKeys(root, of: run, path)
             entries = try RunOptions.entries(of: run).filter { options[$0.name] != nil }
@@ -57,7 +58,7 @@ struct ConfigFile {
         for (key, value) in mapping {
             guard let key = key.scalar?.string else { throw Failure(.usage, "\(path): a key is no text") }
             if section == nil, let inner = value.mapping {
-                guard options.sections.union(others.sections).contains(key) else {
+                guard options.sections.union(others.sections).union(Self.formerSections).contains(key) else {
                     throw unknown("section", key, options.sections.sorted())
                 }
                 try add(inner, options, others, section: key)
@@ -76,6 +77,9 @@ struct ConfigFile {
             entries.append(ConfigEntry(name: key, value: option.isFlag ? "\(Self.truth[text]!)" : text))
         }
     }
+
+    /// Groups that `--help` had once; files have them still.
+    private static let formerSections = ["threads", "precision", "watchdog"]
 
     private static let truth = ["true": true, "yes": true, "on": true, "false": false, "no": false, "off": false]
 

@@ -5,8 +5,8 @@ import Support
 struct ConfigOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Read options from a YAML or JSON file, by their long names, or from a run's config.json. Options given here win.",
-            valueName: "file"))
+            "Read options from a YAML or JSON file, by their long names, or from a run's config.json (default: none). Options given here win.",
+            valueName: "file"), completion: .file(extensions: ["yaml", "yml", "json"]))
     var config: String?
 }
 

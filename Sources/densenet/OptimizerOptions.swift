@@ -1,0 +1,40 @@
+import ArgumentParser
+import Training
+
+/// What a step makes of the gradients.
+struct OptimizerOptions: ParsableArguments {
+    private static let defaults = RunConfiguration.standard
+
+    @Option(
+        help: ArgumentHelp(
+            "The share of the last step that the next one keeps, 0 to 1 (default: \(defaults.optimizer.momentum)).",
+            valueName: "share"))
+    var momentum: Double?
+
+    @Flag(inversion: .prefixedNo, help: "Nesterov's momentum (default: on).")
+    var nesterov: Bool?
+
+    @Option(
+        help: ArgumentHelp(
+            "What a weight adds to its gradient, as a share of itself (default: \(defaults.optimizer.weightDecay)).",
+            valueName: "share"))
+    var weightDecay: Double?
+
+    @Flag(inversion: .prefixedNo, help: "Whether norms and biases decay too (default: they do).")
+    var decayNorm: Bool?
+
+    @Option(
+        help: ArgumentHelp(
+            "The share of the target spread over all classes, 0 to 1 (default: \(defaults.labelSmoothing)).",
+            valueName: "share"))
+    var labelSmoothing: Double?
+
+    /// Sets what is given.
+    func apply(to run: inout RunConfiguration) {
+        run.optimizer.momentum = momentum ?? run.optimizer.momentum
+        run.optimizer.nesterov = nesterov ?? run.optimizer.nesterov
+        run.optimizer.weightDecay = weightDecay ?? run.optimizer.weightDecay
+        run.optimizer.decaysNorms = decayNorm ?? run.optimizer.decaysNorms
+        run.labelSmoothing = labelSmoothing ?? run.labelSmoothing
+    }
+}
