@@ -101,7 +101,8 @@ let package = Package(
         .executableTarget(
             name: "FuzzTestProgram",
             dependencies: [
-                "DenseNetModel", "Exporting", "Fetching", "ImageData", "Safetensors", "Support", "Training",
+                "DenseNetModel", "Exporting", "Fetching", "ImageData", "Reporting", "Safetensors", "Support",
+                "Training",
             ],
             path: "Tests/FuzzTestProgram"),
         .executableTarget(

@@ -8,6 +8,8 @@ import Training
 package enum EvaluationFiles {
     /// Pictures in the sheet of mistakes at most.
     private static let pictureLimit = 40
+    /// Classes in a table at most.
+    private static let tableLimit = 1_000
     /// Smaller pictures are enlarged to about this edge, in pixels.
     private static let pictureEdge = 96
 
@@ -32,12 +34,22 @@ package enum EvaluationFiles {
         try AtomicFile.write(Picture(sheet: pictures, columns: 8, gap: 4, scale: scale).png, to: sheet)
     }
 
-    /// A line for each class: its name, then how many of its images are taken for each class.
+    /// A line for each class: its name, then how many of its images are taken for each class. Of more classes than a
+    /// table may have, a line for each cell that has images.
     private static func confusion(_ evaluation: Evaluation, _ names: ClassNames) -> String {
         let classes = evaluation.total.indices
-        let head = csvLine(["truth"] + classes.map { names[$0] })
-        return classes.reduce(into: head) { text, truth in
-            let row = evaluation.confusion[truth * classes.count..<(truth + 1) * classes.count]
+        guard classes.count <= tableLimit else {
+            return evaluation.confusion.reduce(into: csvLine(["truth", "guess", "images"])) { text, cell in
+                text += csvLine([names[cell.truth], names[cell.guess], "\(cell.images)"])
+            }
+        }
+        var rest = evaluation.confusion[...]
+        return classes.reduce(into: csvLine(["truth"] + classes.map { names[$0] })) { text, truth in
+            var row = [Int](repeating: 0, count: classes.count)
+            while let cell = rest.first, cell.truth == truth {
+                row[cell.guess] = cell.images
+                rest.removeFirst()
+            }
             text += csvLine([names[truth]] + row.map { "\($0)" })
         }
     }

@@ -5,8 +5,8 @@ import Training
 
 /// What a report shows of the newest evaluation.
 extension ReportPage {
-    /// A matrix of up to so many classes is shown with its numbers; one of up to so many as a picture.
-    private static let (numberedClasses, picturedClasses) = (20, 2000)
+    /// A matrix of up to so many classes is shown with its numbers, a larger one as a picture.
+    private static let numberedClasses = 20
     private static let pairLimit = 15
     /// Of more classes than are numbered, so many are listed.
     private static let classLimit = 100
@@ -27,16 +27,12 @@ extension ReportPage {
 
     private func confusion(_ evaluation: RunRecord.Evaluated, _ run: ReportedRun) throws -> Markup {
         let count = evaluation.total.count
-        let matrix: Markup
-        switch count {
-        case ...Self.numberedClasses: matrix = matrixOfNumbers(evaluation, run)
-        case ...Self.picturedClasses:
-            let picture = evaluation.evaluation().confusionPicture(edge: 480)
-            matrix = image(
-                try picture.png, alt: "Confusion matrix of \(count) classes, the darker the more images",
-                style: "matrix")
-        default: matrix = .tag("p", class: "note", ["There are too many classes for a picture of the matrix."])
-        }
+        let matrix =
+            count <= Self.numberedClasses
+            ? matrixOfNumbers(evaluation, run)
+            : image(
+                try evaluation.evaluation().confusionPicture(edge: 480).png,
+                alt: "Confusion matrix of \(count) classes, the darker the more images", style: "matrix")
         let pairs = evaluation.confusion.filter { $0[0] != $0[1] && $0[2] > 0 }
             .sorted { (-$0[2], $0[0], $0[1]) < (-$1[2], $1[0], $1[1]) }.prefix(Self.pairLimit)
         let rows = pairs.map { cell in

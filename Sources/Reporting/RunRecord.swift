@@ -98,7 +98,7 @@ package struct RunRecord: Codable, Sendable, Equatable {
     /// Whether all numbers mean what they should: the file may come from anywhere.
     private var isConsistent: Bool {
         guard let evaluation else { return true }
-        let (classes, counts) = (evaluation.total.indices, 0...1 << 40)
+        let (classes, counts) = (evaluation.total.indices, 0...1 << 36)
         return evaluation.total.allSatisfy(counts.contains)
             && evaluation.confusion.allSatisfy {
                 $0.count == 3 && classes.contains($0[0]) && classes.contains($0[1]) && counts.contains($0[2])
@@ -111,14 +111,11 @@ package struct RunRecord: Codable, Sendable, Equatable {
 
 extension RunRecord.Evaluated {
     init(epoch: Int, _ evaluation: Evaluation) {
-        let classes = evaluation.total.count
         self.epoch = epoch
         loss = evaluation.loss.isFinite ? evaluation.loss : nil
         accuracy = evaluation.accuracy
         total = evaluation.total
-        confusion = evaluation.confusion.enumerated().filter { $0.element > 0 }.map {
-            [$0.offset / classes, $0.offset % classes, $0.element]
-        }
+        confusion = evaluation.confusion.map { [$0.truth, $0.guess, $0.images] }
         mistakes = evaluation.mistakes
     }
 
@@ -129,10 +126,9 @@ extension RunRecord.Evaluated {
         return correct
     }
 
-    /// With the whole matrix, which takes memory for each pair of classes.
+    /// What was evaluated.
     func evaluation() -> Evaluation {
-        var cells = [Int](repeating: 0, count: total.count * total.count)
-        for cell in confusion { cells[cell[0] * total.count + cell[1]] = cell[2] }
+        let cells = confusion.map { Evaluation.Cell(truth: $0[0], guess: $0[1], images: $0[2]) }
         return Evaluation(loss: loss ?? .nan, confusion: cells, total: total, mistakes: mistakes)
     }
 }

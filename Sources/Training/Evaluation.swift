@@ -8,13 +8,27 @@ import ImageData
 public struct Evaluation: Sendable {
     /// Mean cross-entropy.
     public let loss: Double
-    /// Images by their class and by the class that the network takes them for, shape [classes][classes]. An image whose
-    /// output is not a number counts in `total` alone.
-    public let confusion: [Int]
+    /// The cells of the confusion matrix that have images, by class and guess. An image whose output is not a number
+    /// counts in `total` alone.
+    public let confusion: [Cell]
     /// Images of each class.
     public let total: [Int]
     /// Images that were not recognized, the most confident mistakes first; as many as were asked for.
     public let mistakes: [Mistake]
+
+    /// Images of one class that the network takes for one class, the same or another.
+    public struct Cell: Codable, Sendable, Equatable {
+        /// Their class.
+        public let truth: Int
+        /// The class that the network takes them for.
+        public let guess: Int
+        /// How many there are, 1 or more.
+        public let images: Int
+
+        package init(truth: Int, guess: Int, images: Int) {
+            (self.truth, self.guess, self.images) = (truth, guess, images)
+        }
+    }
 
     /// An image that the network takes for one of another class.
     public struct Mistake: Codable, Sendable, Equatable {
@@ -29,7 +43,7 @@ public struct Evaluation: Sendable {
         public let probability: Double
     }
 
-    package init(loss: Double, confusion: [Int], total: [Int], mistakes: [Mistake]) {
+    package init(loss: Double, confusion: [Cell], total: [Int], mistakes: [Mistake]) {
         self.loss = loss
         self.confusion = confusion
         self.total = total
@@ -37,7 +51,11 @@ public struct Evaluation: Sendable {
     }
 
     /// Images of each class that were recognized.
-    public var correct: [Int] { total.indices.map { confusion[$0 * total.count + $0] } }
+    public var correct: [Int] {
+        confusion.reduce(into: [Int](repeating: 0, count: total.count)) { correct, cell in
+            if cell.truth == cell.guess { correct[cell.truth] = cell.images }
+        }
+    }
     /// The share of all images that were recognized.
     public var accuracy: Double { Double(correct.reduce(0, +)) / Double(total.reduce(0, +)) }
 }
@@ -49,8 +67,11 @@ public final class Evaluator {
     private let loader: BatchLoader
     private let communicator: Communicator
     private let mistakeLimit: Int
-    /// What is summed over ranks: images by class and guess, images of each class, the loss.
+    /// What is summed over ranks: images of each class that were recognized, images of each class, the loss.
     private var tally: [Double]
+    /// This rank's images that were not recognized: how many of a class and a guess, by class · classes + guess. There may
+    /// be too many classes for a matrix.
+    private var confusions: [Int: Int] = [:]
     /// This rank's.
     private var mistakes: [Evaluation.Mistake] = []
 
@@ -77,7 +98,7 @@ public final class Evaluator {
         loader = try BatchLoader(
             images: images, sampler: sampler, rank: communicator.rank, augmentation: .none,
             normalization: normalization, seed: 0)
-        tally = [Double](repeating: 0, count: (network.configuration.classes + 1) * network.configuration.classes + 1)
+        tally = [Double](repeating: 0, count: 2 * network.configuration.classes + 1)
     }
 
     /// Goes through all images. Collective.
@@ -92,7 +113,7 @@ public final class Evaluator {
     ) throws -> Evaluation? {
         let classes = network.configuration.classes
         for index in tally.indices { tally[index] = 0 }
-        mistakes = []
+        (confusions, mistakes) = ([:], [])
         var (hits, done) = (0, 0)
         for step in 0..<steps {
             communicator.progress.enter("evaluation batch", step + 1, of: steps)
@@ -106,10 +127,14 @@ public final class Evaluator {
         }
         communicator.progress.enter("evaluation's sums")
         tally = try communicator.allReduceSum(tally)
-        let total = tally[(classes * classes)...].prefix(classes).map { Int($0) }
+        let (correct, total) = (tally.prefix(classes), tally[classes...].prefix(classes).map { Int($0) })
+        let recognized = correct.enumerated().filter { $0.element > 0 }.map {
+            Evaluation.Cell(truth: $0.offset, guess: $0.offset, images: Int($0.element))
+        }
+        let confusion = (recognized + (try gatherConfusions())).sorted { ($0.truth, $0.guess) < ($1.truth, $1.guess) }
         return Evaluation(
-            loss: tally[tally.count - 1] / Double(total.reduce(0, +)),
-            confusion: tally[..<(classes * classes)].map { Int($0) }, total: total, mistakes: try gatherMistakes())
+            loss: tally[tally.count - 1] / Double(total.reduce(0, +)), confusion: confusion, total: total,
+            mistakes: mistakeLimit > 0 ? worst(try gather(worst(mistakes))) : [])
     }
 
     /// - Returns: the number of images that were recognized.
@@ -120,13 +145,14 @@ public final class Evaluator {
         var hits = 0
         for image in 0..<batch.count {
             let label = Int(batch.labels[image])
-            tally[classes * classes + label] += 1
+            tally[classes + label] += 1
             guard let guess = predictions[image] else { continue }
-            tally[label * classes + guess] += 1
             guard guess != label else {
+                tally[label] += 1
                 hits += 1
                 continue
             }
+            confusions[label * classes + guess, default: 0] += 1
             guard mistakeLimit > 0 else { continue }
             mistakes.append(
                 Evaluation.Mistake(
@@ -150,13 +176,21 @@ public final class Evaluator {
         Array(mistakes.sorted { (-$0.probability, $0.index) < (-$1.probability, $1.index) }.prefix(mistakeLimit))
     }
 
-    /// The worst mistakes of all ranks. Collective.
-    private func gatherMistakes() throws -> [Evaluation.Mistake] {
-        guard mistakeLimit > 0 else { return [] }
-        let own = try communicator.throwOnAllRanks { Array(try JSONEncoder().encode(worst(mistakes))) }
-        let all = try communicator.allGather(bytes: own)
+    /// The cells of all ranks where guess and class differ. Collective.
+    private func gatherConfusions() throws -> [Evaluation.Cell] {
+        let classes = network.configuration.classes
+        let own = confusions.map { Evaluation.Cell(truth: $0 / classes, guess: $0 % classes, images: $1) }
+        var sums: [Int: Int] = [:]
+        for cell in try gather(own) { sums[cell.truth * classes + cell.guess, default: 0] += cell.images }
+        return sums.map { Evaluation.Cell(truth: $0 / classes, guess: $0 % classes, images: $1) }
+    }
+
+    /// The elements of all ranks. Collective.
+    private func gather<Element: Codable>(_ own: [Element]) throws -> [Element] {
+        let bytes = try communicator.throwOnAllRanks { Array(try JSONEncoder().encode(own)) }
+        let all = try communicator.allGather(bytes: bytes)
         return try communicator.throwOnAllRanks {
-            worst(try all.flatMap { try JSONDecoder().decode([Evaluation.Mistake].self, from: Data($0)) })
+            try all.flatMap { try JSONDecoder().decode([Element].self, from: Data($0)) }
         }
     }
 }

@@ -63,6 +63,15 @@ struct Predict: RankedCommand {
                 "How to print: text, json (an array of objects) or csv (a line per class).", valueName: "name"))
         var format: PredictionFormat = .text
 
+        @Flag(help: "The same as --format json.")
+        var json = false
+
+        func validate() throws {
+            guard !json || format != .csv else {
+                throw ValidationError("--json and --format csv contradict each other; leave one out")
+            }
+        }
+
         @Flag(help: "Print logits beside probabilities.")
         var logits = false
     }
@@ -95,7 +104,8 @@ struct Predict: RankedCommand {
                 file.path, [predictor.network.parameters, predictor.network.runningStatistics])
             let pictures = try PictureList(files, classes: configuration.network.classes, communicator: world)
             let output = PredictionOutput(
-                format: printed.format, top: printed.top, showsLogits: printed.logits, names: names)
+                format: printed.json ? .json : printed.format, top: printed.top, showsLogits: printed.logits,
+                names: names)
             let broken = try predictAll(pictures, predictor, world, output)
             guard broken == 0 else {
                 throw world.markAgreed(

@@ -15,6 +15,7 @@ func makeTarget(_ name: String, folder: String) throws -> any Target {
     case "configuration": try ConfigurationTarget(folder)
     case "checkpoints": try CheckpointsTarget(folder)
     case "metrics": try MetricsTarget(folder)
+    case "record": try RecordTarget(folder)
     default: throw Failure(.usage, "no target is called \(name)")
     }
 }

@@ -97,12 +97,12 @@ import Testing
         var confusion = [Int](repeating: 0, count: 100)
         confusion[truth * 10 + 1] = 1
         let evaluation = Evaluation(
-            loss: 1, confusion: confusion, total: (0..<10).map { $0 == truth ? 1 : 0 }, mistakes: [mistake])
+            loss: 1, matrix: confusion, total: (0..<10).map { $0 == truth ? 1 : 0 }, mistakes: [mistake])
         try EvaluationFiles.write(evaluation, of: images, names: names, to: scratch("out"))
         let head = try text(scratch("out/confusion.csv"))
         #expect(head.hasPrefix("truth,\"a,b\",\"say \"\"c\"\"\",\"line\r\nfeed\",plain,class 4,"))
         // A sheet of an older evaluation does not stay beside files without a mistake.
-        let flawless = Evaluation(loss: 0, confusion: confusion, total: evaluation.total, mistakes: [])
+        let flawless = Evaluation(loss: 0, matrix: confusion, total: evaluation.total, mistakes: [])
         try EvaluationFiles.write(flawless, of: images, names: names, to: scratch("out"))
         #expect(try text(scratch("out/mistakes.csv")) == "index,truth,guess,probability\n")
         #expect(!FileManager.default.fileExists(atPath: scratch("out/mistakes.png")))

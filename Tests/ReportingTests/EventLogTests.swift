@@ -26,7 +26,7 @@ import Testing
             epoch: epoch, trainLoss: 1.5, trainAccuracy: 0.4452, testLoss: .nan, testAccuracy: 0.5,
             imagesPerSecond: 250, learningRate: 1e-05, dataWaitSeconds: 0.125, checkpointWaitSeconds: 0.25,
             epochSeconds: 200, evaluationSeconds: 8)
-        return (metrics, Evaluation(loss: 1, confusion: [3, 1, 2, 4], total: [4, 6], mistakes: []))
+        return (metrics, Evaluation(loss: 1, matrix: [3, 1, 2, 4], total: [4, 6], mistakes: []))
     }
 
     private func log(_ plan: EventPlan, afterStep step: Int = 0, epoch: Int = 0) throws -> EventLog {

@@ -69,7 +69,7 @@ import Testing
         let evaluation = RunRecord.Evaluated(
             epoch: 1,
             Evaluation(
-                loss: 1, confusion: [1, 1, 0, 0, 0, 2, 0, 0, 0, 0, 2, 0, 1, 0, 0, 1], total: [2, 2, 2, 2], mistakes: [])
+                loss: 1, matrix: [1, 1, 0, 0, 0, 2, 0, 0, 0, 0, 2, 0, 1, 0, 0, 1], total: [2, 2, 2, 2], mistakes: [])
         )
         let path = try folder("a&b <i>", epochs: [metrics(1)], record: record(classes: names, evaluation)) {
             $0.data.path = "/images/<b>"
@@ -133,7 +133,7 @@ import Testing
         var confusion = [Int](repeating: 0, count: classes * classes)
         for index in 0..<50_000 { confusion[index / 50 * classes + (index * index + index / 50) % classes] += 1 }
         let evaluation = Evaluation(
-            loss: 1, confusion: confusion, total: [Int](repeating: 50, count: classes), mistakes: [])
+            loss: 1, matrix: confusion, total: [Int](repeating: 50, count: classes), mistakes: [])
         let names = (0..<classes).map { "a class of a long name, number \($0)" }
         let record = record(classes: names, .init(epoch: 900, evaluation))
         let path = try folder(epochs: (1...900).map { metrics($0, loss: 1 / Double($0)) }, record: record) {

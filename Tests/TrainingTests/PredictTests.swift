@@ -63,6 +63,8 @@ import Testing
             #expect(Set(answer.classes.map(\.label)).count == 10)
         }
         #expect(answers[0].classes.contains { $0.name == "class \($0.label)" } == false)
+        let json = try densenet(arguments.filter { !["--format", "json"].contains($0) } + ["--json"])
+        #expect(json.status == 0 && json.output == job.output, "\(json.errors)")
         let onTwo = try densenet(arguments + ["--batch-size", "6"], ranks: 2)
         try #require(onTwo.status == 0, "\(onTwo.errors)")
         let others = try entries(onTwo)
@@ -162,7 +164,9 @@ import Testing
     @Test(arguments: [
         (["--top", "0"], "--top is 0, expected 1 or more"),
         (["--batch-size", "0"], "--batch-size is 0, expected 1 to 1,000,000"),
-        (["--format", "xml"], "--format"), (["--mean", "0,0,0"], "--mean and --std go together; give both"),
+        (["--format", "xml"], "--format"),
+        (["--json", "--format", "csv"], "--json and --format csv contradict each other; leave one out"),
+        (["--mean", "0,0,0"], "--mean and --std go together; give both"),
     ])
     func `an impossible option is one line`(options: [String], problem: String) throws {
         let weights = try freshWeights(Normalization.none.metadata)
