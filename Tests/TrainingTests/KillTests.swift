@@ -19,8 +19,8 @@ import Testing
         ["TMPDIR": scratch.path, "OMPI_MCA_btl_vader_backing_directory": scratch.path]
     }
 
-    /// Every third kill falls into a job's start, the others into the following two and a half epochs: during a step,
-    /// an evaluation, or the writing of the log or a checkpoint.
+    /// Every third kill falls into a job's start, the others into one of its first three epochs: during a step, an
+    /// evaluation, or the writing of the log or a checkpoint.
     @Test func `a run killed at random moments and resumed each time ends like an undisturbed one`() throws {
         let (whole, startSeconds, epochSeconds) = try wholeRun()
         let path = scratch("killed")
@@ -29,8 +29,9 @@ import Testing
         var positions: Set<Int> = []
         while kills < Self.kills {
             let isInStart = kills % 3 == 0
-            let delay = Double(random.unit()) * (isInStart ? startSeconds : 2.5 * epochSeconds)
-            guard try kill(path, after: delay, isInStart: isInStart) else { break }
+            let epochs = isInStart ? nil : Int(random.unit() * 3)
+            let delay = Double(random.unit()) * (isInStart ? startSeconds : epochSeconds)
+            guard try kill(path, afterEpochs: epochs, andSeconds: delay) else { break }
             kills += 1
             positions.insert(finishedEpochs(path))
         }
@@ -60,16 +61,20 @@ import Testing
         }
     }
 
-    /// Starts or resumes the run and kills mpirun and all ranks, some seconds after the start or after the beginning of
-    /// the first step.
+    /// Starts or resumes the run and kills mpirun and all ranks, some seconds after the start or after some epochs of it.
     ///
+    /// - Parameter epochs: nil for a kill in the start.
     /// - Returns: false if it has ended by itself, which must be a success.
-    private func kill(_ path: String, after delay: Double, isInStart: Bool) throws -> Bool {
+    private func kill(_ path: String, afterEpochs epochs: Int?, andSeconds delay: Double) throws -> Bool {
         let hasBegun = FileManager.default.fileExists(atPath: path + "/config.json")
         let arguments =
             ["train", "--step-metrics", "5"] + (hasBegun ? ["--resume", path] : ["--out", path] + Self.options)
         return try withMPIJob(ranks: 2, program: "densenet", arguments: arguments, environment: environment) { job in
-            if !isInStart { try job.wait(for: "the first step") { job.output.contains("run folder: ") } }
+            if let epochs {
+                try job.wait(for: "the first step") { job.output.contains("run folder: ") }
+                let target = finishedEpochs(path) + epochs
+                try job.wait(for: "epoch \(target)") { finishedEpochs(path) >= target || !job.isRunning }
+            }
             let moment = monotonicSeconds() + delay
             while job.isRunning, monotonicSeconds() < moment { usleep(500) }
             let isKilled = job.isRunning
@@ -80,8 +85,9 @@ import Testing
         }
     }
 
-    /// Complete lines in the log; the last may be truncated.
+    /// Epochs in the log, whose last line may be truncated.
     private func finishedEpochs(_ path: String) -> Int {
-        (try? Data(contentsOf: URL(filePath: path + "/metrics.jsonl")))?.count { $0 == UInt8(ascii: "\n") } ?? 0
+        let log = (try? String(contentsOf: URL(filePath: path + "/metrics.jsonl"), encoding: .utf8)) ?? ""
+        return log.split(separator: "\n").count { $0.contains("\"train_loss\":") && $0.hasSuffix("}") }
     }
 }
