@@ -1,3 +1,4 @@
+import Support
 import Training
 
 /// What a run came to, from its folder: the last screen.
@@ -39,6 +40,9 @@ struct RunSummary {
                 "checkpoints: \(checkpoints.written) written, training waited "
                     + "\(checkpoints.waitSeconds.formatted(places: 2)) s for them")
         }
+        // Runs of older programs have none, nor those where it could not be written.
+        let report = folder + "/report.html"
+        if (try? FileSystem.exists(report)) == true { Console.say("report: \(report)") }
         Console.say("metrics: \(folder)/metrics.jsonl")
         Console.say("best weights: \(folder)/best.safetensors")
         Self.showWeights(of: folder)

@@ -31,6 +31,7 @@ import Training
         #expect(screen.contains { $0.hasPrefix("best: epoch \(best), test accuracy ") }, "\(job.output)")
         #expect(screen.contains { $0.hasPrefix("last: epoch 3, test accuracy ") }, "\(job.output)")
         #expect(screen.contains { $0 == "best weights: \(path)/best.safetensors" }, "\(job.output)")
+        #expect(screen.contains { $0 == "report: \(path)/report.html" }, "\(job.output)")
         #expect(lines.last == "weights: \(path)/weights.safetensors")
         // Also where the run has nothing left to do.
         let again = try succeed(["--out", path, "--resume", "auto"])
