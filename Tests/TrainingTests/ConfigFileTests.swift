@@ -55,6 +55,17 @@ import Training
         #expect(try densenet(images).output.contains("5 training and 3 test images"))
     }
 
+    @Test func `a list is several values for an option that may be repeated`() throws {
+        let runs = [scratch("first"), scratch("second")]
+        for run in runs { try train(smallRun + ["--steps", "1"], out: run) }
+        let path = try file("weights: [\(runs[0]), \(runs[1])]\nlimit-test: 32\n")
+        let job = try densenet(["evaluate", "--config", path])
+        try #require(job.status == 0, "\(job.errors)")
+        let words = try densenet(["evaluate", "--limit-test", "32", "--weights"] + runs)
+        #expect(job.output == words.output && job.output.lines.count == 3, "\(job.output)")
+        #expect(try densenet(["evaluate", "--config", path, "--weights", runs[0]]).output.lines.count != 3)
+    }
+
     @Test func `a run's config.json begins the same run elsewhere, also over ranks`() throws {
         let options =
             smallRun + [

@@ -7,6 +7,8 @@ struct CommandOptions {
         /// The long name, without dashes.
         let name: String
         let isFlag: Bool
+        /// Whether it may be given several times.
+        let isRepeating: Bool
         /// As a heading of `--help`, up to a parenthesis and in lower case: `safety`. Nil under the general heading.
         let section: String?
         /// What it may be; nil where that is no list.
@@ -25,7 +27,8 @@ struct CommandOptions {
             let name = argument.names?.first { $0.kind == "long" }?.name
             guard argument.kind != "positional", let name, !["help", "version"].contains(name) else { return nil }
             return Option(
-                name: name, isFlag: argument.kind == "flag", section: argument.sectionTitle.map(Self.section),
+                name: name, isFlag: argument.kind == "flag", isRepeating: argument.isRepeating ?? false,
+                section: argument.sectionTitle.map(Self.section),
                 values: argument.allValues)
         }
         positionals = arguments.filter { $0.kind == "positional" }.compactMap(\.valueName)
@@ -53,6 +56,7 @@ struct CommandOptions {
         struct Argument: Decodable {
             let kind: String
             let names: [Name]?
+            let isRepeating: Bool?
             let sectionTitle: String?
             let valueName: String?
             let allValues: [String]?

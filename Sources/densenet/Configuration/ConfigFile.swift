@@ -69,12 +69,12 @@ struct ConfigFile {
                 if key != "config", others[key] != nil { continue }
                 throw unknown("key", place, known.map(\.name), word: key)
             }
-            guard let text = try text(of: value, place) else { continue }
-            try require(text, for: option, place)
+            guard let texts = try texts(of: value, for: option, place) else { continue }
+            for text in texts { try require(text, for: option, place) }
             guard !entries.contains(where: { options.canonical($0.name) == options.canonical(key) }) else {
                 throw Failure(.usage, "\(path): \(key) is given twice; leave one out")
             }
-            entries.append(ConfigEntry(name: key, value: option.isFlag ? "\(Self.truth[text]!)" : text))
+            entries += texts.map { ConfigEntry(name: key, value: option.isFlag ? "\(Self.truth[$0]!)" : $0) }
         }
     }
 
@@ -83,17 +83,18 @@ struct ConfigFile {
 
     private static let truth = ["true": true, "yes": true, "on": true, "false": false, "no": false, "off": false]
 
-    /// As it would stand on the command line; nil for null.
-    private func text(of node: Node, _ place: String) throws -> String? {
+    /// As it would stand on the command line, once or for an option that may be repeated several times; nil for null.
+    private func texts(of node: Node, for option: CommandOptions.Option, _ place: String) throws -> [String]? {
         switch node {
         case .scalar(let scalar):
             let isNull = scalar.style == .plain && ["", "~", "null"].contains(scalar.string)
-            return isNull ? nil : scalar.string
+            return isNull ? nil : [scalar.string]
         case .sequence(let list):
-            return try list.map { item in
+            let words = try list.map { item in
                 guard let word = item.scalar?.string else { throw noValue(place) }
                 return word
-            }.joined(separator: ",")
+            }
+            return option.isRepeating ? words : [words.joined(separator: ",")]
         default: throw noValue(place)
         }
     }
