@@ -30,7 +30,7 @@ import Training
         #expect(card.contains("./launch.sh -n 2 train --data '\(images)' --out \(run) --blocks 1,1"))
         // What it says of evaluating gives the accuracy that it names.
         let line = try #require(card.split(separator: "\n").first { $0.contains("launch.sh evaluate") })
-        let program = "'\(builtExecutable(named: "densenet"))'"
+        let program = "'\(try builtExecutable(named: "densenet"))'"
         let job = try shell(String(line).replacing("./launch.sh", with: program))
         #expect(job.output.contains("Test accuracy: \(last.testAccuracy.formatted(places: 4))"), "\(job.errors)")
         #expect(card.contains("\(percent(last.testAccuracy)) of the test images after epoch 2"))
