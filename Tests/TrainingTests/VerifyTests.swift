@@ -86,7 +86,7 @@ import Testing
         // By cp: if this process wrote the file, a child started meanwhile by another thread would hold it open, and it
         // could not be run.
         try #require(run("cp", [builtExecutable(named: "densenet"), scratch("densenet")]).status == 0)
-        let job = try withoutOtherJobs {
+        let job = try withJobSlot {
             try run(
                 "mpirun", ["--allow-run-as-root", "--oversubscribe", "-q", "-n", "2", scratch("densenet"), "verify"])
         }
