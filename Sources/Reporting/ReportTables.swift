@@ -179,8 +179,8 @@ extension ReportedRun {
         let all = "\(configuration.epochs) epoch\(configuration.epochs == 1 ? "" : "s")"
         let place = isFinished ? "finished after \(done) of \(all)" : "not finished: \(done) of \(all) done"
         let images =
-            record.map { " (\(grouped($0.data.train)) training and \(grouped($0.data.test)) test images)" } ?? ""
-        let parameters = record.map { ", \(grouped($0.parameters)) parameters" } ?? ""
+            record.map { " (\($0.data.train.grouped) training and \($0.data.test.grouped) test images)" } ?? ""
+        let parameters = record.map { ", \($0.parameters.grouped) parameters" } ?? ""
         return "\(configuration.model)\(parameters), on \(configuration.data.name)\(images); "
             + "\(place)."
     }

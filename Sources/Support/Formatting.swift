@@ -20,6 +20,19 @@ extension Double {
     }
 }
 
+extension Int {
+    /// Not negative; with a comma between thousands.
+    package var grouped: String {
+        let digits = String(self)
+        var text = ""
+        for (index, digit) in digits.enumerated() {
+            if index > 0, (digits.count - index) % 3 == 0 { text += "," }
+            text.append(digit)
+        }
+        return text
+    }
+}
+
 extension String {
     /// Padded with leading zeros to a length.
     package func paddedWithZeros(to length: Int) -> String {

@@ -197,7 +197,7 @@ struct ProgressLine {
     static func interval(_ seconds: Double) -> String {
         // Estimates from a first step that never seems to end are cut at some thousand years.
         let whole = seconds > 0 ? Int(min(seconds, 1e11)) : 0
-        func two(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }
+        func two(_ number: Int) -> String { "\(number)".paddedWithZeros(to: 2) }
         let minutesSeconds = "\(two(whole / 60 % 60)):\(two(whole % 60))"
         return whole < 3600 ? minutesSeconds : "\(whole / 3600):\(minutesSeconds)"
     }
