@@ -72,7 +72,7 @@ package struct ModelCard {
     private var accuracy: String {
         guard let last = run.epochs.last else { return "no epoch is evaluated" }
         var text = "\(percent(last.testAccuracy)) of the test images after epoch \(last.epoch)"
-        if let best = run.best {
+        if let best = run.epochs.best {
             text += "; best \(percent(best.testAccuracy)) in epoch \(best.epoch) (best.safetensors)"
         }
         return text

@@ -94,6 +94,14 @@ public struct EpochMetrics: Codable, Sendable {
     }
 }
 
+extension [EpochMetrics] {
+    /// The first epoch of those with the highest test accuracy, whose weights best.safetensors has; nil where none has an
+    /// accuracy.
+    package var best: EpochMetrics? {
+        reduce(nil) { best, epoch in epoch.testAccuracy > best?.testAccuracy ?? -1 ? epoch : best }
+    }
+}
+
 /// The log of a run's epochs and, where they are asked for, of its steps: a JSON object a line, in the order of what
 /// they tell. A line that has the key `step` is of steps. Rank zero alone has one.
 package struct MetricsLog: Sendable {
