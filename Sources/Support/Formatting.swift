@@ -1,6 +1,9 @@
 import Glibc
 
 extension Double {
+    /// Nil for what is not finite: JSON has no such numbers, and files have `null` in their place.
+    package var ifFinite: Double? { isFinite ? self : nil }
+
     /// Such as 1.2e-05.
     package var scientific: String {
         unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 32) { text in

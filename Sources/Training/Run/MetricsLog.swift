@@ -87,10 +87,7 @@ public struct EpochMetrics: Codable, Sendable {
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(epoch, forKey: .epoch)
-        for (key, field) in Self.numbers {
-            let value = self[keyPath: field]
-            try container.encode(value.isFinite ? value : nil, forKey: key)
-        }
+        for (key, field) in Self.numbers { try container.encode(self[keyPath: field].ifFinite, forKey: key) }
     }
 }
 

@@ -1,3 +1,5 @@
+import Support
+
 /// What some steps of training in a row came to: a line of `metrics.jsonl`. Numbers that are not finite are `null` in
 /// JSON and come back as not-a-number.
 public struct StepRecord: Codable, Sendable {
@@ -51,12 +53,11 @@ public struct StepRecord: Codable, Sendable {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(epoch, forKey: .epoch)
         try container.encode(step, forKey: .step)
-        for (key, value) in [
-            (CodingKeys.loss, loss), (.accuracy, accuracy), (.learningRate, learningRate),
-            (.imagesPerSecond, imagesPerSecond), (.dataWaitSeconds, dataWaitSeconds),
-        ] {
-            try container.encode(value.isFinite ? value : nil, forKey: key)
-        }
+        try container.encode(loss.ifFinite, forKey: .loss)
+        try container.encode(accuracy.ifFinite, forKey: .accuracy)
+        try container.encode(learningRate.ifFinite, forKey: .learningRate)
+        try container.encode(imagesPerSecond.ifFinite, forKey: .imagesPerSecond)
+        try container.encode(dataWaitSeconds.ifFinite, forKey: .dataWaitSeconds)
     }
 }
 
