@@ -1,5 +1,6 @@
 import Glibc
 import Support
+import Synchronization
 import SystemPackage
 
 /// Shows how far an epoch is: on a terminal a line that is redrawn, in the form of Python's tqdm and cut to the width;
@@ -37,7 +38,6 @@ struct ProgressLine {
     private let pace: Pace
     private let start: Double
     private var drawn = -Double.infinity
-    private var width = 0
     private var tenths = 0
     private var latest: State?
 
@@ -104,8 +104,23 @@ struct ProgressLine {
         let text = Self.text(
             phase: phase, latest, place: place, total: total, first: first, seconds: drawn - start, columns: columns,
             ascii: !Terminal.showsUnicode)
-        write("\r" + text + String(repeating: " ", count: max(0, min(width, columns) - text.count)) + end)
-        width = text.count
+        let before = Self.standing.withLock { standing in
+            defer { standing = end.isEmpty ? text.count : 0 }
+            return standing
+        }
+        write("\r" + text + String(repeating: " ", count: max(0, min(before, columns) - text.count)) + end)
+    }
+
+    /// The columns of the line that a terminal shows and that is not ended.
+    private static let standing = Mutex(0)
+
+    /// What erases that line, for others that are written in its place; it is redrawn behind them.
+    static func takeErasure() -> String {
+        let columns = standing.withLock { standing in
+            defer { standing = 0 }
+            return standing
+        }
+        return columns > 0 ? "\r" + String(repeating: " ", count: columns) + "\r" : ""
     }
 
     private mutating func writeLine(within budget: LogBudget?) {
