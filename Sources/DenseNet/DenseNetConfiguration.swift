@@ -54,6 +54,16 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
         "264": [6, 12, 64, 48],
     ]
 
+    /// The number that the paper and torchvision give this network, such as `121`; nil for one that is none of their
+    /// ImageNet networks. Classes, image size and dropout may be others.
+    package var imageNetNumber: String? {
+        Self.imageNetBlocks.keys.first { number in
+            var named = try? Self(model: "densenet" + number, classes: classes, image: image)
+            named?.dropout = dropout
+            return named == self
+        }
+    }
+
     /// A network by name: `densenet-40-12` (depth 40, growth rate 12), `densenet-bc-100-12` (bottleneck,
     /// compression ½), `densenet121` and so on.
     ///

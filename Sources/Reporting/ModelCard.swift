@@ -42,7 +42,7 @@ package struct ModelCard {
             (
                 "network",
                 "\(model), \(network.image)×\(network.image) images, \(network.classes) classes"
-                    + (record.map { ", \(grouped($0.parameters)) parameters" } ?? "")
+                    + (record.map { ", \($0.parameters.grouped) parameters" } ?? "")
             ))
         rows.append(("recipe", recipe))
         rows.append(("seed", "\(configuration.seed)"))
@@ -72,7 +72,7 @@ package struct ModelCard {
     private var accuracy: String {
         guard let last = run.epochs.last else { return "no epoch is evaluated" }
         var text = "\(percent(last.testAccuracy)) of the test images after epoch \(last.epoch)"
-        if let best = run.best {
+        if let best = run.epochs.best {
             text += "; best \(percent(best.testAccuracy)) in epoch \(best.epoch) (best.safetensors)"
         }
         return text
@@ -84,7 +84,7 @@ package struct ModelCard {
         let limit = 10
         let classes = images.classes.prefix(limit).joined(separator: ", ")
         let more = images.classes.count > limit ? ", … (\(images.classes.count) classes)" : ""
-        return "\(name): \(grouped(images.train)) training and \(grouped(images.test)) test images"
+        return "\(name): \(images.train.grouped) training and \(images.test.grouped) test images"
             + (classes.isEmpty ? "" : "; \(classes)\(more)")
     }
 

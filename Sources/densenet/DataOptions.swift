@@ -84,14 +84,14 @@ struct DataOptions: ParsableArguments {
         source.limitTest = limitTest ?? source.limitTest
     }
 
-    /// How to normalise; nil where no option says it.
+    /// How to normalize; nil where no option says it.
     ///
     /// - Throws: `Failure(.usage)` for options that contradict each other.
     func normalization() throws -> RunConfiguration.NormalizationChoice? {
         guard mean != nil || std != nil else { return normalize?.choice }
         guard let mean, let std else { throw Failure(.usage, "--mean and --std go together; give both") }
         guard normalize == nil else {
-            throw Failure(.usage, "--normalize and --mean both say how to normalise; leave one out")
+            throw Failure(.usage, "--normalize and --mean both say how to normalize; leave one out")
         }
         return .explicit(mean: mean, std: std)
     }

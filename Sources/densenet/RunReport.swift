@@ -48,6 +48,7 @@ final class RunReport: RunObserver {
     // MARK: - Begin and end
 
     func runBegins(_ run: TrainingRun) {
+        if !logging.quiet { for line in introduction(run) { Console.say(line) } }
         for warning in run.data.warnings { Console.note(warning) }
         for recorder in recorders { recorder.runBegins(run) }
         let before = run.isResumed ? RunSummary(path: run.path) : nil
@@ -61,7 +62,6 @@ final class RunReport: RunObserver {
             state.clock = clock
             state.bestAccuracy = before?.bestAccuracy ?? -1
         }
-        if !logging.quiet { for line in introduction(run) { Console.say(line) } }
     }
 
     /// The first lines.

@@ -210,6 +210,18 @@ func `the printed table is aligned and fits 100 columns`(model: String) throws {
     }
 }
 
+@Test(arguments: ["121", "161", "169", "201", "264"])
+func `a network of the paper for ImageNet is printed by the paper's name`(number: String) throws {
+    let description = try describe("densenet" + number, classes: 10, image: 64)
+    #expect(description.description.hasPrefix("DenseNet-\(number): "))
+    // The paper's name of its deepest network is one less than what its table has.
+    #expect(description.depth == (number == "264" ? 265 : Int(number)))
+    var other = description.configuration
+    other.bottleneck = false
+    let layers = other.blocks.reduce(0, +)
+    #expect(try NetworkDescription(other, batchSize: 1).name == "DenseNet-\(layers + 5)")
+}
+
 @Test func `numbers are printed with thousands separators`() throws {
     let text = try describe("densenet121").description
     let parts = [

@@ -5,7 +5,7 @@ import Support
 
 /// Makes what exports are compared with: `ExportTestProgram FOLDER`.
 ///
-/// For each network FOLDER gets NAME.safetensors, its weights with a normalisation, and NAME.values.safetensors: 64
+/// For each network FOLDER gets NAME.safetensors, its weights with a normalization, and NAME.values.safetensors: 64
 /// images `colours` in 0…1, the same as the network reads them, `images`, and its `logits`.
 @main
 struct Program {
