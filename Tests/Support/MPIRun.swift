@@ -16,7 +16,7 @@ private let jobSlots = DispatchSemaphore(value: 2)
 /// - Throws: `ProgramError` if the program is not built or the job did not end in time.
 public func mpirun(
     ranks: Int, program: String, arguments: [String], environment: [String: String?] = [:], quiet: Bool = false,
-    timeout: Double = 30
+    timeout: Double = 60
 ) throws -> ProgramResult {
     try withMPIJob(ranks: ranks, program: program, arguments: arguments, environment: environment, quiet: quiet) {
         try $0.wait(timeout: timeout)
