@@ -41,6 +41,7 @@ package final class HostBuffers {
     package static func allocate(
         count: Int, common commonCount: Int, communicator: Communicator
     ) throws -> Result<HostBuffers, Refusal> {
+        communicator.progress.enter("shared memory")
         try communicator.freeUnusedWindows()
         let stride = (count + 15) / 16 * 16
         let buffers = communicator.localSize + commonCount

@@ -21,11 +21,12 @@ final class SharedWindow {
         // Each segment in pages of its own: its rank's memory node has them.
         try checked("MPI_Info_set", MPI_Info_set(info, "alloc_shared_noncontig", "true"))
         var (own, window): (UnsafeMutableRawPointer?, MPI_Win?)
-        let code = withUnsafeMutablePointer(to: &own) {
-            MPI_Win_allocate_shared(bytes + Self.alignment, 1, info, communicator.hostHandle, $0, &window)
+        defer { MPI_Info_free(&info) }
+        try withUnsafeMutablePointer(to: &own) { own in
+            try communicator.collective("MPI_Win_allocate_shared") {
+                MPI_Win_allocate_shared(bytes + Self.alignment, 1, info, communicator.hostHandle, own, &window)
+            }
         }
-        MPI_Info_free(&info)
-        try checked("MPI_Win_allocate_shared", code)
         handle = window
         try checked("MPI_Win_set_errhandler", MPI_Win_set_errhandler(window, cmpi_errors_return()))
         // Plain loads and stores are allowed within an epoch; this one lasts as long as the window.
@@ -47,9 +48,9 @@ final class SharedWindow {
     func synchronize() throws { try checked("MPI_Win_sync", MPI_Win_sync(handle)) }
 
     /// Collective over the ranks of the host (`MPI_Win_free`). No buffer in the window may be used afterwards.
-    func free() throws {
+    func free(on communicator: Communicator) throws {
         try checked("MPI_Win_unlock_all", MPI_Win_unlock_all(handle))
-        try checked("MPI_Win_free", MPI_Win_free(&handle))
+        try communicator.collective("MPI_Win_free") { MPI_Win_free(&handle) }
     }
 
     /// The folder where Open MPI keeps windows, and the bytes that are free there.
@@ -69,7 +70,7 @@ extension Communicator {
             if try allReduceMax(isKnownUniquelyReferenced(&window) ? Int32(0) : 1) > 0 {
                 kept.insert(window, at: 0)
             } else {
-                try window.free()
+                try window.free(on: self)
             }
         }
         windows = kept
@@ -77,11 +78,11 @@ extension Communicator {
 
     /// Collective (`MPI_Win_free`, `MPI_Comm_free`): frees what the ranks of the host share. Nothing may use it any more.
     func releaseHost() throws {
-        for window in windows { try window.free() }
+        for window in windows { try window.free(on: self) }
         windows = []
         for handle in [hostHandle, acrossHostsHandle] {
             var handle: MPI_Comm? = handle
-            try checked("MPI_Comm_free", MPI_Comm_free(&handle))
+            try collective("MPI_Comm_free") { MPI_Comm_free(&handle) }
         }
     }
 }
