@@ -7,8 +7,8 @@
 
 static inline MPI_Comm _Nonnull cmpi_comm_world(void) { return MPI_COMM_WORLD; }
 static inline MPI_Info _Nonnull cmpi_info_null(void) { return MPI_INFO_NULL; }
-static inline MPI_Request _Nonnull cmpi_request_null(void) { return MPI_REQUEST_NULL; }
 static inline MPI_Errhandler _Nonnull cmpi_errors_return(void) { return MPI_ERRORS_RETURN; }
+static inline MPI_Request _Nonnull cmpi_request_null(void) { return MPI_REQUEST_NULL; }
 
 // An address that is never followed: it tells a collective call that the receive buffer holds the input as well.
 static inline const void *_Nonnull cmpi_in_place(void) { return MPI_IN_PLACE; }

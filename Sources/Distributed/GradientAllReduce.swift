@@ -140,7 +140,7 @@ package final class GradientAllReduce {
     /// buffers that they have in common. Nothing to do without `HostBuffers`.
     package func meetHost() throws {
         guard let host else { return }
-        communicator.progress.enter("the ranks of the host")
+        communicator.progress.enter("meeting of the ranks of a host")
         try host.window.synchronize()
         try communicator.hostBarrier()
         try host.window.synchronize()
