@@ -58,7 +58,8 @@ package struct GoldenVerification {
     /// - Throws: `Failure(.noInput)` if the file cannot be read, `Failure(.data)` if it is invalid.
     package init(path: String, threads: Int, communicator: Communicator) throws {
         self.communicator = communicator
-        (file, golden, step, input, labels) = try communicator.throwOnAllRanks {
+        let network: TrainableDenseNet
+        (file, golden, network, input, labels) = try communicator.throwOnAllRanks {
             let file = try SafetensorsFile(path: path)
             guard let text = file.metadata["config"] else {
                 throw Failure(.data, "\(path): has no metadata key 'config'; it is not a golden file")
@@ -81,11 +82,6 @@ package struct GoldenVerification {
             let network = try TrainableDenseNet(
                 configuration, capacity: communicator.maximumLocalBatchSize(of: golden.batch), threads: threads,
                 overhead: MemoryOverhead(ranks: communicator.localSize))
-            let step = TrainingStep(
-                network,
-                optimizer: OptimizerConfiguration(
-                    momentum: golden.momentum, nesterov: golden.nesterov, weightDecay: golden.weightDecay),
-                labelSmoothing: 0, seed: 0, communicator: communicator)
             let input = AlignedBuffer<Float>(count: golden.batch * 3 * golden.image * golden.image)
             try file.floats(named: "input", shape: [golden.batch, 3, golden.image, golden.image], into: input.elements)
             let labels = AlignedBuffer<Int32>(count: golden.batch)
@@ -97,8 +93,13 @@ package struct GoldenVerification {
                 labels.pointer[index] = Int32(label)
             }
             try WeightsFile.read(from: file, prefix: "initial.", into: network)
-            return (file, golden, step, input, labels)
+            return (file, golden, network, input, labels)
         }
+        step = try TrainingStep(
+            network,
+            optimizer: OptimizerConfiguration(
+                momentum: golden.momentum, nesterov: golden.nesterov, weightDecay: golden.weightDecay),
+            seed: 0, communicator: communicator)
         let sampler = try Sampler(
             sampleCount: golden.batch, globalBatch: golden.batch, worldSize: communicator.size, seed: 0, shuffle: false)
         part = sampler.localRange(step: 0, rank: communicator.rank)
@@ -129,7 +130,7 @@ package struct GoldenVerification {
                                 (network.gradients[parameter.range].map { $0 * scale }, "grad.\(parameter.name)")
                             })))
             }
-            step.optimizer.step(rate: golden.lr, globalCount: golden.batch)
+            try step.moveWeights(rate: golden.lr, globalCount: golden.batch)
             if number == 1 { deviations.append(try stateError("after1")) }
         }
         deviations.append(try stateError("after\(golden.steps)"))

@@ -160,6 +160,22 @@ public final class TrainableDenseNet: DenseNet {
     /// The memory of `gradients`, for an all-reduce that keeps it alive.
     package var gradientBuffer: AlignedBuffer<Float> { state.gradients }
 
+    /// Moves parameters and gradients to other memory, such as processes share.
+    ///
+    /// - Parameters:
+    ///   - parameters: laid out as in `table`.
+    ///   - gradients: likewise; their values stay behind.
+    ///   - copying: whether to write the parameters there, rather than find them there.
+    package func move(
+        parametersTo parameters: AlignedBuffer<Float>, gradientsTo gradients: AlignedBuffer<Float>, copying: Bool
+    ) {
+        precondition(
+            parameters.count == table.parameterCount && gradients.count == table.parameterCount,
+            "\(parameters.count) and \(gradients.count) elements for \(table.parameterCount) parameters")
+        if copying { _ = parameters.elements.update(fromContentsOf: state.parameters.elements) }
+        (state.parameters, state.gradients) = (parameters, gradients)
+    }
+
     /// Computes the logits of this rank's images with the batch statistics of all ranks' images. Collective.
     ///
     /// - Parameters:

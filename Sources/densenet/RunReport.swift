@@ -50,6 +50,7 @@ final class RunReport: RunObserver {
     func runBegins(_ run: TrainingRun) {
         if !logging.quiet { for line in introduction(run) { Console.say(line) } }
         for warning in run.data.warnings { Console.note(warning) }
+        if let refusal = run.step.refusal, refusal.isOfSystem { Console.note(refusal.note) }
         for recorder in recorders { recorder.runBegins(run) }
         let before = run.isResumed ? RunSummary(path: run.path) : nil
         state.withLock { state in
@@ -77,6 +78,7 @@ final class RunReport: RunObserver {
                 + "\(counted(run.stepsPerEpoch, "step")) an epoch, \(counted(configuration.epochs, "epoch"))",
             "run folder: \(run.path)",
         ]
+        if run.machine.ranks > 1, let refusal = run.step.refusal, !refusal.isOfSystem { lines.append(refusal.note) }
         guard run.isResumed else { return lines }
         let place =
             run.epochIsTrained
