@@ -93,7 +93,8 @@ package struct ModelCard {
         let momentum = (run.optimizer.nesterov ? "Nesterov momentum " : "momentum ") + "\(run.optimizer.momentum)"
         var parts = [
             "\(run.epochs) epoch\(run.epochs == 1 ? "" : "s")", "batches of \(run.batchSize)",
-            "learning rate \(run.schedule.learningRate) (\(run.schedule.shape))", momentum,
+            "learning rate \(run.schedule.learningRate) (\(run.schedule.shape))"
+                + (run.baseBatch.map { " for \($0) images" } ?? ""), momentum,
             "weight decay \(run.optimizer.weightDecay)", "augmentation \(run.augmentation)",
             "normalization \(run.normalization)",
         ]

@@ -24,6 +24,7 @@ enum RunOptions {
         add("steps", run.steps)
         add("batch-size", run.batchSize)
         add("learning-rate", run.schedule.learningRate)
+        add("base-batch", run.baseBatch)
         add("schedule", ScheduleName(run.schedule.shape).rawValue)
         if case .step(let milestones, let factor) = run.schedule.shape {
             guard factor == 0.1 else {
