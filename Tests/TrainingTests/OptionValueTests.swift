@@ -34,6 +34,11 @@ import Training
         (["--learning-rate", "nan"], "--learning-rate is nan"), (["--warm-up=-1"], "--warm-up is -1"),
         (["--schedule", "one-cycle", "--warm-up", "1"], "has a warm-up of its own"),
         (["--schedule", "triangle", "--warm-up", "1"], "the triangle schedule has a warm-up"),
+        (
+            ["--blocks", "2,2", "--growth-rate", "4,8,16"],
+            "growth rates [4, 8, 16]: expected one for all blocks, or one for each of the 2"
+        ),
+        (["--blocks", "2", "--stem-stride", "3"], "stem stride 3: expected 1 or 2"),
         (["--blocks", "2,x"], "'2,x' is invalid for '--blocks"), (["--stem", "round"], "'cifar' and 'imagenet'"),
         (["--on-nonfinite", "go"], "'stop' and 'skip'"),
         (["--model", "densenet121", "--growth-rate", "3"], "--growth-rate goes with --blocks"),
@@ -53,7 +58,7 @@ import Training
         }
         let plain = try configuration([])
         #expect(plain == RunConfiguration(network: plain.network, data: plain.data, epochs: 5, steps: 1, batchSize: 16))
-        #expect(plain.network.growthRate == 4 && plain.data.limitTrain == 64)
+        #expect(plain.network.growthRates == [4, 4] && plain.data.limitTrain == 64)
         let full = try configuration([
             "--augment", "jitter,crop", "--normalize", "pixel-mean", "--schedule", "step", "--milestones", "0.3,0.6",
             "--warm-up", "1", "--learning-rate", "0.05", "--momentum", "0.5", "--no-nesterov", "--weight-decay", "0",
