@@ -76,7 +76,7 @@ package struct ImagePlanes {
     }
 
     /// Mirrors the image left to right.
-    func mirror() {
+    package func mirror() {
         for row in 0..<ImageSet.channels * height {
             let start = pointer + row * width
             for x in 0..<width / 2 { swap(&start[x], &start[width - 1 - x]) }
