@@ -22,9 +22,12 @@ package struct GoldenVerification {
 
     private struct Configuration: Decodable {
         var blocks: [Int]
-        var growthRate: Int
+        /// One of both.
+        var growthRate: Int?
+        var growthRates: [Int]?
         var stemChannels: Int
         var stem: DenseNetConfiguration.Stem
+        var stemStride: Int?
         var bottleneck: Bool
         var compression: Double
         var classes: Int
@@ -76,7 +79,8 @@ package struct GoldenVerification {
                     .data, "\(path): batch \(golden.batch) and \(golden.steps) steps, expected 1 or more of each")
             }
             let configuration = DenseNetConfiguration(
-                stem: golden.stem, blocks: golden.blocks, growthRate: golden.growthRate,
+                stem: golden.stem, stemStride: golden.stemStride, blocks: golden.blocks,
+                growthRates: golden.growthRates ?? golden.blocks.map { _ in golden.growthRate ?? 0 },
                 stemChannels: golden.stemChannels, bottleneck: golden.bottleneck, compression: golden.compression,
                 classes: golden.classes, image: golden.image)
             let network = try TrainableDenseNet(

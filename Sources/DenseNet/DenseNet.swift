@@ -130,6 +130,11 @@ package struct Predictions: ~Copyable {
     /// The class with the largest logit, the first of equals; nil if a logit is NaN.
     package subscript(image: Int) -> Int? { network.parts.head.prediction(image) }
 
+    /// Replaces each logit by its mean with another's of the same images.
+    ///
+    /// - Parameter others: shape [count][classes].
+    package func average(with others: UnsafePointer<Float>) { network.parts.head.averageLogits(with: others) }
+
     /// Cross-entropy and correct predictions, summed over the images.
     ///
     /// - Parameter labels: shape [count], each below the number of classes.

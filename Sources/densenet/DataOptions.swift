@@ -101,9 +101,12 @@ struct DataOptions: ParsableArguments {
 struct AugmentationOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Random changes of training images: some of crop,flip,jitter,cutout or none (default: \(RunConfiguration.standard.augmentation)).",
+            "Random changes of training images: some of crop, flip, jitter, cutout, or none. crop:2 pads two pixels in place of four, reflect-crop the image's mirror in place of black; alternating-flip shows an image's other side in each epoch (default: \(RunConfiguration.standard.augmentation)).",
             valueName: "list"),
-        completion: .list(["none", "crop", "flip", "crop,flip", "crop,flip,jitter", "crop,flip,cutout"]),
+        completion: .list([
+            "none", "crop", "flip", "crop,flip", "crop,flip,jitter", "crop,flip,cutout",
+            "reflect-crop:2,alternating-flip",
+        ]),
         transform: augmentation)
     var augment: Augmentation?
 }

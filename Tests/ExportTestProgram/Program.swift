@@ -35,6 +35,11 @@ private struct Subject {
                     name: "plain", configuration: try DenseNetConfiguration(model: "densenet-22-12"), hasPixelMean: true
                 ),
                 Subject(
+                    name: "strided",
+                    configuration: DenseNetConfiguration(
+                        stem: .cifar, stemStride: 2, blocks: [2, 3, 2], growthRates: [8, 12, 20], stemChannels: 16,
+                        bottleneck: true, compression: 0.5, classes: 10, image: 32)),
+                Subject(
                     name: "densenet121",
                     configuration: try DenseNetConfiguration(model: "densenet121", classes: 1000, image: 64)),
             ]

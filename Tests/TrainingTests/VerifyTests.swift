@@ -8,7 +8,7 @@ import Testing
 
 /// `densenet verify` on PyTorch's results.
 @Suite struct VerifyTests {
-    static let golden = ["bc-wide", "bc", "imagenet-stem", "plain", "writeup"]
+    static let golden = ["bc-wide", "bc", "imagenet-stem", "plain", "strided", "writeup"]
     static let quantities = [
         "logits", "gradient", "state after 1 step", "state after 3 steps", "losses", "eval logits",
     ]

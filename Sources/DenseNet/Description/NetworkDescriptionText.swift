@@ -12,7 +12,7 @@ extension NetworkDescription: CustomStringConvertible {
 
     private var heading: String {
         let blocks = configuration.blocks.map(String.init).joined(separator: ", ")
-        let rates = "growth rate \(configuration.growthRate), compression \(configuration.compression)"
+        let rates = "\(configuration.growth), compression \(configuration.compression)"
         return "\(name): dense blocks of \(blocks) layers, \(rates)"
     }
 
