@@ -80,7 +80,7 @@ package struct GoldenVerification {
             }
             let configuration = DenseNetConfiguration(
                 stem: golden.stem, stemStride: golden.stemStride, blocks: golden.blocks,
-                growthRates: golden.growthRates ?? golden.blocks.map { _ in golden.growthRate ?? 0 },
+                growthRates: golden.growthRates ?? [golden.growthRate ?? 0],
                 stemChannels: golden.stemChannels, bottleneck: golden.bottleneck, compression: golden.compression,
                 classes: golden.classes, image: golden.image)
             let network = try TrainableDenseNet(

@@ -16,8 +16,8 @@ public struct DenseNetConfiguration: Sendable, Equatable {
     public var stemStride: Int
     /// The number of dense layers per block.
     public var blocks: [Int]
-    /// The channels that each dense layer of a block adds, k in the paper: one number per block. The paper has the same
-    /// for all; its authors' later code need not (Huang et al., "CondenseNet", 2018).
+    /// The channels that each dense layer adds, k in the paper: one number for all blocks, as in the paper, or one per block,
+    /// as its authors' later code may have (Huang et al., "CondenseNet", 2018).
     public var growthRates: [Int]
     /// The stem's output channels.
     public var stemChannels: Int
@@ -42,7 +42,7 @@ public struct DenseNetConfiguration: Sendable, Equatable {
         self.stem = stem
         self.stemStride = stemStride ?? Self.stemStride(of: stem)
         self.blocks = blocks
-        self.growthRates = growthRates
+        self.growthRates = growthRates.allSatisfy { $0 == growthRates[0] } ? Array(growthRates.prefix(1)) : growthRates
         self.stemChannels = stemChannels
         self.bottleneck = bottleneck
         self.compression = compression
@@ -57,12 +57,15 @@ public struct DenseNetConfiguration: Sendable, Equatable {
         dropout: Double = 0, classes: Int, image: Int
     ) {
         self.init(
-            stem: stem, blocks: blocks, growthRates: blocks.map { _ in growthRate }, stemChannels: stemChannels,
+            stem: stem, blocks: blocks, growthRates: [growthRate], stemChannels: stemChannels,
             bottleneck: bottleneck, compression: compression, dropout: dropout, classes: classes, image: image)
     }
 
     /// The growth rate of all blocks; nil where they differ.
-    public var growthRate: Int? { growthRates.allSatisfy { $0 == growthRates[0] } ? growthRates.first : nil }
+    public var growthRate: Int? { growthRates.count == 1 ? growthRates[0] : nil }
+
+    /// The channels that each dense layer of a block adds.
+    func growthRate(ofBlock block: Int) -> Int { growthRates.count == 1 ? growthRates[0] : growthRates[block] }
 
     /// For a line of text, such as `growth rate 12`.
     package var growth: String {
@@ -148,7 +151,7 @@ public struct DenseNetConfiguration: Sendable, Equatable {
             try require((1...4096).contains(growthRate), "growth rate \(growthRate): expected 1 to 4096")
         }
         try require(
-            growthRates.count == blocks.count,
+            growthRates.count == 1 || growthRates.count == blocks.count,
             "growth rates \(growthRates): expected one for all blocks, or one for each of the \(blocks.count)")
         try require(
             stem == .cifar ? (1...2).contains(stemStride) : stemStride == 2,
@@ -164,7 +167,7 @@ public struct DenseNetConfiguration: Sendable, Equatable {
         )
         var channels = stemChannels
         for (index, layers) in blocks.enumerated() {
-            channels += layers * growthRates[index]
+            channels += layers * growthRate(ofBlock: index)
             try require(
                 channels <= 1_000_000, "block \(index + 1) would have \(channels) channels, expected 1,000,000 at most")
             guard index < blocks.count - 1 else { break }
@@ -199,15 +202,15 @@ public struct DenseNetConfiguration: Sendable, Equatable {
         var channels = stemChannels
         return blocks.enumerated().map { index, layers in
             if index > 0 { channels = Int(compression * Double(channels)) }
-            channels += layers * growthRates[index]
+            channels += layers * growthRate(ofBlock: index)
             return channels
         }
     }
 
     /// Input channels of each block.
     package var blockInputs: [Int] {
-        let (outputs, rates) = (blockChannels, growthRates)
-        return blocks.indices.map { outputs[$0] - blocks[$0] * rates[$0] }
+        let outputs = blockChannels
+        return blocks.indices.map { outputs[$0] - blocks[$0] * growthRate(ofBlock: $0) }
     }
 }
 
@@ -222,14 +225,14 @@ extension DenseNetConfiguration: Codable {
     /// Reads what `encode(to:)` writes, without checking it.
     public init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
-        let blocks = try values.decode([Int].self, forKey: .blocks)
-        let growthRates = try values.decodeIfPresent([Int].self, forKey: .growthRates)
+        let growthRates =
+            values.contains(.growthRates)
+            ? try values.decode([Int].self, forKey: .growthRates) : [try values.decode(Int.self, forKey: .growthRate)]
         self.init(
             stem: try values.decode(Stem.self, forKey: .stem),
-            stemStride: try values.decodeIfPresent(Int.self, forKey: .stemStride), blocks: blocks,
-            growthRates: try growthRates
-                ?? Array(
-                    repeating: values.decode(Int.self, forKey: .growthRate), count: blocks.count),
+            stemStride: try values.decodeIfPresent(Int.self, forKey: .stemStride),
+            blocks: try values.decode([Int].self, forKey: .blocks),
+            growthRates: growthRates,
             stemChannels: try values.decode(Int.self, forKey: .stemChannels),
             bottleneck: try values.decode(Bool.self, forKey: .bottleneck),
             compression: try values.decode(Double.self, forKey: .compression),

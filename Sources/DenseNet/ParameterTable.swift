@@ -137,7 +137,7 @@ extension DenseNetConfiguration {
         let (inputs, outputs) = (blockInputs, blockChannels)
         return blocks.indices.lazy.flatMap { b in
             let layers = (0..<blocks[b]).map { l in
-                Part.denseLayer(block: b, layer: l, channels: inputs[b] + l * growthRates[b])
+                Part.denseLayer(block: b, layer: l, channels: inputs[b] + l * growthRate(ofBlock: b))
             }
             return b + 1 < blocks.count ? layers + [.transition(block: b, channels: outputs[b])] : layers
         }
@@ -151,9 +151,10 @@ extension DenseNetConfiguration {
         for part in parts {
             switch part {
             case .denseLayer(let block, _, let channels) where bottleneck:
-                let k = growthRates[block]
+                let k = growthRate(ofBlock: block)
                 count += 2 * channels + channels * 4 * k + 8 * k + 36 * k * k
-            case .denseLayer(let block, _, let channels): count += 2 * channels + 9 * channels * growthRates[block]
+            case .denseLayer(let block, _, let channels):
+                count += 2 * channels + 9 * channels * growthRate(ofBlock: block)
             case .transition(let block, let channels): count += 2 * channels + channels * blockInputs[block + 1]
             }
         }
@@ -189,7 +190,7 @@ extension ParameterTable {
         ) -> DenseLayer {
             let name = "features.denseblock\(block + 1).denselayer\(layer + 1)"
             let size = configuration.blockSizes[block]
-            let k = configuration.growthRates[block]
+            let k = configuration.growthRate(ofBlock: block)
             defer {
                 operations.append(.concatenation(name: "\(name).concat", channels: channels + k, size: size))
             }

@@ -130,7 +130,7 @@ struct NetworkOptions: ParsableArguments {
         run.network = DenseNetConfiguration(
             stem: stem ?? before.stem, stemStride: stemStride ?? (stem == nil ? before.stemStride : nil),
             blocks: blocks,
-            growthRates: Self.perBlock(growthRate ?? before.growthRate.map { [$0] } ?? before.growthRates, blocks),
+            growthRates: growthRate ?? before.growthRates,
             stemChannels: stemChannels ?? before.stemChannels, bottleneck: before.bottleneck && !noBottleneck,
             compression: compression ?? before.compression, dropout: dropout ?? before.dropout,
             classes: classes ?? before.classes, image: image ?? before.image)
@@ -150,17 +150,12 @@ struct NetworkOptions: ParsableArguments {
 
     private func custom(_ blocks: [Int], classes: Int?, image: Int?) -> DenseNetConfiguration {
         let stem = stem ?? .cifar
-        let growthRates = Self.perBlock(growthRate ?? [stem == .cifar ? 12 : 32], blocks)
+        let growthRates = growthRate ?? [stem == .cifar ? 12 : 32]
         return DenseNetConfiguration(
             stem: stem, stemStride: stemStride, blocks: blocks, growthRates: growthRates,
             stemChannels: stemChannels
                 ?? (stem == .cifar && noBottleneck ? 16 : min(growthRates.first ?? 0, 65536) * 2),
             bottleneck: !noBottleneck, compression: compression ?? (noBottleneck ? 1 : 0.5), classes: classes ?? 10,
             image: image ?? (stem == .cifar ? 32 : 224))
-    }
-
-    /// A single growth rate is that of all blocks.
-    private static func perBlock(_ growthRates: [Int], _ blocks: [Int]) -> [Int] {
-        growthRates.count == 1 ? blocks.map { _ in growthRates[0] } : growthRates
     }
 }

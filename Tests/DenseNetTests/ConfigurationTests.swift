@@ -160,7 +160,7 @@ private func message(_ body: () throws -> Void) -> String {
             ("blocks []", { $0.blocks = [] }), ("blocks [1, 0]", { $0.blocks = [1, 0] }),
             ("blocks [-1]", { $0.blocks = [-1] }),
             ("blocks", { $0.blocks = [20_001] }), ("blocks", { $0.blocks = Array(repeating: 1, count: 9) }),
-            ("growth rate -1", { $0.growthRates[1] = -1 }), ("growth rates [4, 4]", { $0.growthRates = [4, 4] }),
+            ("growth rate -1", { $0.growthRates = [4, -1, 4] }), ("growth rates [4, 4]", { $0.growthRates = [4, 4] }),
             ("stem stride 3", { $0.stemStride = 3 }), ("stem channels 0", { $0.stemChannels = 0 }),
             ("compression 0.0", { $0.compression = 0 }), ("compression 1.1", { $0.compression = 1.1 }),
             ("compression nan", { $0.compression = .nan }),

@@ -23,7 +23,7 @@ struct TinyNetwork: Sendable, CustomStringConvertible {
         self.labelSmoothing = labelSmoothing
         configuration = DenseNetConfiguration(
             stem: stem, stemStride: stride, blocks: blocks,
-            growthRates: growth.count == 1 ? blocks.map { _ in growth[0] } : growth, stemChannels: channels,
+            growthRates: growth, stemChannels: channels,
             bottleneck: bottleneck,
             compression: compression, dropout: dropout, classes: classes, image: image)
     }

@@ -58,7 +58,7 @@ import Training
         }
         let plain = try configuration([])
         #expect(plain == RunConfiguration(network: plain.network, data: plain.data, epochs: 5, steps: 1, batchSize: 16))
-        #expect(plain.network.growthRates == [4, 4] && plain.data.limitTrain == 64)
+        #expect(plain.network.growthRates == [4] && plain.data.limitTrain == 64)
         let full = try configuration([
             "--augment", "jitter,crop", "--normalize", "pixel-mean", "--schedule", "step", "--milestones", "0.3,0.6",
             "--warm-up", "1", "--learning-rate", "0.05", "--momentum", "0.5", "--no-nesterov", "--weight-decay", "0",

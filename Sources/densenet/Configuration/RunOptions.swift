@@ -62,7 +62,7 @@ enum RunOptions {
         return [
             ConfigEntry(name: "blocks", value: commaSeparated(network.blocks)),
             ConfigEntry(
-                name: "growth-rate", value: commaSeparated(network.growthRate.map { [$0] } ?? network.growthRates)),
+                name: "growth-rate", value: commaSeparated(network.growthRates)),
             ConfigEntry(name: "stem", value: network.stem.rawValue),
             ConfigEntry(name: "stem-stride", value: "\(network.stemStride)"),
             ConfigEntry(name: "stem-channels", value: "\(network.stemChannels)"),
