@@ -42,15 +42,15 @@ final class PointwiseConvolution {
         forward(input, format, product, tapOffsets: state.workspace.noOffset.pointer, .pointwise, into: output, pass)
     }
 
-    /// The stem's forward. Each row of the kernel counts as a tap: sums over a whole patch would lose more digits than
-    /// any other step.
+    /// The stem's forward. Three rows of the kernel count as a tap, since a sum over a whole patch would lose more digits
+    /// than any other step: seven sums of 21 products lose as few as 21 of seven.
     func forward(_ patches: ImagePatches, into output: ProducedChannels, _ pass: PassContext) {
-        let kernel = weight.shape[3]
-        let taps = inputs / kernel
-        let product = PackedWeights(taps: taps, outputs: outputs, inputs: kernel, in: state.workspace.weights)
+        let taps = weight.shape[3]
+        let length = inputs / taps
+        let product = PackedWeights(taps: taps, outputs: outputs, inputs: length, in: state.workspace.weights)
         product.packPatches(weights)
         let tapOffsets = state.workspace.tapOffsets.pointer
-        for tap in 0..<taps { tapOffsets[tap] = tap * kernel * output.layout.lanes }
+        for tap in 0..<taps { tapOffsets[tap] = tap * length * output.layout.lanes }
         forward(patches, .float32, product, tapOffsets: tapOffsets, .stem, into: output, pass)
     }
 

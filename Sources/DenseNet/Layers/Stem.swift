@@ -25,6 +25,7 @@ final class CIFARStem: Stem {
         size = state.configuration.image
         conv = PointwiseConvolution(table.stemConvolution, featureMap: block.featureMap, layer: nil, state: state)
         features = block.produced(table.stemConvolution.shape[0], from: 0)
+        state.workspace.needs.reserve(.columns, patchScratchCount(block.featureMap.layout, kernel: 3))
     }
 
     private func patches(_ images: UnsafePointer<Float>) -> ImagePatches {
@@ -71,6 +72,7 @@ final class ImageNetStem: Stem {
         norm = BatchNorm(parameters, of: output, state: state)
         pool = MaxPool(source: featureMap, target: block.featureMap, channels: channels, state: state)
         features = block.produced(channels, from: 0)
+        state.workspace.needs.reserve(.columns, patchScratchCount(featureMap.layout, kernel: 7))
     }
 
     private func patches(_ images: UnsafePointer<Float>) -> ImagePatches {

@@ -23,6 +23,8 @@ struct WorkspaceNeeds {
         case winograd
         /// A row of lanes.
         case lanes
+        /// Scratch for the even and odd columns of the stem's rows.
+        case columns
     }
 
     private var counts = [Int](repeating: 0, count: Purpose.allCases.count)
@@ -84,8 +86,8 @@ final class Workspace {
     private(set) var directWeights = AlignedBuffer<Float>(count: 0)
     /// Each task's gradient of the current weight, as the kernel writes it.
     private var weightGradients: [AlignedBuffer<Float>] = []
-    /// The tap offsets of the current product, at most 3·7 in the stem.
-    let tapOffsets = AlignedBuffer<Int>(count: 21)
+    /// The tap offsets of the current product, nine at most.
+    let tapOffsets = AlignedBuffer<Int>(count: 9)
     /// The only tap offset of a 1×1 convolution, zero.
     let noOffset = AlignedBuffer<Int>(count: 1)
 
@@ -146,7 +148,7 @@ struct PassTask {
 /// The part of the workspace that belongs to one thread.
 final class WorkerSpace {
     let index: Int
-    let activation, gradient, inputGradient, transposed, winograd, lanes: AlignedBuffer<Float>
+    let activation, gradient, inputGradient, transposed, winograd, lanes, columns: AlignedBuffer<Float>
     let padded, paddedGradient: BorderedBuffer
     private let bfloat16Buffer: AlignedBuffer<Float>
     private var bfloat16Shape: PaddedGroup.Shape?
@@ -167,6 +169,7 @@ final class WorkerSpace {
         transposed = buffer(.transposed)
         winograd = buffer(.winograd)
         lanes = buffer(.lanes)
+        columns = buffer(.columns)
         dropoutKeys = AlignedBuffer(count: needs[.lanes])
     }
 
