@@ -198,7 +198,7 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
                     transposed: transposed.pointer, width: width, transposedRow: lanes * width,
                     other: padded.tap(2 - tap / 3, 2 - tap % 3, row: 0), otherStride: padded.stride,
                     otherRow: padded.rowStride, others: shape.outputs, lanes: lanes, rows: layout.height,
-                    to: sums.pointer + tap * shape.outputs * width)
+                    to: sums.pointer + tap * shape.outputs * width, accumulate: true)
             }
         }
         let expected = convolutionWeightGradient(input, gradient, kernel: 3)
@@ -233,10 +233,11 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
                 let transposed = AlignedBuffer<Float>(random: &random, count: rows * lanes * width)
                 let other = AlignedBuffer<Float>(random: &random, count: rows * others * lanes)
                 let gradient = AlignedBuffer<Float>(count: others * width + 16)
+                gradient[0..<others * width].update(repeating: garbage)
                 addWeightGradient(
                     transposed: transposed.pointer, width: width, transposedRow: lanes * width, other: other.pointer,
                     otherStride: lanes, otherRow: others * lanes, others: others, lanes: lanes, rows: rows,
-                    to: gradient.pointer)
+                    to: gradient.pointer, accumulate: false)
                 var worst = 0.0
                 for o in 0..<others {
                     for m in stride(from: random.below(5), to: width, by: 5) {

@@ -63,18 +63,19 @@ struct ck_kernels {
                            const float *packed, long packed_taps, long pitch, long pairs, long outputs, long lanes,
                            float *output, long output_stride, const float *_Nullable next, long next_floats);
 
-    /// gradient[o][m] += Σ over rows and lanes of transposed[row][lane][m] * other[row][o][lane], for m < `width`.
+    /// gradient[o][m] = Σ over rows and lanes of transposed[row][lane][m] * other[row][o][lane], for m < `width`; with
+    /// `accumulate` it is added to what `gradient` holds.
     ///
     /// Rows of the two operands are `transposed_row` and `other_row` apart, channels of the second `other_stride`.
     /// Any number of lanes. About `next_floats` floats from `next` are prefetched for writing.
     void (*weight_gradient)(const float *transposed, long width, long transposed_row, const float *other,
                             long other_stride, long other_row, long others, long lanes, long rows, float *gradient,
-                            const float *_Nullable next, long next_floats);
+                            int accumulate, const float *_Nullable next, long next_floats);
 
     /// `weight_gradient` where `transposed` has `pairs` pairs of lanes and `other` two bfloat16 numbers for each.
     void (*weight_gradient_pairs)(const float *transposed, long width, long transposed_row, const uint16_t *other,
                                   long other_stride, long other_row, long others, long pairs, long rows,
-                                  float *gradient, const float *_Nullable next, long next_floats);
+                                  float *gradient, int accumulate, const float *_Nullable next, long next_floats);
 
     /// sums[i] += values[i] for any `count`.
     void (*add)(const float *values, float *sums, long count);

@@ -43,7 +43,7 @@ struct WorkspaceNeeds {
         let outputs = weight.shape[0]
         let inputs = weight.count / outputs
         reserve(.gradient, outputs * lanes)
-        reserve(.transposed, lanes * outputs.roundedToVector)
+        reserve(.transposed, lanes * max(inputs, outputs).roundedToVector)
         reserve(.lanes, lanes)
         weights = max(weights, weight.count)
         weightGradient = max(weightGradient, inputs * outputs.roundedToVector)
@@ -122,18 +122,18 @@ final class Workspace {
         }
     }
 
-    /// A task's zeroed gradient of a weight.
-    func weightGradient(_ task: PassTask, count: Int) -> UnsafeMutablePointer<Float> {
-        weightGradients[task.index][0..<count].update(repeating: 0)
-        return weightGradients[task.index].pointer
+    /// Where the tasks' gradients of a weight are added up, unless they go elsewhere.
+    var weightGradientSum: UnsafeMutablePointer<Float> { weightGradients[0].pointer }
+
+    /// A task's gradient of a weight, not zeroed; the first task's is `sum`.
+    func weightGradient(_ task: PassTask, sum: UnsafeMutablePointer<Float>) -> UnsafeMutablePointer<Float> {
+        task.index == 0 ? sum : weightGradients[task.index].pointer
     }
 
-    /// The tasks' gradients, summed in task order.
-    func sumOfWeightGradients(_ featureMap: FeatureMap, count: Int) -> UnsafeMutablePointer<Float> {
-        let sum = weightGradients[0].pointer
+    /// Adds the gradients of all tasks but the first to `sum`, which is the first's, in task order.
+    func addWeightGradients(_ featureMap: FeatureMap, count: Int, to sum: UnsafeMutablePointer<Float>) {
         if featureMap.tasks.count == 0 { sum.update(repeating: 0, count: count) }
         for task in 1..<max(featureMap.tasks.count, 1) { add(weightGradients[task].pointer, to: sum, count: count) }
-        return sum
     }
 }
 
