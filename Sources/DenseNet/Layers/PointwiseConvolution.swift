@@ -72,7 +72,7 @@ final class PointwiseConvolution {
                     product.convolve(
                         operand, stride: lanes, tapOffsets: tapOffsets, lanes: lanes, into: row, outputStride: lanes,
                         next: input.sourceAfter(group, y), nextCount: inputs * lanes)
-                    worker.clock.enter(phase == .stem ? .stem : .norm)
+                    worker.clock.enter(.norm)
                     dropout.apply(row, channels: outputs, stride: lanes, row: y, worker, pass)
                     if pass.training { addSums(row, lanes: lanes, mask: output.featureMap.mask(group), to: sums) }
                 }
@@ -96,7 +96,7 @@ final class PointwiseConvolution {
             for group in task.groups {
                 dropout.begin(group: group, worker, pass)
                 for y in 0..<output.layout.height {
-                    let gradient = outputGradient(output, group, y, .norm, worker, pass)
+                    let gradient = outputGradient(output, group, y, worker, pass)
                     let target = input.gradientTarget(group, y)
                     addWeightGradient(
                         input, group, y, .pointwise, gradient, lanes: lanes, order, to: weightGradient,
@@ -125,7 +125,7 @@ final class PointwiseConvolution {
             let weightGradient = weightGradient(task, .transposed)
             for group in task.groups {
                 for y in 0..<output.layout.height {
-                    let gradient = outputGradient(output, group, y, .stem, task.worker, pass)
+                    let gradient = outputGradient(output, group, y, task.worker, pass)
                     addWeightGradient(
                         patches, group, y, .stem, gradient, lanes: output.layout.lanes, .transposed, to: weightGradient,
                         accumulate: group > task.groups.lowerBound || y > 0, next: nil, task.worker)
@@ -138,11 +138,11 @@ final class PointwiseConvolution {
     /// ∂L/∂output of one row, before dropout, in the worker's `gradient`.
     @inline(__always)
     private func outputGradient(
-        _ output: ProducedChannels, _ group: Int, _ y: Int, _ phase: Phase, _ worker: WorkerSpace, _ pass: PassContext
+        _ output: ProducedChannels, _ group: Int, _ y: Int, _ worker: WorkerSpace, _ pass: PassContext
     ) -> UnsafeMutablePointer<Float> {
         let lanes = output.layout.lanes
         let gradient = worker.gradient.pointer
-        worker.clock.enter(phase)
+        worker.clock.enter(.norm)
         output.writeInputGradient(group, y, into: gradient, stride: lanes)
         dropout.apply(gradient, channels: outputs, stride: lanes, row: y, worker, pass)
         return gradient
@@ -191,6 +191,7 @@ final class PointwiseConvolution {
                 gradient, stride: lanes, channels: outputs, lanes: lanes, into: transposed, precision: precision)
         }
         let format = precision == .float32 ? OperandFormat.float32 : .bfloat16
+        worker.clock.enter(phase == .stem ? .stem : .norm)
         let operand = input.operand(group, y, format, worker)
         worker.clock.enter(phase)
         switch (precision, order) {

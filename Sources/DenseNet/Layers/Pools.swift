@@ -69,7 +69,7 @@ final class MaxPool {
     /// In training also sums the output.
     func forward(_ input: BatchNorm, into output: ProducedChannels, _ pass: PassContext) {
         state.workspace.forEachTask(of: source) { task in
-            task.worker.clock.enter(.stem)
+            task.worker.clock.enter(.pool)
             for group in task.groups {
                 for y in 0..<target.layout.height {
                     kernel.forward(
@@ -81,6 +81,7 @@ final class MaxPool {
         guard pass.training else { return }
         state.workspace.forEachTask(of: target) { task in
             let sums = output.sums.begin(task: task.index, worker: task.worker.index)
+            task.worker.clock.enter(.norm)
             for group in task.groups {
                 for y in 0..<target.layout.height {
                     addSums(
@@ -94,7 +95,7 @@ final class MaxPool {
     /// Computes the gradient of the pool's input, masked by the norm's ReLU.
     func backward(from output: ProducedChannels, to input: BatchNorm) {
         state.workspace.forEachTask(of: target) { task in
-            task.worker.clock.enter(.stem)
+            task.worker.clock.enter(.norm)
             for group in task.groups {
                 // In place: nothing else reads G of these channels.
                 for y in 0..<target.layout.height {
@@ -108,10 +109,12 @@ final class MaxPool {
             for group in task.groups {
                 var finished = 0
                 for y in 0..<target.layout.height {
+                    task.worker.clock.enter(.pool)
                     kernel.backward(
                         output.gradients, group: group, y: y, input.values, input.affine, into: input.input.gradients,
                         scratch: task.worker.columns.pointer)
                     // The next row of windows adds to row 2y + 1.
+                    task.worker.clock.enter(.norm)
                     let end = y + 1 < target.layout.height ? 2 * y + 1 : source.layout.height
                     for row in finished..<end {
                         input.addGradient(input.gradientRow(group, row, task.worker), group, row, to: sums)
