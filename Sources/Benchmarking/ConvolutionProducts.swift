@@ -100,13 +100,13 @@ package struct ConvolutionProducts {
                         addWeightGradient(
                             transposed: buffers[0].pointer, width: width, transposedRow: 0, other: buffers[2].pointer,
                             otherStride: stride, otherRow: 0, others: product.outputs, lanes: product.lanes, rows: 1,
-                            to: buffers[3].pointer + tap)
+                            to: buffers[3].pointer + tap, accumulate: true)
                     case .bfloat16:
                         addWeightGradient(
                             transposed: buffers[0].pointer, width: width, transposedRow: 0,
                             other: bfloat16Numbers(in: buffers[2]), otherStride: stride, otherRow: 0,
                             others: product.outputs,
-                            lanes: product.lanes, rows: 1, to: buffers[3].pointer + tap)
+                            lanes: product.lanes, rows: 1, to: buffers[3].pointer + tap, accumulate: true)
                     }
                 }
             }

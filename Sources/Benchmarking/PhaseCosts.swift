@@ -13,6 +13,7 @@ struct PhaseCosts {
         for convolution in ParameterTable(network).convolutions {
             let pixels = convolution.computedSize * convolution.computedSize
             forwardOperations[convolution.phase, default: 0] += 2 * Double(convolution.weight.count * pixels)
+            if network.stem == .imagenet && convolution.kind == .stem { addBytesOfStemPool(convolution) }
             addBytes(convolution, hasBottleneck: network.bottleneck, blockInput: blockInput)
             blockInput = convolution.inputs
         }
@@ -46,6 +47,17 @@ struct PhaseCosts {
             backwardBytes[.norm, default: 0] += channels(inputs) * 2
             backwardBytes[.pool, default: 0] += channels(inputs) * 0.25
         }
+    }
+
+    /// The norm and the max pool after an ImageNet stem's convolution.
+    private mutating func addBytesOfStemPool(_ convolution: Convolution) {
+        let pixels = convolution.computedSize * convolution.computedSize
+        let output = 4 * Double(convolution.outputs * pixels)
+        forwardBytes[.pool, default: 0] += output * 1.25
+        // G and x of the pooled channels, a quarter of the pixels, and the gradient written in place of G; the
+        // convolution's output and its gradient for the norm's backward.
+        backwardBytes[.norm, default: 0] += output * (0.75 + 2)
+        backwardBytes[.pool, default: 0] += output * (0.25 + 2)
     }
 
     func forwardOperations(_ phase: Phase) -> Double { forwardOperations[phase] ?? 0 }

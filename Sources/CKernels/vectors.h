@@ -26,6 +26,13 @@ INLINE long smaller(long a, long b) { return a < b ? a : b; }
 
 INLINE f32x16 load(const float *p) { return *(const f32x16 *)p; }
 INLINE void store(float *p, f32x16 v) { *(f32x16 *)p = v; }
+/// The first `count` floats of a vector, the others zero. Inlined with a constant `count` it calls no function.
+INLINE f32x16 load_first(const float *p, long count) {
+    f32x16 v = {0};
+    memcpy(&v, p, (size_t)count * sizeof(float));
+    return v;
+}
+INLINE void store_first(float *p, f32x16 v, long count) { memcpy(p, &v, (size_t)count * sizeof(float)); }
 INLINE f32x16 keep_where_positive(f32x16 condition, f32x16 v) {
     return (f32x16)((i32x16)v & (condition > (f32x16){0}));
 }

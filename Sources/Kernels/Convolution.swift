@@ -72,6 +72,19 @@ package struct PackedWeights {
         pairInputs()
     }
 
+    /// Packs the centres of weights of shape [outputs][inputs][3][3], as the only tap, for the forward product.
+    package func packCenterForward(_ weights: UnsafePointer<Float>) {
+        kernels.pointee.pack_weights(weights + 4, 1, inputs * 9, 9, 1, outputs, inputs, 0, pointer)
+        pairInputs()
+    }
+
+    /// Packs the centres of weights of shape [inputs][outputs][3][3], as the only tap, for the gradient with respect to
+    /// the input.
+    package func packCenterBackward(_ weights: UnsafePointer<Float>) {
+        kernels.pointee.pack_weights(weights + 4, 1, 9, outputs * 9, 1, outputs, inputs, 0, pointer)
+        pairInputs()
+    }
+
     private func pairInputs() {
         if precision == .bfloat16 { kernels.pointee.pair_packed_weights(pointer, taps, outputs, inputs) }
     }

@@ -12,22 +12,6 @@ package struct AveragePoolKernel {
         self.target = target
     }
 
-    /// Calls `body` with each image's first lane in row `y` of the target's panels, and the number of images in the
-    /// group.
-    @inline(__always)
-    private func withImages(
-        of group: Int, _ y: Int, in panels: Panels, _ body: (UnsafePointer<UnsafeMutablePointer<Float>>, Int) -> Void
-    ) {
-        let count = source.images(in: group)
-        withUnsafeTemporaryAllocation(of: UnsafeMutablePointer<Float>.self, capacity: count) { lanes in
-            for n in 0..<count {
-                let image = group * source.layout.interleave + n
-                lanes[n] = panels.panel(image / target.interleave, y) + image % target.interleave
-            }
-            body(UnsafePointer(lanes.baseAddress!), count)
-        }
-    }
-
     /// Writes row `y` of the pooled panels for the images of one group.
     ///
     /// - Parameter scratch: as many floats as the source has lanes.
@@ -35,7 +19,7 @@ package struct AveragePoolKernel {
         _ values: Panels, _ affine: ChannelAffine, group: Int, y: Int, into pooled: Panels,
         scratch: UnsafeMutablePointer<Float>
     ) {
-        withImages(of: group, y, in: pooled) { lanes, count in
+        withImages(of: source, group, y, in: pooled) { lanes, count in
             kernels.pointee.average_pool(
                 values.panel(group, 2 * y), values.panel(group, 2 * y + 1), affine.channels, source.layout.lanes,
                 affine.scale.pointer, affine.shift.pointer, target.width, source.layout.interleave, count, lanes,
@@ -49,7 +33,7 @@ package struct AveragePoolKernel {
         guard y < target.height else {
             return output.update(repeating: 0, count: gradient.channels * source.layout.lanes)
         }
-        withImages(of: group, y, in: gradient) { lanes, count in
+        withImages(of: source, group, y, in: gradient) { lanes, count in
             kernels.pointee.average_pool_backward(
                 lanes, target.lanes, target.interleave, gradient.channels, source.layout.lanes, target.width,
                 source.layout.interleave, count, output)
@@ -67,41 +51,42 @@ package struct MaxPoolKernel {
         self.target = target
     }
 
+    /// Size of a thread's scratch, in floats.
+    package static func scratchCount(_ source: PanelLayout) -> Int { 6 * source.lanes + 20 * source.interleave + 512 }
+
     /// Writes row `y` of the first `affine.channels` channels of the pooled panels, for the images of one group.
-    package func forward(_ values: Panels, _ affine: ChannelAffine, group: Int, y: Int, into pooled: Panels) {
-        withUnsafeTemporaryAllocation(of: UnsafePointer<Float>?.self, capacity: 3) { rows in
-            for r in 0..<3 { rows[r] = row(2 * y + r - 1).map { UnsafePointer(values.panel(group, $0)) } }
-            for n in 0..<source.images(in: group) {
-                let image = group * source.layout.interleave + n
+    package func forward(
+        _ values: Panels, _ affine: ChannelAffine, group: Int, y: Int, into pooled: Panels,
+        scratch: UnsafeMutablePointer<Float>
+    ) {
+        withImages(of: source, group, y, in: pooled) { lanes, count in
+            withUnsafeTemporaryAllocation(of: UnsafePointer<Float>?.self, capacity: 3) { rows in
+                for r in 0..<3 { rows[r] = row(2 * y + r - 1).map { UnsafePointer(values.panel(group, $0)) } }
                 kernels.pointee.max_pool(
                     rows.baseAddress!, affine.channels, source.layout.lanes, source.layout.width,
-                    source.layout.interleave, n, affine.scale.pointer, affine.shift.pointer, target.width,
-                    pooled.panel(image / target.interleave, y) + image % target.interleave, target.lanes,
-                    target.interleave)
+                    source.layout.interleave, count, affine.scale.pointer, affine.shift.pointer, target.width, lanes,
+                    target.lanes, target.interleave, scratch)
             }
         }
     }
 
-    /// Adds row `y` of a target group's pooled gradient, a panel of shape [channels][lanes], to the gradients of the
-    /// largest values.
+    /// Writes the gradients of rows 2y and 2y + 1 of a group as far as row `y` of the pooled gradient determines them,
+    /// and completes that of row 2y − 1, which row y − 1 has begun.
     package func backward(
-        _ gradient: UnsafePointer<Float>, targetGroup: Int, y: Int, _ values: Panels, _ affine: ChannelAffine,
-        into gradients: Panels
+        _ pooledGradient: Panels, group: Int, y: Int, _ values: Panels, _ affine: ChannelAffine,
+        into gradients: Panels, scratch: UnsafeMutablePointer<Float>
     ) {
-        withUnsafeTemporaryAllocation(of: UnsafePointer<Float>?.self, capacity: 3) { rows in
-            withUnsafeTemporaryAllocation(of: UnsafeMutablePointer<Float>?.self, capacity: 3) { gradientRows in
-                let first = targetGroup * target.interleave
-                for image in first..<min(first + target.interleave, source.images) {
-                    let group = image / source.layout.interleave
+        withImages(of: source, group, y, in: pooledGradient) { lanes, count in
+            withUnsafeTemporaryAllocation(of: UnsafePointer<Float>?.self, capacity: 3) { rows in
+                withUnsafeTemporaryAllocation(of: UnsafeMutablePointer<Float>?.self, capacity: 3) { gradientRows in
                     for r in 0..<3 {
                         rows[r] = row(2 * y + r - 1).map { UnsafePointer(values.panel(group, $0)) }
                         gradientRows[r] = row(2 * y + r - 1).map { gradients.panel(group, $0) }
                     }
                     kernels.pointee.max_pool_backward(
                         rows.baseAddress!, gradientRows.baseAddress!, affine.channels, source.layout.lanes,
-                        source.layout.width, source.layout.interleave, image % source.layout.interleave,
-                        affine.scale.pointer, affine.shift.pointer, target.width, gradient + (image - first),
-                        target.lanes, target.interleave)
+                        source.layout.width, source.layout.interleave, count, affine.scale.pointer,
+                        affine.shift.pointer, target.width, lanes, target.lanes, target.interleave, scratch)
                 }
             }
         }
@@ -115,4 +100,22 @@ package func addAffineReLU(
     _ panel: UnsafePointer<Float>, _ affine: ChannelAffine, lanes: Int, to sums: UnsafeMutablePointer<Float>
 ) {
     kernels.pointee.add_affine_relu(panel, affine.channels, lanes, affine.scale.pointer, affine.shift.pointer, sums)
+}
+
+/// Calls `body` with the first lane of each image of one of the source's groups in row `y` of the target's panels, and
+/// the number of these images.
+@inline(__always)
+private func withImages(
+    of source: FeatureMap, _ group: Int, _ y: Int, in target: Panels,
+    _ body: (UnsafePointer<UnsafeMutablePointer<Float>>, Int) -> Void
+) {
+    let count = source.images(in: group)
+    let interleave = target.layout.interleave
+    withUnsafeTemporaryAllocation(of: UnsafeMutablePointer<Float>.self, capacity: count) { lanes in
+        for n in 0..<count {
+            let image = group * source.layout.interleave + n
+            lanes[n] = target.panel(image / interleave, y) + image % interleave
+        }
+        body(UnsafePointer(lanes.baseAddress!), count)
+    }
 }

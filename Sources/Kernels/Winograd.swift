@@ -106,7 +106,7 @@ package struct RowWinogradGradient {
     /// Size of a thread's scratch, in floats.
     package var scratchCount: Int { batch * 6 * (rowCount + outputShape.rowStride) }
 
-    /// Adds the products of all complete runs of four rows to the accumulator.
+    /// Adds the products of all complete runs of four rows to the accumulator, or, without `accumulate`, starts it.
     ///
     /// - Parameters:
     ///   - transposed: the activated input with a row of zeros before and after, shape [height + 2][lanes][width].
@@ -114,7 +114,7 @@ package struct RowWinogradGradient {
     ///   - gradient: the accumulator.
     package func add(
         transposed: UnsafePointer<Float>, padded: PaddedGroup, scratch: UnsafeMutablePointer<Float>,
-        to gradient: UnsafeMutablePointer<Float>
+        to gradient: UnsafeMutablePointer<Float>, accumulate: Bool
     ) {
         let runs = layout.height / RowWinograd.rows
         let rowStride = outputShape.rowStride
@@ -134,7 +134,8 @@ package struct RowWinogradGradient {
                         transposed: rows + product * rowCount, width: width, transposedRow: 6 * rowCount,
                         other: gradients + product * rowStride + (2 - x) * layout.interleave,
                         otherStride: outputShape.stride, otherRow: 6 * rowStride, others: outputs, lanes: layout.lanes,
-                        rows: count, to: gradient + (product * 3 + x) * outputs * width)
+                        rows: count, to: gradient + (product * 3 + x) * outputs * width,
+                        accumulate: accumulate || start > 0)
                 }
             }
         }

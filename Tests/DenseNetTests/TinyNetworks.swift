@@ -93,6 +93,10 @@ struct TinyNetwork: Sendable, CustomStringConvertible {
         TinyNetwork(
             "BC-12", [1, 1], growth: 12, channels: 24, bottleneck: true, compression: 0.5, classes: 10, image: 4,
             count: 8),
+        // Channels that fill vectors, down to images of one pixel.
+        TinyNetwork(
+            "BC-16, small maps", [1, 1, 2], growth: 16, channels: 16, bottleneck: true, compression: 0.5, image: 4,
+            count: 10),
         TinyNetwork("ImageNet plain, one image", stem: .imagenet, [2], growth: 3, channels: 5, image: 9, count: 1),
         TinyNetwork(
             "ImageNet, 35", stem: .imagenet, [1, 1, 1], growth: 2, channels: 3, bottleneck: true, compression: 0.7,

@@ -1,7 +1,7 @@
 // Weight gradients.
 #include "check.h"
 
-static void check_gradient(int paired, long width, long others, long lanes, long rows) {
+static void check_gradient(int paired, long width, long others, long lanes, long rows, int accumulate) {
     const long row = lanes * width + 32, stride = (paired ? 2 * lanes : lanes) + 6, other_row = others * stride + 8;
     float *transposed = operands(paired, rows * row), *other = random_floats(rows * other_row);
     float *gradient = random_floats(others * width), *before = FLOATS(others * width), *next = FLOATS(100);
@@ -10,13 +10,13 @@ static void check_gradient(int paired, long width, long others, long lanes, long
     for (long i = 0; i < rows * other_row; i++) rounded[i] = bfloat16(other[i]);
     if (paired)
         ck_kernels()->weight_gradient_pairs(transposed, width, row, rounded, stride, other_row, others, lanes, rows,
-                                            gradient, next, 100);
+                                            gradient, accumulate, next, 100);
     else
         ck_kernels()->weight_gradient(transposed, width, row, other, stride, other_row, others, lanes, rows, gradient,
-                                      0, 0);
+                                      accumulate, 0, 0);
     for (long o = 0; o < others; o++)
         for (long m = 0; m < width; m++) {
-            double sum = before[o * width + m], magnitude = fabs(sum);
+            double sum = accumulate ? before[o * width + m] : 0, magnitude = fabs(sum);
             for (long r = 0; r < rows; r++)
                 for (long lane = 0; lane < lanes; lane++) {
                     const long at = r * other_row + o * stride + (paired ? 2 * lane : lane);
@@ -29,7 +29,7 @@ static void check_gradient(int paired, long width, long others, long lanes, long
 
 static void check_gradients(int paired) {
     EACH_SIZE(others)
-        for (long width = 16; width <= 80; width += 16) check_gradient(paired, width, others, 32, 3);
+        for (long width = 16; width <= 80; width += 16) check_gradient(paired, width, others, 32, 3, others % 2);
 }
 void check_weight_gradient(void) { check_gradients(0); }
 void check_weight_gradient_pairs(void) { check_gradients(1); }

@@ -148,6 +148,7 @@ private func convolve3x3(
         defer { withExtendedLifetime(space) {} }
         let transposed = AlignedBuffer<Float>(count: layout.height * rowCount)
         let sums = AlignedBuffer<Float>(count: 9 * shape.outputs * width)
+        sums.elements.update(repeating: garbage)
         for group in 0..<layout.groups(shape.images) {
             padded.clear()
             for y in 0..<layout.height {
@@ -161,7 +162,7 @@ private func convolve3x3(
                     transposed: transposed.pointer, width: width, transposedRow: rowCount,
                     other: padded.tap(2 - tap / 3, 2 - tap % 3, row: 0), otherStride: padded.stride,
                     otherRow: padded.rowStride, others: shape.outputs, lanes: lanes, rows: layout.height,
-                    to: sums.pointer + tap * shape.outputs * width)
+                    to: sums.pointer + tap * shape.outputs * width, accumulate: group > 0)
             }
         }
         let expected = convolutionWeightGradient(input.mapped(rounded), gradient.mapped(rounded), kernel: 3)

@@ -198,7 +198,7 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
                     transposed: transposed.pointer, width: width, transposedRow: lanes * width,
                     other: padded.tap(2 - tap / 3, 2 - tap % 3, row: 0), otherStride: padded.stride,
                     otherRow: padded.rowStride, others: shape.outputs, lanes: lanes, rows: layout.height,
-                    to: sums.pointer + tap * shape.outputs * width)
+                    to: sums.pointer + tap * shape.outputs * width, accumulate: true)
             }
         }
         let expected = convolutionWeightGradient(input, gradient, kernel: 3)
@@ -233,10 +233,11 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
                 let transposed = AlignedBuffer<Float>(random: &random, count: rows * lanes * width)
                 let other = AlignedBuffer<Float>(random: &random, count: rows * others * lanes)
                 let gradient = AlignedBuffer<Float>(count: others * width + 16)
+                gradient[0..<others * width].update(repeating: garbage)
                 addWeightGradient(
                     transposed: transposed.pointer, width: width, transposedRow: lanes * width, other: other.pointer,
                     otherStride: lanes, otherRow: others * lanes, others: others, lanes: lanes, rows: rows,
-                    to: gradient.pointer)
+                    to: gradient.pointer, accumulate: false)
                 var worst = 0.0
                 for o in 0..<others {
                     for m in stride(from: random.below(5), to: width, by: 5) {
@@ -273,22 +274,26 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
 }
 
 @Suite struct PatchTests {
-    @Test(arguments: [(3, 1, 1), (3, 1, 8), (3, 1, 9), (7, 2, 1), (7, 2, 2), (7, 2, 9), (7, 2, 14)])
-    func `patches are the pixels under the kernel and zero outside`(_ kernel: Int, _ stride: Int, _ size: Int) {
+    @Test(
+        arguments: [(3, 1, 1), (3, 1, 8), (3, 1, 9), (7, 2, 1), (7, 2, 2), (7, 2, 9), (7, 2, 14), (7, 2, 32)], [1, 5])
+    func `patches are the pixels under the kernel and zero outside`(
+        _ shape: (kernel: Int, stride: Int, size: Int), _ images: Int
+    ) {
+        let (kernel, stride, size) = shape
         var random = CounterRandom(.synthetic, 81, UInt64(size))
-        let images = 5
         let output = (size - 1) / stride + 1
         let planes = Planes(random: &random, images, 3, size, size)
         let floats = planes.floats
         let layout = PanelLayout(height: output, width: output, images: 4)
         let patches = AlignedBuffer<Float>(random: &random, count: 3 * kernel * kernel * layout.lanes)
+        let scratch = AlignedBuffer<Float>(count: patchScratchCount(layout, kernel: kernel))
         for group in 0..<layout.groups(images) {
             let first = group * layout.interleave
             for y in 0..<output {
                 writePatches(
                     of: floats.pointer + first * 3 * size * size, count: min(layout.interleave, images - first),
                     channels: 3, size: size, kernel: kernel, stride: stride, y: y, layout: layout,
-                    into: patches.pointer)
+                    into: patches.pointer, scratch: scratch.pointer)
                 var isRight = true
                 for row in 0..<3 * kernel * kernel {
                     let c = row / (kernel * kernel)
@@ -310,7 +315,7 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
     }
 
     @Test(arguments: [(3, 1, 9), (7, 2, 13)])
-    func `a product over patches, with kernel rows as taps, is the convolution`(
+    func `a product over patches, with three kernel rows as a tap, is the convolution`(
         _ kernel: Int, _ stride: Int, _ size: Int
     ) {
         var random = CounterRandom(.synthetic, 82)
@@ -324,17 +329,18 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
         let lanes = layout.lanes
         let panels = Panels(layout: layout, channels: outputs, images: images)
         let packed = PackedWeights(
-            taps: 3 * kernel, outputs: outputs, inputs: kernel, in: AlignedBuffer(count: weights.count))
+            taps: kernel, outputs: outputs, inputs: 3 * kernel, in: AlignedBuffer(count: weights.count))
         packed.packPatches(weights.pointer)
-        let offsets = (0..<3 * kernel).map { $0 * kernel * lanes }
+        let offsets = (0..<kernel).map { $0 * 3 * kernel * lanes }
         let patches = AlignedBuffer<Float>(count: 3 * kernel * kernel * lanes)
+        let scratch = AlignedBuffer<Float>(count: patchScratchCount(layout, kernel: kernel))
         for group in 0..<layout.groups(images) {
             let first = group * layout.interleave
             for y in 0..<output {
                 writePatches(
                     of: floats.pointer + first * 3 * size * size, count: min(layout.interleave, images - first),
                     channels: 3, size: size, kernel: kernel, stride: stride, y: y, layout: layout,
-                    into: patches.pointer)
+                    into: patches.pointer, scratch: scratch.pointer)
                 packed.convolve(
                     patches.pointer, stride: lanes, tapOffsets: offsets, lanes: lanes, into: panels.panel(group, y),
                     outputStride: lanes)

@@ -145,8 +145,11 @@ private struct PoolCase: CustomStringConvertible, Sendable {
         let pooled = Panels(layout: problem.target, channels: problem.channels + 1, images: problem.capacity)
         let featureMap = problem.featureMap(problem.source)
         let maxPool = MaxPoolKernel(source: featureMap, target: problem.target)
+        let scratch = AlignedBuffer<Float>(count: MaxPoolKernel.scratchCount(problem.source))
         for group in 0..<featureMap.groups {
-            for y in 0..<problem.target.height { maxPool.forward(panels, affine, group: group, y: y, into: pooled) }
+            for y in 0..<problem.target.height {
+                maxPool.forward(panels, affine, group: group, y: y, into: pooled, scratch: scratch.pointer)
+            }
         }
         return pooled.planes(images: problem.images, channels: problem.channels)
     }
@@ -190,18 +193,20 @@ private struct PoolCase: CustomStringConvertible, Sendable {
         let panels = Panels(layout: problem.source, channels: problem.channels, images: problem.capacity)
         let pooledGradient = Panels(layout: problem.target, channels: problem.channels, images: problem.capacity)
         let result = Panels(layout: problem.source, channels: problem.channels, images: problem.capacity)
-        let before = Planes(random: &random, problem.images, problem.channels, problem.height, problem.width)
         panels.place(values)
         pooledGradient.place(gradient)
-        result.place(before)
+        // What an earlier step left.
+        result.place(Planes(random: &random, problem.images, problem.channels, problem.height, problem.width))
         let featureMap = problem.featureMap(problem.source)
         let maxPool = MaxPoolKernel(source: featureMap, target: problem.target)
-        for group in 0..<problem.target.groups(problem.images) {
+        let scratch = AlignedBuffer<Float>(count: MaxPoolKernel.scratchCount(problem.source))
+        for group in 0..<featureMap.groups {
             for y in 0..<problem.target.height {
-                maxPool.backward(pooledGradient.panel(group, y), targetGroup: group, y: y, panels, affine, into: result)
+                maxPool.backward(
+                    pooledGradient, group: group, y: y, panels, affine, into: result, scratch: scratch.pointer)
             }
         }
-        let expected = before.mapped { $0 }
+        let expected = Planes(problem.images, problem.channels, problem.height, problem.width)
         let activated = values.mapped { max($0, 0) }
         for n in 0..<problem.images {
             for c in 0..<problem.channels {

@@ -114,6 +114,7 @@ extension Planes {
         let scratch = AlignedBuffer<Float>(count: winograd.scratchCount + 16)
         let sums = AlignedBuffer<Float>(count: winograd.gradientCount)
         scratch.elements.update(repeating: garbage)
+        sums.elements.update(repeating: garbage)
         let taps = sums.pointer + winograd.productCount
         let tapCount = shape.outputs * width
         for i in 0..<9 * tapCount { taps[i] = 1 }
@@ -124,7 +125,9 @@ extension Planes {
                     panels.panel(group, y), stride: lanes, channels: shape.inputs, lanes: lanes,
                     into: transposed.pointer + (y + 1) * rowCount)
             }
-            winograd.add(transposed: transposed.pointer, padded: padded, scratch: scratch.pointer, to: sums.pointer)
+            winograd.add(
+                transposed: transposed.pointer, padded: padded, scratch: scratch.pointer, to: sums.pointer,
+                accumulate: group > 0)
         }
         winograd.finish(sums.pointer)
         #expect(scratch.elements.suffix(16).allSatisfy { $0 == garbage }, "more scratch than was promised")

@@ -21,7 +21,7 @@ func freshSmallNetwork() throws -> DenseNet {
 
 /// Runs the built program; on one rank without mpirun.
 func densenet(
-    _ arguments: [String], ranks: Int = 1, environment: [String: String?] = [:], timeout: Double = 30
+    _ arguments: [String], ranks: Int = 1, environment: [String: String?] = [:], timeout: Double = 60
 ) throws -> ProgramResult {
     ranks == 1
         ? try run(builtExecutable(named: "densenet"), arguments, environment: environment, timeout: timeout)

@@ -63,18 +63,19 @@ struct ck_kernels {
                            const float *packed, long packed_taps, long pitch, long pairs, long outputs, long lanes,
                            float *output, long output_stride, const float *_Nullable next, long next_floats);
 
-    /// gradient[o][m] += Σ over rows and lanes of transposed[row][lane][m] * other[row][o][lane], for m < `width`.
+    /// gradient[o][m] = Σ over rows and lanes of transposed[row][lane][m] * other[row][o][lane], for m < `width`; with
+    /// `accumulate` it is added to what `gradient` holds.
     ///
     /// Rows of the two operands are `transposed_row` and `other_row` apart, channels of the second `other_stride`.
     /// Any number of lanes. About `next_floats` floats from `next` are prefetched for writing.
     void (*weight_gradient)(const float *transposed, long width, long transposed_row, const float *other,
                             long other_stride, long other_row, long others, long lanes, long rows, float *gradient,
-                            const float *_Nullable next, long next_floats);
+                            int accumulate, const float *_Nullable next, long next_floats);
 
     /// `weight_gradient` where `transposed` has `pairs` pairs of lanes and `other` two bfloat16 numbers for each.
     void (*weight_gradient_pairs)(const float *transposed, long width, long transposed_row, const uint16_t *other,
                                   long other_stride, long other_row, long others, long pairs, long rows,
-                                  float *gradient, const float *_Nullable next, long next_floats);
+                                  float *gradient, int accumulate, const float *_Nullable next, long next_floats);
 
     /// sums[i] += values[i] for any `count`.
     void (*add)(const float *values, float *sums, long count);
@@ -165,10 +166,11 @@ struct ck_kernels {
 
     /// Writes the pixels under the kernel for each pixel of row `y` of a convolution's output (im2col), as a panel of
     /// shape [channels * kernel * kernel][lanes] in the order of a weight [channel][y][x], from `count` images of shape
-    /// [channels][height][width], `image_floats` apart.
+    /// [channels][height][width], `image_floats` apart. `stride` is 1 or 2. `scratch` has
+    /// 4 * (lanes + kernel * interleave + 32) floats.
     void (*extract_patches)(const float *images, long image_floats, long count, long channels, long height, long width,
                             long kernel, long stride, long padding, long y, long output_width, long interleave,
-                            long lanes, float *patches);
+                            long lanes, float *patches, float *scratch);
 
     /// 2×2 average pool of max(0, scale[c] * x + shift[c]), from two rows of a panel to one row of each of `count`
     /// images. Pixel x of image n is outputs[n][c * output_lanes + x * output_step]. `scratch` has `lanes` floats.
@@ -182,18 +184,20 @@ struct ck_kernels {
                                   long channels, long lanes, long output_width, long interleave, long count,
                                   float *output);
 
-    /// 3×3 max pool with stride 2 and padding 1 of max(0, scale[c] * x + shift[c]): one output row of one image. `rows`
-    /// are the three input rows, null where outside the image.
+    /// 3×3 max pool with stride 2 and padding 1 of max(0, scale[c] * x + shift[c]), from three rows of a panel, null
+    /// where outside the image, to one row of each of `count` images, as in `average_pool`. `scratch` has
+    /// 6 * lanes + 20 * interleave + 512 floats.
     void (*max_pool)(const float *_Nullable const *_Nonnull rows, long channels, long lanes, long width,
-                     long interleave, long image, const float *scale, const float *shift, long output_width,
-                     float *output, long output_lanes, long output_step);
+                     long interleave, long count, const float *scale, const float *shift, long output_width,
+                     float *_Nonnull const *_Nonnull outputs, long output_lanes, long output_step, float *scratch);
 
-    /// Adds each gradient of `max_pool`'s output to the gradient of the largest input, the first among equals; to none
-    /// if no activation is above zero.
+    /// The gradients of `max_pool`'s rows from those of its outputs: each goes to the largest input, the first among
+    /// equals, and to none if no activation is above zero. Adds to the gradient of the first row, which is the last of
+    /// the windows above it, and overwrites the others.
     void (*max_pool_backward)(const float *_Nullable const *_Nonnull rows, float *_Nullable const *_Nonnull gradients,
-                              long channels, long lanes, long width, long interleave, long image, const float *scale,
-                              const float *shift, long output_width, const float *output, long output_lanes,
-                              long output_step);
+                              long channels, long lanes, long width, long interleave, long count, const float *scale,
+                              const float *shift, long output_width, float *_Nonnull const *_Nonnull outputs,
+                              long output_lanes, long output_step, float *scratch);
 };
 
 /// Use `ck_kernels()`: Swift refuses to read a global variable that C may change.

@@ -105,14 +105,17 @@ final class GrowthConvolution {
         product.packBackward(weights)
         workspace.forEachTask(of: output.featureMap) { task in
             let sums = input.beginGradient(task)
-            let gradient = workspace.weightGradient(task, count: weightGradient.count)
+            let gradient = workspace.weightGradient(task, sum: workspace.weightGradientSum)
             for group in task.groups {
                 let padded = paddedGradient(output, group, task.worker, pass)
                 addInputGradient(padded, product, input, group, to: sums, task.worker)
-                weightGradient.add(padded, input, group, to: gradient, task.worker)
+                weightGradient.add(
+                    padded, input, group, to: gradient, accumulate: group > task.groups.lowerBound, task.worker)
             }
         }
-        weightGradient.write(workspace.sumOfWeightGradients(output.featureMap, count: weightGradient.count), to: state)
+        let sum = workspace.weightGradientSum
+        workspace.addWeightGradients(output.featureMap, count: weightGradient.count, to: sum)
+        weightGradient.write(sum, to: state)
     }
 
     /// ∂L/∂output of a group, before dropout, zero-padded; in bfloat16 also with one number per lane, for the weight
@@ -189,9 +192,11 @@ struct SpatialProduct {
         winogradRows = Self.winogradRows(layout, precision)
         winograd = RowWinograd(outputs: outputs, input: shape, in: workspace.weights)
         direct = PackedWeights(
-            taps: 9, outputs: outputs, inputs: inputs, in: workspace.directWeights, precision: precision)
+            taps: layout.isOnePixel ? 1 : 9, outputs: outputs, inputs: inputs, in: workspace.directWeights,
+            precision: precision)
         shape.writeTapOffsets(to: workspace.tapOffsets.pointer)
-        tapOffsets = UnsafePointer(workspace.tapOffsets.pointer)
+        // The only tap of images of one pixel is the fifth.
+        tapOffsets = UnsafePointer(workspace.tapOffsets.pointer) + (layout.isOnePixel ? 4 : 0)
     }
 
     /// The number of rows, from the top, that use Winograd's filtering.
@@ -201,12 +206,14 @@ struct SpatialProduct {
 
     /// Packs weights of shape [outputs][inputs][3][3].
     func packForward(_ weights: UnsafePointer<Float>) {
+        if layout.isOnePixel { return direct.packCenterForward(weights) }
         direct.packForward(weights)
         if winogradRows > 0 { winograd.pack(direct) }
     }
 
     /// Packs weights of shape [inputs][outputs][3][3] for the gradient with respect to the input.
     func packBackward(_ weights: UnsafePointer<Float>) {
+        if layout.isOnePixel { return direct.packCenterBackward(weights) }
         direct.packBackward(weights)
         if winogradRows > 0 { winograd.pack(direct) }
     }
@@ -242,124 +249,14 @@ struct SpatialProduct {
         }
     }
 
-    /// The taps that read pixels in an output row; the others read the zeros above, below or, in images of one pixel,
-    /// beside it.
+    /// The taps that read pixels in an output row; the others read the zeros above or below.
     private func taps(ofRow y: Int) -> Range<Int> {
-        if layout.width == 1 && layout.height == 1 { return 4..<5 }
+        if layout.isOnePixel { return 0..<1 }
         return (y == 0 ? 3 : 0)..<(y == layout.height - 1 ? 6 : 9)
     }
 }
 
-/// The weight gradient of a 3×3 convolution.
-///
-/// A task accumulates the products of Winograd's filtering, followed by the nine taps of the remaining rows: shape
-/// [3][3][outputs][inputs, rounded up to whole vectors].
-struct SpatialWeightGradient {
-    /// The output's padded gradient; in bfloat16, too, one number per lane.
-    let outputShape: PaddedGroup.Shape
-    private let weight: Parameter
-    private let layout: PanelLayout
-    private let precision: Precision
-    private let outputs: Int
-    private let inputs: Int
-    /// Floats per lane of the transposed activation.
-    private let width: Int
-    private let winogradRows: Int
-    private let winograd: RowWinogradGradient
-
-    init(_ weight: Parameter, layout: PanelLayout, precision: Precision) {
-        self.weight = weight
-        self.layout = layout
-        self.precision = precision
-        outputs = weight.shape[0]
-        inputs = weight.shape[1]
-        width = inputs.roundedToVector
-        winogradRows = SpatialProduct.winogradRows(layout, precision)
-        outputShape = PaddedGroup.Shape(channels: outputs, layout: layout)
-        let paddedShape = PaddedGroup.Shape(channels: precision.elements(outputs), layout: layout)
-        winograd = RowWinogradGradient(inputs: inputs, output: paddedShape)
-    }
-
-    func reserve(in needs: inout WorkspaceNeeds) {
-        if precision == .bfloat16 { needs.reserve(.paddedBFloat16, (outputShape.count + 1) / 2) }
-    }
-
-    private var productCount: Int { winogradRows > 0 ? winograd.productCount : 0 }
-    /// Size of one task's sums, in floats.
-    var count: Int { productCount + 9 * outputs * width }
-
-    /// Adds a group's part; recomputes the activated input, transposed.
-    @inline(__always)
-    func add(
-        _ padded: PaddedGroup, _ input: some NormalizedInput, _ group: Int,
-        to gradient: UnsafeMutablePointer<Float>, _ worker: WorkerSpace
-    ) {
-        worker.clock.enter(.norm)
-        let transposed = transpose(input, group, worker)
-        worker.clock.enter(.spatial)
-        if winogradRows > 0 {
-            winograd.add(transposed: transposed, padded: padded, scratch: worker.winograd.pointer, to: gradient)
-        }
-        for tap in layout.width == 1 && layout.height == 1 ? 4..<5 : 0..<9 {
-            add(tap, transposed, padded, to: gradient + productCount + tap * outputs * width, worker)
-        }
-    }
-
-    /// The activated input of a group with a row of zeros before and after: shape [height + 2][lanes][width].
-    @inline(__always)
-    private func transpose(
-        _ input: some NormalizedInput, _ group: Int, _ worker: WorkerSpace
-    ) -> UnsafePointer<Float> {
-        let lanes = layout.lanes
-        let activation = worker.activation.pointer
-        let transposed = worker.transposed.pointer
-        transposed.update(repeating: 0, count: rowCount)
-        for y in 0..<layout.height {
-            input.affine.reluPanel(
-                input.values.panel(group, y), lanes: lanes, valid: layout.validLanes, into: activation,
-                outputStride: lanes)
-            transposePanel(
-                activation, stride: lanes, channels: inputs, lanes: lanes, into: transposed + (y + 1) * rowCount,
-                precision: precision)
-        }
-        (transposed + (layout.height + 1) * rowCount).update(repeating: 0, count: rowCount)
-        return UnsafePointer(transposed)
-    }
-
-    /// Adds the rows not covered by Winograd's filtering to one tap.
-    private func add(
-        _ tap: Int, _ transposed: UnsafePointer<Float>, _ padded: PaddedGroup,
-        to gradient: UnsafeMutablePointer<Float>, _ worker: WorkerSpace
-    ) {
-        // Output row y meets input row y + tap / 3 − 1; `transposed` has one row of zeros before the input's first.
-        let first = max(winogradRows, 1 - tap / 3)
-        let rest = min(layout.height, layout.height + 1 - tap / 3) - first
-        guard rest > 0 else { return }
-        let rows = transposed + (first + tap / 3) * rowCount
-        switch precision {
-        case .float32:
-            addWeightGradient(
-                transposed: rows, width: width, transposedRow: rowCount, other: padded.tap(1, 2 - tap % 3, row: first),
-                otherStride: padded.stride, otherRow: padded.rowStride, others: outputs, lanes: layout.lanes,
-                rows: rest, to: gradient)
-        case .bfloat16:
-            let single = worker.paddedBFloat16(outputShape)
-            addWeightGradient(
-                transposed: rows, width: width, transposedRow: rowCount, other: single.tap(1, 2 - tap % 3, row: first),
-                otherStride: single.stride, otherRow: single.rowStride, others: outputs, lanes: layout.lanes,
-                rows: rest, to: gradient)
-        }
-    }
-
-    private var rowCount: Int { precision.elements(layout.lanes) * width }
-
-    /// Writes the sum over all tasks to the flat gradient buffer.
-    func write(_ sum: UnsafeMutablePointer<Float>, to state: SharedNetworkState) {
-        if winogradRows > 0 { winograd.finish(sum) }
-        for output in 0..<outputs {
-            transposeMatrix(
-                sum + productCount + output * width, rows: 9, columns: inputs, fromStride: outputs * width,
-                to: state.gradients.pointer + weight.offset + output * inputs * 9, toStride: 9)
-        }
-    }
+extension PanelLayout {
+    /// Whether only the centre of a 3×3 kernel meets a pixel; the other taps read zeros.
+    var isOnePixel: Bool { width == 1 && height == 1 }
 }

@@ -21,7 +21,8 @@ struct ImagePatches: ConvolutionInput {
         writePatches(
             of: images + group * featureMap.layout.interleave * 3 * size * size, count: featureMap.images(in: group),
             channels: 3,
-            size: size, kernel: kernel, stride: stride, y: y, layout: featureMap.layout, into: patches)
+            size: size, kernel: kernel, stride: stride, y: y, layout: featureMap.layout, into: patches,
+            scratch: worker.columns.pointer)
         return UnsafePointer(patches)
     }
 

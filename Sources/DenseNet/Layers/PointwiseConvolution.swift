@@ -10,7 +10,7 @@ final class PointwiseConvolution {
     private let precision: Precision
     private let dropout: Dropout
     private let state: SharedNetworkState
-    /// Floats from one input to the next in the weight gradient as the kernel writes it.
+    /// Floats from one input to the next in the weight gradient where the kernel writes it transposed.
     private var gradientWidth: Int { outputs.roundedToVector }
 
     /// - Parameters:
@@ -42,15 +42,15 @@ final class PointwiseConvolution {
         forward(input, format, product, tapOffsets: state.workspace.noOffset.pointer, .pointwise, into: output, pass)
     }
 
-    /// The stem's forward. Each row of the kernel counts as a tap: sums over a whole patch would lose more digits than
-    /// any other step.
+    /// The stem's forward. Three rows of the kernel count as a tap, since a sum over a whole patch would lose more digits
+    /// than any other step: seven sums of 21 products lose as few as 21 of seven.
     func forward(_ patches: ImagePatches, into output: ProducedChannels, _ pass: PassContext) {
-        let kernel = weight.shape[3]
-        let taps = inputs / kernel
-        let product = PackedWeights(taps: taps, outputs: outputs, inputs: kernel, in: state.workspace.weights)
+        let taps = weight.shape[3]
+        let length = inputs / taps
+        let product = PackedWeights(taps: taps, outputs: outputs, inputs: length, in: state.workspace.weights)
         product.packPatches(weights)
         let tapOffsets = state.workspace.tapOffsets.pointer
-        for tap in 0..<taps { tapOffsets[tap] = tap * kernel * output.layout.lanes }
+        for tap in 0..<taps { tapOffsets[tap] = tap * length * output.layout.lanes }
         forward(patches, .float32, product, tapOffsets: tapOffsets, .stem, into: output, pass)
     }
 
@@ -72,7 +72,7 @@ final class PointwiseConvolution {
                     product.convolve(
                         operand, stride: lanes, tapOffsets: tapOffsets, lanes: lanes, into: row, outputStride: lanes,
                         next: input.sourceAfter(group, y), nextCount: inputs * lanes)
-                    worker.clock.enter(phase == .stem ? .stem : .norm)
+                    worker.clock.enter(.norm)
                     dropout.apply(row, channels: outputs, stride: lanes, row: y, worker, pass)
                     if pass.training { addSums(row, lanes: lanes, mask: output.featureMap.mask(group), to: sums) }
                 }
@@ -88,17 +88,19 @@ final class PointwiseConvolution {
         let lanes = output.layout.lanes
         let product = transposedProduct()
         let noOffset = UnsafePointer(state.workspace.noOffset.pointer)
+        let order = gradientOrder(output.featureMap)
         state.workspace.forEachTask(of: output.featureMap) { task in
             let worker = task.worker
-            let weightGradient = state.workspace.weightGradient(task, count: inputs * gradientWidth)
+            let weightGradient = weightGradient(task, order)
             let sums = input.beginGradient(task)
             for group in task.groups {
                 dropout.begin(group: group, worker, pass)
                 for y in 0..<output.layout.height {
-                    let gradient = outputGradient(output, group, y, .norm, worker, pass)
+                    let gradient = outputGradient(output, group, y, worker, pass)
                     let target = input.gradientTarget(group, y)
                     addWeightGradient(
-                        input, group, y, .pointwise, lanes: lanes, to: weightGradient, next: target, worker)
+                        input, group, y, .pointwise, gradient, lanes: lanes, order, to: weightGradient,
+                        accumulate: group > task.groups.lowerBound || y > 0, next: target, worker)
                     if precision == .bfloat16 {
                         writeChannelPairs(
                             gradient, stride: lanes, channels: outputs, lanes: lanes, into: gradient, pairsStride: lanes
@@ -114,68 +116,111 @@ final class PointwiseConvolution {
                 input.endGroup(sums)
             }
         }
-        writeWeightGradient(output.featureMap)
+        writeWeightGradient(output.featureMap, order)
     }
 
     /// Computes the weight gradient only: images need no gradient.
     func backward(from output: ProducedChannels, to patches: ImagePatches, _ pass: PassContext) {
         state.workspace.forEachTask(of: output.featureMap) { task in
-            let weightGradient = state.workspace.weightGradient(task, count: inputs * gradientWidth)
+            let weightGradient = weightGradient(task, .transposed)
             for group in task.groups {
                 for y in 0..<output.layout.height {
-                    _ = outputGradient(output, group, y, .stem, task.worker, pass)
+                    let gradient = outputGradient(output, group, y, task.worker, pass)
                     addWeightGradient(
-                        patches, group, y, .stem, lanes: output.layout.lanes, to: weightGradient, next: nil,
-                        task.worker)
+                        patches, group, y, .stem, gradient, lanes: output.layout.lanes, .transposed, to: weightGradient,
+                        accumulate: group > task.groups.lowerBound || y > 0, next: nil, task.worker)
                 }
             }
         }
-        writeWeightGradient(output.featureMap)
+        writeWeightGradient(output.featureMap, .transposed)
     }
 
-    /// ∂L/∂output of one row, before dropout, in the worker's `gradient`; its transpose in the worker's `transposed`.
+    /// ∂L/∂output of one row, before dropout, in the worker's `gradient`.
     @inline(__always)
     private func outputGradient(
-        _ output: ProducedChannels, _ group: Int, _ y: Int, _ phase: Phase, _ worker: WorkerSpace, _ pass: PassContext
+        _ output: ProducedChannels, _ group: Int, _ y: Int, _ worker: WorkerSpace, _ pass: PassContext
     ) -> UnsafeMutablePointer<Float> {
         let lanes = output.layout.lanes
         let gradient = worker.gradient.pointer
-        worker.clock.enter(phase)
+        worker.clock.enter(.norm)
         output.writeInputGradient(group, y, into: gradient, stride: lanes)
         dropout.apply(gradient, channels: outputs, stride: lanes, row: y, worker, pass)
-        transposePanel(
-            gradient, stride: lanes, channels: outputs, lanes: lanes, into: worker.transposed.pointer,
-            precision: precision)
         return gradient
     }
 
-    /// weightGradient[input][output] += Σ over the lanes of one row: input · ∂L/∂output.
-    @inline(__always)
-    private func addWeightGradient(
-        _ input: some ConvolutionInput, _ group: Int, _ y: Int, _ phase: Phase, lanes: Int,
-        to weightGradient: UnsafeMutablePointer<Float>, next: UnsafePointer<Float>?, _ worker: WorkerSpace
-    ) {
-        let format = precision == .float32 ? OperandFormat.float32 : .bfloat16
-        let operand = input.operand(group, y, format, worker)
-        worker.clock.enter(phase)
-        switch precision {
-        case .float32:
-            Kernels.addWeightGradient(
-                transposed: worker.transposed.pointer, width: gradientWidth, transposedRow: 0, other: operand,
-                otherStride: lanes, otherRow: 0, others: inputs, lanes: lanes, rows: 1, to: weightGradient, next: next,
-                nextCount: inputs * lanes)
-        case .bfloat16:
-            Kernels.addWeightGradient(
-                transposed: worker.transposed.pointer, width: gradientWidth, transposedRow: 0,
-                other: UnsafePointer(bfloat16Numbers(in: worker.activation)), otherStride: lanes, otherRow: 0,
-                others: inputs,
-                lanes: lanes, rows: 1, to: weightGradient, next: next, nextCount: inputs * lanes)
+    // MARK: The weights' gradient
+
+    /// How the kernel writes the weights' gradient: a product of one operand with the transpose of the other.
+    private enum GradientOrder {
+        /// [inputs][outputs], from the transpose of the output's gradient.
+        case transposed
+        /// [outputs][inputs], as the weights are stored, from the transpose of the input.
+        case stored
+    }
+
+    /// The order that takes less transposing: in small feature maps that of the weights themselves.
+    private func gradientOrder(_ featureMap: FeatureMap) -> GradientOrder {
+        let pixels = featureMap.groups * featureMap.layout.height * featureMap.layout.lanes
+        let fitsVectors = inputs.roundedToVector == inputs
+        let isLess = pixels * inputs < pixels * outputs + inputs * outputs
+        return precision == .float32 && fitsVectors && isLess ? .stored : .transposed
+    }
+
+    /// The number of elements of the gradient as the kernel writes it, and where the tasks' gradients are added up.
+    private func gradientSum(_ order: GradientOrder) -> (count: Int, sum: UnsafeMutablePointer<Float>) {
+        switch order {
+        case .transposed: (inputs * gradientWidth, state.workspace.weightGradientSum)
+        case .stored: (weight.count, state.gradients.pointer + weight.offset)
         }
     }
 
-    /// Adds up the tasks' gradients and writes the sum to the flat gradient buffer.
-    private func writeWeightGradient(_ featureMap: FeatureMap) {
-        let sum = state.workspace.sumOfWeightGradients(featureMap, count: inputs * gradientWidth)
+    private func weightGradient(_ task: PassTask, _ order: GradientOrder) -> UnsafeMutablePointer<Float> {
+        state.workspace.weightGradient(task, sum: gradientSum(order).sum)
+    }
+
+    /// Adds a row's part to a task's gradient, or starts it: Σ over the lanes of input · ∂L/∂output.
+    @inline(__always)
+    private func addWeightGradient(
+        _ input: some ConvolutionInput, _ group: Int, _ y: Int, _ phase: Phase, _ gradient: UnsafePointer<Float>,
+        lanes: Int, _ order: GradientOrder, to weightGradient: UnsafeMutablePointer<Float>,
+        accumulate: Bool, next: UnsafePointer<Float>?, _ worker: WorkerSpace
+    ) {
+        let transposed = worker.transposed.pointer
+        if order == .transposed {
+            transposePanel(
+                gradient, stride: lanes, channels: outputs, lanes: lanes, into: transposed, precision: precision)
+        }
+        let format = precision == .float32 ? OperandFormat.float32 : .bfloat16
+        worker.clock.enter(phase == .stem ? .stem : .norm)
+        let operand = input.operand(group, y, format, worker)
+        worker.clock.enter(phase)
+        switch (precision, order) {
+        case (.float32, .transposed):
+            Kernels.addWeightGradient(
+                transposed: transposed, width: gradientWidth, transposedRow: 0, other: operand, otherStride: lanes,
+                otherRow: 0, others: inputs, lanes: lanes, rows: 1, to: weightGradient,
+                accumulate: accumulate, next: next, nextCount: inputs * lanes)
+        case (.float32, .stored):
+            transposePanel(operand, stride: lanes, channels: inputs, lanes: lanes, into: transposed)
+            Kernels.addWeightGradient(
+                transposed: transposed, width: inputs, transposedRow: 0, other: gradient, otherStride: lanes,
+                otherRow: 0, others: outputs, lanes: lanes, rows: 1, to: weightGradient,
+                accumulate: accumulate, next: next, nextCount: inputs * lanes)
+        case (.bfloat16, _):
+            Kernels.addWeightGradient(
+                transposed: transposed, width: gradientWidth, transposedRow: 0,
+                other: UnsafePointer(bfloat16Numbers(in: worker.activation)), otherStride: lanes, otherRow: 0,
+                others: inputs,
+                lanes: lanes, rows: 1, to: weightGradient, accumulate: accumulate, next: next,
+                nextCount: inputs * lanes)
+        }
+    }
+
+    /// Adds up the tasks' gradients and sees to it that the sum is in the flat gradient buffer.
+    private func writeWeightGradient(_ featureMap: FeatureMap, _ order: GradientOrder) {
+        let (count, sum) = gradientSum(order)
+        state.workspace.addWeightGradients(featureMap, count: count, to: sum)
+        guard order == .transposed else { return }
         transposeMatrix(
             sum, rows: inputs, columns: outputs, fromStride: gradientWidth,
             to: state.gradients.pointer + weight.offset, toStride: inputs)

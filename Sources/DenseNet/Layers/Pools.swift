@@ -63,22 +63,25 @@ final class MaxPool {
         self.target = target
         self.state = state
         kernel = MaxPoolKernel(source: source, target: target.layout)
-        state.workspace.needs.reserve(.gradient, channels * target.layout.lanes)
+        state.workspace.needs.reserve(.columns, MaxPoolKernel.scratchCount(source.layout))
     }
 
     /// In training also sums the output.
     func forward(_ input: BatchNorm, into output: ProducedChannels, _ pass: PassContext) {
         state.workspace.forEachTask(of: source) { task in
-            task.worker.clock.enter(.stem)
+            task.worker.clock.enter(.pool)
             for group in task.groups {
                 for y in 0..<target.layout.height {
-                    kernel.forward(input.values, input.affine, group: group, y: y, into: output.values)
+                    kernel.forward(
+                        input.values, input.affine, group: group, y: y, into: output.values,
+                        scratch: task.worker.columns.pointer)
                 }
             }
         }
         guard pass.training else { return }
         state.workspace.forEachTask(of: target) { task in
             let sums = output.sums.begin(task: task.index, worker: task.worker.index)
+            task.worker.clock.enter(.norm)
             for group in task.groups {
                 for y in 0..<target.layout.height {
                     addSums(
@@ -89,25 +92,34 @@ final class MaxPool {
         }
     }
 
-    /// Computes the gradient of the pool's input, then masks it by the norm's ReLU.
+    /// Computes the gradient of the pool's input, masked by the norm's ReLU.
     func backward(from output: ProducedChannels, to input: BatchNorm) {
-        let gradients = input.input.gradients
-        gradients.clear()
         state.workspace.forEachTask(of: target) { task in
-            task.worker.clock.enter(.stem)
-            let gradient = task.worker.gradient.pointer
+            task.worker.clock.enter(.norm)
             for group in task.groups {
+                // In place: nothing else reads G of these channels.
                 for y in 0..<target.layout.height {
-                    output.writeInputGradient(group, y, into: gradient, stride: target.layout.lanes)
-                    kernel.backward(gradient, targetGroup: group, y: y, input.values, input.affine, into: gradients)
+                    output.writeInputGradient(
+                        group, y, into: output.gradients.panel(group, y), stride: target.layout.lanes)
                 }
             }
         }
         state.workspace.forEachTask(of: source) { task in
             let sums = input.beginGradient(task)
             for group in task.groups {
-                for y in 0..<source.layout.height {
-                    input.addGradient(input.gradientRow(group, y, task.worker), group, y, to: sums)
+                var finished = 0
+                for y in 0..<target.layout.height {
+                    task.worker.clock.enter(.pool)
+                    kernel.backward(
+                        output.gradients, group: group, y: y, input.values, input.affine, into: input.input.gradients,
+                        scratch: task.worker.columns.pointer)
+                    // The next row of windows adds to row 2y + 1.
+                    task.worker.clock.enter(.norm)
+                    let end = y + 1 < target.layout.height ? 2 * y + 1 : source.layout.height
+                    for row in finished..<end {
+                        input.addGradient(input.gradientRow(group, row, task.worker), group, row, to: sums)
+                    }
+                    finished = end
                 }
                 input.endGroup(sums)
             }

@@ -27,6 +27,7 @@ final class CIFARStem: Stem {
         stride = state.configuration.stemStride
         conv = PointwiseConvolution(table.stemConvolution, featureMap: block.featureMap, layer: nil, state: state)
         features = block.produced(table.stemConvolution.shape[0], from: 0)
+        state.workspace.needs.reserve(.columns, patchScratchCount(block.featureMap.layout, kernel: 3))
     }
 
     private func patches(_ images: UnsafePointer<Float>) -> ImagePatches {
@@ -73,6 +74,7 @@ final class ImageNetStem: Stem {
         norm = BatchNorm(parameters, of: output, state: state)
         pool = MaxPool(source: featureMap, target: block.featureMap, channels: channels, state: state)
         features = block.produced(channels, from: 0)
+        state.workspace.needs.reserve(.columns, patchScratchCount(featureMap.layout, kernel: 7))
     }
 
     private func patches(_ images: UnsafePointer<Float>) -> ImagePatches {

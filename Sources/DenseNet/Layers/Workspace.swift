@@ -23,6 +23,8 @@ struct WorkspaceNeeds {
         case winograd
         /// A row of lanes.
         case lanes
+        /// Scratch for the even and odd columns of the stem's rows.
+        case columns
     }
 
     private var counts = [Int](repeating: 0, count: Purpose.allCases.count)
@@ -41,7 +43,7 @@ struct WorkspaceNeeds {
         let outputs = weight.shape[0]
         let inputs = weight.count / outputs
         reserve(.gradient, outputs * lanes)
-        reserve(.transposed, lanes * outputs.roundedToVector)
+        reserve(.transposed, lanes * max(inputs, outputs).roundedToVector)
         reserve(.lanes, lanes)
         weights = max(weights, weight.count)
         weightGradient = max(weightGradient, inputs * outputs.roundedToVector)
@@ -84,8 +86,8 @@ final class Workspace {
     private(set) var directWeights = AlignedBuffer<Float>(count: 0)
     /// Each task's gradient of the current weight, as the kernel writes it.
     private var weightGradients: [AlignedBuffer<Float>] = []
-    /// The tap offsets of the current product, at most 3·7 in the stem.
-    let tapOffsets = AlignedBuffer<Int>(count: 21)
+    /// The tap offsets of the current product, nine at most.
+    let tapOffsets = AlignedBuffer<Int>(count: 9)
     /// The only tap offset of a 1×1 convolution, zero.
     let noOffset = AlignedBuffer<Int>(count: 1)
 
@@ -120,18 +122,18 @@ final class Workspace {
         }
     }
 
-    /// A task's zeroed gradient of a weight.
-    func weightGradient(_ task: PassTask, count: Int) -> UnsafeMutablePointer<Float> {
-        weightGradients[task.index][0..<count].update(repeating: 0)
-        return weightGradients[task.index].pointer
+    /// Where the tasks' gradients of a weight are added up, unless they go elsewhere.
+    var weightGradientSum: UnsafeMutablePointer<Float> { weightGradients[0].pointer }
+
+    /// A task's gradient of a weight, not zeroed; the first task's is `sum`.
+    func weightGradient(_ task: PassTask, sum: UnsafeMutablePointer<Float>) -> UnsafeMutablePointer<Float> {
+        task.index == 0 ? sum : weightGradients[task.index].pointer
     }
 
-    /// The tasks' gradients, summed in task order.
-    func sumOfWeightGradients(_ featureMap: FeatureMap, count: Int) -> UnsafeMutablePointer<Float> {
-        let sum = weightGradients[0].pointer
+    /// Adds the gradients of all tasks but the first to `sum`, which is the first's, in task order.
+    func addWeightGradients(_ featureMap: FeatureMap, count: Int, to sum: UnsafeMutablePointer<Float>) {
         if featureMap.tasks.count == 0 { sum.update(repeating: 0, count: count) }
         for task in 1..<max(featureMap.tasks.count, 1) { add(weightGradients[task].pointer, to: sum, count: count) }
-        return sum
     }
 }
 
@@ -146,7 +148,7 @@ struct PassTask {
 /// The part of the workspace that belongs to one thread.
 final class WorkerSpace {
     let index: Int
-    let activation, gradient, inputGradient, transposed, winograd, lanes: AlignedBuffer<Float>
+    let activation, gradient, inputGradient, transposed, winograd, lanes, columns: AlignedBuffer<Float>
     let padded, paddedGradient: BorderedBuffer
     private let bfloat16Buffer: AlignedBuffer<Float>
     private var bfloat16Shape: PaddedGroup.Shape?
@@ -167,6 +169,7 @@ final class WorkerSpace {
         transposed = buffer(.transposed)
         winograd = buffer(.winograd)
         lanes = buffer(.lanes)
+        columns = buffer(.columns)
         dropoutKeys = AlignedBuffer(count: needs[.lanes])
     }
 
