@@ -39,22 +39,22 @@ final class GrowthConvolution {
         let product = SpatialProduct(
             outputs: growth, inputs: inputs, inputShape, precision, nextCount: inputs * layout.lanes, state.workspace)
         product.packForward(weights)
-        state.workspace.forEachTask(of: output.featureMap) { task in
+        state.workspace.forEachTask(of: output.featureMap, cutAt: product.units) { task in
             let sums = output.sums.begin(task: task.index, worker: task.worker.index)
             for group in task.groups {
-                let padded = padded(input, group, task.worker)
-                convolve(padded, product, input, group, into: output, task.worker)
-                finish(output, group, sums, task.worker, pass)
+                let padded = padded(input, group, task)
+                convolve(padded, product, input, group, into: output, task)
+                finish(output, group, sums, task, pass)
             }
         }
     }
 
-    /// The activated, zero-padded input of a group.
+    /// The activated, zero-padded input of a group, as far as the task's rows need it.
     @inline(__always)
-    private func padded(_ input: some NormalizedInput, _ group: Int, _ worker: WorkerSpace) -> PaddedGroup {
-        let padded = worker.padded.group(inputShape)
-        worker.clock.enter(.norm)
-        for y in 0..<layout.height {
+    private func padded(_ input: some NormalizedInput, _ group: Int, _ task: PassTask) -> PaddedGroup {
+        let padded = task.worker.padded.group(inputShape)
+        task.worker.clock.enter(.norm)
+        for y in layout.rowsUnderTaps(of: task.rows) {
             input.affine.reluPanel(
                 input.values.panel(group, y), lanes: layout.lanes, valid: layout.validLanes, into: padded.interior(y),
                 outputStride: padded.stride, precision: precision)
@@ -65,31 +65,31 @@ final class GrowthConvolution {
     @inline(__always)
     private func convolve(
         _ padded: PaddedGroup, _ product: SpatialProduct, _ input: some NormalizedInput, _ group: Int,
-        into output: ProducedChannels, _ worker: WorkerSpace
+        into output: ProducedChannels, _ task: PassTask
     ) {
         let nextGroup = group + 1 < output.featureMap.groups ? group + 1 : nil
-        worker.clock.enter(.spatial)
-        var rows = product.firstRows
+        task.worker.clock.enter(.spatial)
+        var rows = product.firstRows(of: task.rows)
         while !rows.isEmpty {
             product.convolve(
                 padded, rows, into: output.row(group, rows.lowerBound), rowPitch: output.rowPitch,
                 next: nextGroup.map { UnsafePointer(input.values.panel($0, rows.lowerBound)) },
-                nextPitch: input.values.channels * layout.lanes, worker)
-            rows = product.rows(after: rows)
+                nextPitch: input.values.channels * layout.lanes, task.worker)
+            rows = product.rows(after: rows, of: task.rows)
         }
     }
 
     /// Applies dropout to a group's new channels and sums them.
     @inline(__always)
     private func finish(
-        _ output: ProducedChannels, _ group: Int, _ sums: PartialSums, _ worker: WorkerSpace, _ pass: PassContext
+        _ output: ProducedChannels, _ group: Int, _ sums: PartialSums, _ task: PassTask, _ pass: PassContext
     ) {
-        worker.clock.enter(.norm)
+        task.worker.clock.enter(.norm)
         guard pass.training else { return }
-        dropout.begin(group: group, worker, pass)
-        for y in 0..<layout.height {
+        dropout.begin(group: group, task.worker, pass)
+        for y in task.rows {
             let row = output.row(group, y)
-            dropout.apply(row, channels: growth, stride: layout.lanes, row: y, worker, pass)
+            dropout.apply(row, channels: growth, stride: layout.lanes, row: y, task.worker, pass)
             addSums(row, lanes: layout.lanes, mask: output.featureMap.mask(group), to: sums)
         }
         sums.flushValues()
@@ -103,30 +103,32 @@ final class GrowthConvolution {
         let product = SpatialProduct(
             outputs: inputs, inputs: growth, outputShape, precision, nextCount: inputs * layout.lanes, workspace)
         product.packBackward(weights)
-        workspace.forEachTask(of: output.featureMap) { task in
+        let sum = workspace.sumOfWeightGradients(
+            of: output.featureMap, cutAt: product.units, count: weightGradient.count
+        ) { task, gradient in
             let sums = input.beginGradient(task)
-            let gradient = workspace.weightGradient(task, count: weightGradient.count)
             for group in task.groups {
-                let padded = paddedGradient(output, group, task.worker, pass)
-                addInputGradient(padded, product, input, group, to: sums, task.worker)
-                weightGradient.add(padded, input, group, to: gradient, task.worker)
+                let padded = paddedGradient(output, group, task, pass)
+                addInputGradient(padded, product, input, group, to: sums, task)
+                weightGradient.add(padded, input, group, to: gradient, task)
             }
         }
-        weightGradient.write(workspace.sumOfWeightGradients(output.featureMap, count: weightGradient.count), to: state)
+        weightGradient.write(sum, to: state)
     }
 
-    /// ∂L/∂output of a group, before dropout, zero-padded; in bfloat16 also with one number per lane, for the weight
+    /// ∂L/∂output of a group, as far as the task's rows need it, before dropout, zero-padded; in bfloat16 also with one number per lane, for the weight
     /// gradient.
     @inline(__always)
     private func paddedGradient(
-        _ output: ProducedChannels, _ group: Int, _ worker: WorkerSpace, _ pass: PassContext
+        _ output: ProducedChannels, _ group: Int, _ task: PassTask, _ pass: PassContext
     ) -> PaddedGroup {
+        let worker = task.worker
         let padded = worker.paddedGradient.group(outputShape)
         let lanes = layout.lanes
         let single = precision == .bfloat16 ? worker.paddedBFloat16(weightGradient.outputShape) : nil
         worker.clock.enter(.norm)
         dropout.begin(group: group, worker, pass)
-        for y in 0..<layout.height {
+        for y in layout.rowsUnderTaps(of: task.rows) {
             let row = single == nil ? padded.interior(y) : worker.activation.pointer
             let stride = single == nil ? padded.stride : lanes
             output.writeInputGradient(group, y, into: row, stride: stride)
@@ -143,10 +145,10 @@ final class GrowthConvolution {
     @inline(__always)
     private func addInputGradient<Input: NormalizedInput>(
         _ padded: PaddedGroup, _ product: SpatialProduct, _ input: Input, _ group: Int, to sums: PartialSums,
-        _ worker: WorkerSpace
+        _ task: PassTask
     ) {
-        let pitch = inputs * layout.lanes
-        var rows = product.firstRows
+        let (worker, pitch) = (task.worker, inputs * layout.lanes)
+        var rows = product.firstRows(of: task.rows)
         while !rows.isEmpty {
             let y = rows.lowerBound
             let gradient = input.gradientRow(group, y, worker)
@@ -156,7 +158,7 @@ final class GrowthConvolution {
                 nextPitch: input.values.channels * layout.lanes, worker)
             worker.clock.enter(.norm)
             for row in rows { input.addGradient(gradient + (row - y) * pitch, group, row, to: sums) }
-            rows = product.rows(after: rows)
+            rows = product.rows(after: rows, of: task.rows)
         }
         input.endGroup(sums)
     }
@@ -211,13 +213,16 @@ struct SpatialProduct {
         if winogradRows > 0 { winograd.pack(direct) }
     }
 
-    /// The rows of the first call of `convolve`.
-    var firstRows: Range<Int> { rows(after: 0..<0) }
+    /// Where a pass may cut a group.
+    var units: RowUnits { RowUnits(height: layout.height, inRunsOf: RowWinograd.rows, rows: winogradRows) }
 
-    /// The rows of the call after the one for `rows`; empty after the last.
-    func rows(after rows: Range<Int>) -> Range<Int> {
+    /// The rows of the first call of `convolve` for a task's rows.
+    func firstRows(of task: Range<Int>) -> Range<Int> { rows(after: task.lowerBound..<task.lowerBound, of: task) }
+
+    /// The rows of the call after the one for `rows`; empty after the task's last.
+    func rows(after rows: Range<Int>, of task: Range<Int>) -> Range<Int> {
         let y = rows.upperBound
-        return y..<min(layout.height, y < winogradRows ? y + RowWinograd.rows : y + 1)
+        return y..<min(task.upperBound, y < winogradRows ? y + RowWinograd.rows : y + 1)
     }
 
     /// Computes the output's `rows`, each of shape [outputs][lanes].
@@ -282,39 +287,44 @@ struct SpatialWeightGradient {
 
     func reserve(in needs: inout WorkspaceNeeds) {
         if precision == .bfloat16 { needs.reserve(.paddedBFloat16, (outputShape.count + 1) / 2) }
+        needs.reserve(weightGradient: count, layout: layout)
     }
 
     private var productCount: Int { winogradRows > 0 ? winograd.productCount : 0 }
     /// Size of one task's sums, in floats.
-    var count: Int { productCount + 9 * outputs * width }
+    var count: Int { winogradRows > 0 ? winograd.gradientCount : 9 * outputs * width }
 
-    /// Adds a group's part; recomputes the activated input, transposed.
+    /// Adds the part of a group's rows; recomputes the activated input, transposed.
     @inline(__always)
     func add(
         _ padded: PaddedGroup, _ input: some NormalizedInput, _ group: Int,
-        to gradient: UnsafeMutablePointer<Float>, _ worker: WorkerSpace
+        to gradient: UnsafeMutablePointer<Float>, _ task: PassTask
     ) {
+        let worker = task.worker
         worker.clock.enter(.norm)
-        let transposed = transpose(input, group, worker)
+        let transposed = transpose(input, group, task)
         worker.clock.enter(.spatial)
-        if winogradRows > 0 {
-            winograd.add(transposed: transposed, padded: padded, scratch: worker.winograd.pointer, to: gradient)
+        let runs = task.rows.clamped(to: 0..<winogradRows)
+        if !runs.isEmpty {
+            winograd.add(
+                runs, transposed: transposed, padded: padded, scratch: worker.winograd.pointer, to: gradient)
         }
         for tap in layout.width == 1 && layout.height == 1 ? 4..<5 : 0..<9 {
-            add(tap, transposed, padded, to: gradient + productCount + tap * outputs * width, worker)
+            add(tap, task.rows, transposed, padded, to: gradient + productCount + tap * outputs * width, worker)
         }
     }
 
-    /// The activated input of a group with a row of zeros before and after: shape [height + 2][lanes][width].
+    /// The activated input of a group with a row of zeros before and after: shape [height + 2][lanes][width], as far as
+    /// the task's rows need it.
     @inline(__always)
     private func transpose(
-        _ input: some NormalizedInput, _ group: Int, _ worker: WorkerSpace
+        _ input: some NormalizedInput, _ group: Int, _ task: PassTask
     ) -> UnsafePointer<Float> {
         let lanes = layout.lanes
-        let activation = worker.activation.pointer
-        let transposed = worker.transposed.pointer
+        let activation = task.worker.activation.pointer
+        let transposed = task.worker.transposed.pointer
         transposed.update(repeating: 0, count: rowCount)
-        for y in 0..<layout.height {
+        for y in layout.rowsUnderTaps(of: task.rows) {
             input.affine.reluPanel(
                 input.values.panel(group, y), lanes: lanes, valid: layout.validLanes, into: activation,
                 outputStride: lanes)
@@ -328,12 +338,12 @@ struct SpatialWeightGradient {
 
     /// Adds the rows not covered by Winograd's filtering to one tap.
     private func add(
-        _ tap: Int, _ transposed: UnsafePointer<Float>, _ padded: PaddedGroup,
+        _ tap: Int, _ taskRows: Range<Int>, _ transposed: UnsafePointer<Float>, _ padded: PaddedGroup,
         to gradient: UnsafeMutablePointer<Float>, _ worker: WorkerSpace
     ) {
         // Output row y meets input row y + tap / 3 − 1; `transposed` has one row of zeros before the input's first.
-        let first = max(winogradRows, 1 - tap / 3)
-        let rest = min(layout.height, layout.height + 1 - tap / 3) - first
+        let first = max(max(winogradRows, 1 - tap / 3), taskRows.lowerBound)
+        let rest = min(layout.height + 1 - tap / 3, taskRows.upperBound) - first
         guard rest > 0 else { return }
         let rows = transposed + (first + tap / 3) * rowCount
         switch precision {
@@ -361,5 +371,12 @@ struct SpatialWeightGradient {
                 sum + productCount + output * width, rows: 9, columns: inputs, fromStride: outputs * width,
                 to: state.gradients.pointer + weight.offset + output * inputs * 9, toStride: 9)
         }
+    }
+}
+
+extension PanelLayout {
+    /// The rows that the taps of a 3×3 convolution meet, for some output rows.
+    fileprivate func rowsUnderTaps(of rows: Range<Int>) -> Range<Int> {
+        max(rows.lowerBound - 1, 0)..<min(rows.upperBound + 1, height)
     }
 }

@@ -29,6 +29,7 @@ final class PointwiseConvolution {
             probability: layer == nil ? 0 : state.configuration.dropout, layer: layer ?? 0, featureMap: featureMap)
         state.workspace.needs.reserve(pointwise: weight, lanes: featureMap.layout.lanes)
         state.workspace.needs.reserve(.activation, inputs * featureMap.layout.lanes)
+        state.workspace.needs.reserve(weightGradient: inputs * gradientWidth, layout: featureMap.layout)
     }
 
     // MARK: Forward
@@ -64,7 +65,7 @@ final class PointwiseConvolution {
             let (worker, sums) = (task.worker, output.sums.begin(task: task.index, worker: task.worker.index))
             for group in task.groups {
                 dropout.begin(group: group, worker, pass)
-                for y in 0..<output.layout.height {
+                for y in task.rows {
                     let row = output.row(group, y)
                     worker.clock.enter(phase == .stem ? .stem : .norm)
                     let operand = input.operand(group, y, format, worker)
@@ -88,13 +89,13 @@ final class PointwiseConvolution {
         let lanes = output.layout.lanes
         let product = transposedProduct()
         let noOffset = UnsafePointer(state.workspace.noOffset.pointer)
-        state.workspace.forEachTask(of: output.featureMap) { task in
+        let sum = state.workspace.sumOfWeightGradients(of: output.featureMap, count: inputs * gradientWidth) {
+            task, weightGradient in
             let worker = task.worker
-            let weightGradient = state.workspace.weightGradient(task, count: inputs * gradientWidth)
             let sums = input.beginGradient(task)
             for group in task.groups {
                 dropout.begin(group: group, worker, pass)
-                for y in 0..<output.layout.height {
+                for y in task.rows {
                     let gradient = outputGradient(output, group, y, .norm, worker, pass)
                     let target = input.gradientTarget(group, y)
                     addWeightGradient(
@@ -114,15 +115,15 @@ final class PointwiseConvolution {
                 input.endGroup(sums)
             }
         }
-        writeWeightGradient(output.featureMap)
+        writeWeightGradient(sum)
     }
 
     /// Computes the weight gradient only: images need no gradient.
     func backward(from output: ProducedChannels, to patches: ImagePatches, _ pass: PassContext) {
-        state.workspace.forEachTask(of: output.featureMap) { task in
-            let weightGradient = state.workspace.weightGradient(task, count: inputs * gradientWidth)
+        let sum = state.workspace.sumOfWeightGradients(of: output.featureMap, count: inputs * gradientWidth) {
+            task, weightGradient in
             for group in task.groups {
-                for y in 0..<output.layout.height {
+                for y in task.rows {
                     _ = outputGradient(output, group, y, .stem, task.worker, pass)
                     addWeightGradient(
                         patches, group, y, .stem, lanes: output.layout.lanes, to: weightGradient, next: nil,
@@ -130,7 +131,7 @@ final class PointwiseConvolution {
                 }
             }
         }
-        writeWeightGradient(output.featureMap)
+        writeWeightGradient(sum)
     }
 
     /// ∂L/∂output of one row, before dropout, in the worker's `gradient`; its transpose in the worker's `transposed`.
@@ -173,9 +174,8 @@ final class PointwiseConvolution {
         }
     }
 
-    /// Adds up the tasks' gradients and writes the sum to the flat gradient buffer.
-    private func writeWeightGradient(_ featureMap: FeatureMap) {
-        let sum = state.workspace.sumOfWeightGradients(featureMap, count: inputs * gradientWidth)
+    /// Writes the sum over all tasks to the flat gradient buffer.
+    private func writeWeightGradient(_ sum: UnsafeMutablePointer<Float>) {
         transposeMatrix(
             sum, rows: inputs, columns: outputs, fromStride: gradientWidth,
             to: state.gradients.pointer + weight.offset, toStride: inputs)

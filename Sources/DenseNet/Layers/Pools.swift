@@ -19,10 +19,10 @@ final class AveragePool {
         // The pool writes valid lanes only. What an earlier batch left in the padding is multiplied by zero gradients,
         // so it must be finite.
         for group in 0..<target.groups where target.mask(group) != nil { pooled.clear(group: group) }
-        state.workspace.forEachTask(of: source) { task in
+        state.workspace.forEachTask(of: source, cutAt: RowUnits(height: target.layout.height)) { task in
             task.worker.clock.enter(.pool)
             for group in task.groups {
-                for y in 0..<target.layout.height {
+                for y in task.rows {
                     kernel.forward(
                         input.values, input.affine, group: group, y: y, into: pooled,
                         scratch: task.worker.lanes.pointer)
@@ -34,10 +34,10 @@ final class AveragePool {
     /// Sets the gradient of the norm's channels from that of the pooled channels.
     func backward(_ gradient: Panels, to input: SharedStatisticsNorm) {
         input.block.clearGradientSums()
-        state.workspace.forEachTask(of: source) { task in
+        state.workspace.forEachTask(of: source, cutAt: RowUnits(height: source.layout.height, inRunsOf: 2)) { task in
             let sums = input.beginGradient(task)
             for group in task.groups {
-                for y in 0..<source.layout.height {
+                for y in task.rows {
                     // Two rows share the gradient of one pooled row.
                     let row = input.gradientRow(group, y, task.worker)
                     task.worker.clock.enter(.pool)
@@ -68,10 +68,10 @@ final class MaxPool {
 
     /// In training also sums the output.
     func forward(_ input: BatchNorm, into output: ProducedChannels, _ pass: PassContext) {
-        state.workspace.forEachTask(of: source) { task in
+        state.workspace.forEachTask(of: source, cutAt: RowUnits(height: target.layout.height)) { task in
             task.worker.clock.enter(.stem)
             for group in task.groups {
-                for y in 0..<target.layout.height {
+                for y in task.rows {
                     kernel.forward(input.values, input.affine, group: group, y: y, into: output.values)
                 }
             }
@@ -80,7 +80,7 @@ final class MaxPool {
         state.workspace.forEachTask(of: target) { task in
             let sums = output.sums.begin(task: task.index, worker: task.worker.index)
             for group in task.groups {
-                for y in 0..<target.layout.height {
+                for y in task.rows {
                     addSums(
                         output.row(group, y), lanes: target.layout.lanes, mask: target.mask(group), to: sums)
                 }
@@ -93,7 +93,9 @@ final class MaxPool {
     func backward(from output: ProducedChannels, to input: BatchNorm) {
         let gradients = input.input.gradients
         gradients.clear()
-        state.workspace.forEachTask(of: target) { task in
+        // Windows overlap: neighbouring rows of a group add to the same memory.
+        let whole = RowUnits(height: target.layout.height, inRunsOf: target.layout.height)
+        state.workspace.forEachTask(of: target, cutAt: whole) { task in
             task.worker.clock.enter(.stem)
             let gradient = task.worker.gradient.pointer
             for group in task.groups {
@@ -106,7 +108,7 @@ final class MaxPool {
         state.workspace.forEachTask(of: source) { task in
             let sums = input.beginGradient(task)
             for group in task.groups {
-                for y in 0..<source.layout.height {
+                for y in task.rows {
                     input.addGradient(input.gradientRow(group, y, task.worker), group, y, to: sums)
                 }
                 input.endGroup(sums)
@@ -130,7 +132,8 @@ final class GlobalAveragePool {
         let layout = featureMap.layout
         let channels = input.channels
         let factor = 1 / Float(layout.height * layout.width)
-        state.workspace.forEachTask(of: featureMap) { task in
+        let whole = RowUnits(height: layout.height, inRunsOf: layout.height)
+        state.workspace.forEachTask(of: featureMap, cutAt: whole) { task in
             let sums = task.worker.inputGradient.pointer
             for group in task.groups {
                 sums.update(repeating: 0, count: channels * layout.lanes)
@@ -159,7 +162,7 @@ final class GlobalAveragePool {
             for group in task.groups {
                 let row = input.gradientRow(group, 0, task.worker)
                 spread(gradients, group, channels: input.channels, over: row)
-                for y in 0..<featureMap.layout.height { input.setGradient(row, group, y, to: sums) }
+                for y in task.rows { input.setGradient(row, group, y, to: sums) }
                 input.endGroup(sums)
             }
         }

@@ -28,7 +28,9 @@ struct WorkspaceNeeds {
     private var counts = [Int](repeating: 0, count: Purpose.allCases.count)
     private(set) var weights = 0
     private(set) var directWeights = 0
+    /// Floats for a task's gradient of a weight, and for those of all tasks.
     private(set) var weightGradient = 0
+    private(set) var weightGradients = 0
 
     subscript(purpose: Purpose) -> Int { counts[purpose.rawValue] }
 
@@ -39,12 +41,18 @@ struct WorkspaceNeeds {
     /// For a 1×1 convolution, or one over patches, whose output has `lanes` lanes.
     mutating func reserve(pointwise weight: Parameter, lanes: Int) {
         let outputs = weight.shape[0]
-        let inputs = weight.count / outputs
         reserve(.gradient, outputs * lanes)
         reserve(.transposed, lanes * outputs.roundedToVector)
         reserve(.lanes, lanes)
         weights = max(weights, weight.count)
-        weightGradient = max(weightGradient, inputs * outputs.roundedToVector)
+    }
+
+    /// For the tasks' gradients of a weight, of `count` floats each.
+    mutating func reserve(weightGradient count: Int, layout: PanelLayout) {
+        let tasks = TaskPartition.bound(
+            groups: layout.capacity, height: layout.height, lanes: layout.lanes, most: Workspace.tasks(for: count))
+        weightGradient = max(weightGradient, count.roundedToVector)
+        weightGradients = max(weightGradients, tasks * count.roundedToVector)
     }
 
     /// For a 3×3 convolution.
@@ -57,15 +65,13 @@ struct WorkspaceNeeds {
         reserve(.paddedGradient, outputShape.count)
         reserve(.winograd, RowWinograd.scratchCount(inputShape, outputs: growth))
         reserve(.winograd, RowWinograd.scratchCount(outputShape, outputs: inputs))
-        let gradient = RowWinogradGradient(inputs: inputs, output: outputShape)
-        reserve(.winograd, gradient.scratchCount)
+        reserve(.winograd, RowWinogradGradient(inputs: inputs, output: outputShape).scratchCount)
         reserve(.transposed, (layout.height + 2) * layout.lanes * inputs.roundedToVector)
         reserve(.activation, max(inputs, growth) * layout.lanes)
         reserve(.lanes, layout.lanes)
         // Winograd's six products, and in `directWeights` the nine taps for the remaining rows.
         weights = max(weights, RowWinograd.weightCount(outputs: growth, inputs: inputs))
         directWeights = max(directWeights, weight.count)
-        weightGradient = max(weightGradient, gradient.gradientCount)
     }
 }
 
@@ -82,8 +88,8 @@ final class Workspace {
     private(set) var weights = AlignedBuffer<Float>(count: 0)
     /// The packed taps for rows beyond the last multiple of Winograd's four.
     private(set) var directWeights = AlignedBuffer<Float>(count: 0)
-    /// Each task's gradient of the current weight, as the kernel writes it.
-    private var weightGradients: [AlignedBuffer<Float>] = []
+    /// The tasks' gradients of the current weight, as the kernel writes them, one after the other.
+    private var weightGradients = AlignedBuffer<Float>(count: 0)
     /// The tap offsets of the current product, at most 3·7 in the stem.
     let tapOffsets = AlignedBuffer<Int>(count: 21)
     /// The only tap offset of a 1×1 convolution, zero.
@@ -99,9 +105,8 @@ final class Workspace {
         workers = (0..<threads).map { WorkerSpace(index: $0, needs: needs, clock: $0 == 0 ? clock : PhaseClock()) }
         weights = AlignedBuffer(count: needs.weights)
         directWeights = AlignedBuffer(count: needs.directWeights)
-        weightGradients = (0..<TaskPartition.maximumCount).map { _ in
-            AlignedBuffer(count: training ? needs.weightGradient : 0)
-        }
+        let gradients = threads == 1 ? 2 * needs.weightGradient : needs.weightGradients
+        weightGradients = AlignedBuffer(count: training ? gradients : 0)
         reductionScratch.allocate()
     }
 
@@ -110,34 +115,70 @@ final class Workspace {
     /// - Throws: `Failure(.unavailable)` if the system refuses them.
     func start() throws { pool = try WorkerPool(threads: threads) }
 
-    /// Runs `body` on all threads, once for each task that the groups of a feature map are divided into.
+    /// Runs `body` on all threads, once for each task that a pass over a feature map is divided into.
+    ///
+    /// - Parameters:
+    ///   - units: where the pass may cut a group; by default at each row.
+    ///   - most: tasks at most.
     @inline(__always)
-    func forEachTask(of featureMap: FeatureMap, _ body: (_ task: PassTask) -> Void) {
+    func forEachTask(
+        of featureMap: FeatureMap, cutAt units: RowUnits? = nil, most: Int = TaskPartition.maximumCount,
+        _ body: (_ task: PassTask) -> Void
+    ) {
         guard let pool else { preconditionFailure("the workspace has no threads yet") }
-        let tasks = featureMap.tasks
+        let tasks = featureMap.tasks(units ?? RowUnits(height: featureMap.layout.height), most: most)
+        reductionScratch.taskCount = tasks.count
         pool.run(tasks: tasks.count) { task, worker in
-            body(PassTask(groups: tasks.groups(of: task), index: task, worker: workers[worker]))
+            body(
+                PassTask(
+                    groups: tasks.groups(of: task), rows: tasks.rows(of: task), index: task, worker: workers[worker]))
         }
     }
 
-    /// A task's zeroed gradient of a weight.
-    func weightGradient(_ task: PassTask, count: Int) -> UnsafeMutablePointer<Float> {
-        weightGradients[task.index][0..<count].update(repeating: 0)
-        return weightGradients[task.index].pointer
+    /// Tasks at most of a pass that computes the gradient of a weight of `count` floats: 16 MiB of gradients, and eight
+    /// tasks where a gradient is larger.
+    static func tasks(for count: Int) -> Int { max(8, (4 << 20) / max(count, 1)) }
+
+    /// As `forEachTask`; passes each task its zeroed gradient of a weight, of `count` floats.
+    ///
+    /// - Returns: the tasks' gradients, summed in task order.
+    @inline(__always)
+    func sumOfWeightGradients(
+        of featureMap: FeatureMap, cutAt units: RowUnits? = nil, count: Int,
+        _ body: (_ task: PassTask, _ gradient: UnsafeMutablePointer<Float>) -> Void
+    ) -> UnsafeMutablePointer<Float> {
+        let stride = count.roundedToVector
+        let sum = weightGradients.pointer
+        // A single thread comes by the tasks in their order: it needs no memory but a task's, which stays in the cache.
+        let isAlone = threads == 1
+        sum.update(repeating: 0, count: count)
+        forEachTask(of: featureMap, cutAt: units, most: Self.tasks(for: count)) { task in
+            let gradient = sum + (isAlone ? min(task.index, 1) : task.index) * stride
+            if task.index > 0 { gradient.update(repeating: 0, count: count) }
+            body(task, gradient)
+            if isAlone, task.index > 0 { add(gradient, to: sum, count: count) }
+        }
+        if !isAlone { addTasks(reductionScratch.taskCount, to: sum, count: count, stride: stride) }
+        return sum
     }
 
-    /// The tasks' gradients, summed in task order.
-    func sumOfWeightGradients(_ featureMap: FeatureMap, count: Int) -> UnsafeMutablePointer<Float> {
-        let sum = weightGradients[0].pointer
-        if featureMap.tasks.count == 0 { sum.update(repeating: 0, count: count) }
-        for task in 1..<max(featureMap.tasks.count, 1) { add(weightGradients[task].pointer, to: sum, count: count) }
-        return sum
+    /// Adds the gradients of all tasks but the first to that, on all threads.
+    private func addTasks(_ tasks: Int, to sum: UnsafeMutablePointer<Float>, count: Int, stride: Int) {
+        let length = 4096
+        pool?.run(tasks: (count + length - 1) / length) { part, _ in
+            let first = part * length
+            for task in 1..<max(tasks, 1) {
+                add(sum + task * stride + first, to: sum + first, count: min(length, count - first))
+            }
+        }
     }
 }
 
-/// A part of a pass: some groups of a feature map, on one thread.
+/// A part of a pass: some groups of a feature map, or some rows of a group, on one thread.
 struct PassTask {
     let groups: Range<Int>
+    /// The rows of each of these groups.
+    let rows: Range<Int>
     /// Selects the memory that the task accumulates into.
     let index: Int
     let worker: WorkerSpace
