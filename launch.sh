@@ -9,17 +9,20 @@ root=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
 binary=$root/.build/release/densenet
 # What the program was built from; Swift's own libraries are linked in, so that other nodes need not have them.
 stamp=$root/.build/release/densenet.sources build_options=(-c release --static-swift-stdlib --product densenet)
-ranks='' hostfile='' verbose=0 max_restarts=0 min_ranks='' stderr_is_gone=0
+ranks='' per_node='' threads='' hostfile='' verbose=0 max_restarts=0 min_ranks='' stderr_is_gone=0
 
 usage() {
     cat <<'TEXT'
 usage: ./launch.sh [-v] [-n RANKS] [--hostfile FILE] [--] [COMMAND [OPTION …]]
-  ./launch.sh                        set up, build, and train on the built-in synthetic set, one rank a core
+  ./launch.sh                        set up, build, and train on the built-in synthetic set, on all cores
   ./launch.sh -n 2 train OPTION …    any densenet command; train, evaluate, predict, verify and bench run over MPI ranks, others as one process
   ./launch.sh test [OPTION …]        set up and run the tests (options go to swift test)
   ./launch.sh build                  set up and build only
 
-  -n RANKS          number of ranks; default: one a physical core, or the slots of the host file or of the SLURM allocation
+  -n RANKS          number of ranks; default: one an L3 cache or NUMA domain where there are several, else one a physical core, of at
+                    least 8 images a step each; the slots of the host file or the tasks of the SLURM allocation
+  --ranks-per-node R, --threads T
+                    ranks of each node, and threads of each rank; default: the cores, shared out (bench --tune tries what is fastest)
   --hostfile FILE   Open MPI host file (see hostfiles/); every node needs this folder, built, and the data at the same path, the
                     packages openmpi-bin, libopenblas0, libpng16-16 and libturbojpeg0, and ssh without a password
   --max-restarts N  train only: start again from the newest checkpoint, N times at most, when a rank has died or hangs
@@ -164,54 +167,38 @@ build() {
 
 # --- The ranks ---
 
-# Asks densenet what its command line means. Sets `start` to `ranks` for a command that shares its work over MPI ranks; `cores` and
-# `first_core` to what this machine has for them; `kills` to the number of processes that the kernel has ended as memory ran out; and
-# for training `folder` to the run folder, `folder_is` to `new` where it was made for this start.
+# Asks densenet what its command line means. Sets `start` to `ranks` for a command that shares its work over MPI ranks; `count` to their
+# number (0: the scheduler's); `layout` to mpirun's options for them; `kills` to the number of processes that the kernel has ended as
+# memory ran out; and for training `folder` to the run folder, `folder_is` to `new` where it was made for this start.
 make_plan() {
-    local plan
-    plan=$("$binary" launch-plan "$@") || end "$?"
-    read -r start cores first_core kills folder_is <<<"$plan" || true
-    [[ $plan == *$'\n'* ]] && folder=${plan#*$'\n'} || folder=''
+    local plan slots=none && folder=''
+    [[ -z $hostfile ]] || slots=$(slots_of "$hostfile" 0)
+    plan=$("$binary" launch-plan "${ranks:-0}" "${per_node:-0}" "$slots" "$@") || end "$?"
+    { read -r start count kills folder_is && read -ra layout && IFS= read -rd '' folder; } <<<"$plan" || true
+    folder=${folder%$'\n'}
 }
 
 # Sets `options` to what mpirun needs here.
 choose_options() {
-    local name slots=0 bind=core:if-supported,overload-allowed # slots: 0 where nobody says
+    local name
     options=(-x OPENBLAS_NUM_THREADS=1 -x "DENSENET_LAUNCHER=$(uname -n)") # ranks of this host leave their last words to us
     # mpirun hands no variable on to other hosts by itself.
     for name in DENSENET_SIMD NO_COLOR; do [[ -z ${!name:-} ]] || options+=(-x "$name"); done
     # The ranks have pipes, whatever we have; rank zero asks our terminal for its width.
     [[ ! -t 2 ]] || options+=(-x "DENSENET_TERMINAL=$(stty size <&2 | cut -d ' ' -f 2) $(readlink /proc/self/fd/2)")
     [[ ! -t 1 ]] || options+=(-x DENSENET_OUTPUT=terminal)
-    # A filter on system calls (in containers) may forbid ranks to read each other's memory, which Open MPI would try.
-    ! grep -q '^Seccomp:\s*2' /proc/self/status || options+=(--mca btl_vader_single_copy_mechanism none)
     # A host that falls silent (power, network) is given up after a minute; by default mpirun waits for eight.
     [[ -z $hostfile${SLURM_JOB_ID:-} ]] ||
         options+=(--mca oob_tcp_keepalive_time 30 --mca oob_tcp_keepalive_intvl 10 --mca oob_tcp_keepalive_probes 3)
-    if [[ -n $hostfile ]]; then
-        options+=(--hostfile "$hostfile")
-        slots=$(slots_of "$hostfile" 0)
-    elif [[ -n ${SLURM_JOB_ID:-} ]]; then
-        slots=${SLURM_NTASKS:-0}
-        ((${SLURM_CPUS_PER_TASK:-1} == 1)) || bind=none # for threads; SLURM counts cores or hardware threads, mpirun cores
-        ((verbose || ${SLURM_JOB_NUM_NODES:-2} > 1)) || options+=(-q)
-    else
-        slots=$cores ranks=${ranks:-$cores}
-        [[ $first_core != none ]] && taskset -c "$first_core" true 2>/dev/null || bind=none # a container may refuse it
-        ((verbose)) || options+=(-q) # the error is densenet's one line; on several nodes mpirun adds which one failed
-        # Fewer ranks than cores: each gets its share for its threads.
-        ((ranks * 2 > slots)) || [[ $bind == none ]] || options+=(--map-by "slot:PE=$((slots / ranks))")
-    fi
-    if ((${ranks:-0} > slots && slots > 0)); then
-        options+=(--oversubscribe --mca mpi_yield_when_idle 1)
-        bind=none
-    fi
-    options+=(--bind-to "$bind" ${ranks:+-n "$ranks"})
+    [[ -z $hostfile ]] || options+=(--hostfile "$hostfile")
+    # The error is densenet's one line; on several nodes mpirun adds which one failed.
+    [[ -n $hostfile ]] || ((verbose || ${SLURM_JOB_ID:+${SLURM_JOB_NUM_NODES:-2}} + 0 > 1)) || options+=(-q)
+    options+=("${layout[@]}")
 }
 
 # mpirun hangs at its start where it lacks room for its shared memory (8 MiB), or open files (four a rank).
 require_room() {
-    local files=$((32 + 5 * ${ranks:-2}))
+    local files=$((32 + 5 * (count ? count : 2)))
     choose_tmpdir 10000 ||
         fail 69 "no folder for temporary files has the 10 MB of room that mpirun needs (TMPDIR, /tmp, /var/tmp); free some space or set TMPDIR"
     [[ -z $hostfile${SLURM_JOB_ID:-} ]] || files=42 # the ranks are not all on this host
@@ -293,34 +280,31 @@ run_over_ranks() {
     fi
 }
 
-# FILE SLOTS: the slots of a host file. A host on several lines without slots has one a line (PBS, LSF), on a single one SLOTS.
+# FILE SLOTS: a host file's slots, as a sum over hosts. A host on several lines without slots has one a line (PBS, LSF), on one SLOTS.
 slots_of() {
-    sed 's/#.*//' "$1" | awk -v none="$2" 'NF { if (match($0, /slots *= */)) sum += substr($0, RSTART + RLENGTH); else ++lines[$1] }
-        END { for (host in lines) sum += lines[host] > 1 ? lines[host] : none; print sum + 0 }'
+    sed 's/#.*//' "$1" | awk -v none="$2" 'NF { if (match($0, /slots *= */)) named[$1] += substr($0, RSTART + RLENGTH); else ++lines[$1] }
+        END { for (host in lines) named[host] += lines[host] > 1 ? lines[host] : none
+              for (host in named) sum = sum "+" named[host]; print substr(sum, 2) }'
 }
 
-# Leaves out the hosts of the host file that do not answer, as long as enough ranks are left.
+# Leaves out the hosts of the host file that do not answer. Sets `lost` to them, and `kept` to the lines of the others.
 drop_lost_hosts() {
-    local line host lost=() kept=() wanted=${ranks:-$(slots_of "$hostfile" 1)} left
+    local line host left
     while IFS= read -r line; do
         read -r host _ <<<"${line%%#*}" || true
         [[ -n $host ]] || continue
         # The launch agent of the run itself (ssh, or what OMPI_MCA_plm_rsh_agent names) has to reach it.
         timeout -k 5 30 mpirun --host "$host" -n 1 true </dev/null >/dev/null 2>&1 && kept+=("$line") || lost+=("$host")
     done <"$hostfile"
-    ((${#lost[@]})) || return 0
-    left=$(slots_of <(printf '%s\n' "${kept[@]}") 1)
-    left=$((left < wanted ? left : wanted))
-    ((left >= ${min_ranks:-$wanted})) ||
-        fail 69 "no answer from ${lost[*]}; $left of $wanted ranks are left; give a --min-ranks of $left or less, or mend the host"
+    ((${#lost[@]} && ${#kept[@]})) || return 0
     mkdir -p -- "$folder" && printf '%s\n' "${kept[@]}" >"$folder/hosts"
-    hostfile=$folder/hosts ranks=$left
-    say "no answer from ${lost[*]}; continuing with $ranks ranks (the result is as good, not bit for bit the same)"
+    hostfile=$folder/hosts left=$(($(slots_of "$folder/hosts" 1)))
+    [[ -z $ranks ]] || ranks=$((left < ranks ? left : ranks))
 }
 
 # Trains, and starts again after a rank has died or hung. What another try would not change ends it.
 train_with_restarts() {
-    local restarts=0 arguments=("$@")
+    local restarts=0 arguments=("$@") lost kept wanted made=$folder_is
     [[ $folder_is != new ]] || arguments+=(--out "$folder")
     while true; do
         choose_options
@@ -329,12 +313,24 @@ train_with_restarts() {
         [[ ! $code =~ ^(0|64|65|66|75|130)$ ]] && ((asked + refused == 0 && restarts < max_restarts)) || end "$code"
         ((++restarts))
         sleep 1 # for the locks and ports of ranks on other hosts
+        lost=() kept=() wanted=$((count ? count : ${hostfile:+$(slots_of "$hostfile" 1)} + 0))
         [[ -z $hostfile ]] || drop_lost_hosts
         ((asked == 0)) || end "$code" # a signal that came meanwhile
-        # A run takes its own options again. Where none was begun yet, the arguments stay.
-        [[ ! -e $folder/config.json ]] || { arguments=("$@" --resume "$folder") && make_plan "${arguments[@]}"; }
+        [[ ! -e $folder/config.json ]] || arguments=("$@" --resume "$folder") # a run takes its own options again
+        make_plan "${arguments[@]}"
+        folder_is=$made
+        ((${#lost[@]} == 0)) || continue_without "$wanted" "${lost[@]}"
         say "restart $restarts of $max_restarts, in $folder"
     done
+}
+
+# RANKS HOST…: ends where there are fewer ranks than the user allows, now that hosts are lost.
+continue_without() {
+    local left=$((count ? count : $(slots_of "$hostfile" 1)))
+    ((${#kept[@]})) || left=0
+    ((left >= ${min_ranks:-$1})) ||
+        fail 69 "no answer from ${*:2}; $left of $1 ranks are left; give a --min-ranks of $left or less, or mend the host"
+    say "no answer from ${*:2}; continuing with $left ranks (the result is as good, not bit for bit the same)"
 }
 
 # SLURM and mpirun would start as many launch.sh as ranks, each of which would start all ranks.
@@ -358,10 +354,12 @@ while (($#)); do
     case $1 in
         # An option and its value in one word: as if they were two.
         -n[0-9]*) set -- -n "${1#-n}" "${@:2}" && continue ;;
-        --hostfile=* | --max-restarts=* | --min-ranks=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" && continue ;;
+        --hostfile=* | --ranks-per-node=* | --threads=* | --max-restarts=* | --min-ranks=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" && continue ;;
         -h | --help) usage && exit ;;
         -v) verbose=1 ;;
         -n) ranks=${2:-} && require_number "$ranks" -n && shift ;;
+        --ranks-per-node) per_node=${2:-} && require_number "$per_node" "$1" && shift ;;
+        --threads) threads=${2:-} && require_number "$threads" "$1" && shift ;;
         --hostfile) hostfile=${2:-} && require_hostfile && shift ;;
         --max-restarts) max_restarts=${2:-} && require_number "$max_restarts" "$1" && shift ;;
         --min-ranks) min_ranks=${2:-} && require_number "$min_ranks" "$1" && shift ;;
@@ -373,6 +371,7 @@ while (($#)); do
     shift
 done
 (($#)) || set -- train
+[[ -z $threads ]] || set -- "$1" --threads "$threads" "${@:2}" # which every command for ranks has
 refuse_copies
 ((max_restarts == 0)) || [[ $1 == train ]] || fail 64 "--max-restarts goes with train, found '$1'"
 [[ -z $min_ranks ]] || { ((max_restarts)) && [[ -n $hostfile ]]; } || fail 64 "--min-ranks goes with --max-restarts and --hostfile"
@@ -389,7 +388,8 @@ case $1 in
         build
         require_to_run
         make_plan "$@"
-        [[ $start == ranks || ($start == process && -n $ranks$hostfile) ]] || exec "$binary" "$@"
+        export DENSENET_LAUNCH=$root/launch.sh # for bench --tune
+        [[ $start == ranks || ($start == process && -n $ranks$per_node$hostfile) ]] || exec "$binary" "$@"
         [[ $1 != train ]] || train_with_restarts "$@"
         choose_options
         require_room

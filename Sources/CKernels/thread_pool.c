@@ -1,7 +1,7 @@
 // A pool of threads that share the tasks of one call at a time.
 //
-// A waiting thread spins for a moment, since most waits are short, and then sleeps: if there are more threads than
-// cores, the thread that it waits for may need this core.
+// A waiting thread spins for a moment, since most waits are short, and then sleeps: the thread that it waits for may need
+// this core. With more threads than cores it does, and nobody spins.
 #define _GNU_SOURCE // for sched_getaffinity
 #include "include/CKernels.h"
 
@@ -29,6 +29,7 @@ struct waiters {
 
 struct ck_pool {
     int workers; // including the calling thread
+    long spin;   // nanoseconds
     pthread_t *threads;
     struct ck_worker *arguments;
     pthread_mutex_t mutex;
@@ -67,22 +68,24 @@ static long nanoseconds(void) {
     return time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-/// Spins until the value is zero (`zero`) or nonzero; false after SPIN_NANOSECONDS.
-static bool spin_until(atomic_long *value, bool zero) {
-    for (long end = 0;;) {
+/// Spins until the value is zero (`zero`) or nonzero; false when the pool's time for that is over.
+static bool spin_until(const ck_pool *pool, atomic_long *value, bool zero) {
+    for (long end = 0; pool->spin > 0;) {
         for (int i = 0; i < 64; i++) {
             if ((atomic_load(value) == 0) == zero) return true;
             pause_briefly();
         }
         const long now = nanoseconds();
-        if (!end) end = now + SPIN_NANOSECONDS;
+        if (!end) end = now + pool->spin;
         if (now >= end) return false;
+        sched_yield(); // threads of other processes, such as another rank's, may want the core
     }
+    return false;
 }
 
 /// Waits until the value is zero (`zero`) or nonzero.
 static void wait_until(ck_pool *pool, struct waiters *waiters, atomic_long *value, bool zero) {
-    if (spin_until(value, zero)) return;
+    if (spin_until(pool, value, zero)) return;
     pthread_mutex_lock(&pool->mutex);
     atomic_fetch_add(&waiters->asleep, 1);
     while ((atomic_load(value) == 0) != zero) pthread_cond_wait(&waiters->wake, &pool->mutex);
@@ -151,6 +154,7 @@ ck_pool *ck_pool_create(int workers) {
     pthread_cond_init(&pool->idle.wake, NULL);
     pthread_cond_init(&pool->caller.wake, NULL);
     pool->workers = 1;
+    pool->spin = workers > ck_allowed_cores() ? 0 : SPIN_NANOSECONDS;
     for (int i = 1; i < workers && pool->threads && pool->arguments; i++) {
         pool->arguments[i] = (struct ck_worker){pool, i};
         if (pthread_create(&pool->threads[i], NULL, serve, &pool->arguments[i])) break;

@@ -54,6 +54,10 @@ public enum MPIEnvironment {
         return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
+    /// Whether processes of this host may read each other's memory, by which Open MPI copies messages once, not twice.
+    /// Found by an attempt; call it before MPI is initialized.
+    package static var ranksMayReadMemory: Bool { cmpi_siblings_read_memory() }
+
     /// The rank that the launcher assigned to this process, known before MPI is initialized; nil without a launcher.
     package static var launchedRank: Int? {
         for name in ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"] {

@@ -22,10 +22,10 @@ package final class ChannelSums {
         PartialSums(channels: channels, in: scratch, task: task, worker: worker)
     }
 
-    /// Adds up the sums of all tasks, in task order.
-    package func finish(tasks: Int) {
+    /// Adds up the sums of the last pass's tasks, in task order.
+    package func finish() {
         totals.elements.update(repeating: 0)
-        for task in 0..<tasks {
+        for task in 0..<scratch.taskCount {
             let sums = scratch.totals(task)
             for i in 0..<2 * channels { totals.pointer[i] += sums[i] }
         }
@@ -46,6 +46,8 @@ package final class ReductionScratch {
     private var vectors: [AlignedBuffer<Float>] = []
     private var precise: [AlignedBuffer<Double>] = []
     private var tasks: [AlignedBuffer<Double>] = []
+    /// The tasks of the pass that sums now, or has summed last.
+    package var taskCount = 0
 
     package init(workers: Int) { self.workers = workers }
 
@@ -64,7 +66,7 @@ package final class ReductionScratch {
 }
 
 /// The sums of one task: a vector of partial sums per channel, flushed to float64 totals once per group to keep float32
-/// sums short.
+/// sums short, and at last.
 package struct PartialSums {
     package let channels: Int
     /// Gradients and products, shape [channels][16] each.
@@ -82,8 +84,7 @@ package struct PartialSums {
         values = scratch.precise(worker)
         squares = values + 8 * channels
         totals = scratch.totals(task)
-        gradients.update(repeating: 0, count: 2 * 16 * channels)
-        values.update(repeating: 0, count: 2 * 8 * channels)
+        // The vectors are zero between tasks: they were allocated so, and flushing clears them.
         totals.update(repeating: 0, count: 2 * channels)
     }
 

@@ -16,8 +16,14 @@ package final class FeatureMap {
         lastMask = AlignedBuffer(count: layout.lanes)
     }
 
-    /// The groups, divided into tasks.
-    package var tasks: TaskPartition { TaskPartition(groups: groups) }
+    /// The tasks of a pass.
+    ///
+    /// - Parameters:
+    ///   - units: where it may cut a group.
+    ///   - most: tasks at most.
+    package func tasks(_ units: RowUnits, most: Int = TaskPartition.maximumCount) -> TaskPartition {
+        TaskPartition(groups: groups, units: units, lanes: layout.lanes, most: most)
+    }
 
     /// Sets the number of images in the step.
     package func begin(images: Int) {

@@ -16,19 +16,23 @@ package struct PanelLayout: Sendable, Equatable {
     /// Images side by side in a panel.
     package let interleave: Int
     package let lanes: Int
+    /// Groups of as many images as the layout was chosen for.
+    package let capacity: Int
 
     /// Lanes per channel from which memory streams well and the work per channel hardly counts.
     private static let longRow = 64
+    /// Groups from which on short rows bring no more tasks that are worth it.
+    private static let manyGroups = 8
 
     /// The layout with the fewest lanes for up to `images` images of `height` × `width` pixels. Ties go to long rows if
-    /// there are enough groups for all tasks, then to full register tiles of 32 lanes, then to fewer images per panel.
+    /// there are groups enough, then to full register tiles of 32 lanes, then to fewer images per panel.
     package init(height: Int, width: Int, images: Int) {
         precondition(height > 0 && width > 0, "an image of \(height)×\(width) pixels has no panels")
         func lanes(_ interleave: Int) -> Int { (width * interleave + 15) / 16 * 16 }
         var best = (cost: Int.max, interleave: 1)
         for interleave in 1...max(1, min(images, 128 / width)) {
             let groups = (max(images, 1) + interleave - 1) / interleave
-            let isLong = lanes(interleave) % Self.longRow == 0 && groups >= TaskPartition.maximumCount
+            let isLong = lanes(interleave) % Self.longRow == 0 && groups >= Self.manyGroups
             let cost = groups * lanes(interleave) * 4 + (isLong ? 0 : lanes(interleave) % 32 == 0 ? 1 : 2)
             if cost < best.cost { best = (cost, interleave) }
         }
@@ -36,6 +40,7 @@ package struct PanelLayout: Sendable, Equatable {
         self.width = width
         interleave = best.interleave
         self.lanes = lanes(best.interleave)
+        capacity = (max(images, 1) + best.interleave - 1) / best.interleave
     }
 
     /// The lanes of a full panel that hold pixels.

@@ -106,22 +106,23 @@ package struct RowWinogradGradient {
     /// Size of a thread's scratch, in floats.
     package var scratchCount: Int { batch * 6 * (rowCount + outputShape.rowStride) }
 
-    /// Adds the products of all complete runs of four rows to the accumulator, or, without `accumulate`, starts it.
+    /// Adds the products of complete runs of four rows to the accumulator, or, without `accumulate`, starts it.
     ///
     /// - Parameters:
+    ///   - range: the output rows of the runs.
     ///   - transposed: the activated input with a row of zeros before and after, shape [height + 2][lanes][width].
     ///   - padded: the output's gradient.
     ///   - gradient: the accumulator.
     package func add(
-        transposed: UnsafePointer<Float>, padded: PaddedGroup, scratch: UnsafeMutablePointer<Float>,
-        to gradient: UnsafeMutablePointer<Float>, accumulate: Bool
+        _ range: Range<Int>, transposed: UnsafePointer<Float>, padded: PaddedGroup,
+        scratch: UnsafeMutablePointer<Float>, to gradient: UnsafeMutablePointer<Float>, accumulate: Bool
     ) {
-        let runs = layout.height / RowWinograd.rows
+        let runs = range.lowerBound / RowWinograd.rows..<range.upperBound / RowWinograd.rows
         let rowStride = outputShape.rowStride
         let rows = scratch
         let gradients = scratch + batch * 6 * rowCount
-        for start in stride(from: 0, to: runs, by: batch) {
-            let count = min(batch, runs - start)
+        for start in stride(from: runs.lowerBound, to: runs.upperBound, by: batch) {
+            let count = min(batch, runs.upperBound - start)
             for run in 0..<count {
                 let y = (start + run) * RowWinograd.rows
                 kernels.pointee.winograd_input(transposed + y * rowCount, rowCount, rowCount, rows + run * 6 * rowCount)

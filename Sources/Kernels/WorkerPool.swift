@@ -58,19 +58,3 @@ package final class WorkerPool {
 // swift-format-ignore: AlwaysUseLowerCamelCase
 @_silgen_name("ck_pool_run")
 private func ck_pool_run(_ pool: OpaquePointer, _ tasks: Int, _ body: (_ task: Int, _ worker: Int) -> Void)
-
-/// Divides the groups of a pass into at most eight tasks for a `WorkerPool`; depends on the number of groups alone.
-package struct TaskPartition {
-    package static let maximumCount = 8
-
-    private let groups: Int
-
-    package init(groups: Int) { self.groups = groups }
-
-    package var count: Int { min(groups, Self.maximumCount) }
-
-    /// The groups of a task.
-    package func groups(of task: Int) -> Range<Int> {
-        task * groups / count..<(task + 1) * groups / count
-    }
-}

@@ -16,8 +16,8 @@ struct Bench: RankedCommand {
             A training step of DenseNet-BC-100 on two ranks:
               ./launch.sh -n 2 bench
 
-            Evaluation by a small network, in steps of 16 images:
-              ./launch.sh bench --model densenet-bc-22-12 --evaluate --batch-size 16
+            Which ranks, threads and batch are fastest on this host, and the command:
+              ./launch.sh bench --tune --model densenet-bc-40-12
 
             A trace to look at in https://ui.perfetto.dev:
               ./launch.sh bench --model densenet-bc-22-12 --steps 3 --trace t.json
@@ -34,8 +34,14 @@ struct Bench: RankedCommand {
     static let defaultModel = "densenet-bc-100-12"
 
     struct WorkOptions: ParsableArguments {
-        @Option(help: ArgumentHelp("Steps to time.", valueName: "n"))
-        var steps = 10
+        @Option(help: ArgumentHelp("Steps to time (default: 10, or 3 with --tune).", valueName: "n"))
+        var steps: Int?
+
+        @Flag(
+            help:
+                "Try numbers of ranks and threads, with the batch and its double, and print what is fastest on this host."
+        )
+        var tune = false
 
         @Flag(help: "Time evaluation, not training.")
         var evaluate = false
@@ -60,8 +66,12 @@ struct Bench: RankedCommand {
         @OptionGroup var json: JSONOptions
     }
 
+    var imagesPerStep: Int? { batch.batchSize }
+
     func run() throws {
-        let (steps, batchSize, check, trace) = (work.steps, batch.batchSize, output.check, output.trace)
+        let (steps, batchSize, check, trace) = (
+            work.steps ?? (work.tune ? 3 : 10), batch.batchSize, output.check, output.trace
+        )
         let printsJSON = output.json.isOn
         guard (1...100_000).contains(steps) else { throw Failure(.usage, "--steps is \(steps), expected 1 to 100,000") }
         try batch.requireValid()
@@ -69,6 +79,12 @@ struct Bench: RankedCommand {
         if work.kernels {
             guard !printsJSON else { throw Failure(.usage, "--json does not go with --kernels; leave one out") }
             return try onOneProcess { reportKernels(configuration, precision: precision.value) }
+        }
+        if work.tune {
+            guard !work.evaluate, check == nil, trace == nil, !printsJSON, threads.threads == nil else {
+                throw Failure(.usage, "--tune goes without --evaluate, --threads, --check, --trace and --json")
+            }
+            return try onOneProcess { try Tuning(batchSize: batchSize, steps: steps).run() }
         }
         let run = Benchmark.Configuration(
             network: configuration, batchSize: batchSize, steps: steps, evaluates: work.evaluate,
@@ -84,7 +100,7 @@ struct Bench: RankedCommand {
             let result = try benchmark.run(recordingTrace: trace != nil)
             if world.rank == 0 {
                 if printsJSON {
-                    try Console.say(json: Report(result, configuration, batchSize: batchSize, ranks: world.size))
+                    try Console.say(json: BenchReport(result, configuration, batchSize: batchSize, ranks: world.size))
                 } else {
                     Console.say(
                         result.report(configuration, batchSize: batchSize, ranks: world.size, evaluates: work.evaluate))
@@ -127,8 +143,8 @@ struct Bench: RankedCommand {
 }
 
 /// What `--json` prints.
-private struct Report: Encodable {
-    struct Phase: Encodable {
+struct BenchReport: Codable {
+    struct Phase: Codable {
         let name: String
         let forwardSeconds, backwardSeconds: Double
     }

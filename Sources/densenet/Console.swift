@@ -55,6 +55,9 @@ enum Console {
         try? write("\(ProgressLine.takeErasure())densenet: \(printable(line))", to: .standardError)
     }
 
+    /// A line on standard error that is no warning.
+    static func remark(_ line: String) { try? write(printable(line), to: .standardError) }
+
     /// Words from a file could else break the line or command the terminal.
     private static func printable(_ line: String, exceptFor kept: Unicode.Scalar? = nil) -> String {
         let scalars = line.unicodeScalars.map { scalar in

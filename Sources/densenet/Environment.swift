@@ -29,8 +29,7 @@ struct Environment: ParsableCommand {
         uname(&system)
         let release = withUnsafeBytes(of: &system.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
         let machine = withUnsafeBytes(of: &system.machine) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-        let cores = HostCores()
-        let isFiltered = value(of: "Seccomp", in: "/proc/self/status") == "2"
+        let topology = HostTopology()
         return [
             ("version", Densenet.configuration.version),
             ("system", "\(distribution), kernel \(release), \(machine)"),
@@ -42,11 +41,15 @@ struct Environment: ParsableCommand {
             ),
             (
                 "cores",
-                "\(cores.count) for ranks, \(WorkerPool.allowedCores) processors allowed of "
+                "\(topology.cores) for ranks, in \(counted(topology.caches.count, "L3 cache")) and "
+                    + "\(counted(topology.nodes.count, "NUMA domain")); \(WorkerPool.allowedCores) processors allowed of "
                     + "\(sysconf(Int32(_SC_NPROCESSORS_ONLN))); binding from "
-                    + (cores.first.map { "processor \($0)" } ?? "none")
+                    + (topology.first.map { "processor \($0)" } ?? "none")
             ),
-            ("system calls", isFiltered ? "filtered, as in a container" : "not filtered"),
+            (
+                "shared memory",
+                "ranks \(MPIEnvironment.ranksMayReadMemory ? "may" : "may not") read each other's (process_vm_readv)"
+            ),
         ]
     }
 

@@ -81,6 +81,8 @@ struct Evaluate: RankedCommand {
         let seed: UInt64
     }
 
+    var imagesPerStep: Int? { batch.batchSize }
+
     func run() throws {
         let values = [
             dataOptions.kind, NamedValue("the number of --weights", "\(weights.paths.count)"),

@@ -1,52 +1,89 @@
 import ArgumentParser
 import DataParallel
+import Glibc
 import Kernels
 import Support
 import Training
 
 /// For launch.sh, before mpirun starts: what a command line means for the start.
 ///
-/// The first line that it prints has five words: `ranks`, `process` or `help`, for what the command is started as; how
-/// many ranks this host has room for; the first processor that mpirun would bind them to, or `none` where it must not;
-/// how many processes the kernel has ended so far when memory ran out; `new` or `old`, for whether the run folder was
-/// made for this start. The rest is the run folder, where the command has one.
+/// The first line that it prints has four words: `ranks`, `process` or `help`, for what the command is started as; the
+/// number of ranks, or 0 where it is the scheduler's; how many processes the kernel has ended so far when memory ran out;
+/// `new` or `old`, for whether the run folder was made for this start. The second line is mpirun's options for the
+/// layout (`RankMapping`). The rest is the run folder, where the command has one. Standard error gets the choice of
+/// ranks and threads, where the user has left it to launch.sh.
 struct LaunchPlan: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "launch-plan", abstract: "What a command line means for launch.sh; makes the folder of a new run.")
+
+    @Argument(help: "What -n says, else 0.")
+    var ranks: Int
+
+    @Argument(help: "What --ranks-per-node says, else 0.")
+    var ranksPerNode: Int
+
+    @Argument(help: "The slots of the host file's hosts, such as 16+16, or none.")
+    var slots: String
 
     @Argument(parsing: .captureForPassthrough, help: "The command line.")
     var words: [String] = []
 
     func run() throws {
-        let (start, folder, isNew) = try plan()
-        let host = HostCores()
-        let first = host.first.map { "\($0)" } ?? "none"
-        print(start, host.count, first, OutOfMemoryKills.count, isNew ? "new" : "old")
+        guard ranks == 0 || ranksPerNode == 0 else {
+            throw Failure(.usage, "-n and --ranks-per-node both give the number of ranks; leave one out")
+        }
+        let (start, command, folder, isNew) = try plan()
+        let mapping = mapping(command)
+        if start == "ranks", ranks == 0, ranksPerNode == 0 { Console.remark(mapping.summary) }
+        let isPossible = start != "ranks" || MPIEnvironment.ranksMayReadMemory
+        let options = mapping.options + (isPossible ? [] : ["--mca", "btl_vader_single_copy_mechanism", "none"])
+        print(start, mapping.ranks ?? 0, OutOfMemoryKills.count, isNew ? "new" : "old")
+        print(options.joined(separator: " "))
         if let folder { print(folder) }
     }
 
-    private func plan() throws -> (start: String, folder: String?, isNew: Bool) {
+    private func mapping(_ command: (any RankedCommand)?) -> RankMapping {
+        func given(_ number: Int) -> Int? { number == 0 ? nil : number }
+        let wishes = RankMapping.Wishes(
+            ranks: given(ranks), ranksPerHost: given(ranksPerNode), threads: command?.threads.threads,
+            images: command?.imagesPerStep)
+        let allocation = RankMapping.Allocation(slots: slots == "none" ? "" : slots) { name in
+            getenv(name).map { String(cString: $0) }
+        }
+        return RankMapping.choose(HostTopology(), allocation, wishes)
+    }
+
+    private typealias Plan = (start: String, command: (any RankedCommand)?, folder: String?, isNew: Bool)
+
+    private func plan() throws -> Plan {
         try requireOwnOptions()
         let command: any ParsableCommand
         do {
             command = try Densenet.parse(words)
         } catch let error where Densenet.exitCode(for: error) == .success {
-            return ("help", nil, false)
+            return ("help", nil, nil, false)
         }
         try VectorLevel.validateEnvironment()
-        guard command is any RankedCommand else { return ("process", nil, false) }
-        guard let train = command as? Train else { return ("ranks", nil, false) }
-        guard !train.plan.printConfig else { return ("process", nil, false) }
-        guard !train.plan.dryRun else { return ("ranks", nil, false) }
-        if let folder = train.runFolder.folder { return ("ranks", folder, false) }
+        guard let command = command as? any RankedCommand else { return ("process", nil, nil, false) }
+        if let bench = command as? Bench, bench.work.tune {
+            guard ranks == 0, ranksPerNode == 0, slots == "none" else {
+                throw Failure(
+                    .usage, "bench --tune tries numbers of ranks itself, on this host; leave -n and the like out")
+            }
+            return ("process", bench, nil, false)
+        }
+        guard let train = command as? Train else { return ("ranks", command, nil, false) }
+        guard !train.plan.printConfig else { return ("process", train, nil, false) }
+        guard !train.plan.dryRun else { return ("ranks", train, nil, false) }
+        if let folder = train.runFolder.folder { return ("ranks", train, folder, false) }
         let model = try train.network.network(default: Train.defaultModel).model
-        return ("ranks", try RunFolder.makeNew(below: "runs", model: model), true)
+        return ("ranks", train, try RunFolder.makeNew(below: "runs", model: model), true)
     }
 
     /// Refuses options of launch.sh, which stand before the command.
     private func requireOwnOptions() throws {
         let misplaced = words.dropFirst().prefix { $0 != "--" }.first {
-            $0.wholeMatch(of: /-n[0-9]*|--(hostfile|max-restarts|min-ranks)(=.*)?/) != nil
+            $0.wholeMatch(of: /-n[0-9]*|--(hostfile|ranks-per-node|max-restarts|min-ranks)(=.*)?/) != nil
         }
         guard let misplaced else { return }
         throw Failure(.usage, "\(misplaced) goes before the command: ./launch.sh \(misplaced) … \(words[0]) …")

@@ -85,6 +85,8 @@ struct Predict: RankedCommand {
         let batchSize: Int
     }
 
+    var imagesPerStep: Int? { batch.batchSize }
+
     func run() throws {
         let list = NamedValue("the list of pictures", files.joined(separator: "\n"), shown: "\(files.count) files")
         try withWatchedRanks(watchdog, agreeingOn: [list]) { world, _ in

@@ -15,7 +15,11 @@ struct WatchdogOptions: ParsableArguments {
 }
 
 /// A command that shares its work over MPI ranks.
-protocol RankedCommand: ParsableCommand {}
+protocol RankedCommand: ParsableCommand {
+    var threads: ThreadOptions { get }
+    /// Images per step over all ranks, as far as the options say before anything is read; nil where none are shared out.
+    var imagesPerStep: Int? { get }
+}
 
 extension RankedCommand {
     /// Runs the command's work on all ranks and ends the process with its exit code.

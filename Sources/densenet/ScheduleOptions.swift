@@ -10,7 +10,7 @@ extension RunConfiguration {
 
 /// How long a run is, what a step takes, and how the learning rate goes.
 struct ScheduleOptions: ParsableArguments {
-    private static let defaults = RunConfiguration.standard
+    static let defaults = RunConfiguration.standard
     static let syntheticEpochs = 5
 
     @Option(

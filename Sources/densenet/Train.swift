@@ -41,6 +41,13 @@ struct Train: RankedCommand {
     /// Under `./launch.sh` alone this is done in a few minutes.
     static let defaultModel = "densenet-bc-22-12"
 
+    var imagesPerStep: Int? {
+        if let batchSize = schedule.batchSize { return batchSize }
+        let before =
+            runFolder.resume == nil ? nil : runFolder.folder.map { try? RunConfiguration(path: $0 + "/config.json") }
+        return (before ?? nil)?.batchSize ?? ScheduleOptions.defaults.batchSize
+    }
+
     func run() throws {
         if plan.printConfig { return try onOneProcess { Console.say(try yaml(of: resolved())) } }
         // Before MPI, whose start takes a moment: a signal is not lost.

@@ -36,6 +36,8 @@ struct Verify: RankedCommand {
 
     private var tolerance: Double { comparison.tolerance }
 
+    var imagesPerStep: Int? { nil }
+
     func run() throws {
         let values = [
             NamedValue("--tolerance", "\(tolerance)"), NamedValue("the golden files", files.joined(separator: ", ")),

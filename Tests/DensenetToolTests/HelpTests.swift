@@ -168,8 +168,8 @@ import Testing
     }
 
     @Test func `what launch.sh alone calls is parsed all the same`() throws {
-        let plan = try Densenet.parse(["launch-plan", "train", "--help", "--out=x"])
-        #expect((plan as? LaunchPlan)?.words == ["train", "--help", "--out=x"])
+        let plan = try Densenet.parse(["launch-plan", "2", "0", "none", "train", "--help", "--out=x"])
+        #expect((plan as? LaunchPlan)?.words == ["train", "--help", "--out=x"] && (plan as? LaunchPlan)?.ranks == 2)
         #expect(try Densenet.parse(["post-mortem", "--memory-kills", "2", "--", "137", "run"]) is PostMortemOfRun)
     }
 }

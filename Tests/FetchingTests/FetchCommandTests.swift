@@ -135,6 +135,6 @@ import Testing
         ]
         let job = try mpirun(ranks: 2, program: "densenet", arguments: words)
         #expect(job.status == 0 && job.output.split(separator: "\n").count == 1, "\(job)")
-        #expect(try densenet(["launch-plan"] + words).output.hasPrefix("process "))
+        #expect(try densenet(["launch-plan", "0", "0", "none"] + words).output.hasPrefix("process "))
     }
 }

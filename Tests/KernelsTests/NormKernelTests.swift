@@ -33,8 +33,9 @@ private struct PanelCase {
 }
 
 /// Sums of a single worker.
-private func channelSums(_ channels: Int) -> ChannelSums {
+private func channelSums(_ channels: Int, tasks: Int = 1) -> ChannelSums {
     let space = ReductionScratch(workers: 1)
+    space.taskCount = tasks
     let sums = ChannelSums(channels: channels, in: space)
     space.allocate()
     return sums
@@ -106,13 +107,14 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         }
         panels.place(values)
         let featureMap = shape.featureMap
-        let sums = channelSums(channels)
+        let tasks = featureMap.tasks(RowUnits(height: shape.height))
+        let sums = channelSums(channels, tasks: tasks.count)
         // Twice, since the first pass must not affect the second.
         for _ in 0..<2 {
-            for task in 0..<featureMap.tasks.count {
+            for task in 0..<tasks.count {
                 let partial = sums.begin(task: task, worker: 0)
-                for group in featureMap.tasks.groups(of: task) {
-                    for y in 0..<shape.height {
+                for group in tasks.groups(of: task) {
+                    for y in tasks.rows(of: task) {
                         addSums(
                             panels.panel(group, y), lanes: shape.layout.lanes, mask: featureMap.mask(group), to: partial
                         )
@@ -121,7 +123,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
                 }
                 partial.flushValues()
             }
-            sums.finish(tasks: featureMap.tasks.count)
+            sums.finish()
         }
         for c in 0..<channels {
             var sum = 0.0
@@ -161,7 +163,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
             addSums(row.pointer, lanes: lanes, mask: nil, to: partial)
             partial.flushValues()
         }
-        sums.finish(tasks: 1)
+        sums.finish()
         let count = Double(all.count)
         let mean = all.reduce(0, +) / count
         let variance = all.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / count
@@ -199,7 +201,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
                 inverseDeviation: inverse.pointer, normalizedOffset: offset.pointer, sums: partial)
         }
         partial.flushGradients()
-        sums.finish(tasks: 1)
+        sums.finish()
         for c in 0..<channels {
             var sum = 0.0
             var product = 0.0
@@ -289,7 +291,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
         var partial = sums.begin(task: 0, worker: 0)
         addSums(values.pointer, lanes: lanes, mask: mask, to: partial)
         partial.flushValues()
-        sums.finish(tasks: 1)
+        sums.finish()
         #expect(sums.sum[0] == 10 && sums.productSum[0] == 10 && values.elements.reduce(0, +) == 10)
 
         // The values are clean now; the gradients are not.
@@ -311,7 +313,7 @@ private func channelSums(_ channels: Int) -> ChannelSums {
             into: into.pointer,
             sums: partial)
         partial.flushGradients()
-        sums.finish(tasks: 1)
+        sums.finish()
         #expect(sums.sum[0] == 20 && sums.productSum[0] == 40)
         #expect(gradient.elements.reduce(0, +) == 10 && into.elements.reduce(0, +) == 10)
         let backward = BatchNormInputGradient(channels: 1)

@@ -125,9 +125,13 @@ extension Planes {
                     panels.panel(group, y), stride: lanes, channels: shape.inputs, lanes: lanes,
                     into: transposed.pointer + (y + 1) * rowCount)
             }
-            winograd.add(
-                transposed: transposed.pointer, padded: padded, scratch: scratch.pointer, to: sums.pointer,
-                accumulate: group > 0)
+            // In two parts, as two tasks would add them.
+            let runs = 0..<layout.height / 4
+            for part in [0..<runs.count / 2, runs.count / 2..<runs.count] {
+                winograd.add(
+                    part.lowerBound * 4..<part.upperBound * 4, transposed: transposed.pointer, padded: padded,
+                    scratch: scratch.pointer, to: sums.pointer, accumulate: group > 0 || part.lowerBound > 0)
+            }
         }
         winograd.finish(sums.pointer)
         #expect(scratch.elements.suffix(16).allSatisfy { $0 == garbage }, "more scratch than was promised")

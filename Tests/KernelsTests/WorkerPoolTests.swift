@@ -83,14 +83,41 @@ import Testing
         #expect(failure?.kind == .usage && failure?.message.contains("\(threads)") == true)
     }
 
-    @Test func `tasks cover all groups in order and differ by at most one group`() {
-        for groups in 0...50 {
-            let tasks = TaskPartition(groups: groups)
-            #expect(tasks.count <= TaskPartition.maximumCount && (tasks.count > 0) == (groups > 0))
-            let ranges = (0..<tasks.count).map { tasks.groups(of: $0) }
-            #expect(ranges.flatMap(Array.init) == Array(0..<groups))
-            let counts = ranges.map(\.count)
-            #expect(counts.allSatisfy { $0 > 0 } && (counts.max() ?? 0) - (counts.min() ?? 0) <= 1)
+    @Test(arguments: [(1, 16), (4, 32), (7, 112), (8, 64), (30, 64), (56, 112)])
+    func `tasks cover all rows of all groups in order, and differ by at most one group or one unit of rows`(
+        _ height: Int, _ lanes: Int
+    ) {
+        for perRun in [1, 2, 4, height] {
+            let units = RowUnits(height: height, inRunsOf: perRun)
+            for groups in Array(0...70) + [1000] {
+                for most in [8, 11, TaskPartition.maximumCount] {
+                    let tasks = TaskPartition(groups: groups, units: units, lanes: lanes, most: most)
+                    #expect(tasks.count <= most && (tasks.count > 0) == (groups > 0))
+                    let bound = TaskPartition.bound(groups: groups, height: height, lanes: lanes, most: most)
+                    #expect(tasks.count <= bound, "memory is reserved for these")
+                    let rows = (0..<tasks.count).flatMap { task in
+                        tasks.groups(of: task).flatMap { group in tasks.rows(of: task).map { group * height + $0 } }
+                    }
+                    #expect(rows == Array(0..<groups * height))
+                    let sizes = (0..<tasks.count).map { tasks.groups(of: $0).count * tasks.rows(of: $0).count }
+                    let step = sizes.contains { $0 > height } ? height : perRun
+                    #expect(
+                        sizes.allSatisfy { $0 > 0 }
+                            && (sizes.max() ?? 0) - (sizes.min() ?? 0) <= max(step, height % perRun + perRun))
+                    let cuts = (0..<tasks.count).map { tasks.rows(of: $0).lowerBound }
+                    #expect(cuts.allSatisfy { $0 % perRun == 0 || $0 >= height / perRun * perRun })
+                }
+            }
         }
+    }
+
+    @Test func `few groups of many rows are tasks for many threads`() {
+        // A rank with 16 images of 224×224: eight groups at 56×56, two at 14×14.
+        #expect(TaskPartition(groups: 8, units: RowUnits(height: 56), lanes: 112).count >= 16)
+        #expect(TaskPartition(groups: 8, units: RowUnits(height: 56, inRunsOf: 4), lanes: 112).count >= 16)
+        #expect(TaskPartition(groups: 2, units: RowUnits(height: 14), lanes: 112).count >= 8)
+        // 64 images of 32×32, and of 8×8.
+        #expect(TaskPartition(groups: 32, units: RowUnits(height: 32), lanes: 64).count == 32)
+        #expect(TaskPartition(groups: 8, units: RowUnits(height: 8), lanes: 64).count == 16)
     }
 }

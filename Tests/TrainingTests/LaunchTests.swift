@@ -150,6 +150,49 @@ import Testing
         }
     }
 
+    @Test func `launch.sh lays out ranks and threads as asked, or says what it has chosen and why`() throws {
+        struct Report: Decodable { let ranks, threads: Int }
+        let cores = try physicalCores
+        let bench = ["bench", "--steps", "1", "--batch-size", "16", "--json"] + smallNetwork
+        for (options, ranks, threads) in [
+            (["--ranks-per-node", "1", "--threads", "2"], 1, 2), (["--threads=1", "-n2"], 2, 1),
+            (["--ranks-per-node=2"], 2, max(1, cores / 2)),
+        ] {
+            try withLaunchedJob(options + bench) { job in
+                let result = try job.wait(timeout: 30)
+                #expect(result.status == 0 && result.errors.isEmpty, "\(options): \(result.errors)")
+                let report = try JSONDecoder().decode(Report.self, from: Data(result.output.utf8))
+                #expect(report.ranks == ranks && report.threads == threads, "\(options): \(report)")
+            }
+        }
+        try withLaunchedJob(["evaluate", "--weights", "/nowhere", "--batch-size", "8"]) { job in
+            let result = try job.wait(timeout: 20)
+            let line = "# 1 rank × \(cores) thread\(cores == 1 ? "" : "s"), because "
+            #expect(result.status == 66 && result.errors.lines.first?.hasPrefix(line) == true, "\(result.errors)")
+        }
+        let contradiction = try refusal(["-n", "2", "--ranks-per-node", "2", "train"])
+        #expect(contradiction.status == 64 && contradiction.line.contains("leave one out"), "\(contradiction.line)")
+    }
+
+    @Test func `bench --tune times layouts and prints the command for the fastest`() throws {
+        let tune = ["bench", "--tune", "--steps", "1", "--batch-size", "2", "--precision", "f32"] + smallNetwork
+        try withLaunchedJob(tune) { job in
+            let result = try job.wait(timeout: 60)
+            #expect(result.status == 0 && result.errors.isEmpty, "\(result.output)\(result.errors)")
+            let lines = result.output.lines.map { $0.split(separator: " ") }
+            // Whole numbers of ranks, threads and images, then what was measured.
+            let layouts = lines.dropFirst().dropLast()
+            #expect(
+                layouts.count >= 2 && layouts.allSatisfy { $0.count == 6 && $0.compactMap { Double($0) }.count == 6 })
+            let command = result.output.lines.last.map(String.init) ?? ""
+            let words = ["--precision", "f32"] + smallNetwork + ["--batch-size", "2"]
+            #expect(command.hasPrefix("fastest with 2 images a step: ./launch.sh --ranks-per-node "), "\(command)")
+            #expect(command.hasSuffix(" train " + words.joined(separator: " ")), "\(command)")
+        }
+        let refused = try refusal(["-n", "2"] + tune)
+        #expect(refused.status == 64 && refused.line.contains("--tune"), "\(refused.line)")
+    }
+
     @Test
     func `misplaced options, empty host files and copies of launch.sh are reported as such`()
         throws
@@ -173,5 +216,14 @@ import Testing
                 "sh", ["-c", "cd '\(scratch.path)' && bash '\(script)' -n 1 train --model densenet-xl"])
             #expect(result.status == 64 && scratch.names.isEmpty, "\(result.errors) \(scratch.names)")
         }
+    }
+}
+
+/// As `densenet env` counts them.
+private var physicalCores: Int {
+    get throws {
+        let environment = try densenet(["env"]).output.lines
+        let words = environment.first { $0.hasPrefix("cores ") }?.split(separator: " ")
+        return try #require(words?.dropFirst().first.flatMap { Int($0) })
     }
 }

@@ -67,7 +67,7 @@ final class SharedStatisticsNorm: NormalizedInput {
 
     /// Writes this rank's dγ and dβ and adds the norm's part of ΣG and ΣG·x̂. Call it after all rows.
     func finishBackward() {
-        sums.finish(tasks: block.featureMap.tasks.count)
+        sums.finish()
         state.writeGradients(parameters, sums)
         block.addGradientSums(weight: state.parameters.pointer + parameters.weight.offset, sums)
     }
@@ -124,7 +124,7 @@ final class BatchNorm: NormalizedInput {
     /// Writes this rank's dγ and dβ, then computes the coefficients of the input gradient. Call it after all rows.
     /// Collective.
     func finishBackward(_ pass: PassContext) throws {
-        input.sums.finish(tasks: input.featureMap.tasks.count)
+        input.sums.finish()
         state.writeGradients(parameters, input.sums)
         try input.synchronizeGradient(weight: state.parameters.pointer + parameters.weight.offset, pass)
     }

@@ -30,8 +30,8 @@ final class ChannelStatistics {
     /// - Parameters:
     ///   - sums: the tasks' Σx and Σx²; replaced by the sums over all ranks.
     ///   - pixels: the number of pixels in the global batch.
-    func set(channelsFrom first: Int, _ sums: ChannelSums, tasks: Int, pixels: Double, _ pass: PassContext) throws {
-        sums.finish(tasks: tasks)
+    func set(channelsFrom first: Int, _ sums: ChannelSums, pixels: Double, _ pass: PassContext) throws {
+        sums.finish()
         for c in 0..<sums.channels {
             ownIsFinite.pointer[first + c] = Float(sums.sum[c]).isFinite && Float(sums.productSum[c]).isFinite
         }
@@ -91,7 +91,7 @@ final class ProducedChannels {
 
     /// Computes the batch statistics. Call it once all rows are written and summed. Collective.
     func synchronize(_ pass: PassContext) throws {
-        try statistics.set(channelsFrom: first, sums, tasks: featureMap.tasks.count, pixels: pixels(pass), pass)
+        try statistics.set(channelsFrom: first, sums, pixels: pixels(pass), pass)
     }
 
     /// All-reduces Σg and Σg·x̂ and computes the coefficients of ∂L/∂x. Call it once all gradients are written and

@@ -39,22 +39,22 @@ final class GrowthConvolution {
         let product = SpatialProduct(
             outputs: growth, inputs: inputs, inputShape, precision, nextCount: inputs * layout.lanes, state.workspace)
         product.packForward(weights)
-        state.workspace.forEachTask(of: output.featureMap) { task in
+        state.workspace.forEachTask(of: output.featureMap, cutAt: product.units) { task in
             let sums = output.sums.begin(task: task.index, worker: task.worker.index)
             for group in task.groups {
-                let padded = padded(input, group, task.worker)
-                convolve(padded, product, input, group, into: output, task.worker)
-                finish(output, group, sums, task.worker, pass)
+                let padded = padded(input, group, task)
+                convolve(padded, product, input, group, into: output, task)
+                finish(output, group, sums, task, pass)
             }
         }
     }
 
-    /// The activated, zero-padded input of a group.
+    /// The activated, zero-padded input of a group, as far as the task's rows need it.
     @inline(__always)
-    private func padded(_ input: some NormalizedInput, _ group: Int, _ worker: WorkerSpace) -> PaddedGroup {
-        let padded = worker.padded.group(inputShape)
-        worker.clock.enter(.norm)
-        for y in 0..<layout.height {
+    private func padded(_ input: some NormalizedInput, _ group: Int, _ task: PassTask) -> PaddedGroup {
+        let padded = task.worker.padded.group(inputShape)
+        task.worker.clock.enter(.norm)
+        for y in layout.rowsUnderTaps(of: task.rows) {
             input.affine.reluPanel(
                 input.values.panel(group, y), lanes: layout.lanes, valid: layout.validLanes, into: padded.interior(y),
                 outputStride: padded.stride, precision: precision)
@@ -65,31 +65,31 @@ final class GrowthConvolution {
     @inline(__always)
     private func convolve(
         _ padded: PaddedGroup, _ product: SpatialProduct, _ input: some NormalizedInput, _ group: Int,
-        into output: ProducedChannels, _ worker: WorkerSpace
+        into output: ProducedChannels, _ task: PassTask
     ) {
         let nextGroup = group + 1 < output.featureMap.groups ? group + 1 : nil
-        worker.clock.enter(.spatial)
-        var rows = product.firstRows
+        task.worker.clock.enter(.spatial)
+        var rows = product.firstRows(of: task.rows)
         while !rows.isEmpty {
             product.convolve(
                 padded, rows, into: output.row(group, rows.lowerBound), rowPitch: output.rowPitch,
                 next: nextGroup.map { UnsafePointer(input.values.panel($0, rows.lowerBound)) },
-                nextPitch: input.values.channels * layout.lanes, worker)
-            rows = product.rows(after: rows)
+                nextPitch: input.values.channels * layout.lanes, task.worker)
+            rows = product.rows(after: rows, of: task.rows)
         }
     }
 
     /// Applies dropout to a group's new channels and sums them.
     @inline(__always)
     private func finish(
-        _ output: ProducedChannels, _ group: Int, _ sums: PartialSums, _ worker: WorkerSpace, _ pass: PassContext
+        _ output: ProducedChannels, _ group: Int, _ sums: PartialSums, _ task: PassTask, _ pass: PassContext
     ) {
-        worker.clock.enter(.norm)
+        task.worker.clock.enter(.norm)
         guard pass.training else { return }
-        dropout.begin(group: group, worker, pass)
-        for y in 0..<layout.height {
+        dropout.begin(group: group, task.worker, pass)
+        for y in task.rows {
             let row = output.row(group, y)
-            dropout.apply(row, channels: growth, stride: layout.lanes, row: y, worker, pass)
+            dropout.apply(row, channels: growth, stride: layout.lanes, row: y, task.worker, pass)
             addSums(row, lanes: layout.lanes, mask: output.featureMap.mask(group), to: sums)
         }
         sums.flushValues()
@@ -103,33 +103,36 @@ final class GrowthConvolution {
         let product = SpatialProduct(
             outputs: inputs, inputs: growth, outputShape, precision, nextCount: inputs * layout.lanes, workspace)
         product.packBackward(weights)
-        workspace.forEachTask(of: output.featureMap) { task in
+        let sum = workspace.sumOfWeightGradients(
+            of: output.featureMap, cutAt: product.units, count: weightGradient.count
+        ) { task, gradient in
             let sums = input.beginGradient(task)
-            let gradient = workspace.weightGradient(task, sum: workspace.weightGradientSum)
+            // A task of some rows may leave a part of the gradient to others.
+            let isCut = task.rows.count < output.layout.height
+            if isCut { gradient.update(repeating: 0, count: weightGradient.count) }
             for group in task.groups {
-                let padded = paddedGradient(output, group, task.worker, pass)
-                addInputGradient(padded, product, input, group, to: sums, task.worker)
+                let padded = paddedGradient(output, group, task, pass)
+                addInputGradient(padded, product, input, group, to: sums, task)
                 weightGradient.add(
-                    padded, input, group, to: gradient, accumulate: group > task.groups.lowerBound, task.worker)
+                    padded, input, group, to: gradient, accumulate: isCut || group > task.groups.lowerBound, task)
             }
         }
-        let sum = workspace.weightGradientSum
-        workspace.addWeightGradients(output.featureMap, count: weightGradient.count, to: sum)
         weightGradient.write(sum, to: state)
     }
 
-    /// ∂L/∂output of a group, before dropout, zero-padded; in bfloat16 also with one number per lane, for the weight
+    /// ∂L/∂output of a group, as far as the task's rows need it, before dropout, zero-padded; in bfloat16 also with one number per lane, for the weight
     /// gradient.
     @inline(__always)
     private func paddedGradient(
-        _ output: ProducedChannels, _ group: Int, _ worker: WorkerSpace, _ pass: PassContext
+        _ output: ProducedChannels, _ group: Int, _ task: PassTask, _ pass: PassContext
     ) -> PaddedGroup {
+        let worker = task.worker
         let padded = worker.paddedGradient.group(outputShape)
         let lanes = layout.lanes
         let single = precision == .bfloat16 ? worker.paddedBFloat16(weightGradient.outputShape) : nil
         worker.clock.enter(.norm)
         dropout.begin(group: group, worker, pass)
-        for y in 0..<layout.height {
+        for y in layout.rowsUnderTaps(of: task.rows) {
             let row = single == nil ? padded.interior(y) : worker.activation.pointer
             let stride = single == nil ? padded.stride : lanes
             output.writeInputGradient(group, y, into: row, stride: stride)
@@ -146,10 +149,10 @@ final class GrowthConvolution {
     @inline(__always)
     private func addInputGradient<Input: NormalizedInput>(
         _ padded: PaddedGroup, _ product: SpatialProduct, _ input: Input, _ group: Int, to sums: PartialSums,
-        _ worker: WorkerSpace
+        _ task: PassTask
     ) {
-        let pitch = inputs * layout.lanes
-        var rows = product.firstRows
+        let (worker, pitch) = (task.worker, inputs * layout.lanes)
+        var rows = product.firstRows(of: task.rows)
         while !rows.isEmpty {
             let y = rows.lowerBound
             let gradient = input.gradientRow(group, y, worker)
@@ -159,7 +162,7 @@ final class GrowthConvolution {
                 nextPitch: input.values.channels * layout.lanes, worker)
             worker.clock.enter(.norm)
             for row in rows { input.addGradient(gradient + (row - y) * pitch, group, row, to: sums) }
-            rows = product.rows(after: rows)
+            rows = product.rows(after: rows, of: task.rows)
         }
         input.endGroup(sums)
     }
@@ -218,13 +221,16 @@ struct SpatialProduct {
         if winogradRows > 0 { winograd.pack(direct) }
     }
 
-    /// The rows of the first call of `convolve`.
-    var firstRows: Range<Int> { rows(after: 0..<0) }
+    /// Where a pass may cut a group.
+    var units: RowUnits { RowUnits(height: layout.height, inRunsOf: RowWinograd.rows, rows: winogradRows) }
 
-    /// The rows of the call after the one for `rows`; empty after the last.
-    func rows(after rows: Range<Int>) -> Range<Int> {
+    /// The rows of the first call of `convolve` for a task's rows.
+    func firstRows(of task: Range<Int>) -> Range<Int> { rows(after: task.lowerBound..<task.lowerBound, of: task) }
+
+    /// The rows of the call after the one for `rows`; empty after the task's last.
+    func rows(after rows: Range<Int>, of task: Range<Int>) -> Range<Int> {
         let y = rows.upperBound
-        return y..<min(layout.height, y < winogradRows ? y + RowWinograd.rows : y + 1)
+        return y..<min(task.upperBound, y < winogradRows ? y + RowWinograd.rows : y + 1)
     }
 
     /// Computes the output's `rows`, each of shape [outputs][lanes].
@@ -259,4 +265,9 @@ struct SpatialProduct {
 extension PanelLayout {
     /// Whether only the centre of a 3×3 kernel meets a pixel; the other taps read zeros.
     var isOnePixel: Bool { width == 1 && height == 1 }
+
+    /// The rows that the taps of a 3×3 convolution meet, for some output rows.
+    func rowsUnderTaps(of rows: Range<Int>) -> Range<Int> {
+        max(rows.lowerBound - 1, 0)..<min(rows.upperBound + 1, height)
+    }
 }

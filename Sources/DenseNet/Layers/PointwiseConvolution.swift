@@ -29,6 +29,7 @@ final class PointwiseConvolution {
             probability: layer == nil ? 0 : state.configuration.dropout, layer: layer ?? 0, featureMap: featureMap)
         state.workspace.needs.reserve(pointwise: weight, lanes: featureMap.layout.lanes)
         state.workspace.needs.reserve(.activation, inputs * featureMap.layout.lanes)
+        state.workspace.needs.reserve(weightGradient: inputs * gradientWidth, layout: featureMap.layout)
     }
 
     // MARK: Forward
@@ -64,7 +65,7 @@ final class PointwiseConvolution {
             let (worker, sums) = (task.worker, output.sums.begin(task: task.index, worker: task.worker.index))
             for group in task.groups {
                 dropout.begin(group: group, worker, pass)
-                for y in 0..<output.layout.height {
+                for y in task.rows {
                     let row = output.row(group, y)
                     worker.clock.enter(phase == .stem ? .stem : .norm)
                     let operand = input.operand(group, y, format, worker)
@@ -89,18 +90,17 @@ final class PointwiseConvolution {
         let product = transposedProduct()
         let noOffset = UnsafePointer(state.workspace.noOffset.pointer)
         let order = gradientOrder(output.featureMap)
-        state.workspace.forEachTask(of: output.featureMap) { task in
+        let sum = sumOfWeightGradients(output.featureMap, order) { task, weightGradient in
             let worker = task.worker
-            let weightGradient = weightGradient(task, order)
             let sums = input.beginGradient(task)
             for group in task.groups {
                 dropout.begin(group: group, worker, pass)
-                for y in 0..<output.layout.height {
+                for y in task.rows {
                     let gradient = outputGradient(output, group, y, worker, pass)
                     let target = input.gradientTarget(group, y)
                     addWeightGradient(
                         input, group, y, .pointwise, gradient, lanes: lanes, order, to: weightGradient,
-                        accumulate: group > task.groups.lowerBound || y > 0, next: target, worker)
+                        accumulate: group > task.groups.lowerBound || y > task.rows.lowerBound, next: target, worker)
                     if precision == .bfloat16 {
                         writeChannelPairs(
                             gradient, stride: lanes, channels: outputs, lanes: lanes, into: gradient, pairsStride: lanes
@@ -116,23 +116,22 @@ final class PointwiseConvolution {
                 input.endGroup(sums)
             }
         }
-        writeWeightGradient(output.featureMap, order)
+        writeWeightGradient(sum, order)
     }
 
     /// Computes the weight gradient only: images need no gradient.
     func backward(from output: ProducedChannels, to patches: ImagePatches, _ pass: PassContext) {
-        state.workspace.forEachTask(of: output.featureMap) { task in
-            let weightGradient = weightGradient(task, .transposed)
+        let sum = sumOfWeightGradients(output.featureMap, .transposed) { task, weightGradient in
             for group in task.groups {
-                for y in 0..<output.layout.height {
+                for y in task.rows {
                     let gradient = outputGradient(output, group, y, task.worker, pass)
                     addWeightGradient(
                         patches, group, y, .stem, gradient, lanes: output.layout.lanes, .transposed, to: weightGradient,
-                        accumulate: group > task.groups.lowerBound || y > 0, next: nil, task.worker)
+                        accumulate: group > task.groups.lowerBound || y > task.rows.lowerBound, next: nil, task.worker)
                 }
             }
         }
-        writeWeightGradient(output.featureMap, .transposed)
+        writeWeightGradient(sum, .transposed)
     }
 
     /// ∂L/∂output of one row, before dropout, in the worker's `gradient`.
@@ -166,16 +165,16 @@ final class PointwiseConvolution {
         return precision == .float32 && fitsVectors && isLess ? .stored : .transposed
     }
 
-    /// The number of elements of the gradient as the kernel writes it, and where the tasks' gradients are added up.
-    private func gradientSum(_ order: GradientOrder) -> (count: Int, sum: UnsafeMutablePointer<Float>) {
-        switch order {
-        case .transposed: (inputs * gradientWidth, state.workspace.weightGradientSum)
-        case .stored: (weight.count, state.gradients.pointer + weight.offset)
-        }
-    }
-
-    private func weightGradient(_ task: PassTask, _ order: GradientOrder) -> UnsafeMutablePointer<Float> {
-        state.workspace.weightGradient(task, sum: gradientSum(order).sum)
+    /// The tasks' gradients, summed where the order has the sum.
+    @inline(__always)
+    private func sumOfWeightGradients(
+        _ featureMap: FeatureMap, _ order: GradientOrder,
+        _ body: (_ task: PassTask, _ gradient: UnsafeMutablePointer<Float>) -> Void
+    ) -> UnsafeMutablePointer<Float> {
+        let isStored = order == .stored
+        return state.workspace.sumOfWeightGradients(
+            of: featureMap, count: inputs * gradientWidth, used: isStored ? weight.count : nil,
+            to: isStored ? state.gradients.pointer + weight.offset : nil, body)
     }
 
     /// Adds a row's part to a task's gradient, or starts it: Σ over the lanes of input · ∂L/∂output.
@@ -216,10 +215,8 @@ final class PointwiseConvolution {
         }
     }
 
-    /// Adds up the tasks' gradients and sees to it that the sum is in the flat gradient buffer.
-    private func writeWeightGradient(_ featureMap: FeatureMap, _ order: GradientOrder) {
-        let (count, sum) = gradientSum(order)
-        state.workspace.addWeightGradients(featureMap, count: count, to: sum)
+    /// Sees to it that the sum is in the flat gradient buffer.
+    private func writeWeightGradient(_ sum: UnsafeMutablePointer<Float>, _ order: GradientOrder) {
         guard order == .transposed else { return }
         transposeMatrix(
             sum, rows: inputs, columns: outputs, fromStride: gradientWidth,

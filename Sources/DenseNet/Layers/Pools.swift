@@ -19,10 +19,10 @@ final class AveragePool {
         // The pool writes valid lanes only. What an earlier batch left in the padding is multiplied by zero gradients,
         // so it must be finite.
         for group in 0..<target.groups where target.mask(group) != nil { pooled.clear(group: group) }
-        state.workspace.forEachTask(of: source) { task in
+        state.workspace.forEachTask(of: source, cutAt: RowUnits(height: target.layout.height)) { task in
             task.worker.clock.enter(.pool)
             for group in task.groups {
-                for y in 0..<target.layout.height {
+                for y in task.rows {
                     kernel.forward(
                         input.values, input.affine, group: group, y: y, into: pooled,
                         scratch: task.worker.lanes.pointer)
@@ -34,10 +34,10 @@ final class AveragePool {
     /// Sets the gradient of the norm's channels from that of the pooled channels.
     func backward(_ gradient: Panels, to input: SharedStatisticsNorm) {
         input.block.clearGradientSums()
-        state.workspace.forEachTask(of: source) { task in
+        state.workspace.forEachTask(of: source, cutAt: RowUnits(height: source.layout.height, inRunsOf: 2)) { task in
             let sums = input.beginGradient(task)
             for group in task.groups {
-                for y in 0..<source.layout.height {
+                for y in task.rows {
                     // Two rows share the gradient of one pooled row.
                     let row = input.gradientRow(group, y, task.worker)
                     task.worker.clock.enter(.pool)
@@ -68,10 +68,10 @@ final class MaxPool {
 
     /// In training also sums the output.
     func forward(_ input: BatchNorm, into output: ProducedChannels, _ pass: PassContext) {
-        state.workspace.forEachTask(of: source) { task in
+        state.workspace.forEachTask(of: source, cutAt: RowUnits(height: target.layout.height)) { task in
             task.worker.clock.enter(.pool)
             for group in task.groups {
-                for y in 0..<target.layout.height {
+                for y in task.rows {
                     kernel.forward(
                         input.values, input.affine, group: group, y: y, into: output.values,
                         scratch: task.worker.columns.pointer)
@@ -83,7 +83,7 @@ final class MaxPool {
             let sums = output.sums.begin(task: task.index, worker: task.worker.index)
             task.worker.clock.enter(.norm)
             for group in task.groups {
-                for y in 0..<target.layout.height {
+                for y in task.rows {
                     addSums(
                         output.row(group, y), lanes: target.layout.lanes, mask: target.mask(group), to: sums)
                 }
@@ -98,13 +98,15 @@ final class MaxPool {
             task.worker.clock.enter(.norm)
             for group in task.groups {
                 // In place: nothing else reads G of these channels.
-                for y in 0..<target.layout.height {
+                for y in task.rows {
                     output.writeInputGradient(
                         group, y, into: output.gradients.panel(group, y), stride: target.layout.lanes)
                 }
             }
         }
-        state.workspace.forEachTask(of: source) { task in
+        // Windows overlap: neighbouring rows of a group add to the same memory.
+        let whole = RowUnits(height: source.layout.height, inRunsOf: source.layout.height)
+        state.workspace.forEachTask(of: source, cutAt: whole) { task in
             let sums = input.beginGradient(task)
             for group in task.groups {
                 var finished = 0
@@ -142,7 +144,8 @@ final class GlobalAveragePool {
         let layout = featureMap.layout
         let channels = input.channels
         let factor = 1 / Float(layout.height * layout.width)
-        state.workspace.forEachTask(of: featureMap) { task in
+        let whole = RowUnits(height: layout.height, inRunsOf: layout.height)
+        state.workspace.forEachTask(of: featureMap, cutAt: whole) { task in
             let sums = task.worker.inputGradient.pointer
             for group in task.groups {
                 sums.update(repeating: 0, count: channels * layout.lanes)
@@ -171,7 +174,7 @@ final class GlobalAveragePool {
             for group in task.groups {
                 let row = input.gradientRow(group, 0, task.worker)
                 spread(gradients, group, channels: input.channels, over: row)
-                for y in 0..<featureMap.layout.height { input.setGradient(row, group, y, to: sums) }
+                for y in task.rows { input.setGradient(row, group, y, to: sums) }
                 input.endGroup(sums)
             }
         }

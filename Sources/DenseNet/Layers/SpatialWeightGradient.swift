@@ -32,6 +32,7 @@ struct SpatialWeightGradient {
 
     func reserve(in needs: inout WorkspaceNeeds) {
         if precision == .bfloat16 { needs.reserve(.paddedBFloat16, (outputShape.count + 1) / 2) }
+        needs.reserve(weightGradient: count, sum: productCount + 9 * tapCount, layout: layout)
     }
 
     private var productCount: Int { winogradRows > 0 ? winograd.productCount : 0 }
@@ -42,38 +43,43 @@ struct SpatialWeightGradient {
         return winogradRows == layout.height ? productCount : productCount + 9 * tapCount
     }
 
-    /// Adds a group's part, or, without `accumulate`, starts with it; recomputes the activated input, transposed.
+    /// Adds the part of a group's rows; recomputes the activated input, transposed.
+    ///
+    /// - Parameter accumulate: false for a task of whole groups to start with it.
     @inline(__always)
     func add(
         _ padded: PaddedGroup, _ input: some NormalizedInput, _ group: Int,
-        to gradient: UnsafeMutablePointer<Float>, accumulate: Bool, _ worker: WorkerSpace
+        to gradient: UnsafeMutablePointer<Float>, accumulate: Bool, _ task: PassTask
     ) {
+        let worker = task.worker
         worker.clock.enter(.norm)
-        let transposed = transpose(input, group, worker)
+        let transposed = transpose(input, group, task)
         worker.clock.enter(.spatial)
-        if winogradRows > 0 {
+        let runs = task.rows.clamped(to: 0..<winogradRows)
+        if !runs.isEmpty {
             winograd.add(
-                transposed: transposed, padded: padded, scratch: worker.winograd.pointer, to: gradient,
+                runs, transposed: transposed, padded: padded, scratch: worker.winograd.pointer, to: gradient,
                 accumulate: accumulate)
         }
-        if layout.isOnePixel { return add(4, transposed, padded, to: gradient, accumulate: accumulate, worker) }
+        if layout.isOnePixel { return add(4, task, transposed, padded, to: gradient, accumulate: accumulate) }
         if winogradRows == layout.height { return }
         for tap in 0..<9 {
             let sum = gradient + productCount + tap * tapCount
-            add(tap, transposed, padded, to: sum, accumulate: accumulate, worker)
+            add(tap, task, transposed, padded, to: sum, accumulate: accumulate)
         }
     }
 
-    /// The activated input of a group with a row of zeros before and after: shape [height + 2][lanes][width].
+    /// The activated input of a group with a row of zeros before and after: shape [height + 2][lanes][width], as far as
+    /// the task's rows need it.
     @inline(__always)
     private func transpose(
-        _ input: some NormalizedInput, _ group: Int, _ worker: WorkerSpace
+        _ input: some NormalizedInput, _ group: Int, _ task: PassTask
     ) -> UnsafePointer<Float> {
         let lanes = layout.lanes
-        let activation = worker.activation.pointer
-        let transposed = worker.transposed.pointer
+        let activation = task.worker.activation.pointer
+        let transposed = task.worker.transposed.pointer
         transposed.update(repeating: 0, count: rowCount)
-        for y in 0..<layout.height {
+        for y in layout.rowsUnderTaps(of: task.rows) {
             input.affine.reluPanel(
                 input.values.panel(group, y), lanes: lanes, valid: layout.validLanes, into: activation,
                 outputStride: lanes)
@@ -85,14 +91,14 @@ struct SpatialWeightGradient {
         return UnsafePointer(transposed)
     }
 
-    /// Adds the rows not covered by Winograd's filtering to one tap.
+    /// Adds those of the task's rows that Winograd's filtering does not cover to one tap.
     private func add(
-        _ tap: Int, _ transposed: UnsafePointer<Float>, _ padded: PaddedGroup,
-        to gradient: UnsafeMutablePointer<Float>, accumulate: Bool, _ worker: WorkerSpace
+        _ tap: Int, _ task: PassTask, _ transposed: UnsafePointer<Float>, _ padded: PaddedGroup,
+        to gradient: UnsafeMutablePointer<Float>, accumulate: Bool
     ) {
         // Output row y meets input row y + tap / 3 − 1; `transposed` has one row of zeros before the input's first.
-        let first = max(winogradRows, 1 - tap / 3)
-        let rest = min(layout.height, layout.height + 1 - tap / 3) - first
+        let first = max(max(winogradRows, 1 - tap / 3), task.rows.lowerBound)
+        let rest = min(task.rows.upperBound, layout.height + 1 - tap / 3) - first
         guard rest > 0 else {
             if !accumulate { gradient.update(repeating: 0, count: tapCount) }
             return
@@ -105,7 +111,7 @@ struct SpatialWeightGradient {
                 otherStride: padded.stride, otherRow: padded.rowStride, others: outputs, lanes: layout.lanes,
                 rows: rest, to: gradient, accumulate: accumulate)
         case .bfloat16:
-            let single = worker.paddedBFloat16(outputShape)
+            let single = task.worker.paddedBFloat16(outputShape)
             addWeightGradient(
                 transposed: rows, width: width, transposedRow: rowCount, other: single.tap(1, 2 - tap % 3, row: first),
                 otherStride: single.stride, otherRow: single.rowStride, others: outputs, lanes: layout.lanes,

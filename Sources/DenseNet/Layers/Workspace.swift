@@ -30,7 +30,9 @@ struct WorkspaceNeeds {
     private var counts = [Int](repeating: 0, count: Purpose.allCases.count)
     private(set) var weights = 0
     private(set) var directWeights = 0
+    /// Floats for a task's gradient of a weight, and for those of all tasks.
     private(set) var weightGradient = 0
+    private(set) var weightGradients = 0
 
     subscript(purpose: Purpose) -> Int { counts[purpose.rawValue] }
 
@@ -41,12 +43,18 @@ struct WorkspaceNeeds {
     /// For a 1×1 convolution, or one over patches, whose output has `lanes` lanes.
     mutating func reserve(pointwise weight: Parameter, lanes: Int) {
         let outputs = weight.shape[0]
-        let inputs = weight.count / outputs
         reserve(.gradient, outputs * lanes)
-        reserve(.transposed, lanes * max(inputs, outputs).roundedToVector)
+        reserve(.transposed, lanes * max(weight.count / outputs, outputs).roundedToVector)
         reserve(.lanes, lanes)
         weights = max(weights, weight.count)
-        weightGradient = max(weightGradient, inputs * outputs.roundedToVector)
+    }
+
+    /// For the tasks' gradients of a weight, of `count` floats each, and for `sum` floats that their sum turns into.
+    mutating func reserve(weightGradient count: Int, sum: Int = 0, layout: PanelLayout) {
+        let tasks = TaskPartition.bound(
+            groups: layout.capacity, height: layout.height, lanes: layout.lanes, most: Workspace.tasks(for: count))
+        weightGradient = max(weightGradient, max(count, sum).roundedToVector)
+        weightGradients = max(weightGradients, max(tasks * count.roundedToVector, sum))
     }
 
     /// For a 3×3 convolution.
@@ -59,15 +67,13 @@ struct WorkspaceNeeds {
         reserve(.paddedGradient, outputShape.count)
         reserve(.winograd, RowWinograd.scratchCount(inputShape, outputs: growth))
         reserve(.winograd, RowWinograd.scratchCount(outputShape, outputs: inputs))
-        let gradient = RowWinogradGradient(inputs: inputs, output: outputShape)
-        reserve(.winograd, gradient.scratchCount)
+        reserve(.winograd, RowWinogradGradient(inputs: inputs, output: outputShape).scratchCount)
         reserve(.transposed, (layout.height + 2) * layout.lanes * inputs.roundedToVector)
         reserve(.activation, max(inputs, growth) * layout.lanes)
         reserve(.lanes, layout.lanes)
         // Winograd's six products, and in `directWeights` the nine taps for the remaining rows.
         weights = max(weights, RowWinograd.weightCount(outputs: growth, inputs: inputs))
         directWeights = max(directWeights, weight.count)
-        weightGradient = max(weightGradient, gradient.gradientCount)
     }
 }
 
@@ -84,8 +90,8 @@ final class Workspace {
     private(set) var weights = AlignedBuffer<Float>(count: 0)
     /// The packed taps for rows beyond the last multiple of Winograd's four.
     private(set) var directWeights = AlignedBuffer<Float>(count: 0)
-    /// Each task's gradient of the current weight, as the kernel writes it.
-    private var weightGradients: [AlignedBuffer<Float>] = []
+    /// The tasks' gradients of the current weight, as the kernel writes them, one after the other.
+    private var weightGradients = AlignedBuffer<Float>(count: 0)
     /// The tap offsets of the current product, nine at most.
     let tapOffsets = AlignedBuffer<Int>(count: 9)
     /// The only tap offset of a 1×1 convolution, zero.
@@ -101,9 +107,8 @@ final class Workspace {
         workers = (0..<threads).map { WorkerSpace(index: $0, needs: needs, clock: $0 == 0 ? clock : PhaseClock()) }
         weights = AlignedBuffer(count: needs.weights)
         directWeights = AlignedBuffer(count: needs.directWeights)
-        weightGradients = (0..<TaskPartition.maximumCount).map { _ in
-            AlignedBuffer(count: training ? needs.weightGradient : 0)
-        }
+        let gradients = threads == 1 ? 2 * needs.weightGradient : needs.weightGradients
+        weightGradients = AlignedBuffer(count: training ? gradients : 0)
         reductionScratch.allocate()
     }
 
@@ -112,34 +117,76 @@ final class Workspace {
     /// - Throws: `Failure(.unavailable)` if the system refuses them.
     func start() throws { pool = try WorkerPool(threads: threads) }
 
-    /// Runs `body` on all threads, once for each task that the groups of a feature map are divided into.
+    /// Runs `body` on all threads, once for each task that a pass over a feature map is divided into.
+    ///
+    /// - Parameters:
+    ///   - units: where the pass may cut a group; by default at each row.
+    ///   - most: tasks at most.
     @inline(__always)
-    func forEachTask(of featureMap: FeatureMap, _ body: (_ task: PassTask) -> Void) {
+    func forEachTask(
+        of featureMap: FeatureMap, cutAt units: RowUnits? = nil, most: Int = TaskPartition.maximumCount,
+        _ body: (_ task: PassTask) -> Void
+    ) {
         guard let pool else { preconditionFailure("the workspace has no threads yet") }
-        let tasks = featureMap.tasks
+        let tasks = featureMap.tasks(units ?? RowUnits(height: featureMap.layout.height), most: most)
+        reductionScratch.taskCount = tasks.count
         pool.run(tasks: tasks.count) { task, worker in
-            body(PassTask(groups: tasks.groups(of: task), index: task, worker: workers[worker]))
+            body(
+                PassTask(
+                    groups: tasks.groups(of: task), rows: tasks.rows(of: task), index: task, worker: workers[worker]))
         }
     }
 
-    /// Where the tasks' gradients of a weight are added up, unless they go elsewhere.
-    var weightGradientSum: UnsafeMutablePointer<Float> { weightGradients[0].pointer }
+    /// Tasks at most of a pass that computes the gradient of a weight of `count` floats: 16 MiB of gradients, and eight
+    /// tasks where a gradient is larger.
+    static func tasks(for count: Int) -> Int { max(8, (4 << 20) / max(count, 1)) }
 
-    /// A task's gradient of a weight, not zeroed; the first task's is `sum`.
-    func weightGradient(_ task: PassTask, sum: UnsafeMutablePointer<Float>) -> UnsafeMutablePointer<Float> {
-        task.index == 0 ? sum : weightGradients[task.index].pointer
+    /// As `forEachTask`; passes each task where to write its gradient of a weight, which is not zeroed.
+    ///
+    /// - Parameters:
+    ///   - count: floats that are reserved for a task's gradient.
+    ///   - used: floats that a task writes, if fewer.
+    ///   - sum: the place of the first task's gradient, and of the sum; by default in the workspace.
+    /// - Returns: the tasks' gradients, summed in task order.
+    @inline(__always)
+    func sumOfWeightGradients(
+        of featureMap: FeatureMap, cutAt units: RowUnits? = nil, count: Int, used: Int? = nil,
+        to sum: UnsafeMutablePointer<Float>? = nil,
+        _ body: (_ task: PassTask, _ gradient: UnsafeMutablePointer<Float>) -> Void
+    ) -> UnsafeMutablePointer<Float> {
+        let (stride, used) = (count.roundedToVector, used ?? count)
+        let others = weightGradients.pointer
+        let sum = sum ?? others
+        // A single thread comes by the tasks in their order: it needs no memory but a task's, which stays in the cache.
+        let isAlone = threads == 1
+        forEachTask(of: featureMap, cutAt: units, most: Self.tasks(for: count)) { task in
+            let gradient = task.index == 0 ? sum : others + (isAlone ? 1 : task.index) * stride
+            body(task, gradient)
+            if isAlone, task.index > 0 { add(gradient, to: sum, count: used) }
+        }
+        if reductionScratch.taskCount == 0 { sum.update(repeating: 0, count: used) }
+        if !isAlone { addTasks(reductionScratch.taskCount, stride: stride, to: sum, count: used) }
+        return sum
     }
 
-    /// Adds the gradients of all tasks but the first to `sum`, which is the first's, in task order.
-    func addWeightGradients(_ featureMap: FeatureMap, count: Int, to sum: UnsafeMutablePointer<Float>) {
-        if featureMap.tasks.count == 0 { sum.update(repeating: 0, count: count) }
-        for task in 1..<max(featureMap.tasks.count, 1) { add(weightGradients[task].pointer, to: sum, count: count) }
+    /// Adds the gradients of all tasks but the first to that, on all threads.
+    private func addTasks(_ tasks: Int, stride: Int, to sum: UnsafeMutablePointer<Float>, count: Int) {
+        let length = 4096
+        let others = weightGradients.pointer
+        pool?.run(tasks: (count + length - 1) / length) { part, _ in
+            let first = part * length
+            for task in 1..<max(tasks, 1) {
+                add(others + task * stride + first, to: sum + first, count: min(length, count - first))
+            }
+        }
     }
 }
 
-/// A part of a pass: some groups of a feature map, on one thread.
+/// A part of a pass: some groups of a feature map, or some rows of a group, on one thread.
 struct PassTask {
     let groups: Range<Int>
+    /// The rows of each of these groups.
+    let rows: Range<Int>
     /// Selects the memory that the task accumulates into.
     let index: Int
     let worker: WorkerSpace

@@ -1,11 +1,10 @@
 import Glibc
-import Support
 import SystemPackage
 
 /// Another program, found in PATH and started without a shell, whose output is read through a pipe.
 ///
 /// It ends when it writes to a pipe that nobody reads: with this object, or with this process however that ends.
-final class ChildProcess {
+package final class ChildProcess {
     private let name: String
     private let output: FileDescriptor
     private let errors: FileDescriptor
@@ -14,9 +13,9 @@ final class ChildProcess {
 
     /// - Parameters:
     ///   - input: its standard input; nothing by default.
-    ///   - package: Debian's package that has the program, for the message.
+    ///   - package: Debian's package that has the program, for the message; nil for a program of ours.
     /// - Throws: `Failure(.unavailable)` if it cannot be started.
-    init(_ name: String, _ arguments: [String], input: FileDescriptor? = nil, package: String) throws {
+    package init(_ name: String, _ arguments: [String], input: FileDescriptor? = nil, package: String? = nil) throws {
         self.name = name
         let pipes = try explainingErrors("cannot start", name) {
             // Only the copies that `spawn` makes stay open in the child.
@@ -37,7 +36,8 @@ final class ChildProcess {
             try? output.close()
             try? errors.close()
             guard error == .noSuchFileOrDirectory else { throw Failure.system("cannot start", name, error) }
-            throw Failure(.unavailable, "the program \(name) is missing; install Debian's package \(package)")
+            let advice = package.map { "; install Debian's package \($0)" } ?? ""
+            throw Failure(.unavailable, "the program \(name) is missing\(advice)")
         }
     }
 
@@ -52,14 +52,25 @@ final class ChildProcess {
     /// Waits for output and reads some of it.
     ///
     /// - Returns: how many bytes were read; 0 at the end of the output.
-    func read(into buffer: UnsafeMutableRawBufferPointer) throws -> Int {
+    package func read(into buffer: UnsafeMutableRawBufferPointer) throws -> Int {
         try explainingErrors("cannot read the output of", name) { try unsafe output.read(into: buffer) }
+    }
+
+    /// Reads the output to its end.
+    package func readAll() throws -> [UInt8] {
+        let buffer = AlignedBuffer<UInt8>(count: 1 << 16)
+        let bytes = unsafe UnsafeMutableRawBufferPointer(buffer.elements)
+        var all: [UInt8] = []
+        while case let count = try unsafe read(into: bytes), count > 0 {
+            unsafe all += bytes[..<count]
+        }
+        return all
     }
 
     /// Waits for the end.
     ///
     /// - Returns: the exit code, or 128 + the signal that ended it, and what it wrote to its standard error.
-    func end() throws -> (code: Int32, errors: String) {
+    package func end() throws -> (code: Int32, errors: String) {
         let text = try explainingErrors("cannot read the output of", name) {
             try unsafe String(unsafeUninitializedCapacity: 1 << 12) {
                 var count = 0
