@@ -19,8 +19,8 @@ struct Bench: RankedCommand {
             Evaluation by a small network, in steps of 16 images:
               ./launch.sh bench --model densenet-bc-22-12 --evaluate --batch-size 16
 
-            A trace to look at in https://ui.perfetto.dev:
-              ./launch.sh bench --model densenet-bc-22-12 --steps 3 --trace t.json
+            What the second rank brings, for the same batch and for the same batch a rank:
+              ./launch.sh -n 2 bench --scaling 1,2
             """)
 
     @OptionGroup(title: "Network") var network: NetworkOptions
@@ -42,6 +42,13 @@ struct Bench: RankedCommand {
 
         @Flag(help: "Time each product of the convolutions alone, beside OpenBLAS's sgemm.")
         var kernels = false
+
+        @Option(
+            help: ArgumentHelp(
+                "Numbers of ranks, as 1,2,4: time each with the same batch, and with the same batch a rank, while the other ranks sleep (default: all ranks).",
+                valueName: "n,n,..."),
+            transform: { try numberList($0, like: "1,2,4") })
+        var scaling: [Int]?
     }
 
     struct OutputOptions: ParsableArguments {
@@ -66,6 +73,7 @@ struct Bench: RankedCommand {
         guard (1...100_000).contains(steps) else { throw Failure(.usage, "--steps is \(steps), expected 1 to 100,000") }
         try batch.requireValid()
         let configuration = try network.network(default: Self.defaultModel).network
+        if let counts = work.scaling { return try timeScaling(configuration, over: counts) }
         if work.kernels {
             guard !printsJSON else { throw Failure(.usage, "--json does not go with --kernels; leave one out") }
             return try onOneProcess { reportKernels(configuration, precision: precision.value) }
@@ -83,7 +91,7 @@ struct Bench: RankedCommand {
             let result = try benchmark.run(recordingTrace: trace != nil)
             if world.rank == 0 {
                 if printsJSON {
-                    try Console.say(json: Report(result, configuration, batchSize: batchSize, ranks: world.size))
+                    try Console.say(json: BenchReport(result, configuration, batchSize: batchSize, ranks: world.size))
                 } else {
                     Console.say(
                         result.report(configuration, batchSize: batchSize, ranks: world.size, evaluates: work.evaluate))
@@ -100,6 +108,32 @@ struct Bench: RankedCommand {
             }
         }
     }
+
+    private func timeScaling(_ configuration: DenseNetConfiguration, over counts: [Int]) throws {
+        guard counts == Set(counts).sorted(), counts.allSatisfy({ (1...1_000_000).contains($0) }) else {
+            throw Failure(.usage, "--scaling is \(list(counts)), expected ascending numbers of ranks, as 1,2,4")
+        }
+        let others = [("--kernels", work.kernels), ("--check", output.check != nil), ("--trace", output.trace != nil)]
+        if let (option, _) = others.first(where: \.1) {
+            throw Failure(.usage, "--scaling does not go with \(option); leave one out")
+        }
+        var run = Benchmark.Configuration(
+            network: configuration, batchSize: batch.batchSize, steps: work.steps, evaluates: work.evaluate,
+            threads: threads.threads, precision: precision.value)
+        let values = NamedValue.all(of: run, except: ["threads"]) + [NamedValue("--scaling", list(counts))]
+        try withRanks(agreeingOn: values) { world in
+            run.threads = run.threads ?? world.defaultThreads
+            let scaling = try Scaling(run, counts: counts, world: world)
+            guard world.rank == 0 else { return }
+            if output.json.isOn { return try Console.say(json: scaling) }
+            Console.say(
+                "\(try NetworkDescription(configuration, batchSize: batch.batchSize).name), "
+                    + "\(configuration.image)×\(configuration.image), \(counted(run.threads!, "thread")) a rank")
+            Console.say(scaling.table)
+        }
+    }
+
+    private func list(_ numbers: [Int]) -> String { numbers.map(String.init).joined(separator: ",") }
 
     /// Each rank's spans go to rank zero, which writes the file.
     private func write(_ spans: [PhaseClock.Span], to path: String, _ world: Communicator) throws {
@@ -125,9 +159,9 @@ struct Bench: RankedCommand {
     }
 }
 
-/// What `--json` prints.
-private struct Report: Encodable {
-    struct Phase: Encodable {
+/// What `--json` prints, and `plan --from` reads.
+struct BenchReport: Codable {
+    struct Phase: Codable {
         let name: String
         let forwardSeconds, backwardSeconds: Double
     }
