@@ -3,8 +3,8 @@ import Support
 
 /// Steps of one network on several numbers of ranks: of the same global batch (strong scaling), and of the same batch a
 /// rank (weak scaling).
-package struct Scaling: Sendable, Codable {
-    package struct Row: Sendable, Codable {
+package struct Scaling: Sendable {
+    package struct Row: Sendable, Encodable {
         package let ranks, batchSize: Int
         package let stepSeconds: [Double]
         /// Of the median.

@@ -60,9 +60,12 @@ package struct StepModel: Sendable {
             now += part
             switch event {
             case .sum(let values):
+                // Messages between two hosts keep their order: a sum waits for the buckets that are on their way.
+                let queued = max(0, networkFree - now)
+                step.gradients += queued
                 let seconds = machine.sum(values: values, ranks: ranks)
                 step.statistics += seconds
-                now += seconds
+                now += queued + seconds
             case .ready(let offset):
                 let end = exchange.readyBuckets(upTo: offset, gradientCount: schedule.gradientCount)
                 for elements in sizes[started..<end] {
@@ -85,11 +88,11 @@ package struct StepModel: Sendable {
         return one.seconds / (Double(step.ranks) * step.seconds)
     }
 
-    /// The smallest global batch, of a power of two images a rank, with which so many ranks have an efficiency; nil
-    /// where none up to 1,024 images a rank does.
+    /// The global batch, of a power of two images a rank, from which on so many ranks have an efficiency; nil where they
+    /// do not with 1,024 images a rank.
     package func payingBatch(ranks: Int, efficiency: Double) -> Int? {
-        (0...10).lazy.map { ranks << $0 }
-            .first { self.efficiency(of: self.step(ranks: ranks, batchSize: $0)) >= efficiency }
+        let batches = (0...10).reversed().map { ranks << $0 }
+        return batches.prefix { self.efficiency(of: step(ranks: ranks, batchSize: $0)) >= efficiency }.last
     }
 
     /// As `ComputeProfile.parts`; between a host for one rank and a full one, in proportion to the ranks on it.

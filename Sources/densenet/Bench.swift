@@ -125,7 +125,11 @@ struct Bench: RankedCommand {
             run.threads = run.threads ?? world.defaultThreads
             let scaling = try Scaling(run, counts: counts, world: world)
             guard world.rank == 0 else { return }
-            if output.json.isOn { return try Console.say(json: scaling) }
+            if output.json.isOn {
+                let report = ScalingReport(
+                    network: configuration, threads: run.threads!, strong: scaling.strong, weak: scaling.weak)
+                return try Console.say(json: report)
+            }
             Console.say(
                 "\(try NetworkDescription(configuration, batchSize: batch.batchSize).name), "
                     + "\(configuration.image)×\(configuration.image), \(counted(run.threads!, "thread")) a rank")
@@ -157,6 +161,13 @@ struct Bench: RankedCommand {
                     + "\(measurement.gigaflops.formatted(places: 1, width: 8)) GFLOP/s \(share) %")
         }
     }
+}
+
+/// What `--scaling` prints with `--json`.
+private struct ScalingReport: Encodable {
+    let network: DenseNetConfiguration
+    let threads: Int
+    let strong, weak: [Scaling.Row]
 }
 
 /// What `--json` prints, and `plan --from` reads.

@@ -138,11 +138,12 @@ struct Plan: RankedCommand {
     /// Measures on the ranks at hand. Collective.
     private func measured(_ run: Benchmark.Configuration, _ counts: [Int], _ world: Communicator) throws -> PlanSource {
         let measurement = try MachineMeasurement(run, world: world)
-        let shares = Set(counts.filter { $0 > 1 && $0 <= run.batchSize }.map { (run.batchSize - 1) / $0 + 1 })
-        let whole: Set = [run.batchSize, max(1, run.batchSize / 4)]
+        // One image as well, for a batch that is shared out among more ranks than asked for.
+        let shares = Set(counts.filter { $0 > 1 && $0 <= run.batchSize }.map { (run.batchSize - 1) / $0 + 1 } + [1])
+        let whole: Set = [1, max(1, run.batchSize / 4), run.batchSize]
         let isShared = world.size > 1 && target.perNode > 1
         let alone = try measurement.profileAlone(images: (isShared ? whole : whole.union(shares)).sorted())
-        let full = try isShared && !shares.isEmpty ? measurement.profileFull(images: shares.sorted()) : alone
+        let full = try isShared ? measurement.profileFull(images: shares.sorted()) : alone
         let (machine, links) = machine(try measurement.links())
         return PlanSource(
             network: run.network, threads: run.threads!,

@@ -85,7 +85,8 @@ struct PlanReport: Encodable {
     }
 
     private func line(_ row: Row) -> String {
-        let batch = row.payingBatch.map { Double($0).formatted(places: 0, width: 10) } ?? "      none"
+        let paying = row.payingBatch.map { row.ranks > 1 ? "\($0)" : "-" } ?? "none"
+        let batch = String(repeating: " ", count: max(1, 10 - paying.count)) + paying
         let start = Double(row.ranks).formatted(places: 0, width: 6) + Double(row.hosts).formatted(places: 0, width: 6)
         guard let step = row.step, let efficiency = row.efficiency else {
             return start + "      -" + "     more ranks than images".padding(to: 66) + batch
@@ -136,6 +137,9 @@ extension BenchReport {
         }
         guard ranks > 0, batchSize >= ranks, threads > 0 else {
             throw Failure(.data, "\(path): \(batchSize) images on \(ranks) ranks of \(threads) threads")
+        }
+        guard phases.contains(where: { $0.backwardSeconds > 0 }) else {
+            throw Failure(.data, "\(path) is of an evaluation; make one of training steps: bench --json > \(path)")
         }
         try network.validate()
     }

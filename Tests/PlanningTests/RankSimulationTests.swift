@@ -1,6 +1,5 @@
 import DenseNetModel
 import Planning
-import Support
 import Testing
 
 @testable import DataParallel
