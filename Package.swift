@@ -137,7 +137,7 @@ let package = Package(
         .testTarget(
             name: "PlanningTests",
             dependencies: [
-                "DataParallel", "DenseNetModel", "Planning", "ScheduleTestProgram", "Support", "TestSupport",
+                "DataParallel", "DenseNetModel", "Planning", "ScheduleTestProgram", "TestSupport",
             ]),
         .testTarget(
             name: "ExportingTests",

@@ -8,8 +8,9 @@ delay  two ranks with a pause in each MPI_Allreduce, put there by a preloaded li
 link   two hosts, network namespaces of this machine as in Tests/two-hosts.sh, with the link between them slowed by tc tbf. Needs root.
 
 Plan and measurement take turns, ROUNDS times; a line has the median of the pairs' ratios. Each waits up to IDLE_SECONDS (60) for the
-machine to be idle, and says how many cores others had meanwhile. delay and link plan two hosts of one rank from what two ranks here
-take side by side (plan --from), since the two "hosts" share this machine's memory.
+machine to be idle, and says how many cores others had meanwhile. NETWORKS (names, separated by ;), DELAYS (us) and RATES (Mbit/s)
+narrow it down. delay and link plan two hosts of one rank from what two ranks here take side by side (plan --from), since the two
+"hosts" share this machine's memory.
 """
 import json, os, pathlib, resource, statistics, subprocess, sys, tempfile, time
 
@@ -21,7 +22,7 @@ networks = {
     "DenseNet-40": ["--model", "densenet-40-12", "--batch-size", "64"],
     "DenseNet-121, 224x224": ["--model", "densenet121", "--classes", "10", "--batch-size", "16"],
 }
-quick = ["DenseNet-121, 32x32", "DenseNet-BC-100"]
+quick = os.environ.get("NETWORKS", "DenseNet-121, 32x32;DenseNet-BC-100").split(";")
 scratch = pathlib.Path(tempfile.mkdtemp())
 others = []  # cores that other processes had during each measurement of a pair
 
@@ -83,6 +84,8 @@ def check(name, what, rounds, plan, measure):
 
 def check_ranks(rounds):
     for name, options in networks.items():
+        if name not in os.environ.get("NETWORKS", name).split(";"):
+            continue
         check(name, "2 ranks", rounds,
               lambda: run("plan", "--json", "--ranks", "1,2", "--steps", steps(options), "--threads", 1, *options, launcher=mpirun(2)),
               lambda: measured(mpirun(2), options))
@@ -100,15 +103,15 @@ def check_delay(rounds):
     source.write_text("""
         #include <mpi.h>
         #include <stdlib.h>
+        #include <unistd.h>
         int MPI_Allreduce(const void *from, void *to, int count, MPI_Datatype type, MPI_Op operation, MPI_Comm ranks) {
-            double end = PMPI_Wtime() + atof(getenv("DELAY")) * 1e-6;
-            while (PMPI_Wtime() < end) { }
+            usleep(atoi(getenv("DELAY")));
             return PMPI_Allreduce(from, to, count, type, operation, ranks);
         }
     """)
     subprocess.run(["mpicc", "-O2", "-shared", "-fPIC", source, "-o", library], check=True)
     for name in quick:
-        for delay in [200, 1000]:
+        for delay in map(int, os.environ.get("DELAYS", "1000 5000").split()):
             launcher = mpirun(2, "-x", f"LD_PRELOAD={library}", "-x", f"DELAY={delay}")
             check(name, f"{delay} us in each all-reduce", rounds,
                   lambda: plan_two_hosts(networks[name], f"{delay}us", "2GB/s"), lambda: measured(launcher, networks[name]))
@@ -139,9 +142,10 @@ exec ip netns exec "$host" unshare --uts sh -c 'hostname "$0" && eval "$1"' "$ho
             ip("-n", host, "address", "add", f"{address}/24", "dev", "veth0")
             ip("-n", host, "link", "set", "lo", "up")
             ip("-n", host, "link", "set", "veth0", "up")
-        for rate, given in [("1gbit", "1Gbit/s"), ("200mbit", "200Mbit/s")]:
+        for rate in os.environ.get("RATES", "1000 200").split():
+            given = f"{rate}Mbit/s"
             for host in hosts:
-                shape = ["tc", "qdisc", "replace", "dev", "veth0", "root", "tbf", "rate", rate, "burst", "128kb", "latency", "1s"]
+                shape = ["tc", "qdisc", "replace", "dev", "veth0", "root", "tbf", "rate", f"{rate}mbit", "burst", "128kb", "latency", "1s"]
                 ip("netns", "exec", host, *shape)
             for name in quick:
                 check(name, f"two hosts at {given}", rounds, lambda: plan_two_hosts(networks[name], latency, given),
