@@ -88,9 +88,19 @@ package struct GradientExchange: Sendable, Equatable {
         Double(Machine.rounds(machine.localRanks(ranks: ranks))) * 4 * Double(elements) / machine.localGradients
     }
 
-    /// Seconds in which a bucket keeps the network busy; it goes on while ranks compute.
+    /// Seconds in which a bucket's bytes keep the network busy; they travel while ranks compute.
     package func networkSeconds(elements: Int, ranks: Int, on machine: Machine) -> Double {
+        messages(ranks: ranks, on: machine) * 4 * Double(elements) / machine.network.bandwidth
+    }
+
+    /// Seconds from the last bucket's bytes to its sum: the latencies of its messages. Those of the buckets before it
+    /// pass while other buckets are on their way.
+    package func networkLatency(ranks: Int, on machine: Machine) -> Double {
+        messages(ranks: ranks, on: machine) * machine.network.latency
+    }
+
+    /// Messages between hosts that follow each other.
+    private func messages(ranks: Int, on machine: Machine) -> Double {
         Double(passes * Machine.rounds(machine.hosts(ranks: ranks)))
-            * machine.network.seconds(bytes: 4 * Double(elements))
     }
 }

@@ -78,7 +78,7 @@ package struct StepModel: Sendable {
                 started = end
             }
         }
-        step.gradients += max(0, networkFree - now)
+        step.gradients += max(0, networkFree + exchange.networkLatency(ranks: ranks, on: machine) - now)
         return step
     }
 
