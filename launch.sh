@@ -165,7 +165,7 @@ build() {
 # --- The ranks ---
 
 # Asks densenet what its command line means. Sets `start` to `ranks` for a command that shares its work over MPI ranks; `cores` and
-# `first_core` to what this machine has for them; `kills` to the number of processes that the kernel has ended for want of memory; and
+# `first_core` to what this machine has for them; `kills` to the number of processes that the kernel has ended as memory ran out; and
 # for training `folder` to the run folder, `folder_is` to `new` where it was made for this start.
 make_plan() {
     local plan

@@ -3,8 +3,8 @@
 #
 #     Tests/two-hosts.sh [PROGRAM]
 #
-# Over TCP, even on a slow link, the weights are byte for byte those of the same number of ranks on one host. When the link is cut
-# during training, both sides end. Needs root and the right to create namespaces; otherwise says so and exits with 0.
+# Over TCP, even on a slow link, the weights are byte for byte those of the same number of ranks on one host, with messages (one rank a
+# host) and with shared memory within hosts (two). When the link is cut during training, both sides end. Needs root and the right to create namespaces; otherwise says so and exits with 0.
 set -euo pipefail
 
 root=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/..
@@ -84,13 +84,16 @@ quietly() { "$@" >"$work/log" 2>&1 || { cat "$work/log" && fail "${*:0:4}"; }; }
 same_weights() { cmp "$work/$1/weights.safetensors" "$work/$2/weights.safetensors" || fail "the weights of $1 and $2 differ"; }
 
 test_equality() {
-    local ranks began middle
+    local ranks began middle shared
     for ranks in 1 2; do
         began=$(now)
         quietly train_on_one_host $((2 * ranks)) "${short[@]}" --out "$work/one-host-$ranks"
         middle=$(now)
         quietly train_on_hosts "$ranks" "${short[@]}" --out "$work/two-hosts-$ranks"
         same_weights "one-host-$ranks" "two-hosts-$ranks"
+        # With one rank a host there is nothing to share.
+        grep -q 'exchange gradients by messages, .*: each host has one rank' "$work/log" && shared=no || shared=yes
+        [[ $shared == $( ((ranks > 1)) && echo yes || echo no) ]] || { cat "$work/log" && fail "shared memory within hosts: $shared"; }
         say "2×$ranks ranks over TCP ($(($(now) - middle)) ms) have the weights of $((2 * ranks)) ranks on one host" \
             "($((middle - began)) ms), byte for byte"
     done

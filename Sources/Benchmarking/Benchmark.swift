@@ -72,13 +72,14 @@ package final class Benchmark {
         self.threads = threads
         let count = max(2 * configuration.batchSize, 64)
         let image = configuration.network.image
-        (work, loader) = try communicator.throwOnAllRanks {
+        let network: DenseNet
+        (network, loader) = try communicator.throwOnAllRanks {
             guard configuration.batchSize >= communicator.size else {
                 throw Failure(
                     .usage,
                     "`batchSize` \(configuration.batchSize) is smaller than the number of ranks, \(communicator.size)")
             }
-            let work = try Self.work(configuration, threads: threads, communicator)
+            let network = try Self.network(configuration, threads: threads, communicator)
             try ImageSet.requireMemory(
                 synthetic: count, imageSize: image, ranks: communicator.localSize, advice: "use a smaller `batchSize`")
             let images = ImageSet.synthetic(count: count, seed: 1, split: .train, imageSize: image)
@@ -86,34 +87,36 @@ package final class Benchmark {
                 sampleCount: images.count, globalBatch: configuration.batchSize, worldSize: communicator.size, seed: 1,
                 shuffle: true)
             return (
-                work,
+                network,
                 try BatchLoader(
                     images: images, sampler: sampler, rank: communicator.rank,
                     augmentation: Augmentation(crop: true, flip: true),
                     normalization: try .channel(from: PixelSums(of: images)), seed: 1)
             )
         }
+        if let network = network as? TrainableDenseNet {
+            work = .training(try TrainingStep(network, seed: 1, communicator: communicator))
+        } else {
+            work = .evaluation(network)
+        }
     }
 
-    private static func work(
+    /// The network that is timed, one for training or not.
+    private static func network(
         _ configuration: Configuration, threads: Int, _ communicator: Communicator
-    ) throws -> Work {
+    ) throws -> DenseNet {
         let capacity = communicator.maximumLocalBatchSize(of: configuration.batchSize)
         let overhead = MemoryOverhead(ranks: communicator.localSize, batches: 2, threads: 1)
-        if configuration.evaluates {
-            let network = try DenseNet(
+        let network =
+            configuration.evaluates
+            ? try DenseNet(
                 configuration.network, capacity: capacity, threads: threads, precision: configuration.precision,
                 overhead: overhead)
-            network.initialize(seed: 1)
-            return .evaluation(network)
-        }
-        let network = try TrainableDenseNet(
-            configuration.network, capacity: capacity, threads: threads, precision: configuration.precision,
-            overhead: overhead)
+            : try TrainableDenseNet(
+                configuration.network, capacity: capacity, threads: threads, precision: configuration.precision,
+                overhead: overhead)
         network.initialize(seed: 1)
-        return .training(
-            TrainingStep(
-                network, optimizer: OptimizerConfiguration(), labelSmoothing: 0, seed: 1, communicator: communicator))
+        return network
     }
 
     /// Warms up, times the steps, then runs as many again to time their phases. Collective.
@@ -153,6 +156,11 @@ package final class Benchmark {
             try communicator.barrier()
             return monotonicSeconds() - began
         }
+    }
+
+    /// Why the ranks of a host exchange gradients by messages; nil if they do not, or do not train.
+    package var refusal: HostBuffers.Refusal? {
+        if case .training(let step) = work { step.refusal } else { nil }
     }
 
     /// The spans that this rank has recorded.

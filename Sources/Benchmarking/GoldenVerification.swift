@@ -22,9 +22,12 @@ package struct GoldenVerification {
 
     private struct Configuration: Decodable {
         var blocks: [Int]
-        var growthRate: Int
+        /// One of both.
+        var growthRate: Int?
+        var growthRates: [Int]?
         var stemChannels: Int
         var stem: DenseNetConfiguration.Stem
+        var stemStride: Int?
         var bottleneck: Bool
         var compression: Double
         var classes: Int
@@ -58,7 +61,8 @@ package struct GoldenVerification {
     /// - Throws: `Failure(.noInput)` if the file cannot be read, `Failure(.data)` if it is invalid.
     package init(path: String, threads: Int, communicator: Communicator) throws {
         self.communicator = communicator
-        (file, golden, step, input, labels) = try communicator.throwOnAllRanks {
+        let network: TrainableDenseNet
+        (file, golden, network, input, labels) = try communicator.throwOnAllRanks {
             let file = try SafetensorsFile(path: path)
             guard let text = file.metadata["config"] else {
                 throw Failure(.data, "\(path): has no metadata key 'config'; it is not a golden file")
@@ -75,17 +79,13 @@ package struct GoldenVerification {
                     .data, "\(path): batch \(golden.batch) and \(golden.steps) steps, expected 1 or more of each")
             }
             let configuration = DenseNetConfiguration(
-                stem: golden.stem, blocks: golden.blocks, growthRate: golden.growthRate,
+                stem: golden.stem, stemStride: golden.stemStride, blocks: golden.blocks,
+                growthRates: golden.growthRates ?? [golden.growthRate ?? 0],
                 stemChannels: golden.stemChannels, bottleneck: golden.bottleneck, compression: golden.compression,
                 classes: golden.classes, image: golden.image)
             let network = try TrainableDenseNet(
                 configuration, capacity: communicator.maximumLocalBatchSize(of: golden.batch), threads: threads,
                 overhead: MemoryOverhead(ranks: communicator.localSize))
-            let step = TrainingStep(
-                network,
-                optimizer: OptimizerConfiguration(
-                    momentum: golden.momentum, nesterov: golden.nesterov, weightDecay: golden.weightDecay),
-                labelSmoothing: 0, seed: 0, communicator: communicator)
             let input = AlignedBuffer<Float>(count: golden.batch * 3 * golden.image * golden.image)
             try file.floats(named: "input", shape: [golden.batch, 3, golden.image, golden.image], into: input.elements)
             let labels = AlignedBuffer<Int32>(count: golden.batch)
@@ -97,8 +97,13 @@ package struct GoldenVerification {
                 labels.pointer[index] = Int32(label)
             }
             try WeightsFile.read(from: file, prefix: "initial.", into: network)
-            return (file, golden, step, input, labels)
+            return (file, golden, network, input, labels)
         }
+        step = try TrainingStep(
+            network,
+            optimizer: OptimizerConfiguration(
+                momentum: golden.momentum, nesterov: golden.nesterov, weightDecay: golden.weightDecay),
+            seed: 0, communicator: communicator)
         let sampler = try Sampler(
             sampleCount: golden.batch, globalBatch: golden.batch, worldSize: communicator.size, seed: 0, shuffle: false)
         part = sampler.localRange(step: 0, rank: communicator.rank)
@@ -129,7 +134,7 @@ package struct GoldenVerification {
                                 (network.gradients[parameter.range].map { $0 * scale }, "grad.\(parameter.name)")
                             })))
             }
-            step.optimizer.step(rate: golden.lr, globalCount: golden.batch)
+            try step.moveWeights(rate: golden.lr, globalCount: golden.batch)
             if number == 1 { deviations.append(try stateError("after1")) }
         }
         deviations.append(try stateError("after\(golden.steps)"))

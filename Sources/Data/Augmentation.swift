@@ -5,25 +5,43 @@ import Support
 /// Random numbers depend on seed, epoch, sample index and stage alone: a sample looks the same on any rank, and one
 /// stage does not affect the numbers of another.
 public struct Augmentation: Sendable, Equatable {
-    /// Pad with four black pixels on each side, then crop to the original size at a random position.
+    /// Pad with `cropPadding` pixels on each side, then crop to the original size at a random position.
     public var crop: Bool
+    /// Pixels added on each side before the crop.
+    public var cropPadding: Int
+    /// What these pixels are.
+    public var cropEdge: CropEdge
     /// Mirror the image left to right with probability ½.
     public var flip: Bool
+    /// Draw this for the first epoch only, and mirror an image in every other epoch from there on, so that two epochs in a
+    /// row show both sides (Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, section 3.6).
+    public var alternatesFlips: Bool
     /// Change brightness, contrast, saturation and hue, as torchvision's `ColorJitter`.
     public var jitter: Bool
     /// After normalization, zero a square of half the image's edge.
     public var cutout: Bool
 
+    /// What a crop shows beyond the image's edge.
+    public enum CropEdge: Sendable, Equatable {
+        case black
+        /// The image mirrored at its outermost pixels, as torchvision's `padding_mode="reflect"`.
+        case reflection
+    }
+
     /// Creates an augmentation with the given changes.
-    public init(crop: Bool = false, flip: Bool = false, jitter: Bool = false, cutout: Bool = false) {
+    public init(
+        crop: Bool = false, cropPadding: Int = 4, cropEdge: CropEdge = .black, flip: Bool = false,
+        alternatesFlips: Bool = false, jitter: Bool = false, cutout: Bool = false
+    ) {
         self.crop = crop
+        self.cropPadding = cropPadding
+        self.cropEdge = cropEdge
         self.flip = flip
+        self.alternatesFlips = alternatesFlips
         self.jitter = jitter
         self.cutout = cutout
     }
 
-    /// Black pixels added on each side before the crop.
-    static let padding = 4
     /// Strengths of the jitter: factors are drawn from 1 ± strength, the hue's shift from ± strength.
     static let brightness: Float = 0.2
     static let contrast: Float = 0.2
@@ -44,13 +62,15 @@ public struct Augmentation: Sendable, Equatable {
     func applyBeforeNormalization(to image: ImagePlanes, seed: UInt64, epoch: Int, sample: Int) {
         if crop {
             var random = Self.random(.crop, seed, epoch, sample)
-            let rows = random.below(2 * Self.padding + 1) - Self.padding
-            let columns = random.below(2 * Self.padding + 1) - Self.padding
+            let rows = random.below(2 * cropPadding + 1) - cropPadding
+            let columns = random.below(2 * cropPadding + 1) - cropPadding
             image.shift(rows: rows, columns: columns)
+            if cropEdge == .reflection { image.reflectEdge(rows: rows, columns: columns) }
         }
         if flip {
-            var random = Self.random(.flip, seed, epoch, sample)
-            if random.below(2) == 1 { image.mirror() }
+            var random = Self.random(.flip, seed, alternatesFlips ? 1 : epoch, sample)
+            let isOddEpoch = alternatesFlips && (epoch - 1) % 2 == 1
+            if (random.below(2) == 1) != isOddEpoch { image.mirror() }
         }
         if jitter {
             var random = Self.random(.jitter, seed, epoch, sample)
@@ -93,26 +113,51 @@ public struct Augmentation: Sendable, Equatable {
     }
 }
 
-/// As text: `none`, or `crop`, `flip`, `jitter` and `cutout` separated by commas.
+/// As text: `none`, or words separated by commas: `crop`, `flip`, `jitter`, `cutout`. A crop whose padding is not four
+/// pixels says so (`crop:2`), as does one that reflects (`reflect-crop`, `reflect-crop:2`); `alternating-flip` is the
+/// other flip.
 extension Augmentation: LosslessStringConvertible {
-    private static let changes: [(name: String, isOn: WritableKeyPath<Augmentation, Bool> & Sendable)] = [
-        ("crop", \.crop), ("flip", \.flip), ("jitter", \.jitter), ("cutout", \.cutout),
-    ]
+    /// What `init(_:)` reads, for messages.
+    package static let grammar =
+        "crop or reflect-crop (with crop:2, two pixels in place of four), flip or alternating-flip, jitter, cutout "
+        + "(separated by commas) or none"
 
-    /// Parses `description`, such as `crop,flip` or `none`; nil if it has an unknown word.
+    /// Parses `description`, such as `crop,flip` or `none`; nil if it has an unknown word, or two crops or flips.
     public init?(_ description: String) {
         self = .none
         guard description != "none" else { return }
         for word in description.split(separator: ",", omittingEmptySubsequences: false) {
-            guard let change = Self.changes.first(where: { $0.name == word }) else { return nil }
-            self[keyPath: change.isOn] = true
+            let parts = word.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+            switch parts[0] {
+            case "crop" where !crop, "reflect-crop" where !crop:
+                crop = true
+                cropEdge = parts[0] == "crop" ? .black : .reflection
+                guard parts.count == 2 else { continue }
+                guard let padding = Int(parts[1]), Self.paddings.contains(padding) else { return nil }
+                cropPadding = padding
+                continue
+            case "flip" where !flip: flip = true
+            case "alternating-flip" where !flip: (flip, alternatesFlips) = (true, true)
+            case "jitter": jitter = true
+            case "cutout": cutout = true
+            default: return nil
+            }
+            guard parts.count == 1 else { return nil }
         }
     }
 
+    private static let paddings = 1...1000
+
     /// The enabled changes in their order, separated by commas; `none` if there are none.
     public var description: String {
-        let names = Self.changes.filter { self[keyPath: $0.isOn] }.map(\.name)
-        return names.isEmpty ? "none" : names.joined(separator: ",")
+        var words: [String] = []
+        if crop {
+            words.append((cropEdge == .black ? "crop" : "reflect-crop") + (cropPadding == 4 ? "" : ":\(cropPadding)"))
+        }
+        if flip { words.append(alternatesFlips ? "alternating-flip" : "flip") }
+        if jitter { words.append("jitter") }
+        if cutout { words.append("cutout") }
+        return words.isEmpty ? "none" : words.joined(separator: ",")
     }
 }
 
@@ -122,8 +167,7 @@ extension Augmentation: Codable {
     public init(from decoder: any Decoder) throws {
         let text = try decoder.singleValueContainer().decode(String.self)
         guard let augmentation = Augmentation(text) else {
-            throw Failure(
-                .data, "augmentation '\(text)': expected crop, flip, jitter, cutout (separated by commas) or none")
+            throw Failure(.data, "augmentation '\(text)': expected \(Augmentation.grammar)")
         }
         self = augmentation
     }

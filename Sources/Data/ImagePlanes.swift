@@ -49,8 +49,34 @@ package struct ImagePlanes {
         }
     }
 
+    /// After a shift by as much, fills what it left black with the image, mirrored at the outermost pixels.
+    ///
+    /// - Precondition: less than half of the height and of the width.
+    func reflectEdge(rows: Int, columns: Int) {
+        precondition(
+            2 * abs(rows) < height && 2 * abs(columns) < width, "a shift by \(rows), \(columns) of \(height)×\(width)")
+        // What the image covers still.
+        let (inRows, inColumns) = (
+            max(0, -rows)..<min(height, height - rows), max(0, -columns)..<min(width, width - columns)
+        )
+        for channel in 0..<ImageSet.channels {
+            let plane = pointer + channel * planeCount
+            for y in inRows {
+                let row = plane + y * width
+                for x in 0..<inColumns.lowerBound { row[x] = row[2 * inColumns.lowerBound - x] }
+                for x in inColumns.upperBound..<width { row[x] = row[2 * (inColumns.upperBound - 1) - x] }
+            }
+            for y in 0..<inRows.lowerBound {
+                (plane + y * width).update(from: plane + (2 * inRows.lowerBound - y) * width, count: width)
+            }
+            for y in inRows.upperBound..<height {
+                (plane + y * width).update(from: plane + (2 * (inRows.upperBound - 1) - y) * width, count: width)
+            }
+        }
+    }
+
     /// Mirrors the image left to right.
-    func mirror() {
+    package func mirror() {
         for row in 0..<ImageSet.channels * height {
             let start = pointer + row * width
             for x in 0..<width / 2 { swap(&start[x], &start[width - 1 - x]) }

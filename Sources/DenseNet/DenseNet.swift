@@ -130,6 +130,11 @@ package struct Predictions: ~Copyable {
     /// The class with the largest logit, the first of equals; nil if a logit is NaN.
     package subscript(image: Int) -> Int? { network.parts.head.prediction(image) }
 
+    /// Replaces each logit by its mean with another's of the same images.
+    ///
+    /// - Parameter others: shape [count][classes].
+    package func average(with others: UnsafePointer<Float>) { network.parts.head.averageLogits(with: others) }
+
     /// Cross-entropy and correct predictions, summed over the images.
     ///
     /// - Parameter labels: shape [count], each below the number of classes.
@@ -159,6 +164,22 @@ public final class TrainableDenseNet: DenseNet {
     package var gradients: UnsafeMutableBufferPointer<Float> { state.gradients.elements }
     /// The memory of `gradients`, for an all-reduce that keeps it alive.
     package var gradientBuffer: AlignedBuffer<Float> { state.gradients }
+
+    /// Moves parameters and gradients to other memory, such as processes share.
+    ///
+    /// - Parameters:
+    ///   - parameters: laid out as in `table`.
+    ///   - gradients: likewise; their values stay behind.
+    ///   - copying: whether to write the parameters there, rather than find them there.
+    package func move(
+        parametersTo parameters: AlignedBuffer<Float>, gradientsTo gradients: AlignedBuffer<Float>, copying: Bool
+    ) {
+        precondition(
+            parameters.count == table.parameterCount && gradients.count == table.parameterCount,
+            "\(parameters.count) and \(gradients.count) elements for \(table.parameterCount) parameters")
+        if copying { _ = parameters.elements.update(fromContentsOf: state.parameters.elements) }
+        (state.parameters, state.gradients) = (parameters, gradients)
+    }
 
     /// Computes the logits of this rank's images with the batch statistics of all ranks' images. Collective.
     ///

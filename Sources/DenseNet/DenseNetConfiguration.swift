@@ -1,10 +1,10 @@
 import Support
 
 /// The shape of a DenseNet, and its dropout (arXiv 1608.06993, section 3 and table 1).
-public struct DenseNetConfiguration: Codable, Sendable, Equatable {
+public struct DenseNetConfiguration: Sendable, Equatable {
     /// The layers before the first dense block.
     public enum Stem: String, Codable, Sendable, CaseIterable {
-        /// 3×3 convolution, stride 1; no norm, no pool.
+        /// 3×3 convolution, no norm, no pool.
         case cifar
         /// 7×7 convolution with stride 2, norm, ReLU, 3×3 max pool with stride 2.
         case imagenet
@@ -12,10 +12,13 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
 
     /// The layers before the first dense block.
     public var stem: Stem
+    /// The stride of the stem's convolution: 1, as in the paper, or 2 for the CIFAR stem, 2 for the other.
+    public var stemStride: Int
     /// The number of dense layers per block.
     public var blocks: [Int]
-    /// The channels that each dense layer adds, k in the paper.
-    public var growthRate: Int
+    /// The channels that each dense layer adds, k in the paper: one number for all blocks, as in the paper, or one per block,
+    /// as its authors' later code may have (Huang et al., "CondenseNet", 2018).
+    public var growthRates: [Int]
     /// The stem's output channels.
     public var stemChannels: Int
     /// Whether a dense layer first reduces its input to 4·k channels by a 1×1 convolution (the paper's B).
@@ -30,13 +33,16 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
     public var image: Int
 
     /// Creates a configuration without checking it; see `validate()`.
+    ///
+    /// - Parameter stemStride: nil for the paper's: 1 of the CIFAR stem, 2 of the other.
     public init(
-        stem: Stem, blocks: [Int], growthRate: Int, stemChannels: Int, bottleneck: Bool, compression: Double,
-        dropout: Double = 0, classes: Int, image: Int
+        stem: Stem, stemStride: Int? = nil, blocks: [Int], growthRates: [Int], stemChannels: Int, bottleneck: Bool,
+        compression: Double, dropout: Double = 0, classes: Int, image: Int
     ) {
         self.stem = stem
+        self.stemStride = stemStride ?? Self.stemStride(of: stem)
         self.blocks = blocks
-        self.growthRate = growthRate
+        self.growthRates = growthRates.allSatisfy { $0 == growthRates[0] } ? Array(growthRates.prefix(1)) : growthRates
         self.stemChannels = stemChannels
         self.bottleneck = bottleneck
         self.compression = compression
@@ -44,6 +50,29 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
         self.classes = classes
         self.image = image
     }
+
+    /// Creates a configuration whose blocks have the same growth rate, without checking it; see `validate()`.
+    public init(
+        stem: Stem, blocks: [Int], growthRate: Int, stemChannels: Int, bottleneck: Bool, compression: Double,
+        dropout: Double = 0, classes: Int, image: Int
+    ) {
+        self.init(
+            stem: stem, blocks: blocks, growthRates: [growthRate], stemChannels: stemChannels,
+            bottleneck: bottleneck, compression: compression, dropout: dropout, classes: classes, image: image)
+    }
+
+    /// The growth rate of all blocks; nil where they differ.
+    public var growthRate: Int? { growthRates.count == 1 ? growthRates[0] : nil }
+
+    /// The channels that each dense layer of a block adds.
+    func growthRate(ofBlock block: Int) -> Int { growthRates.count == 1 ? growthRates[0] : growthRates[block] }
+
+    /// For a line of text, such as `growth rate 12`.
+    package var growth: String {
+        growthRate.map { "growth rate \($0)" } ?? "growth rates \(growthRates.map(String.init).joined(separator: ", "))"
+    }
+
+    private static func stemStride(of stem: Stem) -> Int { stem == .cifar ? 1 : 2 }
 
     /// The names that `init(model:)` accepts, for messages.
     package static let modelNames =
@@ -53,6 +82,16 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
         "121": [6, 12, 24, 16], "161": [6, 12, 36, 24], "169": [6, 12, 32, 32], "201": [6, 12, 48, 32],
         "264": [6, 12, 64, 48],
     ]
+
+    /// The number that the paper and torchvision give this network, such as `121`; nil for one that is none of their
+    /// ImageNet networks. Classes, image size and dropout may be others.
+    package var imageNetNumber: String? {
+        Self.imageNetBlocks.keys.first { number in
+            var named = try? Self(model: "densenet" + number, classes: classes, image: image)
+            named?.dropout = dropout
+            return named == self
+        }
+    }
 
     /// A network by name: `densenet-40-12` (depth 40, growth rate 12), `densenet-bc-100-12` (bottleneck,
     /// compression ½), `densenet121` and so on.
@@ -108,7 +147,15 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
         try require(
             blocks.count <= 8 && blocks.allSatisfy { $0 <= 20_000 } && blocks.reduce(0, +) <= 20_000,
             "blocks \(blocks): expected at most 8 blocks of 20,000 layers in all")
-        try require((1...4096).contains(growthRate), "growth rate \(growthRate): expected 1 to 4096")
+        for growthRate in growthRates {
+            try require((1...4096).contains(growthRate), "growth rate \(growthRate): expected 1 to 4096")
+        }
+        try require(
+            growthRates.count == 1 || growthRates.count == blocks.count,
+            "growth rates \(growthRates): expected one for all blocks, or one for each of the \(blocks.count)")
+        try require(
+            stem == .cifar ? (1...2).contains(stemStride) : stemStride == 2,
+            "stem stride \(stemStride): expected \(stem == .cifar ? "1 or 2" : "2 with the ImageNet stem")")
         try require((1...65536).contains(stemChannels), "stem channels \(stemChannels): expected 1 to 65536")
         try require(compression > 0 && compression <= 1, "compression \(compression): expected above 0 and at most 1")
         try require(dropout >= 0 && dropout < 1, "dropout \(dropout): expected 0 or above and below 1")
@@ -120,7 +167,7 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
         )
         var channels = stemChannels
         for (index, layers) in blocks.enumerated() {
-            channels += layers * growthRate
+            channels += layers * growthRate(ofBlock: index)
             try require(
                 channels <= 1_000_000, "block \(index + 1) would have \(channels) channels, expected 1,000,000 at most")
             guard index < blocks.count - 1 else { break }
@@ -134,11 +181,11 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
     }
 
     /// Height and width after the stem's convolution.
-    package var stemConvolutionSize: Int { stem == .cifar ? image : (image - 1) / 2 + 1 }
+    package var stemConvolutionSize: Int { (image - 1) / stemStride + 1 }
 
     /// Height and width of each block's feature maps; 0 if the image is too small.
     package var blockSizes: [Int] {
-        var size = stem == .cifar ? image : (stemConvolutionSize - 1) / 2 + 1
+        var size = stem == .cifar ? stemConvolutionSize : (stemConvolutionSize - 1) / 2 + 1
         return blocks.indices.map { index in
             if index > 0 { size /= 2 }
             return size
@@ -146,9 +193,8 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
     }
 
     private var minimumImageSize: Int {
-        var size = 1 << (blocks.count - 1)
-        if stem == .imagenet { size = size * 4 - 3 }
-        return size
+        let size = 1 << (blocks.count - 1)
+        return (stem == .cifar ? stemStride : 4) * (size - 1) + 1
     }
 
     /// Output channels of each block.
@@ -156,11 +202,60 @@ public struct DenseNetConfiguration: Codable, Sendable, Equatable {
         var channels = stemChannels
         return blocks.enumerated().map { index, layers in
             if index > 0 { channels = Int(compression * Double(channels)) }
-            channels += layers * growthRate
+            channels += layers * growthRate(ofBlock: index)
             return channels
         }
     }
 
     /// Input channels of each block.
-    package var blockInputs: [Int] { zip(blockChannels, blocks).map { $0 - $1 * growthRate } }
+    package var blockInputs: [Int] {
+        let outputs = blockChannels
+        return blocks.indices.map { outputs[$0] - blocks[$0] * growthRate(ofBlock: $0) }
+    }
+}
+
+/// As weights and config.json have it. Where blocks do not differ and the stem is the paper's, it is what earlier programs
+/// read and write.
+extension DenseNetConfiguration: Codable {
+    private enum CodingKeys: String, CodingKey {
+        case stem, stemStride, blocks, growthRate, growthRates, stemChannels, bottleneck, compression, dropout, classes
+        case image
+    }
+
+    /// Reads what `encode(to:)` writes, without checking it.
+    public init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        let growthRates =
+            values.contains(.growthRates)
+            ? try values.decode([Int].self, forKey: .growthRates) : [try values.decode(Int.self, forKey: .growthRate)]
+        self.init(
+            stem: try values.decode(Stem.self, forKey: .stem),
+            stemStride: try values.decodeIfPresent(Int.self, forKey: .stemStride),
+            blocks: try values.decode([Int].self, forKey: .blocks),
+            growthRates: growthRates,
+            stemChannels: try values.decode(Int.self, forKey: .stemChannels),
+            bottleneck: try values.decode(Bool.self, forKey: .bottleneck),
+            compression: try values.decode(Double.self, forKey: .compression),
+            dropout: try values.decode(Double.self, forKey: .dropout),
+            classes: try values.decode(Int.self, forKey: .classes), image: try values.decode(Int.self, forKey: .image))
+    }
+
+    /// Writes one growth rate where all blocks have the same, and the stem's stride where it is not the paper's.
+    public func encode(to encoder: any Encoder) throws {
+        var values = encoder.container(keyedBy: CodingKeys.self)
+        try values.encode(stem, forKey: .stem)
+        if stemStride != Self.stemStride(of: stem) { try values.encode(stemStride, forKey: .stemStride) }
+        try values.encode(blocks, forKey: .blocks)
+        if let growthRate {
+            try values.encode(growthRate, forKey: .growthRate)
+        } else {
+            try values.encode(growthRates, forKey: .growthRates)
+        }
+        try values.encode(stemChannels, forKey: .stemChannels)
+        try values.encode(bottleneck, forKey: .bottleneck)
+        try values.encode(compression, forKey: .compression)
+        try values.encode(dropout, forKey: .dropout)
+        try values.encode(classes, forKey: .classes)
+        try values.encode(image, forKey: .image)
+    }
 }

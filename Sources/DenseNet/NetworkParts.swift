@@ -6,9 +6,9 @@ final class SharedNetworkState {
     let configuration: DenseNetConfiguration
     let precision: Precision
     let table: ParameterTable
-    let parameters: AlignedBuffer<Float>
+    var parameters: AlignedBuffer<Float>
     /// Empty unless training.
-    let gradients: AlignedBuffer<Float>
+    var gradients: AlignedBuffer<Float>
     let runningStatistics: AlignedBuffer<Float>
     let workspace: Workspace
     /// The clock of the calling thread.

@@ -137,7 +137,7 @@ extension DenseNetConfiguration {
         let (inputs, outputs) = (blockInputs, blockChannels)
         return blocks.indices.lazy.flatMap { b in
             let layers = (0..<blocks[b]).map { l in
-                Part.denseLayer(block: b, layer: l, channels: inputs[b] + l * growthRate)
+                Part.denseLayer(block: b, layer: l, channels: inputs[b] + l * growthRate(ofBlock: b))
             }
             return b + 1 < blocks.count ? layers + [.transition(block: b, channels: outputs[b])] : layers
         }
@@ -147,13 +147,14 @@ extension DenseNetConfiguration {
 
     /// The number of elements of all trainable tensors, computed without building the table.
     var parameterCount: Int {
-        let k = growthRate
         var count = stemChannels * 3 * stemKernel * stemKernel + (stem == .cifar ? 0 : 2 * stemChannels)
         for part in parts {
             switch part {
-            case .denseLayer(_, _, let channels) where bottleneck:
+            case .denseLayer(let block, _, let channels) where bottleneck:
+                let k = growthRate(ofBlock: block)
                 count += 2 * channels + channels * 4 * k + 8 * k + 36 * k * k
-            case .denseLayer(_, _, let channels): count += 2 * channels + 9 * channels * k
+            case .denseLayer(let block, _, let channels):
+                count += 2 * channels + 9 * channels * growthRate(ofBlock: block)
             case .transition(let block, let channels): count += 2 * channels + channels * blockInputs[block + 1]
             }
         }
@@ -176,7 +177,7 @@ extension ParameterTable {
             let kernel = configuration.stemKernel
             let size = configuration.stemConvolutionSize
             let weight = convolution(
-                .stem, "features.conv0", [channels, 3, kernel, kernel], stride: configuration.stem == .cifar ? 1 : 2,
+                .stem, "features.conv0", [channels, 3, kernel, kernel], stride: configuration.stemStride,
                 size: size)
             guard configuration.stem == .imagenet else { return (weight, nil) }
             let norm = norm("features.norm0", channels, size: size)
@@ -189,7 +190,7 @@ extension ParameterTable {
         ) -> DenseLayer {
             let name = "features.denseblock\(block + 1).denselayer\(layer + 1)"
             let size = configuration.blockSizes[block]
-            let k = configuration.growthRate
+            let k = configuration.growthRate(ofBlock: block)
             defer {
                 operations.append(.concatenation(name: "\(name).concat", channels: channels + k, size: size))
             }

@@ -25,16 +25,25 @@ public final class Communicator {
     var agreedFailure: Failure?
 
     let handle: MPI_Comm
+    /// The ranks of this host, in the order of their ranks.
+    let hostHandle: MPI_Comm
+    /// The ranks with this one's place on their hosts, in the order of their ranks.
+    let acrossHostsHandle: MPI_Comm
+    /// Shared memory in use; see `HostBuffers`.
+    var windows: [SharedWindow] = []
 
-    /// Collective (`MPI_Comm_split_type`).
+    /// Collective (`MPI_Comm_split_type`, `MPI_Comm_split`).
     init(handle: MPI_Comm) throws {
         self.handle = handle
         (rank, size) = try Self.rankAndSize(of: handle)
         var host: MPI_Comm?
         try checked(
             "MPI_Comm_split_type", MPI_Comm_split_type(handle, Int32(MPI_COMM_TYPE_SHARED), 0, cmpi_info_null(), &host))
-        (localRank, localSize) = try Self.rankAndSize(of: host!)
-        try checked("MPI_Comm_free", MPI_Comm_free(&host))
+        hostHandle = host!
+        (localRank, localSize) = try Self.rankAndSize(of: hostHandle)
+        var across: MPI_Comm?
+        try checked("MPI_Comm_split", MPI_Comm_split(handle, Int32(localRank), 0, &across))
+        acrossHostsHandle = across!
         hostName = try withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(MPI_MAX_PROCESSOR_NAME) + 1) {
             name in
             name.initialize(repeating: 0)
@@ -172,6 +181,9 @@ public final class Communicator {
     }
 
     // MARK: Synchronization
+
+    /// Collective over the ranks of the host: returns once all of them have called it (`MPI_Barrier`).
+    func hostBarrier() throws { try collective("MPI_Barrier") { MPI_Barrier(hostHandle) } }
 
     /// Collective: returns once all ranks have called it (`MPI_Barrier`).
     public func barrier() throws {

@@ -37,6 +37,7 @@ public enum MPIEnvironment {
             fflush(nil)
             // MPI_Finalize waits for all ranks.
             world.progress.enter("end of the job")
+            try world.releaseHost()
             try world.collective("MPI_Finalize") { MPI_Finalize() }
         } catch {
             let failure = Failure(wrapping: error).naming(rank: launchedRank ?? 0)

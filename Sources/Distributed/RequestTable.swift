@@ -44,18 +44,35 @@ struct RequestTable: ~Copyable {
             MPI_Testall(Int32(startedCount), requests.baseAddress, &allDone, cmpi_statuses_ignore()))
     }
 
+    /// Whether a call is complete (`MPI_Test`, which also progresses the others). Not collective.
+    ///
+    /// - Parameter index: of the call, in the order of their starts.
+    /// - Throws: `Failure(.unavailable)` if MPI reports an error.
+    func isComplete(_ index: Int) throws -> Bool {
+        precondition(index < startedCount, "call \(index) of \(startedCount) is not in flight")
+        var isDone: Int32 = 0
+        try checked("MPI_Test", MPI_Test(requests.baseAddress! + index, &isDone, cmpi_status_ignore()))
+        return isDone != 0
+    }
+
     /// Waits until all calls are complete (`MPI_Wait`) and empties the table. Collective if the calls are.
     ///
     /// Waits for one call after the other, so that a message can name the one a rank is stuck in; each wait progresses
     /// all of them.
     ///
-    /// - Parameter name: what to call the calls in `ProgressBeacon`.
-    /// - Throws: `Failure(.unavailable)` if MPI reports an error. The requests then count as in flight.
-    mutating func waitForAll(as name: StaticString, on communicator: Communicator) throws {
+    /// - Parameters:
+    ///   - name: what to call the calls in `ProgressBeacon`.
+    ///   - completed: called with the index of each call, in their order, once it is complete.
+    /// - Throws: `Failure(.unavailable)` if MPI reports an error, or what `completed` throws. The requests then count as
+    ///   in flight.
+    mutating func waitForAll(
+        as name: StaticString, on communicator: Communicator, completed: (Int) throws -> Void = { _ in }
+    ) throws {
         for index in 0..<startedCount {
             communicator.progress.enter(name, index + 1, of: startedCount)
             let request = requests.baseAddress! + index
             try communicator.collective("MPI_Wait") { MPI_Wait(request, cmpi_status_ignore()) }
+            try completed(index)
         }
         startedCount = 0
     }

@@ -24,7 +24,7 @@ package struct ExportedNetwork {
     let network: DenseNet
     let normalization: Normalization?
 
-    /// - Parameter normalization: nil where it is not known; the export then reads images that are normalised already.
+    /// - Parameter normalization: nil where it is not known; the export then reads images that are normalized already.
     package init(_ network: DenseNet, normalization: Normalization?) {
         self.network = network
         self.normalization = normalization

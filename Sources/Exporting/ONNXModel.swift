@@ -6,7 +6,7 @@ extension ExportedNetwork {
     /// Writes an ONNX model (operator set 17, file format 8) with the input `image`, float32 of shape
     /// [N, 3, image, image], and the output `logits`, float32 of shape [N, classes].
     ///
-    /// The images are colours in 0…1: the normalisation is a part of the graph. Nodes and weights have torchvision's
+    /// The images are colours in 0…1: the normalization is a part of the graph. Nodes and weights have torchvision's
     /// names.
     ///
     /// - Throws: `Failure(.usage)` where the model would have 2 GiB or more, which the format does not allow;
@@ -31,7 +31,7 @@ extension ExportedNetwork {
         var properties = ["config": try WeightsFile.configurationText(configuration)]
         properties["input"] =
             normalization == nil
-            ? "images normalised as in training, [N, 3, height, width]"
+            ? "images normalized as in training, [N, 3, height, width]"
             : "red, green and blue planes of numbers in 0...1, [N, 3, height, width]"
         for (key, value) in properties.sorted(by: { $0.key < $1.key }) {
             model.add(14) {

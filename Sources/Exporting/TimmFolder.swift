@@ -5,7 +5,7 @@ import Support
 extension ExportedNetwork {
     /// Writes a folder for `timm.create_model('local-dir:FOLDER', pretrained=True)`: model.safetensors, then config.json.
     ///
-    /// - Throws: `Failure(.usage)` where timm has no such network or normalisation; `Failure(.unavailable)` when the
+    /// - Throws: `Failure(.usage)` where timm has no such network or normalization; `Failure(.unavailable)` when the
     ///   system refuses.
     package func writeTimm(to folder: String) throws {
         guard let architecture = try Self.timmNames.first(where: isModel(named:)) else {
@@ -17,7 +17,7 @@ extension ExportedNetwork {
         guard normalization?.pixelMean == nil else {
             throw Failure(
                 .usage,
-                "\(folder): timm normalises per channel, and this network's images are normalised per pixel; export it to "
+                "\(folder): timm normalizes per channel, and this network's images are normalized per pixel; export it to "
                     + "another format")
         }
         let image = configuration.image

@@ -42,7 +42,7 @@ package struct ModelCard {
             (
                 "network",
                 "\(model), \(network.image)×\(network.image) images, \(network.classes) classes"
-                    + (record.map { ", \(grouped($0.parameters)) parameters" } ?? "")
+                    + (record.map { ", \($0.parameters.grouped) parameters" } ?? "")
             ))
         rows.append(("recipe", recipe))
         rows.append(("seed", "\(configuration.seed)"))
@@ -66,13 +66,14 @@ package struct ModelCard {
         guard model == RunConfiguration.customModel else { return model }
         let blocks = network.blocks.map { "\($0)" }.joined(separator: ", ")
         return "\(network.bottleneck ? "dense layers with bottleneck" : "dense layers"), blocks of \(blocks), "
-            + "growth rate \(network.growthRate), compression \(network.compression), \(network.stem.rawValue) stem"
+            + "\(network.growth), compression \(network.compression), \(network.stem.rawValue) stem"
+            + (network.stem == .cifar && network.stemStride == 2 ? " of stride 2" : "")
     }
 
     private var accuracy: String {
         guard let last = run.epochs.last else { return "no epoch is evaluated" }
         var text = "\(percent(last.testAccuracy)) of the test images after epoch \(last.epoch)"
-        if let best = run.best {
+        if let best = run.epochs.best {
             text += "; best \(percent(best.testAccuracy)) in epoch \(best.epoch) (best.safetensors)"
         }
         return text
@@ -84,7 +85,7 @@ package struct ModelCard {
         let limit = 10
         let classes = images.classes.prefix(limit).joined(separator: ", ")
         let more = images.classes.count > limit ? ", … (\(images.classes.count) classes)" : ""
-        return "\(name): \(grouped(images.train)) training and \(grouped(images.test)) test images"
+        return "\(name): \(images.train.grouped) training and \(images.test.grouped) test images"
             + (classes.isEmpty ? "" : "; \(classes)\(more)")
     }
 
@@ -93,7 +94,8 @@ package struct ModelCard {
         let momentum = (run.optimizer.nesterov ? "Nesterov momentum " : "momentum ") + "\(run.optimizer.momentum)"
         var parts = [
             "\(run.epochs) epoch\(run.epochs == 1 ? "" : "s")", "batches of \(run.batchSize)",
-            "learning rate \(run.schedule.learningRate) (\(run.schedule.shape))", momentum,
+            "learning rate \(run.schedule.learningRate) (\(run.schedule.shape))"
+                + (run.baseBatch.map { " for \($0) images" } ?? ""), momentum,
             "weight decay \(run.optimizer.weightDecay)", "augmentation \(run.augmentation)",
             "normalization \(run.normalization)",
         ]
@@ -141,13 +143,13 @@ package struct ModelCard {
                 ]
             )
         }
-        guard network.bottleneck, network.compression == 0.5 else { return nil }
+        guard network.bottleneck, network.compression == 0.5, let growthRate = network.growthRate else { return nil }
         let blocks = network.blocks.map { "\($0)" }.joined(separator: ", ")
         return (
             "; images are normalized as the file's metadata says",
             [
                 "from safetensors.torch import load_file", "from torchvision.models import DenseNet",
-                "network = DenseNet(\(network.growthRate), (\(blocks)), \(network.stemChannels), num_classes=\(network.classes))",
+                "network = DenseNet(\(growthRate), (\(blocks)), \(network.stemChannels), num_classes=\(network.classes))",
                 "network.load_state_dict(load_file(\(path)))",
             ]
         )

@@ -37,7 +37,7 @@ extension ReportPage {
             .sorted { (-$0[2], $0[0], $0[1]) < (-$1[2], $1[0], $1[1]) }.prefix(Self.pairLimit)
         let rows = pairs.map { cell in
             [
-                Markup(run.className(cell[0])), Markup(run.className(cell[1])), Markup(grouped(cell[2])),
+                Markup(run.className(cell[0])), Markup(run.className(cell[1])), Markup(cell[2].grouped),
                 Markup(percent(Double(cell[2]) / Double(max(evaluation.total[cell[0]], 1)))),
             ]
         }
@@ -146,7 +146,7 @@ extension ReportPage {
                             ],
                             [" "])
                     ]), Markup(percent(share)),
-                Markup("\(grouped(correct[label])) of \(grouped(evaluation.total[label]))"),
+                Markup("\(correct[label].grouped) of \(evaluation.total[label].grouped)"),
             ]
         }
         return section(

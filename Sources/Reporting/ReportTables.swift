@@ -16,7 +16,9 @@ extension ReportPage {
         var tiles: [(String, String, String)] = []
         if let last {
             tiles.append(("test accuracy", percent(last.testAccuracy), "after epoch \(last.epoch)"))
-            if let best = run.best { tiles.append(("best", percent(best.testAccuracy), "in epoch \(best.epoch)")) }
+            if let best = run.epochs.best {
+                tiles.append(("best", percent(best.testAccuracy), "in epoch \(best.epoch)"))
+            }
             tiles.append(("test loss", plain(last.testLoss, 4), "cross-entropy"))
             tiles.append(("speed", plain(last.imagesPerSecond, 0), "images/s in epoch \(last.epoch)"))
             tiles.append(("time", duration(run.seconds), "training and evaluation"))
@@ -43,7 +45,7 @@ extension ReportPage {
             return [
                 Markup([.tag("span", class: "swatch series-\(index)", [" "]), Markup(label(of: run))]),
                 Markup(percent(last?.testAccuracy)),
-                Markup(run.best.map { "\(percent($0.testAccuracy)) (epoch \($0.epoch))" } ?? "–"),
+                Markup(run.epochs.best.map { "\(percent($0.testAccuracy)) (epoch \($0.epoch))" } ?? "–"),
                 Markup(plain(last?.testLoss, 4)), Markup("\(last?.epoch ?? 0) of \(run.configuration.epochs)"),
                 Markup(plain(last?.imagesPerSecond, 0)), Markup(duration(run.seconds)),
                 Markup(run.configuration.model),
@@ -179,8 +181,8 @@ extension ReportedRun {
         let all = "\(configuration.epochs) epoch\(configuration.epochs == 1 ? "" : "s")"
         let place = isFinished ? "finished after \(done) of \(all)" : "not finished: \(done) of \(all) done"
         let images =
-            record.map { " (\(grouped($0.data.train)) training and \(grouped($0.data.test)) test images)" } ?? ""
-        let parameters = record.map { ", \(grouped($0.parameters)) parameters" } ?? ""
+            record.map { " (\($0.data.train.grouped) training and \($0.data.test.grouped) test images)" } ?? ""
+        let parameters = record.map { ", \($0.parameters.grouped) parameters" } ?? ""
         return "\(configuration.model)\(parameters), on \(configuration.data.name)\(images); "
             + "\(place)."
     }

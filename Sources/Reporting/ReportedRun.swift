@@ -47,11 +47,6 @@ package struct ReportedRun {
     /// Where the report on this run alone goes.
     package var defaultReport: String { path + "/report.html" }
 
-    /// The epoch with the best test accuracy, the first of several.
-    var best: EpochMetrics? {
-        epochs.filter { $0.testAccuracy.isFinite }.max { ($0.testAccuracy, $1.epoch) < ($1.testAccuracy, $0.epoch) }
-    }
-
     /// The name of a class; of an older run its number.
     func className(_ label: Int) -> String { ClassNames(record?.data.classes ?? [])[label] }
 

@@ -112,7 +112,7 @@ package struct RunRecord: Codable, Sendable, Equatable {
 extension RunRecord.Evaluated {
     init(epoch: Int, _ evaluation: Evaluation) {
         self.epoch = epoch
-        loss = evaluation.loss.isFinite ? evaluation.loss : nil
+        loss = evaluation.loss.ifFinite
         accuracy = evaluation.accuracy
         total = evaluation.total
         confusion = evaluation.confusion.map { [$0.truth, $0.guess, $0.images] }

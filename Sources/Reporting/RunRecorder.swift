@@ -1,4 +1,3 @@
-import Glibc
 import Support
 import Synchronization
 import Training
@@ -33,7 +32,9 @@ package final class RunRecorder: RunObserver {
         do { before = try RunRecord.read(from: run.path) } catch {
             report("\(error); the run has a new record from here on")
         }
-        let start = RunRecord.Start(program: program, command: command, began: utcNow(), machine: run.machine)
+        let start = RunRecord.Start(
+            program: program, command: command, began: dateAndTime("%Y-%m-%dT%H:%M:%SZ", utc: true),
+            machine: run.machine)
         var record = RunRecord(
             model: run.configuration.model, parameters: run.step.network.table.parameterCount,
             starts: (before?.starts ?? []) + [start],
@@ -75,16 +76,5 @@ package final class RunRecorder: RunObserver {
             }
             if isFirst { report("\(error); training continues without") }
         }
-    }
-}
-
-/// As 2026-01-31T23:59:59Z.
-private func utcNow() -> String {
-    var now = time(nil)
-    var parts = tm()
-    gmtime_r(&now, &parts)
-    return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 32) { text in
-        strftime(text.baseAddress!, text.count, "%Y-%m-%dT%H:%M:%SZ", &parts)
-        return String(cString: text.baseAddress!)
     }
 }

@@ -21,12 +21,6 @@ func duration(_ seconds: Double) -> String {
         + [whole / 60 % 60, whole % 60].map { "\($0)".paddedWithZeros(to: 2) }.joined(separator: ":")
 }
 
-/// With commas between thousands.
-func grouped(_ value: Int) -> String {
-    let digits = Array(String(value))
-    return digits.indices.map { ($0 > 0 && (digits.count - $0) % 3 == 0 ? "," : "") + String(digits[$0]) }.joined()
-}
-
 /// The words of a parameter's name: `learning rate` for `` `learningRate` ``.
 func words(_ name: String) -> String {
     let name = name.filter { $0 != "`" }

@@ -11,6 +11,8 @@ import Glibc
     /// The allocated size; buffers of 2 MiB or more consist of whole huge pages.
     package let byteCount: Int
     private let isAllocated: Bool
+    /// Keeps memory that is not the buffer's own.
+    private let owner: AnyObject?
 
     /// Allocates `count` zero elements at a 64-byte boundary (large buffers at 2 MiB, advised for huge pages). Ends the
     /// process if there is no memory: call `requireMemory` before large allocations. Allocates nothing within
@@ -22,6 +24,7 @@ import Glibc
         let bytes = count * MemoryLayout<Element>.stride
         let alignment = bytes >= hugePage ? hugePage : 64
         self.count = count
+        owner = nil
         byteCount = (bytes + alignment - 1) / alignment * alignment
         let plan = BufferPlan.current
         plan?.add(byteCount, isHuge: alignment == hugePage)
@@ -37,6 +40,21 @@ import Glibc
         if alignment == hugePage { unsafe madvise(raw, byteCount, MADV_HUGEPAGE) }
         unsafe memset(raw, 0, byteCount)
         unsafe pointer = unsafe raw.bindMemory(to: Element.self, capacity: count)
+    }
+
+    /// A buffer over memory that something else has allocated, such as memory that processes share.
+    ///
+    /// - Parameters:
+    ///   - pointer: `count` elements at a 64-byte boundary.
+    ///   - owner: keeps the memory as long as it lives; the buffer keeps it.
+    package init(over pointer: UnsafeMutablePointer<Element>, count: Int, keeping owner: AnyObject) {
+        precondition(
+            UInt(bitPattern: pointer) % 64 == 0 && count >= 0, "\(count) elements are not at a 64-byte boundary")
+        self.count = count
+        self.owner = owner
+        byteCount = count * MemoryLayout<Element>.stride
+        isAllocated = false
+        unsafe self.pointer = pointer
     }
 
     deinit { if isAllocated { unsafe free(pointer) } }

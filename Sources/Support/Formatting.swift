@@ -1,6 +1,9 @@
 import Glibc
 
 extension Double {
+    /// Nil for what is not finite: JSON has no such numbers, and files have `null` in their place.
+    package var ifFinite: Double? { isFinite ? self : nil }
+
     /// Such as 1.2e-05.
     package var scientific: String {
         unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 32) { text in
@@ -17,6 +20,19 @@ extension Double {
             }
             return unsafe String(cString: text.baseAddress!)
         }
+    }
+}
+
+extension Int {
+    /// Not negative; with a comma between thousands.
+    package var grouped: String {
+        let digits = String(self)
+        var text = ""
+        for (index, digit) in digits.enumerated() {
+            if index > 0, (digits.count - index) % 3 == 0 { text += "," }
+            text.append(digit)
+        }
+        return text
     }
 }
 

@@ -3,6 +3,7 @@ import DenseNetModel
 import FoundationEssentials
 import Glibc
 import ImageData
+import Support
 
 /// Loss and accuracy of a network on a set of images; the same on all ranks.
 public struct Evaluation: Sendable {
@@ -62,11 +63,19 @@ public struct Evaluation: Sendable {
 
 /// Evaluates a network on every image of a set once, each rank on its part of each batch.
 public final class Evaluator {
+    /// What of each image the network sees.
+    public enum Views: Sendable {
+        case image
+        /// The image and, mirrored left to right, its mirror image; the result is that of the mean of both logits.
+        case imageAndMirrorImage
+    }
+
     private let network: DenseNet
     private let sampler: Sampler
     private let loader: BatchLoader
     private let communicator: Communicator
     private let mistakeLimit: Int
+    private let mirror: MirrorImages?
     /// What is summed over ranks: images of each class that were recognized, images of each class, the loss.
     private var tally: [Double]
     /// This rank's images that were not recognized: how many of a class and a guess, by class · classes + guess. There may
@@ -83,15 +92,17 @@ public final class Evaluator {
     ///   - images: the same set on all ranks.
     ///   - batchSize: images per batch over all ranks; this rank's part has to fit the network's `capacity`.
     ///   - normalization: as the network was trained with.
+    ///   - views: what of each image the network sees.
     ///   - mistakeLimit: how many mistakes a result has at most.
     ///   - communicator: the ranks that share each batch.
     /// - Throws: `Failure(.unavailable)` when the loader cannot start.
     public init(
-        _ network: DenseNet, images: ImageSet, batchSize: Int, normalization: Normalization, mistakeLimit: Int = 0,
-        communicator: Communicator
+        _ network: DenseNet, images: ImageSet, batchSize: Int, normalization: Normalization, views: Views = .image,
+        mistakeLimit: Int = 0, communicator: Communicator
     ) throws {
         self.network = network
         self.mistakeLimit = mistakeLimit
+        mirror = views == .imageAndMirrorImage ? MirrorImages(of: network) : nil
         self.communicator = communicator
         sampler = try Sampler(
             sampleCount: images.count, globalBatch: batchSize, worldSize: communicator.size, seed: 0, shuffle: false)
@@ -140,7 +151,9 @@ public final class Evaluator {
     /// - Returns: the number of images that were recognized.
     private func add(_ batch: Batch) throws -> Int {
         let classes = network.configuration.classes
+        try mirror?.evaluate(batch)
         let predictions = try network.evaluate(batch.images, count: batch.count)
+        if let mirror { predictions.average(with: mirror.logits.pointer) }
         tally[tally.count - 1] += predictions.loss(batch.labels).lossSum
         var hits = 0
         for image in 0..<batch.count {
@@ -192,5 +205,31 @@ public final class Evaluator {
         return try communicator.throwOnAllRanks {
             try all.flatMap { try JSONDecoder().decode([Element].self, from: Data($0)) }
         }
+    }
+}
+
+/// The network's output for mirrored images.
+private final class MirrorImages {
+    /// Of the last batch, shape [count][classes].
+    let logits: AlignedBuffer<Float>
+    private let network: DenseNet
+    private let images: AlignedBuffer<Float>
+    private var pixels: Int { 3 * network.configuration.image * network.configuration.image }
+
+    init(of network: DenseNet) {
+        self.network = network
+        logits = AlignedBuffer(count: network.logits.count)
+        let size = network.configuration.image
+        images = AlignedBuffer(count: network.capacity * 3 * size * size)
+    }
+
+    func evaluate(_ batch: Batch) throws {
+        images.pointer.update(from: batch.images, count: batch.count * pixels)
+        let size = network.configuration.image
+        for image in 0..<batch.count {
+            ImagePlanes(images.pointer + image * pixels, height: size, width: size).mirror()
+        }
+        _ = try network.evaluate(images.pointer, count: batch.count)
+        logits.pointer.update(from: network.logits.baseAddress!, count: batch.count * network.configuration.classes)
     }
 }

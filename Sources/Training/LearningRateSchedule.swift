@@ -13,6 +13,12 @@ public struct LearningRateSchedule: Codable, Equatable, Sendable {
         /// Half a cosine from the full rate at the first step after the warm-up to 0 at the end
         /// (Loshchilov, Hutter, "SGDR", 2017, without restarts).
         case cosine
+        /// A straight line from the full rate at the first step after the warm-up to 0 at the end: the best of the simple
+        /// schedules where the number of steps is small (Li, Yumer, Ramanan, "Budgeted Training", 2020).
+        case linear
+        /// Up along a straight line over the first fifth of the steps and down along another to 0 at the end
+        /// (Smith, "Cyclical Learning Rates", 2017, with one cycle).
+        case triangle
         /// Up from 1/25 of the rate over 30 % of the steps and down to 1/250,000 of it, along cosines
         /// (Smith, Topin, "Super-Convergence", 2018; the numbers are the defaults of PyTorch's `OneCycleLR`).
         case oneCycle
@@ -45,7 +51,7 @@ public struct LearningRateSchedule: Codable, Equatable, Sendable {
             throw Failure(.usage, "`warmUpEpochs` is \(warmUpEpochs), expected 0 epochs or more")
         }
         switch shape {
-        case .constant, .cosine: break
+        case .constant, .cosine, .linear: break
         case .step(let milestones, let factor):
             guard factor > 0, factor <= 1 else {
                 throw Failure(.usage, "the learning rate's factor is \(factor), expected above 0 and at most 1")
@@ -57,9 +63,9 @@ public struct LearningRateSchedule: Codable, Equatable, Sendable {
                     "`milestones` is \(Shape.text(milestones)), expected ascending fractions of the run between 0 and 1, as "
                         + "0.5,0.75")
             }
-        case .oneCycle:
+        case .triangle, .oneCycle:
             guard warmUpEpochs == 0 else {
-                throw Failure(.usage, "the one-cycle schedule has a warm-up of its own; leave out `warmUpEpochs`")
+                throw Failure(.usage, "the \(shape) schedule has a warm-up of its own; leave out `warmUpEpochs`")
             }
         }
     }
@@ -88,6 +94,12 @@ public struct LearningRateSchedule: Codable, Equatable, Sendable {
             return learningRate * pow(factor, Double(passed))
         case .cosine:
             return Self.cosine(from: learningRate, to: 0, (min(now, total) - warmUp) / max(total - warmUp, 1))
+        case .linear:
+            return learningRate * (total - min(now, total)) / max(total - warmUp, 1)
+        case .triangle:
+            let top = total / 5
+            return now < top
+                ? learningRate * min((now + 1) / top, 1) : learningRate * (total - min(now, total)) / (total - top)
         case .oneCycle:
             let initial = learningRate / 25
             let top = 0.3 * total - 1
@@ -110,6 +122,8 @@ extension LearningRateSchedule.Shape: CustomStringConvertible {
         case .constant: "constant"
         case .step(let milestones, _): "step at \(Self.text(milestones))"
         case .cosine: "cosine"
+        case .linear: "linear"
+        case .triangle: "triangle"
         case .oneCycle: "one-cycle"
         }
     }

@@ -27,13 +27,22 @@ package final class Optimizer {
     let momentumBuffer: AlignedBuffer<Float>
     private let configuration: OptimizerConfiguration
     private let network: TrainableDenseNet
+    private let gradients: AlignedBuffer<Float>
     /// Runs of the flat buffers, with the decay of each.
     private let runs: [(range: Range<Int>, decay: Float)]
 
-    init(_ configuration: OptimizerConfiguration, of network: TrainableDenseNet) {
+    /// - Parameters:
+    ///   - momentumBuffer: zero, of the parameters' number.
+    ///   - gradients: laid out as the parameters.
+    ///   - parts: what is to be moved, ascending; other ranks move the rest, in memory that they share with this one.
+    init(
+        _ configuration: OptimizerConfiguration, of network: TrainableDenseNet, momentumBuffer: AlignedBuffer<Float>,
+        gradients: AlignedBuffer<Float>, parts: [Range<Int>]
+    ) {
         self.configuration = configuration
         self.network = network
-        momentumBuffer = AlignedBuffer(count: network.table.parameterCount)
+        self.momentumBuffer = momentumBuffer
+        self.gradients = gradients
         var runs: [(range: Range<Int>, decay: Float)] = []
         for parameter in network.table.trainable.sorted(by: { $0.offset < $1.offset }) {
             let decay = parameter.isWeight || configuration.decaysNorms ? Float(configuration.weightDecay) : 0
@@ -43,16 +52,17 @@ package final class Optimizer {
                 runs.append((parameter.range, decay))
             }
         }
-        self.runs = runs
+        self.runs = runs.flatMap { run in
+            parts.filter { $0.overlaps(run.range) }.map { ($0.clamped(to: run.range), run.decay) }
+        }
     }
 
-    /// Moves the weights; the gradients are sums over `globalCount` images.
-    package func step(rate: Double, globalCount: Int) {
+    /// Moves this rank's parts of the weights; the gradients are sums over `globalCount` images.
+    func step(rate: Double, globalCount: Int) {
         for (range, decay) in runs {
             sgdStep(
                 weights: UnsafeMutableBufferPointer(rebasing: network.parameters[range]),
-                gradients: UnsafeMutableBufferPointer(rebasing: network.gradients[range]),
-                momentumBuffer: momentumBuffer[range],
+                gradients: gradients[range], momentumBuffer: momentumBuffer[range],
                 learningRate: Float(rate), gradientScale: Float(1 / Double(globalCount)),
                 momentum: Float(configuration.momentum), weightDecay: decay, nesterov: configuration.nesterov)
         }

@@ -9,16 +9,18 @@ extension StatisticsAllReduce: GlobalSums {
 
 /// A network with all that moves its weights, on every rank: one step from a batch to new weights.
 ///
-/// All memory is allocated by `init`; a step allocates nothing.
+/// All memory is allocated by `init`; a step allocates nothing. The ranks of a host share weights and momenta where they
+/// can, and each moves its part of them; their memory ends with `MPIEnvironment.run`.
 public final class TrainingStep {
     /// The network that is trained.
     public let network: TrainableDenseNet
+    /// Why the ranks of a host exchange gradients by messages rather than by shared memory; nil if they share it.
+    package let refusal: HostBuffers.Refusal?
     /// Holds the momenta.
     package let optimizer: Optimizer
     package let sums: StatisticsAllReduce
     let allReduce: GradientAllReduce
-    /// Whether the last step's gradient and running statistics had nothing but finite numbers. Both are made of sums
-    /// over ranks, with the same bits on all of them, so all ranks know.
+    /// Whether the last step's gradient and running statistics had nothing but finite numbers; the same on all ranks.
     public private(set) var isFinite = true
     /// The running statistics before the step.
     private let statisticsBefore: AlignedBuffer<Float>
@@ -29,27 +31,44 @@ public final class TrainingStep {
     /// backward.
     private static let bucketElements = 65_536
 
-    /// Allocates momenta and the state of the all-reduces. Not collective.
+    /// Allocates momenta and the state of the all-reduces, and moves weights and gradients into memory that the ranks of
+    /// a host share. Collective.
     ///
     /// - Parameters:
-    ///   - network: has the same weights on all ranks.
+    ///   - network: has the same weights on all ranks. From here on the ranks of a host have one copy of them, which each
+    ///     may change before a step only as the others do.
     ///   - optimizer: how weights follow gradients.
     ///   - labelSmoothing: the share of the target that is spread over all classes.
     ///   - seed: what dropout is drawn from, with epoch and sample.
     ///   - communicator: the ranks that share each batch.
+    /// - Throws: `Failure(.unavailable)` if MPI reports an error.
     public init(
         _ network: TrainableDenseNet, optimizer: OptimizerConfiguration = OptimizerConfiguration(),
         labelSmoothing: Double = 0, seed: UInt64,
         communicator: Communicator
-    ) {
+    ) throws {
+        let count = network.table.parameterCount
+        let host: HostBuffers?
+        switch try HostBuffers.allocate(count: count, common: 2, communicator: communicator) {
+        case .success(let buffers):
+            (host, refusal) = (buffers, nil)
+            network.move(parametersTo: buffers.common[0], gradientsTo: buffers.own, copying: buffers.isFirstRank)
+            buffers.own.elements.update(repeating: 0)
+            if buffers.isFirstRank { buffers.common[1].elements.update(repeating: 0) }
+        case .failure(let reason): (host, refusal) = (nil, reason)
+        }
         self.network = network
-        self.optimizer = Optimizer(optimizer, of: network)
         self.labelSmoothing = labelSmoothing
         self.seed = seed
         statisticsBefore = AlignedBuffer(count: network.runningStatistics.count)
         sums = StatisticsAllReduce(communicator: communicator)
         allReduce = GradientAllReduce(
-            communicator: communicator, gradients: network.gradientBuffer, bucketElements: Self.bucketElements)
+            communicator: communicator, gradients: network.gradientBuffer, host: host,
+            bucketElements: Self.bucketElements)
+        self.optimizer = Optimizer(
+            optimizer, of: network, momentumBuffer: host?.common[1] ?? AlignedBuffer(count: count),
+            gradients: allReduce.sums, parts: allReduce.parts)
+        try allReduce.meetHost()
     }
 
     /// Trains on this rank's part of a global batch. Collective.
@@ -60,12 +79,13 @@ public final class TrainingStep {
     /// - Returns: this rank's loss and hits, before the weights moved.
     public func callAsFunction(_ batch: Batch, rate: Double) throws -> BatchResult {
         _ = statisticsBefore.elements.update(fromContentsOf: network.runningStatistics)
-        let result = try gradients(of: batch)
+        let (result, gradientIsFinite) = try sumGradients(of: batch)
         network.clock.enter(.optimizer, backward: false)
-        isFinite = network.gradients.allFinite && network.runningStatistics.allFinite
+        isFinite = try allReduce.agree(gradientIsFinite && network.runningStatistics.allFinite)
         if isFinite {
-            optimizer.step(rate: rate, globalCount: batch.globalCount)
+            try moveWeights(rate: rate, globalCount: batch.globalCount)
         } else {
+            try allReduce.gatherSums()
             _ = network.runningStatistics.update(fromContentsOf: statisticsBefore.elements)
         }
         network.clock.enter(.other)
@@ -75,6 +95,22 @@ public final class TrainingStep {
     /// Leaves in the network the gradient of the summed loss of the whole global batch, the same on all ranks.
     /// Collective.
     package func gradients(of batch: Batch) throws -> BatchResult {
+        let (result, _) = try sumGradients(of: batch)
+        try allReduce.gatherSums()
+        return result
+    }
+
+    /// Moves the weights by the gradient, of `globalCount` images. Collective.
+    package func moveWeights(rate: Double, globalCount: Int) throws {
+        optimizer.step(rate: rate, globalCount: globalCount)
+        // No rank may read weights that another is about to move.
+        try allReduce.meetHost()
+    }
+
+    /// Leaves this rank's parts of the gradient of the whole global batch in `allReduce`. Collective.
+    ///
+    /// - Returns: this rank's loss and hits, and whether its parts are finite.
+    private func sumGradients(of batch: Batch) throws -> (result: BatchResult, isFinite: Bool) {
         sums.beginPass("forward statistics")
         let pass = try network.forward(
             batch.images, count: batch.count, globalCount: batch.globalCount,
@@ -82,13 +118,14 @@ public final class TrainingStep {
         let loss = pass.loss(batch.labels, labelSmoothing: labelSmoothing)
         let result = loss.result
         sums.beginPass("backward statistics")
+        var isFinite = true
         try loss.backward { offset in
             network.clock.enter(.gradientWait)
-            try allReduce.ready(upTo: offset)
+            try allReduce.ready(upTo: offset) { isFinite = $0.allFinite && isFinite }
         }
         network.clock.enter(.gradientWait)
-        try allReduce.finish()
-        return result
+        try allReduce.finish { isFinite = $0.allFinite && isFinite }
+        return (result, isFinite)
     }
 }
 

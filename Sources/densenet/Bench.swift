@@ -88,6 +88,7 @@ struct Bench: RankedCommand {
             ]
         try withRanks(agreeingOn: values) { world in
             let benchmark = try Benchmark(run, communicator: world)
+            if world.rank == 0, world.size > 1, let refusal = benchmark.refusal { Console.note(refusal.note) }
             let result = try benchmark.run(recordingTrace: trace != nil)
             if world.rank == 0 {
                 if printsJSON {

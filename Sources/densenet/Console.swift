@@ -52,7 +52,7 @@ enum Console {
 
     /// A line of warning, on standard error.
     static func note(_ line: String) {
-        try? write("densenet: \(printable(line))", to: .standardError)
+        try? write("\(ProgressLine.takeErasure())densenet: \(printable(line))", to: .standardError)
     }
 
     /// Words from a file could else break the line or command the terminal.

@@ -84,14 +84,14 @@ struct DataOptions: ParsableArguments {
         source.limitTest = limitTest ?? source.limitTest
     }
 
-    /// How to normalise; nil where no option says it.
+    /// How to normalize; nil where no option says it.
     ///
     /// - Throws: `Failure(.usage)` for options that contradict each other.
     func normalization() throws -> RunConfiguration.NormalizationChoice? {
         guard mean != nil || std != nil else { return normalize?.choice }
         guard let mean, let std else { throw Failure(.usage, "--mean and --std go together; give both") }
         guard normalize == nil else {
-            throw Failure(.usage, "--normalize and --mean both say how to normalise; leave one out")
+            throw Failure(.usage, "--normalize and --mean both say how to normalize; leave one out")
         }
         return .explicit(mean: mean, std: std)
     }
@@ -101,9 +101,12 @@ struct DataOptions: ParsableArguments {
 struct AugmentationOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Random changes of training images: some of crop,flip,jitter,cutout or none (default: \(RunConfiguration.standard.augmentation)).",
+            "Random changes of training images: some of crop, flip, jitter, cutout, or none. crop:2 pads two pixels in place of four, reflect-crop the image's mirror in place of black; alternating-flip shows an image's other side in each epoch (default: \(RunConfiguration.standard.augmentation)).",
             valueName: "list"),
-        completion: .list(["none", "crop", "flip", "crop,flip", "crop,flip,jitter", "crop,flip,cutout"]),
+        completion: .list([
+            "none", "crop", "flip", "crop,flip", "crop,flip,jitter", "crop,flip,cutout",
+            "reflect-crop:2,alternating-flip",
+        ]),
         transform: augmentation)
     var augment: Augmentation?
 }

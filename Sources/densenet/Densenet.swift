@@ -58,10 +58,13 @@ struct Densenet: ParsableCommand {
         }
     }
 
-    /// The parser's message on an error.
+    /// The parser's message on an error. It lists more than four values in lines of their own.
     static func oneLine(_ error: any Error) -> String {
-        message(for: error).split(separator: "\n").map { $0.hasSuffix(".") ? $0.dropLast() : $0 }
-            .joined(separator: "; ")
+        message(for: error)
+            .replacing(/the following:((?:\n  - .+)+)/) { match in
+                match.1.split(separator: "\n").map { "'\($0.dropFirst(4))'" }.joined(separator: ", ")
+            }
+            .split(separator: "\n").map { $0.hasSuffix(".") ? $0.dropLast() : $0 }.joined(separator: "; ")
     }
 
     /// - Throws: `Failure(.usage)` for a word that is no command, since the parser would call the options after it

@@ -29,6 +29,7 @@ struct Evaluate: RankedCommand {
     @OptionGroup(title: "Network (default: as the weights file says)") var network: NetworkOptions
     @OptionGroup(title: "Data") var dataOptions: DataOptions
     @OptionGroup(title: "Data") var imageSeed: ImageSeedOptions
+    @OptionGroup(title: "Data") var views: ViewOptions
     @OptionGroup(title: "Output") var output: OutputOptions
     @OptionGroup(title: "Speed") var batch: BatchOptions
     @OptionGroup(title: "Speed") var threads: ThreadOptions
@@ -44,6 +45,19 @@ struct Evaluate: RankedCommand {
                 "Weights (safetensors or .pth, ours or PyTorch's), checkpoints, or run folders: their results, or newest checkpoints. Required.",
                 valueName: "file|run"), completion: .file())
         var paths: [String]
+    }
+
+    struct ViewOptions: ParsableArguments {
+        enum Name: String, ExpressibleByArgument, CaseIterable {
+            case none, flip
+        }
+
+        @Option(
+            name: .customLong("tta"),
+            help: ArgumentHelp(
+                "Test-time augmentation: with flip, the mean of the outputs for each image and its mirror image (default: none).",
+                valueName: "name"))
+        var name = Name.none
     }
 
     struct OutputOptions: ParsableArguments {
@@ -70,6 +84,7 @@ struct Evaluate: RankedCommand {
     func run() throws {
         let values = [
             dataOptions.kind, NamedValue("the number of --weights", "\(weights.paths.count)"),
+            NamedValue("--tta", views.name.rawValue),
             NamedValue("--report", output.report == nil ? "none" : "a folder"),
         ]
         try withWatchedRanks(watchdog, agreeingOn: values) { world, _ in
@@ -108,6 +123,7 @@ struct Evaluate: RankedCommand {
         let evaluator = try world.throwOnAllRanks {
             try Evaluator(
                 network, images: data.test, batchSize: configuration.batchSize, normalization: data.normalization,
+                views: views.name == .flip ? .imageAndMirrorImage : .image,
                 mistakeLimit: folder == nil ? 0 : data.test.count, communicator: world)
         }
         let machine = try RunMachine(threads: threads.threads ?? world.defaultThreads, communicator: world)

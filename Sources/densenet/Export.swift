@@ -11,7 +11,7 @@ struct Export: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Write weights in the format of another program.",
         discussion: """
-            A model for onnxruntime; its input is colours in 0 to 1, the normalisation is
+            A model for onnxruntime; its input is colours in 0 to 1, the normalization is
             in the graph:
               ./launch.sh export --to onnx first.onnx --weights runs/first
 
@@ -56,7 +56,7 @@ struct Export: ParsableCommand {
             try normalization?.validate(height: network.configuration.image, width: network.configuration.image)
             if normalization == nil, format.to == .onnx {
                 Console.note(
-                    "\(file.path) does not say how its images were normalised; the model takes normalised images")
+                    "\(file.path) does not say how its images were normalized; the model takes normalized images")
             }
             try write(
                 ExportedNetwork(

@@ -8,7 +8,7 @@ import Training
 ///
 /// The first line that it prints has five words: `ranks`, `process` or `help`, for what the command is started as; how
 /// many ranks this host has room for; the first processor that mpirun would bind them to, or `none` where it must not;
-/// how many processes the kernel has ended so far for want of memory; `new` or `old`, for whether the run folder was
+/// how many processes the kernel has ended so far when memory ran out; `new` or `old`, for whether the run folder was
 /// made for this start. The rest is the run folder, where the command has one.
 struct LaunchPlan: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -59,7 +59,7 @@ struct PostMortemOfRun: ParsableCommand {
         commandName: "post-mortem",
         abstract:
             "Why the ranks of a run have ended, or which of them died and where it stood; nothing where that was said already.",
-        discussion: "Prints a clause for launch.sh where the kernel has ended a process for want of memory meanwhile.")
+        discussion: "Prints a clause for launch.sh where the kernel has meanwhile ended a process as memory ran out.")
 
     @Option(help: "What launch-plan has counted.")
     var memoryKills: Int

@@ -15,6 +15,7 @@ private func optionName(_ parameter: String) -> String {
     case "path": "--data"
     case "warmUpEpochs": "--warm-up"
     case "shape": "--schedule"
+    case "growthRates": "--growth-rate"
     case "decaysNorms": "--decay-norm"
     case "augmentation": "--augment"
     case "normalization": "--normalize"

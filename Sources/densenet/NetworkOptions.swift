@@ -29,9 +29,9 @@ struct NetworkOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Channels that a dense layer adds (with --blocks; default: 12 with the CIFAR stem, else 32).",
-            valueName: "channels"))
-    var growthRate: Int?
+            "Channels that a dense layer adds, or one number per block, as 16,32,64 (with --blocks; default: 12 with the CIFAR stem, else 32).",
+            valueName: "channels"), transform: { try numberList($0, like: "12 or 16,32,64") })
+    var growthRate: [Int]?
 
     @Option(
         help: ArgumentHelp(
@@ -40,7 +40,12 @@ struct NetworkOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Channels that the stem makes (with --blocks; default: twice the growth rate, or 16 for a plain CIFAR net).",
+            "Stride of the CIFAR stem's convolution, 1 or 2 (with --blocks; default: 1).", valueName: "pixels"))
+    var stemStride: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "Channels that the stem makes (with --blocks; default: twice the first growth rate, or 16 for a plain CIFAR net).",
             valueName: "channels"))
     var stemChannels: Int?
 
@@ -121,8 +126,11 @@ struct NetworkOptions: ParsableArguments {
             return
         }
         if run.model != RunConfiguration.customModel { try requireNoPieces() }
+        let blocks = blocks ?? before.blocks
         run.network = DenseNetConfiguration(
-            stem: stem ?? before.stem, blocks: blocks ?? before.blocks, growthRate: growthRate ?? before.growthRate,
+            stem: stem ?? before.stem, stemStride: stemStride ?? (stem == nil ? before.stemStride : nil),
+            blocks: blocks,
+            growthRates: growthRate ?? before.growthRates,
             stemChannels: stemChannels ?? before.stemChannels, bottleneck: before.bottleneck && !noBottleneck,
             compression: compression ?? before.compression, dropout: dropout ?? before.dropout,
             classes: classes ?? before.classes, image: image ?? before.image)
@@ -131,7 +139,8 @@ struct NetworkOptions: ParsableArguments {
     /// Refuses options that go with `--blocks` alone.
     private func requireNoPieces() throws {
         let pieces: [(String, Bool)] = [
-            ("--growth-rate", growthRate != nil), ("--stem", stem != nil), ("--stem-channels", stemChannels != nil),
+            ("--growth-rate", growthRate != nil), ("--stem", stem != nil), ("--stem-stride", stemStride != nil),
+            ("--stem-channels", stemChannels != nil),
             ("--no-bottleneck", noBottleneck), ("--compression", compression != nil),
         ]
         if let (option, _) = pieces.first(where: \.1) {
@@ -141,10 +150,11 @@ struct NetworkOptions: ParsableArguments {
 
     private func custom(_ blocks: [Int], classes: Int?, image: Int?) -> DenseNetConfiguration {
         let stem = stem ?? .cifar
-        let growthRate = growthRate ?? (stem == .cifar ? 12 : 32)
+        let growthRates = growthRate ?? [stem == .cifar ? 12 : 32]
         return DenseNetConfiguration(
-            stem: stem, blocks: blocks, growthRate: growthRate,
-            stemChannels: stemChannels ?? (stem == .cifar && noBottleneck ? 16 : min(growthRate, 65536) * 2),
+            stem: stem, stemStride: stemStride, blocks: blocks, growthRates: growthRates,
+            stemChannels: stemChannels
+                ?? (stem == .cifar && noBottleneck ? 16 : min(growthRates.first ?? 0, 65536) * 2),
             bottleneck: !noBottleneck, compression: compression ?? (noBottleneck ? 1 : 0.5), classes: classes ?? 10,
             image: image ?? (stem == .cifar ? 32 : 224))
     }

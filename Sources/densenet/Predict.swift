@@ -11,7 +11,7 @@ struct Predict: RankedCommand {
     static let configuration = CommandConfiguration(
         abstract: "The most probable classes of pictures.",
         discussion: """
-            A picture is resized as a whole to the network's image size and normalised as
+            A picture is resized as a whole to the network's image size and normalized as
             the weights file says. One that cannot be read is a line on standard error;
             the others go on, and the exit code is 65.
 
@@ -184,7 +184,7 @@ struct Predict: RankedCommand {
         guard let normalization = try Normalization(metadata: file.metadata, path: file.path) else {
             throw Failure(
                 .usage,
-                "\(file.path) does not say how its images were normalised; give --mean and --std (torchvision's: "
+                "\(file.path) does not say how its images were normalized; give --mean and --std (torchvision's: "
                     + "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225)")
         }
         return normalization

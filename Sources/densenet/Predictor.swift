@@ -79,7 +79,7 @@ final class Predictor {
 
     private var pixels: Int { 3 * network.configuration.image * network.configuration.image }
 
-    /// - Precondition: the normalisation fits the network's images.
+    /// - Precondition: the normalization fits the network's images.
     init(_ network: DenseNet, _ normalization: Normalization) {
         self.network = network
         self.normalization = normalization

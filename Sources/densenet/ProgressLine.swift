@@ -1,5 +1,6 @@
 import Glibc
 import Support
+import Synchronization
 import SystemPackage
 
 /// Shows how far an epoch is: on a terminal a line that is redrawn, in the form of Python's tqdm and cut to the width;
@@ -37,7 +38,6 @@ struct ProgressLine {
     private let pace: Pace
     private let start: Double
     private var drawn = -Double.infinity
-    private var width = 0
     private var tenths = 0
     private var latest: State?
 
@@ -104,8 +104,23 @@ struct ProgressLine {
         let text = Self.text(
             phase: phase, latest, place: place, total: total, first: first, seconds: drawn - start, columns: columns,
             ascii: !Terminal.showsUnicode)
-        write("\r" + text + String(repeating: " ", count: max(0, min(width, columns) - text.count)) + end)
-        width = text.count
+        let before = Self.standing.withLock { standing in
+            defer { standing = end.isEmpty ? text.count : 0 }
+            return standing
+        }
+        write("\r" + text + String(repeating: " ", count: max(0, min(before, columns) - text.count)) + end)
+    }
+
+    /// The columns of the line that a terminal shows and that is not ended.
+    private static let standing = Mutex(0)
+
+    /// What erases that line, for others that are written in its place; it is redrawn behind them.
+    static func takeErasure() -> String {
+        let columns = standing.withLock { standing in
+            defer { standing = 0 }
+            return standing
+        }
+        return columns > 0 ? "\r" + String(repeating: " ", count: columns) + "\r" : ""
     }
 
     private mutating func writeLine(within budget: LogBudget?) {
@@ -197,7 +212,7 @@ struct ProgressLine {
     static func interval(_ seconds: Double) -> String {
         // Estimates from a first step that never seems to end are cut at some thousand years.
         let whole = seconds > 0 ? Int(min(seconds, 1e11)) : 0
-        func two(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }
+        func two(_ number: Int) -> String { "\(number)".paddedWithZeros(to: 2) }
         let minutesSeconds = "\(two(whole / 60 % 60)):\(two(whole % 60))"
         return whole < 3600 ? minutesSeconds : "\(whole / 3600):\(minutesSeconds)"
     }

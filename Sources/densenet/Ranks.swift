@@ -69,8 +69,8 @@ enum Launcher {
 
     /// The exit code for this process.
     ///
-    /// A start that is refused before its first step, as for want of memory, would be refused again: launch.sh, which
-    /// starts again what was ended by a rank that died, is told so by 71 and ends with 69 as well.
+    /// A start that is refused before its first step, as where memory is too small, would be refused again: launch.sh,
+    /// which starts again what was ended by a rank that died, is told so by 71 and ends with 69 as well.
     static func exitCode(_ code: Int32) -> Int32 {
         let isRefused = code == Failure.Kind.unavailable.rawValue && !hasBegun.load(ordering: .relaxed)
         return isRefused && host != nil ? 71 : code

@@ -48,7 +48,9 @@ final class RunReport: RunObserver {
     // MARK: - Begin and end
 
     func runBegins(_ run: TrainingRun) {
+        if !logging.quiet { for line in introduction(run) { Console.say(line) } }
         for warning in run.data.warnings { Console.note(warning) }
+        if let refusal = run.step.refusal, refusal.isOfSystem { Console.note(refusal.note) }
         for recorder in recorders { recorder.runBegins(run) }
         let before = run.isResumed ? RunSummary(path: run.path) : nil
         state.withLock { state in
@@ -61,7 +63,6 @@ final class RunReport: RunObserver {
             state.clock = clock
             state.bestAccuracy = before?.bestAccuracy ?? -1
         }
-        if !logging.quiet { for line in introduction(run) { Console.say(line) } }
     }
 
     /// The first lines.
@@ -77,6 +78,7 @@ final class RunReport: RunObserver {
                 + "\(counted(run.stepsPerEpoch, "step")) an epoch, \(counted(configuration.epochs, "epoch"))",
             "run folder: \(run.path)",
         ]
+        if run.machine.ranks > 1, let refusal = run.step.refusal, !refusal.isOfSystem { lines.append(refusal.note) }
         guard run.isResumed else { return lines }
         let place =
             run.epochIsTrained

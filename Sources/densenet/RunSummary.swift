@@ -13,13 +13,8 @@ struct RunSummary {
         epochs = (try? MetricsLog(path: path + "/metrics.jsonl").epochs()) ?? []
     }
 
-    /// The first epoch of those with the highest test accuracy, whose weights best.safetensors has.
-    private var best: EpochMetrics? {
-        epochs.reduce(nil) { best, epoch in epoch.testAccuracy > best?.testAccuracy ?? -1 ? epoch : best }
-    }
-
     /// The highest test accuracy so far.
-    var bestAccuracy: Double { best?.testAccuracy ?? -1 }
+    var bestAccuracy: Double { epochs.best?.testAccuracy ?? -1 }
 
     /// How long the last evaluation took.
     var evaluationSeconds: Double { epochs.last?.evaluationSeconds ?? .nan }
@@ -30,7 +25,7 @@ struct RunSummary {
     ///   - seconds: how long this start took; nil where it did nothing.
     ///   - checkpoints: those of this start, and how long training waited for them.
     func show(seconds: Double?, checkpoints: (written: Int, waitSeconds: Double)?) {
-        if let last = epochs.last, let best {
+        if let last = epochs.last, let best = epochs.best {
             Console.say(time(seconds))
             Console.say("best: \(text(best))", in: .green)
             Console.say("last: \(text(last))")

@@ -33,6 +33,12 @@ struct ScheduleOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
+            "What the learning rate is given for; it is taken times images per step over this (default: the rate as it is).",
+            valueName: "images"))
+    var baseBatch: Int?
+
+    @Option(
+        help: ArgumentHelp(
             "How the learning rate falls (default: \(ScheduleName(defaults.schedule.shape))).", valueName: "name"))
     var schedule: ScheduleName?
 
@@ -67,6 +73,7 @@ struct ScheduleOptions: ParsableArguments {
         run.schedule = LearningRateSchedule(
             shape: try shape(over: run.schedule.shape), learningRate: learningRate ?? run.schedule.learningRate,
             warmUpEpochs: warmUp ?? run.schedule.warmUpEpochs)
+        run.baseBatch = baseBatch ?? run.baseBatch
         run.seed = seed ?? run.seed
         run.shuffle = run.shuffle && !noShuffle
     }

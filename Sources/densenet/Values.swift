@@ -11,7 +11,7 @@ extension DenseNetConfiguration.Stem: ExpressibleByArgument {}
 
 /// A learning rate schedule by name.
 enum ScheduleName: String, ExpressibleByArgument, CaseIterable {
-    case step, cosine
+    case step, cosine, linear, triangle
     case oneCycle = "one-cycle"
     case constant
 
@@ -20,6 +20,8 @@ enum ScheduleName: String, ExpressibleByArgument, CaseIterable {
         case .constant: self = .constant
         case .step: self = .step
         case .cosine: self = .cosine
+        case .linear: self = .linear
+        case .triangle: self = .triangle
         case .oneCycle: self = .oneCycle
         }
     }
@@ -30,6 +32,8 @@ enum ScheduleName: String, ExpressibleByArgument, CaseIterable {
         case .constant: .constant
         case .step: LearningRateSchedule().shape
         case .cosine: .cosine
+        case .linear: .linear
+        case .triangle: .triangle
         case .oneCycle: .oneCycle
         }
     }
@@ -50,7 +54,7 @@ func numberList<Number: LosslessStringConvertible>(_ text: String, like example:
 /// Reads the value of `--augment`.
 func augmentation(_ text: String) throws -> Augmentation {
     guard let augmentation = Augmentation(text) else {
-        throw ValidationError("expected crop, flip, jitter, cutout (separated by commas) or none")
+        throw ValidationError("expected \(Augmentation.grammar)")
     }
     return augmentation
 }

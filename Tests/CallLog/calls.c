@@ -41,6 +41,11 @@ int MPI_Allgather(const void *from, int sent, MPI_Datatype sent_type, void *to, 
     return PMPI_Allgather(from, sent, sent_type, to, elements, type, ranks);
 }
 
+int MPI_Ibarrier(MPI_Comm ranks, MPI_Request *request) {
+    note("MPI_Ibarrier", 0, MPI_DATATYPE_NULL);
+    return PMPI_Ibarrier(ranks, request);
+}
+
 int MPI_Barrier(MPI_Comm ranks) {
     note("MPI_Barrier", 0, MPI_DATATYPE_NULL);
     return PMPI_Barrier(ranks);

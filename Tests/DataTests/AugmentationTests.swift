@@ -12,7 +12,16 @@ import Testing
         let some = try #require(Augmentation("jitter,crop"))
         #expect(some.crop && !some.flip && some.jitter && !some.cutout && some.description == "crop,jitter")
         #expect(Augmentation("none") == Augmentation.none && Augmentation.none.description == "none")
-        for text in ["crop,flop", "", "none,crop", "crop,"] { #expect(Augmentation(text) == nil) }
+        let other = try #require(Augmentation("alternating-flip,reflect-crop:2"))
+        #expect(
+            other.crop && other.cropPadding == 2 && other.cropEdge == .reflection && other.flip && other.alternatesFlips
+        )
+        #expect(other.description == "reflect-crop:2,alternating-flip")
+        #expect(Augmentation("crop:4") == Augmentation("crop"))
+        for text in [
+            "crop,flop", "", "none,crop", "crop,", "crop:0", "crop:x", "crop:", "crop,reflect-crop", "flip:2",
+            "flip,alternating-flip",
+        ] { #expect(Augmentation(text) == nil) }
     }
 
     @Test func `a shift moves the image in place and fills with black`() {
@@ -27,6 +36,34 @@ import Testing
                 #expect(image.values == expected.values)
             }
         }
+    }
+
+    @Test func `a reflecting shift shows the image mirrored at its outermost pixels`() {
+        func reflected(_ i: Int) -> Int { i < 0 ? -i : i > 7 ? 14 - i : i }
+        for rows in -3...3 {
+            for columns in -3...3 {
+                let image = TestImage(height: 8, width: 8) { ramp[$0, $1, $2] }
+                image.planes.shift(rows: rows, columns: columns)
+                image.planes.reflectEdge(rows: rows, columns: columns)
+                let expected = TestImage(height: 8, width: 8) {
+                    ramp[$0, reflected($1 + rows), reflected($2 + columns)]
+                }
+                #expect(image.values == expected.values, "\(rows), \(columns)")
+            }
+        }
+    }
+
+    @Test func `an alternating flip shows each image's other side in the next epoch, half of them mirrored at first`() {
+        let flip = Augmentation(flip: true, alternatesFlips: true)
+        func isMirrored(_ epoch: Int, _ sample: Int) -> Bool {
+            let image = TestImage(height: 1, width: 2) { Float($2) + Float($0 + $1) }
+            flip.applyBeforeNormalization(to: image.planes, seed: 1, epoch: epoch, sample: sample)
+            return image[0, 0, 0] == 1
+        }
+        for sample in 0..<1000 {
+            for epoch in 1...3 { #expect(isMirrored(epoch, sample) != isMirrored(epoch + 1, sample)) }
+        }
+        #expect((420...580).contains((0..<1000).count { isMirrored(1, $0) }))
     }
 
     @Test func `a mirrored image has its columns reversed, and mirroring twice restores it`() {

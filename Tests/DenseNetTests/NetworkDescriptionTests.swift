@@ -97,7 +97,7 @@ func `multiply-accumulates are torchvision's`(model: String, giga: Double) throw
             // rate.
             switch layer.operation.prefix(4) {
             case "norm": #expect(layer.parameters == 2 * layer.shape[0])
-            case "conc": #expect(layer.shape[0] > channels && channels == configuration.growthRate)
+            case "conc": #expect(layer.shape[0] > channels && configuration.growthRates.contains(channels))
             case "conv", "line": break
             default: #expect(layer.shape[0] == channels)
             }
@@ -208,6 +208,18 @@ func `the printed table is aligned and fits 100 columns`(model: String) throws {
             row.hasPrefix(layer.name) && gaps.allSatisfy { $0 >= characters.count || characters[$0] == " " }, "\(row)")
         #expect(layer.multiplyAccumulates == 0 || characters.count == lines[rule].count, "\(row)")
     }
+}
+
+@Test(arguments: ["121", "161", "169", "201", "264"])
+func `a network of the paper for ImageNet is printed by the paper's name`(number: String) throws {
+    let description = try describe("densenet" + number, classes: 10, image: 64)
+    #expect(description.description.hasPrefix("DenseNet-\(number): "))
+    // The paper's name of its deepest network is one less than what its table has.
+    #expect(description.depth == (number == "264" ? 265 : Int(number)))
+    var other = description.configuration
+    other.bottleneck = false
+    let layers = other.blocks.reduce(0, +)
+    #expect(try NetworkDescription(other, batchSize: 1).name == "DenseNet-\(layers + 5)")
 }
 
 @Test func `numbers are printed with thousands separators`() throws {

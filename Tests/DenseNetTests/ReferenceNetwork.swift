@@ -38,7 +38,7 @@ final class ReferenceNetwork {
         isTraining = training
         let input = Volume(count, 3, configuration.image)
         for i in images.indices { input.plane(0, 0)[i] = Double(images[i]) }
-        var features = convolution(input, table.stemConvolution, stride: configuration.stem == .cifar ? 1 : 2)
+        var features = convolution(input, table.stemConvolution, stride: configuration.stemStride)
         if let norm = table.stemNorm { features = maxPool(normRelu(features, norm)) }
         for (b, layers) in table.blocks.enumerated() {
             for layer in layers {

@@ -13,7 +13,8 @@ struct TinyNetwork: Sendable, CustomStringConvertible {
     var description: String { name }
 
     init(
-        _ name: String, stem: DenseNetConfiguration.Stem = .cifar, _ blocks: [Int], growth: Int, channels: Int,
+        _ name: String, stem: DenseNetConfiguration.Stem = .cifar, stride: Int? = nil, _ blocks: [Int], growth: Int...,
+        channels: Int,
         bottleneck: Bool = false, compression: Double = 1, dropout: Double = 0, classes: Int = 4, image: Int,
         count: Int, labelSmoothing: Double = 0
     ) {
@@ -21,7 +22,9 @@ struct TinyNetwork: Sendable, CustomStringConvertible {
         self.count = count
         self.labelSmoothing = labelSmoothing
         configuration = DenseNetConfiguration(
-            stem: stem, blocks: blocks, growthRate: growth, stemChannels: channels, bottleneck: bottleneck,
+            stem: stem, stemStride: stride, blocks: blocks,
+            growthRates: growth, stemChannels: channels,
+            bottleneck: bottleneck,
             compression: compression, dropout: dropout, classes: classes, image: image)
     }
 
@@ -94,6 +97,11 @@ struct TinyNetwork: Sendable, CustomStringConvertible {
         TinyNetwork(
             "ImageNet, 35", stem: .imagenet, [1, 1, 1], growth: 2, channels: 3, bottleneck: true, compression: 0.7,
             image: 35, count: 5),
+        TinyNetwork(
+            "strided, growing", stride: 2, [2, 2], growth: 3, 7, channels: 6, bottleneck: true, compression: 0.5,
+            image: 19, count: 4),
+        TinyNetwork(
+            "strided, plain", stride: 2, [1, 2], growth: 4, 3, channels: 5, compression: 0.6, image: 10, count: 3),
         TinyNetwork("wide rows", [1, 1], growth: 2, channels: 2, image: 33, count: 2),
     ]
 

@@ -153,7 +153,9 @@ import Testing
         #expect(try completions("e", among: files) == ["env", "evaluate", "export"])
         #expect(try completions("train", "--checkpoint", among: files) == ["--checkpoint-steps"])
         #expect(
-            try completions("train", "--schedule", "", among: files) == ["constant", "cosine", "one-cycle", "step"])
+            try completions("train", "--schedule", "", among: files) == [
+                "constant", "cosine", "linear", "one-cycle", "step", "triangle",
+            ])
         #expect(try completions("train", "--augment", "crop,flip,j", among: files) == ["crop,flip,jitter"])
         #expect(try completions("bench", "--model", "densenet2", among: files) == ["densenet201", "densenet264"])
         #expect(try completions("train", "--data", "", among: files) == ["folder"])

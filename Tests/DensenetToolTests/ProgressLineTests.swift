@@ -1,4 +1,5 @@
 import Glibc
+import TestSupport
 import Testing
 
 @testable import DensenetTool
@@ -152,6 +153,21 @@ import Testing
             drawn.last?.hasPrefix("[Training] loss 1.0000, acc 0.5000: 100%|██████████| [<00:0") == true
                 || drawn.last?.hasPrefix("[Training] loss 1.0000, acc 0.5000: 100%|##########| [<00:0") == true,
             "\(drawn)")
+    }
+
+    @Test func `a message in the middle of an epoch has a line of its own on a terminal`() throws {
+        let scratch = ScratchFolder()
+        let program = try builtExecutable(named: "densenet")
+        // The second step has no numbers left.
+        let options =
+            "--model densenet-10-2 --epochs 1 --limit-train 64 --limit-test 8 --batch-size 8 --learning-rate 1e30"
+        let job = try run(
+            "script", ["-qec", "'\(program)' train --out '\(scratch("run"))' \(options)", "/dev/null"],
+            environment: ["LC_ALL": "C.UTF-8", "TERM": "dumb"])
+        let lines = job.output.split { $0 == "\r" || $0 == "\n" || $0 == "\r\n" }
+        let drawn = try #require(lines.firstIndex { $0.hasPrefix("[Training 1/1] ") }, "\(job)")
+        #expect(lines[drawn...].contains { $0.hasPrefix("densenet: epoch 1, step ") }, "\(job)")
+        #expect(!job.output.contains("\u{1B}"))
     }
 
     /// What arrives at a terminal until a line feed.

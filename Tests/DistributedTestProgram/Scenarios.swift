@@ -6,7 +6,7 @@ typealias Scenario = @Sendable (Communicator) throws -> Void
 
 let scenarios: [String: Scenario] = [
     "place": place, "sum": sum, "broadcast": broadcast, "gather": gather, "throw-on-all-ranks": throwOnAllRanks,
-    "funnel": funnel,
+    "funnel": funnel, "host-buffers": hostBuffers, "shared-gradients": sharedGradients, "late-bucket": lateBucket,
     "buckets": buckets, "random-gradients": randomGradients, "statistics": statistics,
     "world-of-one": worldOfOne, "agreed-end": agreedEnd, "lonely-end": lonelyEnd, "crossed-end": crossedEnd,
     "backwards": backwards, "abandoned-gradients": abandonedGradients, "hang": hang,

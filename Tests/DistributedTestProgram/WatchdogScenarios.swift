@@ -2,7 +2,7 @@ import DataParallel
 @preconcurrency import Glibc
 
 /// A watchdog with a timeout of one second; with heartbeats if the environment variable FOLDER names a folder.
-private func startWatchdog(_ world: Communicator) throws -> Watchdog {
+func startWatchdog(_ world: Communicator) throws -> Watchdog {
     let watchdog = try Watchdog(world, collectiveTimeout: 1, stopSignals: { 0 }, report: { fputs("\($0)\n", stderr) })
     if let folder = getenv("FOLDER") {
         watchdog.writeHeartbeats(to: String(cString: folder), advice: "do something")

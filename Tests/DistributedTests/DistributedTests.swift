@@ -12,13 +12,30 @@ private let program = "DistributedTestProgram"
     static let scenarios = [
         "place", "sum", "broadcast", "gather", "throw-on-all-ranks", "funnel", "buckets", "random-gradients",
         "abandoned-gradients",
-        "statistics",
+        "statistics", "host-buffers", "shared-gradients",
     ]
 
     @Test(arguments: 1...4)
     func `collective calls do what they say on any number of ranks`(ranks: Int) throws {
         let job = try mpirun(ranks: ranks, program: program, arguments: Self.scenarios)
         #expect(job.status == 0, "\(job.output)\(job.errors)")
+    }
+
+    @Test(arguments: [5, 8])
+    func `sums in shared memory have the bits of sums by messages on more ranks`(ranks: Int) throws {
+        let job = try mpirun(ranks: ranks, program: program, arguments: ["shared-gradients"])
+        #expect(job.status == 0, "\(job.output)\(job.errors)")
+    }
+
+    @Test func `ranks share memory where the order of sums over hosts is that over ranks`() {
+        func isShared(_ hosts: [Int], inBlocks: Bool = true) -> Bool {
+            HostBuffers.Refusal.reason(
+                worldSize: hosts.reduce(0, +), mostOnHost: hosts.max()!, fewestOnHost: hosts.min()!,
+                areInBlocks: inBlocks) == nil
+        }
+        #expect([[2], [3], [8], [2, 2], [2, 2, 2], [4, 4]].allSatisfy { isShared($0) })
+        #expect([[1], [1, 1], [3, 3], [2, 1], [4, 2], [6, 6]].allSatisfy { !isShared($0) })
+        #expect(!isShared([2, 2], inBlocks: false))
     }
 
     @Test func `a program started without mpirun is a world of one rank`() throws {

@@ -37,6 +37,14 @@ private let program = "DistributedTestProgram"
             !job.result.errors.contains("MPI_ABORT"), "no thread but the main one may call MPI: \(job.result.errors)")
     }
 
+    @Test func `a rank that hangs in backward is named, with the bucket that lacks it`() throws {
+        let job = try job("late-bucket")
+        #expect(job.result.status == 69 && job.lines.count == 1, "\(job.result.errors)")
+        let line = job.lines.first ?? ""
+        #expect(line.contains(" at step 7 (gradient bucket 3 of 4); arrived: 1-2; missing: rank 0 on "), "\(line)")
+        #expect(line.contains(" (last seen at step 7 (backward)); "), "\(line)")
+    }
+
     @Test func `without a launcher that ends them, ranks end themselves once one has reported why`() throws {
         let folder = scratch("ranks")
         try withMPIJob(ranks: 3, program: program, arguments: ["slow"], environment: ["FOLDER": folder], quiet: true) {

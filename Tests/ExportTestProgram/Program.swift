@@ -5,7 +5,7 @@ import Support
 
 /// Makes what exports are compared with: `ExportTestProgram FOLDER`.
 ///
-/// For each network FOLDER gets NAME.safetensors, its weights with a normalisation, and NAME.values.safetensors: 64
+/// For each network FOLDER gets NAME.safetensors, its weights with a normalization, and NAME.values.safetensors: 64
 /// images `colours` in 0…1, the same as the network reads them, `images`, and its `logits`.
 @main
 struct Program {
@@ -34,6 +34,11 @@ private struct Subject {
                 Subject(
                     name: "plain", configuration: try DenseNetConfiguration(model: "densenet-22-12"), hasPixelMean: true
                 ),
+                Subject(
+                    name: "strided",
+                    configuration: DenseNetConfiguration(
+                        stem: .cifar, stemStride: 2, blocks: [2, 3, 2], growthRates: [8, 12, 20], stemChannels: 16,
+                        bottleneck: true, compression: 0.5, classes: 10, image: 32)),
                 Subject(
                     name: "densenet121",
                     configuration: try DenseNetConfiguration(model: "densenet121", classes: 1000, image: 64)),

@@ -35,9 +35,9 @@ import Testing
         #expect(try scratch.read("a") == scratch.read("b"))
     }
 
-    @Test func `a model whose normalisation is not known is exported with a note`() throws {
+    @Test func `a model whose normalization is not known is exported with a note`() throws {
         let job = try export("onnx", "a", try writeWeights("w.safetensors"))
-        #expect(job.status == 0 && job.errors.contains("does not say how its images were normalised"), "\(job)")
+        #expect(job.status == 0 && job.errors.contains("does not say how its images were normalized"), "\(job)")
     }
 
     @Test func `what cannot be exported is refused in a line, and nothing is written`() throws {

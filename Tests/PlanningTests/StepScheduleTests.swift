@@ -43,9 +43,16 @@ import Testing
         #expect(try stepSchedule(of: "densenet-bc-100-12").sums.count == 2 * (1 + 2 * 48 + 2))
     }
 
-    @Test func `a real step over two ranks makes the calls that a plan counts, in that order`() throws {
-        let job = try mpirun(ranks: 2, program: "ScheduleTestProgram", arguments: [], timeout: 60)
+    /// Where Open MPI is to keep shared memory in `/proc`, ranks have none and exchange messages.
+    @Test(arguments: [(folder: String?.none, path: "shared memory"), ("/proc", "messages")])
+    func `a real step over two ranks makes the calls that a plan counts, in that order`(
+        _ folder: String?, _ path: String
+    ) throws {
+        let environment = folder.map { ["OMPI_MCA_osc_sm_backing_directory": $0 as String?] } ?? [:]
+        let job = try mpirun(
+            ranks: 2, program: "ScheduleTestProgram", arguments: [], environment: environment, timeout: 60)
         #expect(job.status == 0, "\(job.errors)")
-        #expect(job.output.split(separator: "\n").count { $0.hasSuffix(" calls as planned") } == 4, "\(job.output)")
+        let agreeing = job.output.split(separator: "\n").count { $0.hasSuffix(" calls as planned, \(path)") }
+        #expect(agreeing == 4, "\(job.output)")
     }
 }

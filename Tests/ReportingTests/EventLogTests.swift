@@ -84,6 +84,26 @@ import Testing
         #expect(try numbers("step/images_per_second")[0] == 96 && numbers("step/data_wait_seconds")[7] == 0.25)
     }
 
+    @Test func `a loss that is no number shows in its point and is left out of a line of steps, whose waits add up`()
+        throws
+    {
+        var log = try log(EventPlan(epochs: 1, stepsPerEpoch: 4_000))
+        var thinner = StepThinner(interval: 2)
+        var records: [StepRecord] = []
+        for number in 1...4 {
+            let step = step(number, of: 4_000, images: 16 * number, loss: number == 2 ? .nan : nil)
+            try log.add(step)
+            if let record = thinner.add(step) { records.append(record) }
+        }
+        try log.finishSteps()
+        let loss = try numbers("step/loss")
+        #expect(loss[0].isNaN && loss[1] == Float((3.0 * 48 + 4 * 64) / 112))
+        #expect(try numbers("step/accuracy")[0] == Float((1.0 * 16 + 0.5 * 32) / 48))
+        #expect(try numbers("step/data_wait_seconds") == [0.25, 0.25])
+        #expect(records.map(\.loss) == [1, (3.0 * 48 + 4 * 64) / 112] && records[0].accuracy == 1)
+        #expect(records.map(\.dataWaitSeconds) == [0.5, 0.5] && records.map(\.imagesPerSecond) == [48, 112])
+    }
+
     @Test func `a stop within a point writes the steps that it has, and the next start the rest`() throws {
         let plan = EventPlan(epochs: 1, stepsPerEpoch: 4_000)
         var first = try log(plan)

@@ -8,7 +8,7 @@ import Support
 import Training
 
 /// Trains small networks over all ranks and holds the MPI calls of a step against those that a plan counts. Exit code 0
-/// means that they are the same, in the same order; rank zero prints their number.
+/// means that they are the same, in the same order; rank zero prints their number and how gradients travel.
 @main
 struct Program {
     static func main() {
@@ -42,7 +42,7 @@ struct Program {
     private static func compare(_ configuration: DenseNetConfiguration, _ world: Communicator) throws {
         let network = try TrainableDenseNet(configuration, capacity: 2)
         network.initialize(seed: 1)
-        let step = TrainingStep(network, seed: 1, communicator: world)
+        let step = try TrainingStep(network, seed: 1, communicator: world)
         let images = ImageSet.synthetic(count: 8, seed: 1, split: .train, imageSize: configuration.image)
         let sampler = try Sampler(
             sampleCount: images.count, globalBatch: world.size, worldSize: world.size, seed: 1, shuffle: true)
@@ -57,7 +57,8 @@ struct Program {
                 name: String(cString: call_log_name($0)), elements: call_log_elements($0),
                 size: Int(call_log_element_size($0)))
         }
-        let planned = calls(of: StepSchedule(ParameterTable(configuration)), .buckets)
+        let isShared = step.refusal == nil
+        let planned = calls(of: StepSchedule(ParameterTable(configuration)), .buckets, isShared: isShared)
         try world.throwOnAllRanks {
             guard
                 let place = zip(made, planned).enumerated().first(where: { $0.element.0 != $0.element.1 })?.offset
@@ -68,20 +69,31 @@ struct Program {
                 "call \(place + 1) of \(made.count) is \(made[place...].first as Any), "
                     + "planned of \(planned.count): \(planned[place...].first as Any)")
         }
-        if world.rank == 0 { print("\(made.count) calls as planned") }
+        if world.rank == 0 { print("\(made.count) calls as planned, \(isShared ? "shared memory" : "messages")") }
     }
 
-    private static func calls(of schedule: StepSchedule, _ exchange: GradientExchange) -> [Call] {
+    /// - Parameter isShared: whether all ranks see each other's gradients: a barrier then says that a bucket is full on
+    ///   all of them, and another ends the step. Otherwise an all-reduce sums the bucket.
+    private static func calls(
+        of schedule: StepSchedule, _ exchange: GradientExchange, isShared: Bool
+    ) -> [Call] {
         let sizes = exchange.bucketSizes(gradientCount: schedule.gradientCount)
         var started = 0
-        return schedule.events.flatMap { event -> [Call] in
+        let untilOptimizer = schedule.events.flatMap { event -> [Call] in
             switch event {
             case .sum(let values): return [Call(name: "MPI_Allreduce", elements: values, size: 8)]
             case .ready(let offset):
                 let end = exchange.readyBuckets(upTo: offset, gradientCount: schedule.gradientCount)
                 defer { started = end }
-                return sizes[started..<end].map { Call(name: "MPI_Iallreduce", elements: $0, size: 4) }
+                return sizes[started..<end].map {
+                    isShared
+                        ? Call(name: "MPI_Ibarrier", elements: 0, size: 0)
+                        : Call(name: "MPI_Iallreduce", elements: $0, size: 4)
+                }
             }
         }
+        // Ranks agree that the gradient is finite, with one flag.
+        return untilOptimizer + [Call(name: "MPI_Allreduce", elements: 1, size: 4)]
+            + (isShared ? [Call(name: "MPI_Barrier", elements: 0, size: 0)] : [])
     }
 }

@@ -11,7 +11,7 @@ import Training
 
     /// Runs the program on two ranks, without mpirun's own messages, and checks how it ends.
     private func check(_ kind: Failure.Kind, _ words: [String], _ arguments: [String]) throws {
-        let job = try mpirun(ranks: 2, program: "densenet", arguments: arguments, quiet: true, timeout: 10)
+        let job = try mpirun(ranks: 2, program: "densenet", arguments: arguments, quiet: true)
         #expect(job.status == kind.rawValue, "\(job.errors)")
         // A run does without what it keeps for people alone, and says so.
         let lines = job.errors.lines.filter { !$0.contains("; training continues without") }

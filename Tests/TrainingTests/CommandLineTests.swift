@@ -12,7 +12,7 @@ import Testing
     private func shell(_ line: String, ranks: Int = 1) throws -> ProgramResult {
         let program = try builtExecutable(named: "densenet")
         let launcher = "mpirun -q --allow-run-as-root --oversubscribe --bind-to none -n \(ranks) "
-        return try withoutOtherJobs {
+        return try withJobSlot {
             try run(
                 "bash",
                 [

@@ -98,7 +98,7 @@ import Training
         ("netwrk:\n  image: 3", "unknown section netwrk; did you mean network?"),
         (
             "schedule: cosin",
-            "'cosin' is no value of schedule; expected step, cosine, one-cycle, constant; did you mean cosine?"
+            "'cosin' is no value of schedule; expected step, cosine, linear, triangle, one-cycle, constant; did you mean cosine?"
         ),
         ("nesterov: tru", "'tru' is no value of nesterov; expected true, false; did you mean true?"),
         ("epochs: many", "epochs: The value 'many' is invalid for '--epochs"),

@@ -26,7 +26,7 @@ import Testing
         let programs = try build()
         let scratch = ScratchFolder()
         func train(ranks: Int) throws -> [Double] {
-            let result = try withoutOtherJobs {
+            let result = try withJobSlot {
                 try run(
                     "mpirun",
                     [

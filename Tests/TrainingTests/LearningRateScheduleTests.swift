@@ -1,7 +1,9 @@
+import DenseNetModel
 import FoundationEssentials
 import Support
 import Testing
-import Training
+
+@testable import Training
 
 @Suite struct LearningRateScheduleTests {
     private typealias Shape = LearningRateSchedule.Shape
@@ -43,6 +45,31 @@ import Training
         #expect(cosine.rate(step: 200, stepsPerEpoch: 10, epochs: 10) == 0)
     }
 
+    @Test func `a line falls by as much in every step, from the rate to 0`() throws {
+        let line = schedule(.linear)
+        for step in 0...100 {
+            #expect(abs(line.rate(step: step, stepsPerEpoch: 10, epochs: 10) - 0.001 * Double(100 - step)) < 1e-15)
+        }
+        #expect(line.rate(step: 200, stepsPerEpoch: 10, epochs: 10) == 0)
+    }
+
+    @Test func `a triangle rises by as much in every step of the first fifth and falls likewise to 0`() throws {
+        let triangle = schedule(.triangle)
+        for step in 0...100 {
+            let rate = step < 20 ? 0.005 * Double(step + 1) : 0.1 / 80 * Double(100 - step)
+            #expect(abs(triangle.rate(step: step, stepsPerEpoch: 20, epochs: 5) - rate) < 1e-15, "step \(step)")
+        }
+    }
+
+    @Test func `a rate for batches of one size grows with the batch`() throws {
+        var run = RunConfiguration(
+            network: try DenseNetConfiguration(model: "densenet-bc-10-4"), epochs: 10, batchSize: 256)
+        #expect(near(run.learningRate(step: 0, stepsPerEpoch: 10), 0.1))
+        run.baseBatch = 64
+        #expect(near(run.learningRate(step: 0, stepsPerEpoch: 10), 0.4))
+        #expect(near(run.learningRate(step: 99, stepsPerEpoch: 10), 0.004))
+    }
+
     @Test func `one-cycle has the values of PyTorch`() throws {
         let oneCycle = schedule(.oneCycle)
         let hundred: [(Int, Double)] = [
@@ -63,7 +90,7 @@ import Training
     }
 
     @Test func `warm-up rises with every step to the rate and continues without a jump`() throws {
-        for shape in [.constant, .cosine, step] {
+        for shape in [.constant, .cosine, .linear, step] {
             let warm = schedule(shape, warmUp: 2)
             for step in 0..<20 {
                 #expect(near(warm.rate(step: step, stepsPerEpoch: 10, epochs: 10), 0.1 * Double(step + 1) / 20))
@@ -74,10 +101,10 @@ import Training
     }
 
     @Test func `every rate of the shortest and strangest runs is finite and in range`() throws {
-        for shape in [.constant, .cosine, step, .oneCycle] {
+        for shape in [.constant, .cosine, .linear, .triangle, step, .oneCycle] {
             for epochs in 1...5 {
                 for stepsPerEpoch in 1...5 {
-                    for warmUp in shape == .oneCycle ? [0] : [0, 1, 9] {
+                    for warmUp in shape == .oneCycle || shape == .triangle ? [0] : [0, 1, 9] {
                         let schedule = schedule(shape, warmUp: warmUp)
                         for step in 0..<epochs * stepsPerEpoch {
                             let rate = schedule.rate(step: step, stepsPerEpoch: stepsPerEpoch, epochs: epochs)
@@ -94,6 +121,7 @@ import Training
     @Test func `a schedule survives JSON unchanged`() throws {
         for schedule in [
             schedule(.constant), schedule(.step(milestones: [0.3, 0.6], factor: 0.1), warmUp: 3), schedule(.oneCycle),
+            schedule(.linear), schedule(.triangle),
         ] {
             let text = try JSONEncoder().encode(schedule)
             #expect(try JSONDecoder().decode(LearningRateSchedule.self, from: text) == schedule)

@@ -23,7 +23,7 @@ import Testing
         let launch =
             ranks == 1 ? "exec" : "exec mpirun --allow-run-as-root --oversubscribe --bind-to none -q -n \(ranks)"
         let arguments = [program, "train", "--out", scratch("run")] + options
-        return try withoutOtherJobs {
+        return try withJobSlot {
             try run("sh", ["-c", "ulimit -v \(addressSpace) && \(launch) \"$@\"", "sh"] + arguments, timeout: 30)
         }
     }

@@ -10,7 +10,12 @@ import Training
 
     @Test(arguments: [
         (["--augment", "crop,flop"], "'crop,flop' is invalid for '--augment"), (["--augment=none,crop"], "'none,crop'"),
-        (["--augment=crop,"], "'crop,'"), (["--augment", " "], "crop, flip, jitter, cutout"),
+        (["--augment=crop,"], "'crop,'"), (["--augment", " "], "flip or alternating-flip, jitter, cutout"),
+        (
+            ["--augment", "reflect-crop:16", "--blocks", "1"],
+            "reflects 16 pixels, expected less than half of the image's 32"
+        ),
+        (["--base-batch", "0"], "--base-batch is 0, expected 1 to 1,000,000"),
         (["--mean", "1,2", "--std", "1,1,1"], "--mean is [1.0, 2.0], expected three numbers"),
         (["--mean", "a,1,1", "--std", "1,1,1"], "'a,1,1' is invalid for '--mean"),
         (["--mean", "0,,0,0", "--std", "1,1,1"], "'0,,0,0' is invalid for '--mean"),
@@ -19,7 +24,7 @@ import Training
         (["--mean", "0,0,0"], "--mean and --std go together"),
         (["--mean", "0,0,0", "--std", "1,1,1", "--normalize", "none"], "--normalize and --mean both"),
         (["--normalize", "pixels"], "'channel', 'pixel-mean' or 'none'"),
-        (["--schedule", "linear"], "'step', 'cosine', 'one-cycle' or 'constant'"),
+        (["--schedule", "steps"], "one of 'step', 'cosine', 'linear', 'triangle', 'one-cycle', 'constant'"),
         (["--schedule", "cosine", "--milestones", "0.5"], "--milestones 0.5 means nothing to --schedule cosine"),
         (["--milestones", "0.5,,0.7"], "'0.5,,0.7' is invalid for '--milestones"),
         (["--milestones", "0.7,0.5"], "--milestones is 0.7,0.5, expected ascending fractions"),
@@ -28,6 +33,12 @@ import Training
         (["--learning-rate", "0"], "--learning-rate is 0.0, expected a number above"),
         (["--learning-rate", "nan"], "--learning-rate is nan"), (["--warm-up=-1"], "--warm-up is -1"),
         (["--schedule", "one-cycle", "--warm-up", "1"], "has a warm-up of its own"),
+        (["--schedule", "triangle", "--warm-up", "1"], "the triangle schedule has a warm-up"),
+        (
+            ["--blocks", "2,2", "--growth-rate", "4,8,16"],
+            "growth rates [4, 8, 16]: expected one for all blocks, or one for each of the 2"
+        ),
+        (["--blocks", "2", "--stem-stride", "3"], "stem stride 3: expected 1 or 2"),
         (["--blocks", "2,x"], "'2,x' is invalid for '--blocks"), (["--stem", "round"], "'cifar' and 'imagenet'"),
         (["--on-nonfinite", "go"], "'stop' and 'skip'"),
         (["--model", "densenet121", "--growth-rate", "3"], "--growth-rate goes with --blocks"),
@@ -47,7 +58,7 @@ import Training
         }
         let plain = try configuration([])
         #expect(plain == RunConfiguration(network: plain.network, data: plain.data, epochs: 5, steps: 1, batchSize: 16))
-        #expect(plain.network.growthRate == 4 && plain.data.limitTrain == 64)
+        #expect(plain.network.growthRates == [4] && plain.data.limitTrain == 64)
         let full = try configuration([
             "--augment", "jitter,crop", "--normalize", "pixel-mean", "--schedule", "step", "--milestones", "0.3,0.6",
             "--warm-up", "1", "--learning-rate", "0.05", "--momentum", "0.5", "--no-nesterov", "--weight-decay", "0",

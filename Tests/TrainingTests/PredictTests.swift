@@ -39,7 +39,7 @@ import Testing
         return scratch("fresh")
     }
 
-    @Test func `records are recognised as evaluate recognises them, on any number of ranks`() throws {
+    @Test func `records are recognized as evaluate recognizes them, on any number of ranks`() throws {
         let images = scratch("images")
         let made = try densenet(["synthesize", images, "--train", "64", "--test", "40"])
         try #require(made.status == 0, "\(made.errors)")
@@ -150,7 +150,7 @@ import Testing
                 + "file or a run folder\n")
     }
 
-    @Test func `weights without a normalisation want one`() throws {
+    @Test func `weights without a normalization want one`() throws {
         let arguments = ["predict", "--weights", try freshWeights([:])] + pictures("rgb.png")
         let without = try densenet(arguments)
         #expect(without.status == Failure.Kind.usage.rawValue && without.errors.contains("give --mean and --std"))

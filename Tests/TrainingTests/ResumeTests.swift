@@ -174,7 +174,7 @@ import Testing
         let command =
             "cd '\(scratch.path)'; for i in 1 2 3 4; do '\(program)' train \((smallRun + ["--steps", "1"]).joined(separator: " "))"
             + " >/dev/null || echo failed & done; wait"
-        let result = try withoutOtherJobs { try TestSupport.run("sh", ["-c", command], timeout: 60) }
+        let result = try withJobSlot { try TestSupport.run("sh", ["-c", command], timeout: 60) }
         #expect(result.status == 0 && !result.output.contains("failed"), "\(result.output)\(result.errors)")
         let folders = try FileManager.default.contentsOfDirectory(atPath: scratch("runs"))
         #expect(

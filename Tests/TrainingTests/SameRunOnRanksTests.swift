@@ -7,10 +7,11 @@ import Testing
 
     /// 65 images make a last batch of one image, so that most ranks have none; so do 33 in the evaluation.
     private func run(_ name: String, ranks: Int, _ options: [String] = []) throws -> FinishedRun {
-        try train(
-            smallNetwork + ["--limit-train", "65", "--limit-test", "33", "--batch-size", "16", "--seed", "3"] + options,
-            out: scratch(name), ranks: ranks)
+        try train(Self.options + options, out: scratch(name), ranks: ranks)
     }
+
+    private static let options =
+        smallNetwork + ["--limit-train", "65", "--limit-test", "33", "--batch-size", "16", "--seed", "3"]
 
     @Test
     func `one, two and four ranks learn the same from augmented images, and two runs on two ranks exactly the same`()
@@ -29,6 +30,23 @@ import Testing
         #expect(
             two.weights != one.weights, "sums over ranks round in another order; equal bytes mean that the two were one"
         )
+    }
+
+    /// Where Open MPI is to keep shared memory has no room for it, as `/dev/shm` of a container may not.
+    @Test func `without room for shared memory ranks exchange messages, say so and learn exactly the same`() throws {
+        let options = ["--epochs", "2", "--no-decay-norm"]
+        let shared = try run("shared", ranks: 3, options)
+        let job = try densenet(
+            ["train", "--out", scratch("messages")] + Self.options + options, ranks: 3,
+            environment: ["OMPI_MCA_osc_sm_backing_directory": "/proc"])
+        #expect(job.status == 0, "\(job.output)\(job.errors)")
+        #expect(
+            job.errors.lines.filter { $0.hasPrefix("densenet:") } == [
+                "densenet: the ranks exchange gradients by messages, not in shared memory: /proc of a host has 0 MiB left, 1 are "
+                    + "needed (for a container: docker run --shm-size)"
+            ], "\(job.errors)")
+        let messages = try FinishedRun(path: scratch("messages"))
+        #expect(messages.weights == shared.weights && messages.results == shared.results)
     }
 
     @Test func `any number of threads learns exactly the same`() throws {

@@ -29,7 +29,7 @@ import Testing
                 "\(result.errors)")
         }
         guard ranks > 1 else {
-            return try withoutOtherJobs {
+            return try withJobSlot {
                 try check(RunningProgram(builtExecutable(named: "densenet"), ["train"] + options))
             }
         }

@@ -5,7 +5,7 @@ import Testing
     /// The script says what it found, or why it could not run.
     @Test func `over TCP two hosts train as one does, and both end when the link between them is cut`() throws {
         let script = #filePath.split(separator: "/").dropLast(2).map { "/\($0)" }.joined() + "/two-hosts.sh"
-        let result = try withoutOtherJobs {
+        let result = try withJobSlot {
             try run("bash", [script, builtExecutable(named: "densenet")], timeout: 240)
         }
         #expect(result.status == 0, "\(result.output)\(result.errors)")

@@ -8,7 +8,7 @@ import Testing
 
 /// `densenet verify` on PyTorch's results.
 @Suite struct VerifyTests {
-    static let golden = ["bc-wide", "bc", "imagenet-stem", "plain", "writeup"]
+    static let golden = ["bc-wide", "bc", "imagenet-stem", "plain", "strided", "writeup"]
     static let quantities = [
         "logits", "gradient", "state after 1 step", "state after 3 steps", "losses", "eval logits",
     ]
@@ -86,7 +86,7 @@ import Testing
         // By cp: if this process wrote the file, a child started meanwhile by another thread would hold it open, and it
         // could not be run.
         try #require(run("cp", [builtExecutable(named: "densenet"), scratch("densenet")]).status == 0)
-        let job = try withoutOtherJobs {
+        let job = try withJobSlot {
             try run(
                 "mpirun", ["--allow-run-as-root", "--oversubscribe", "-q", "-n", "2", scratch("densenet"), "verify"])
         }

@@ -88,6 +88,39 @@ import Testing
         try expectSame(files, ranks: 2, ["--data", scratch("images"), "--limit-test", "32"], images: 32)
     }
 
+    @Test func `with flip an image counts as its mirror image does, and for no more than both`() throws {
+        struct Result: Decodable { let loss, accuracy: Double }
+        let (images, mirrored) = (scratch("images"), scratch("mirrored"))
+        let made = try densenet(["synthesize", images, "--train", "64", "--test", "40"])
+        try #require(made.status == 0, "\(made.errors)")
+        try FileManager.default.copyItem(atPath: images, toPath: mirrored)
+        let test = try #require(
+            try FileManager.default.subpathsOfDirectory(atPath: mirrored).first { $0.hasSuffix("test_batch.bin") })
+        var bytes = try scratch.read("mirrored/" + test)
+        for row in stride(from: 0, to: bytes.count / 3073 * 96, by: 1) {
+            let start = row / 96 * 3073 + 1 + row % 96 * 32
+            bytes[start..<start + 32].reverse()
+        }
+        _ = try scratch.write(bytes, to: "mirrored/" + test)
+        let run = try train(
+            smallNetwork.dropLast(2) + ["--batch-size", "16", "--epochs", "2", "--augment", "none", "--data", images],
+            out: scratch("run"))
+        func evaluate(_ data: String, _ options: [String], ranks: Int = 1) throws -> Result {
+            let job = try densenet(
+                ["evaluate", "--weights", run.path, "--data", data, "--json"] + options, ranks: ranks)
+            try #require(job.status == 0, "\(job.output)\(job.errors)")
+            return try JSONDecoder().decode(Result.self, from: Data(job.output.utf8))
+        }
+        let (plain, other) = (try evaluate(images, []), try evaluate(mirrored, []))
+        let (both, again) = (
+            try evaluate(images, ["--tta", "flip"]), try evaluate(mirrored, ["--tta", "flip"], ranks: 3)
+        )
+        #expect(abs(plain.loss - other.loss) > 1e-4)
+        #expect(abs(both.loss - again.loss) < 1e-6 && both.accuracy == again.accuracy)
+        // Cross-entropy is convex in the logits.
+        #expect(both.loss < (plain.loss + other.loss) / 2 && both.loss != plain.loss)
+    }
+
     @Test func `CIFAR-100's layout trains with a hundred classes`() throws {
         var random = CounterRandom(.synthetic, 100)
         // A coarse label, the fine one, the planes.

@@ -39,9 +39,10 @@ class Transition(nn.Module):
 class DenseNet(nn.Module):
     def __init__(self, config):
         super().__init__()
-        channels, growth = config["stemChannels"], config["growthRate"]
-        self.features = nn.Sequential(OrderedDict(conv0=nn.Conv2d(3, channels, 3, padding=1, bias=False)))
-        for b, count in enumerate(config["blocks"], 1):
+        channels, stride, blocks = config["stemChannels"], config.get("stemStride", 1), config["blocks"]
+        self.features = nn.Sequential(OrderedDict(conv0=nn.Conv2d(3, channels, 3, stride, padding=1, bias=False)))
+        growths = config.get("growthRates") or [config["growthRate"]] * len(blocks)
+        for b, (count, growth) in enumerate(zip(blocks, growths), 1):
             if b > 1:
                 outputs = int(config["compression"] * channels)
                 self.features.add_module(f"transition{b - 1}", Transition(channels, outputs))

@@ -33,7 +33,7 @@ let code = MPIEnvironment.run(report: report) { world in
     let configuration = try DenseNetConfiguration(model: "densenet-bc-10-4", classes: 2, image: 16)
     let network = try TrainableDenseNet(configuration, capacity: sampler.maximumLocalBatchSize(rank: world.rank))
     network.initialize(seed: 1)
-    let step = TrainingStep(network, seed: 1, communicator: world)
+    let step = try TrainingStep(network, seed: 1, communicator: world)
 
     for epoch in 1...4 {
         var sums = [0.0, 0.0]

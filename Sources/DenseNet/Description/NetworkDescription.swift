@@ -27,7 +27,7 @@ public struct NetworkDescription: Sendable {
     package let batchSize: Int
     /// All operations, in the order of the forward pass.
     public let layers: [Layer]
-    /// Convolutions and the classifier: the L of the paper's DenseNet-L.
+    /// Convolutions and the classifier: the L of the paper's DenseNet-L, but for its DenseNet-264, which has 265.
     public let depth: Int
     /// The number of trainable parameters; there are no others.
     public let parameters: Int
@@ -79,6 +79,7 @@ public struct NetworkDescription: Sendable {
 
     /// The network's name in papers, such as `DenseNet-121` or `DenseNet-BC-100`.
     public var name: String {
+        if let number = configuration.imageNetNumber { return "DenseNet-" + number }
         var letters = ""
         if configuration.stem == .cifar {
             if configuration.bottleneck { letters += "B" }

@@ -1,3 +1,5 @@
+import Support
+
 extension NetworkDescription: CustomStringConvertible {
     /// The table, one line per layer, then the totals; at most 100 columns for the named networks.
     public var description: String {
@@ -10,7 +12,7 @@ extension NetworkDescription: CustomStringConvertible {
 
     private var heading: String {
         let blocks = configuration.blocks.map(String.init).joined(separator: ", ")
-        let rates = "growth rate \(configuration.growthRate), compression \(configuration.compression)"
+        let rates = "\(configuration.growth), compression \(configuration.compression)"
         return "\(name): dense blocks of \(blocks) layers, \(rates)"
     }
 
@@ -105,17 +107,6 @@ private func aligned(_ rows: [[String]], leftColumns: Int, ruled: Bool = false) 
 }
 
 extension Int {
-    /// Not negative; with a comma between thousands.
-    fileprivate var grouped: String {
-        let digits = String(self)
-        var text = ""
-        for (index, digit) in digits.enumerated() {
-            if index > 0, (digits.count - index) % 3 == 0 { text += "," }
-            text.append(digit)
-        }
-        return text
-    }
-
     /// Not negative; with an SI prefix, such as `2.83 G`.
     fileprivate var scaled: String {
         var value = Double(self)
@@ -133,7 +124,6 @@ extension Double {
     fileprivate func fixed(_ decimals: Int) -> String {
         let unit = (0..<decimals).reduce(1) { unit, _ in unit * 10 }
         let (whole, rest) = Int((self * Double(unit)).rounded()).quotientAndRemainder(dividingBy: unit)
-        let digits = String(rest)
-        return whole.grouped + "." + String(repeating: "0", count: decimals - digits.count) + digits
+        return whole.grouped + "." + String(rest).paddedWithZeros(to: decimals)
     }
 }

@@ -88,6 +88,11 @@ final class Head {
         return best
     }
 
+    /// Shape [count][classes].
+    func averageLogits(with others: UnsafePointer<Float>) {
+        for i in 0..<count * classes { logits.pointer[i] = (logits.pointer[i] + others[i]) / 2 }
+    }
+
     /// Cross-entropy of the logits. Also stores the gradient of its SUM over images, where backward starts.
     ///
     /// With label smoothing s the target is (1 − s) on the label plus s/classes on every class, as in PyTorch.

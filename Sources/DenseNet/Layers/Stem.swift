@@ -12,23 +12,25 @@ protocol Stem: AnyObject {
     var produced: [ProducedChannels] { get }
 }
 
-/// 3×3 convolution, stride 1 (arXiv 1608.06993, section 3, "Implementation Details").
+/// 3×3 convolution (arXiv 1608.06993, section 3, "Implementation Details", where its stride is 1).
 final class CIFARStem: Stem {
     private let block: DenseBlock
     private let conv: PointwiseConvolution
     private let features: ProducedChannels
     private let size: Int
+    private let stride: Int
     var produced: [ProducedChannels] { [features] }
 
     init(_ table: ParameterTable, to block: DenseBlock, state: SharedNetworkState) {
         self.block = block
         size = state.configuration.image
+        stride = state.configuration.stemStride
         conv = PointwiseConvolution(table.stemConvolution, featureMap: block.featureMap, layer: nil, state: state)
         features = block.produced(table.stemConvolution.shape[0], from: 0)
     }
 
     private func patches(_ images: UnsafePointer<Float>) -> ImagePatches {
-        ImagePatches(images: images, size: size, kernel: 3, stride: 1, featureMap: block.featureMap)
+        ImagePatches(images: images, size: size, kernel: 3, stride: stride, featureMap: block.featureMap)
     }
 
     func forward(_ images: UnsafePointer<Float>, _ pass: PassContext) throws {

@@ -23,32 +23,27 @@ struct StepPoints: Sendable {
     }
 
     private(set) var finished: [Point] = []
-    /// Sums over the steps since the last point.
-    private var (steps, images, loss, hits, seconds, wait) = (0, 0, 0.0, 0.0, 0.0, 0.0)
+    /// Of the steps since the last point. A loss that is not finite shows as such.
+    private var sums = StepSums(leavingOutNonfinite: false)
     private var last: (step: Int, learningRate: Double) = (0, 0)
 
     /// - Parameter capacity: how many points there are at most.
     init(capacity: Int) { finished.reserveCapacity(capacity) }
 
     mutating func add(_ step: StepMetrics) {
-        steps += 1
-        images += step.images
-        loss += step.loss * Double(step.images)
-        hits += step.accuracy * Double(step.images)
-        seconds += step.seconds
-        wait += step.dataWaitSeconds
+        sums.add(step)
         last = (step.step, step.learningRate)
     }
 
     /// Makes a point of the steps since the last one, if there are any.
     mutating func finishPoint(at time: Double) {
-        guard steps > 0 else { return }
+        guard sums.steps > 0 else { return }
         finished.append(
             Point(
-                step: last.step, time: time, loss: loss / Double(images), accuracy: hits / Double(images),
-                learningRate: last.learningRate, imagesPerSecond: Double(images) / seconds,
-                dataWaitSeconds: wait / Double(steps)))
-        (steps, images, loss, hits, seconds, wait) = (0, 0, 0, 0, 0, 0)
+                step: last.step, time: time, loss: sums.meanLoss, accuracy: sums.meanAccuracy,
+                learningRate: last.learningRate, imagesPerSecond: sums.imagesPerSecond,
+                dataWaitSeconds: sums.dataWaitSeconds / Double(sums.steps)))
+        sums = StepSums(leavingOutNonfinite: false)
     }
 
     mutating func removeFinished() { finished.removeAll(keepingCapacity: true) }

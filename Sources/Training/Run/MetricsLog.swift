@@ -87,10 +87,15 @@ public struct EpochMetrics: Codable, Sendable {
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(epoch, forKey: .epoch)
-        for (key, field) in Self.numbers {
-            let value = self[keyPath: field]
-            try container.encode(value.isFinite ? value : nil, forKey: key)
-        }
+        for (key, field) in Self.numbers { try container.encode(self[keyPath: field].ifFinite, forKey: key) }
+    }
+}
+
+extension [EpochMetrics] {
+    /// The first epoch of those with the highest test accuracy, whose weights best.safetensors has; nil where none has an
+    /// accuracy.
+    package var best: EpochMetrics? {
+        reduce(nil) { best, epoch in epoch.testAccuracy > best?.testAccuracy ?? -1 ? epoch : best }
     }
 }
 

@@ -69,6 +69,9 @@ public struct RunConfiguration: Sendable, Equatable {
     public var shuffle: Bool
     /// The learning rate of every step.
     public var schedule: LearningRateSchedule
+    /// The number of images per step that the schedule is for: other steps take its rates times their images over this
+    /// (Goyal et al., "Accurate, Large Minibatch SGD", 2017). Nil takes the rates as they are.
+    public var baseBatch: Int?
     /// How weights follow gradients.
     public var optimizer: OptimizerConfiguration
     /// The share of the target that is spread over all classes; 0 or above and below 1.
@@ -88,7 +91,7 @@ public struct RunConfiguration: Sendable, Equatable {
     public init(
         model: String = customModel, network: DenseNetConfiguration, data: DataSource = DataSource(),
         epochs: Int = 300, steps: Int? = nil, batchSize: Int = 64, seed: UInt64 = 1, shuffle: Bool = true,
-        schedule: LearningRateSchedule = LearningRateSchedule(),
+        schedule: LearningRateSchedule = LearningRateSchedule(), baseBatch: Int? = nil,
         optimizer: OptimizerConfiguration = OptimizerConfiguration(), labelSmoothing: Double = 0,
         augmentation: Augmentation = Augmentation(crop: true, flip: true),
         normalization: NormalizationChoice = .channel, precision: Precision = .float32, initialWeights: String? = nil,
@@ -103,6 +106,7 @@ public struct RunConfiguration: Sendable, Equatable {
         self.seed = seed
         self.shuffle = shuffle
         self.schedule = schedule
+        self.baseBatch = baseBatch
         self.optimizer = optimizer
         self.labelSmoothing = labelSmoothing
         self.augmentation = augmentation
@@ -112,6 +116,12 @@ public struct RunConfiguration: Sendable, Equatable {
         self.faults = faults
     }
 
+    /// The learning rate of a step, counted from 0 over all epochs.
+    package func learningRate(step: Int, stepsPerEpoch: Int) -> Double {
+        schedule.rate(step: step, stepsPerEpoch: stepsPerEpoch, epochs: epochs)
+            * (baseBatch.map { Double(batchSize) / Double($0) } ?? 1)
+    }
+
     /// The `model` of a network that was put together piece by piece.
     public static let customModel = "custom"
 }
@@ -119,7 +129,8 @@ public struct RunConfiguration: Sendable, Equatable {
 /// As RUN/config.json has it, which programs before and after this one read as well.
 extension RunConfiguration: Codable {
     private enum CodingKeys: String, CodingKey {
-        case version, model, network, data, epochs, steps, batchSize, seed, shuffle, schedule, optimizer, labelSmoothing
+        case version, model, network, data, epochs, steps, batchSize, seed, shuffle, schedule, baseBatch, optimizer
+        case labelSmoothing
         case augmentation = "augment"
         case normalization, precision, initialWeights
         case faults = "safety"
@@ -138,6 +149,7 @@ extension RunConfiguration: Codable {
             seed: try values.decode(UInt64.self, forKey: .seed),
             shuffle: try values.decode(Bool.self, forKey: .shuffle),
             schedule: try values.decode(LearningRateSchedule.self, forKey: .schedule),
+            baseBatch: try values.decodeIfPresent(Int.self, forKey: .baseBatch),
             optimizer: try values.decode(OptimizerConfiguration.self, forKey: .optimizer),
             labelSmoothing: try values.decode(Double.self, forKey: .labelSmoothing),
             augmentation: try values.decode(Augmentation.self, forKey: .augmentation),

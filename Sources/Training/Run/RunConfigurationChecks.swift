@@ -62,6 +62,15 @@ extension RunConfiguration {
         guard optimizer.weightDecay >= 0, optimizer.weightDecay.isFinite else {
             throw Failure(.usage, "`weightDecay` is \(optimizer.weightDecay), expected 0 or above")
         }
+        if let baseBatch, !(1...1_000_000).contains(baseBatch) {
+            throw Failure(.usage, "`baseBatch` is \(baseBatch), expected 1 to 1,000,000 images a step")
+        }
+        if augmentation.crop, augmentation.cropEdge == .reflection, 2 * augmentation.cropPadding >= network.image {
+            throw Failure(
+                .usage,
+                "`augmentation` \(augmentation) reflects \(augmentation.cropPadding) pixels, expected less than half of "
+                    + "the image's \(network.image)")
+        }
         try schedule.validate()
         guard schedule.warmUpEpochs == 0 || schedule.warmUpEpochs < epochs else {
             throw Failure(

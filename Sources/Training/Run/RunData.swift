@@ -9,14 +9,14 @@ package struct RunData {
     package let normalization: Normalization
     /// What the files hold; nil for the synthetic set.
     let files: [RunConfiguration.DataFile]?
-    /// What weights carry so that they can be used on other pictures: normalisation and class names.
+    /// What weights carry so that they can be used on other pictures: normalization and class names.
     var weightsMetadata: [String: String] {
         get throws { try normalization.metadata.merging(ClassNames(train.classNames ?? []).metadata) { $1 } }
     }
     /// Lines for the user; the same on all ranks.
     package let warnings: [String]
 
-    /// Opens the sets, checks their labels (each rank a share) and takes the normalisation's sums (likewise).
+    /// Opens the sets, checks their labels (each rank a share) and takes the normalization's sums (likewise).
     /// Collective.
     ///
     /// - Parameters:
@@ -84,7 +84,7 @@ package struct RunData {
         )
     }
 
-    /// Sums over shares of the training set are exact integers, so every number of ranks gets the same normalisation.
+    /// Sums over shares of the training set are exact integers, so every number of ranks gets the same normalization.
     private static func normalization(
         _ choice: RunConfiguration.NormalizationChoice, of train: ImageSet, _ communicator: Communicator
     ) throws -> Normalization {

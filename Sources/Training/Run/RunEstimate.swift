@@ -54,8 +54,7 @@ package struct RunEstimate: Sendable {
                 augmentation: configuration.augmentation, normalization: parts.data.normalization,
                 seed: configuration.seed)
         }
-        let rate = configuration.schedule.rate(
-            step: 0, stepsPerEpoch: parts.sampler.stepsPerEpoch, epochs: configuration.epochs)
+        let rate = configuration.learningRate(step: 0, stepsPerEpoch: parts.sampler.stepsPerEpoch)
         let seconds = try (0..<4).map { _ in
             try communicator.barrier()
             let began = monotonicSeconds()

@@ -61,24 +61,14 @@ package final class RunFolder: Sendable {
     /// - Throws: `Failure(.unavailable)` when it cannot be made.
     package static func makeNew(below parent: String, model: String) throws -> String {
         try FileSystem.makeFolderAndParents(parent)
-        let name = "\(parent)/\(timestamp())-\(model)"
+        // As 2026-01-31-235959.
+        let name = "\(parent)/\(dateAndTime("%Y-%m-%d-%H%M%S"))-\(model)"
         var (path, count) = (name, 1)
         while try !FileSystem.makeFolder(path) {
             count += 1
             path = "\(name)-\(count)"
         }
         return path
-    }
-
-    /// Local time, as 2026-01-31-235959.
-    private static func timestamp() -> String {
-        var now = time(nil)
-        var parts = tm()
-        localtime_r(&now, &parts)
-        return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 32) { text in
-            strftime(text.baseAddress!, text.count, "%Y-%m-%d-%H%M%S", &parts)
-            return String(cString: text.baseAddress!)
-        }
     }
 
     /// Where the ranks of the run in a folder write their heartbeats; ranks other than zero need it as well.

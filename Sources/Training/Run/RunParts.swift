@@ -46,7 +46,7 @@ struct RunParts {
                     mistakeLimit: Self.mistakeLimit, communicator: communicator)
             )
         }
-        step = TrainingStep(
+        step = try TrainingStep(
             network, optimizer: configuration.optimizer, labelSmoothing: configuration.labelSmoothing,
             seed: configuration.seed, communicator: communicator)
     }

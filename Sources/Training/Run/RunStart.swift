@@ -118,7 +118,7 @@ struct RunStart {
         try folder.writeConfiguration(stored)
         guard stored.epochs != before.epochs else { return }
         func rate(_ run: RunConfiguration) -> Double {
-            run.schedule.rate(step: state.step(stepsPerEpoch), stepsPerEpoch: stepsPerEpoch, epochs: run.epochs)
+            run.learningRate(step: state.step(stepsPerEpoch), stepsPerEpoch: stepsPerEpoch)
         }
         warn(
             "the run has \(stored.epochs) epochs now, not \(before.epochs); from here on the learning rate is that of a run of "

@@ -1,3 +1,5 @@
+import Support
+
 /// What some steps of training in a row came to: a line of `metrics.jsonl`. Numbers that are not finite are `null` in
 /// JSON and come back as not-a-number.
 public struct StepRecord: Codable, Sendable {
@@ -51,12 +53,43 @@ public struct StepRecord: Codable, Sendable {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(epoch, forKey: .epoch)
         try container.encode(step, forKey: .step)
-        for (key, value) in [
-            (CodingKeys.loss, loss), (.accuracy, accuracy), (.learningRate, learningRate),
-            (.imagesPerSecond, imagesPerSecond), (.dataWaitSeconds, dataWaitSeconds),
-        ] {
-            try container.encode(value.isFinite ? value : nil, forKey: key)
+        try container.encode(loss.ifFinite, forKey: .loss)
+        try container.encode(accuracy.ifFinite, forKey: .accuracy)
+        try container.encode(learningRate.ifFinite, forKey: .learningRate)
+        try container.encode(imagesPerSecond.ifFinite, forKey: .imagesPerSecond)
+        try container.encode(dataWaitSeconds.ifFinite, forKey: .dataWaitSeconds)
+    }
+}
+
+/// What steps of training in a row add up to. Adding one allocates no memory.
+package struct StepSums: Sendable {
+    /// Steps whose loss is not finite are left out of the means of loss and accuracy; else they make the loss such.
+    private let leavesOutNonfinite: Bool
+    package private(set) var steps = 0
+    /// How long rank zero waited for the steps' batches, in all.
+    package private(set) var dataWaitSeconds = 0.0
+    private var (images, seconds) = (0, 0.0)
+    /// Over the images that the means are of.
+    private var (counted, loss, correct) = (0, 0.0, 0.0)
+
+    package init(leavingOutNonfinite: Bool) { leavesOutNonfinite = leavingOutNonfinite }
+
+    /// Means over the images; accuracies from 0 to 1.
+    package var meanLoss: Double { loss / Double(counted) }
+    package var meanAccuracy: Double { correct / Double(counted) }
+    /// Of all ranks together.
+    package var imagesPerSecond: Double { Double(images) / seconds }
+
+    package mutating func add(_ step: StepMetrics) {
+        if step.loss.isFinite || !leavesOutNonfinite {
+            loss += step.loss * Double(step.images)
+            correct += step.accuracy * Double(step.images)
+            counted += step.images
         }
+        steps += 1
+        images += step.images
+        seconds += step.seconds
+        dataWaitSeconds += step.dataWaitSeconds
     }
 }
 
@@ -64,26 +97,18 @@ public struct StepRecord: Codable, Sendable {
 struct StepThinner {
     /// A record ends with each step whose number is a multiple of it.
     let interval: Int
-    private var (loss, correct, images) = (0.0, 0.0, 0.0)
-    private var (allImages, seconds, dataWait) = (0.0, 0.0, 0.0)
+    private var sums = StepSums(leavingOutNonfinite: true)
 
     init(interval: Int) { self.interval = interval }
 
     /// Adds a step; returns the record that it completes, of all steps since the last one, or since the start.
     mutating func add(_ step: StepMetrics) -> StepRecord? {
-        let count = Double(step.images)
-        if step.loss.isFinite {
-            loss += step.loss * count
-            correct += step.accuracy * count
-            images += count
-        }
-        allImages += count
-        seconds += step.seconds
-        dataWait += step.dataWaitSeconds
+        sums.add(step)
         guard step.step % interval == 0 else { return nil }
         defer { self = StepThinner(interval: interval) }
         return StepRecord(
-            epoch: step.epoch, step: step.step, loss: loss / images, accuracy: correct / images,
-            learningRate: step.learningRate, imagesPerSecond: allImages / seconds, dataWaitSeconds: dataWait)
+            epoch: step.epoch, step: step.step, loss: sums.meanLoss, accuracy: sums.meanAccuracy,
+            learningRate: step.learningRate, imagesPerSecond: sums.imagesPerSecond,
+            dataWaitSeconds: sums.dataWaitSeconds)
     }
 }

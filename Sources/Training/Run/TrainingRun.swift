@@ -254,8 +254,7 @@ public final class TrainingRun {
     private func learningRate() throws -> Double {
         communicator.progress.enter("learning rate")
         return try communicator.broadcast(
-            configuration.schedule.rate(
-                step: state.step(stepsPerEpoch), stepsPerEpoch: stepsPerEpoch, epochs: configuration.epochs), from: 0)
+            configuration.learningRate(step: state.step(stepsPerEpoch), stepsPerEpoch: stepsPerEpoch), from: 0)
     }
 
     /// Adds a step's loss and hits, of all ranks, to the epoch's. Collective.
@@ -343,8 +342,8 @@ public final class TrainingRun {
         let metrics = EpochMetrics(
             epoch: state.epoch, trainLoss: state.lossSum / state.images, trainAccuracy: state.correct / state.images,
             testLoss: test.loss, testAccuracy: test.accuracy, imagesPerSecond: state.images / state.seconds,
-            learningRate: configuration.schedule.rate(
-                step: state.step(stepsPerEpoch) - 1, stepsPerEpoch: stepsPerEpoch, epochs: configuration.epochs),
+            learningRate: configuration.learningRate(
+                step: state.step(stepsPerEpoch) - 1, stepsPerEpoch: stepsPerEpoch),
             dataWaitSeconds: longestDataWait,
             checkpointWaitSeconds: (checkpoints?.waitSeconds ?? 0) - reportedCheckpointWait,
             epochSeconds: state.seconds, evaluationSeconds: monotonicSeconds() - began)

@@ -34,11 +34,10 @@ package struct TrainingSummary: Codable, Sendable, Equatable {
     ///   - trainImages: images of an epoch.
     ///   - metrics: of the last epoch.
     init(_ configuration: RunConfiguration, trainImages: Int, after metrics: EpochMetrics) {
-        func number(_ value: Double) -> Double? { value.isFinite ? value : nil }
         model = configuration.model
         epochs = metrics.epoch
-        testLoss = number(metrics.testLoss)
-        testAccuracy = number(metrics.testAccuracy)
+        testLoss = metrics.testLoss.ifFinite
+        testAccuracy = metrics.testAccuracy.ifFinite
         seed = configuration.seed
         batchSize = configuration.batchSize
         data = configuration.data.name

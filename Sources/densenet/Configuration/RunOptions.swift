@@ -24,6 +24,7 @@ enum RunOptions {
         add("steps", run.steps)
         add("batch-size", run.batchSize)
         add("learning-rate", run.schedule.learningRate)
+        add("base-batch", run.baseBatch)
         add("schedule", ScheduleName(run.schedule.shape).rawValue)
         if case .step(let milestones, let factor) = run.schedule.shape {
             guard factor == 0.1 else {
@@ -60,8 +61,10 @@ enum RunOptions {
         }
         return [
             ConfigEntry(name: "blocks", value: commaSeparated(network.blocks)),
-            ConfigEntry(name: "growth-rate", value: "\(network.growthRate)"),
+            ConfigEntry(
+                name: "growth-rate", value: commaSeparated(network.growthRates)),
             ConfigEntry(name: "stem", value: network.stem.rawValue),
+            ConfigEntry(name: "stem-stride", value: "\(network.stemStride)"),
             ConfigEntry(name: "stem-channels", value: "\(network.stemChannels)"),
             ConfigEntry(name: "no-bottleneck", value: "\(!network.bottleneck)"),
             ConfigEntry(name: "compression", value: "\(network.compression)"),
