@@ -89,10 +89,22 @@ package struct MachineMeasurement {
         } / Double(Self.sumsPerSample)
     }
 
+    /// Of the exchange that a training step would use here.
     private func secondsPerGradient() throws -> Double {
-        let gradients = AlignedBuffer<Float>(count: schedule.gradientCount)
-        let exchange = GradientAllReduce(
-            communicator: world, gradients: gradients, bucketElements: GradientExchange.buckets.bucketElements)
+        let count = schedule.gradientCount
+        // As much as a step asks for, so that both have it or neither.
+        let host = try HostBuffers.allocate(count: count, common: 2, communicator: world)
+        let exchange: GradientAllReduce
+        let bucketElements = GradientExchange.buckets.bucketElements
+        switch host {
+        case .success(let host):
+            host.own.elements.update(repeating: 0)
+            exchange = GradientAllReduce(
+                communicator: world, gradients: host.own, host: host, bucketElements: bucketElements)
+        case .failure:
+            exchange = GradientAllReduce(
+                communicator: world, gradients: AlignedBuffer(count: count), bucketElements: bucketElements)
+        }
         return try fastest(of: 9) { try exchange.finish() }
     }
 

@@ -70,7 +70,14 @@ package struct Scaling: Sendable {
         _ configuration: Benchmark.Configuration, on ranks: Int, of world: Communicator
     ) throws -> [Double] {
         let part = try world.first(ranks)
-        let own = Result { try part.map { try Benchmark(configuration, communicator: $0).timeSteps() } }
+        let own = Result {
+            try part.map { part in
+                let seconds = try Benchmark(configuration, communicator: part).timeSteps()
+                // Nothing else would, and each number of ranks has memory of its own.
+                try part.freeUnusedWindows()
+                return seconds
+            }
+        }
         try world.sleepUntilAllArrive()
         let seconds = try world.throwOnAllRanks { try own.get() }
         return try world.broadcast(seconds ?? [Double](repeating: 0, count: configuration.steps), from: 0)
