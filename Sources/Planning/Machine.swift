@@ -57,8 +57,8 @@ package struct Machine: Sendable, Equatable, Codable {
     }
 }
 
-/// How a step sums its gradients: in buckets, each by a binomial tree to one rank and back (`MPI_Iallreduce` in place),
-/// as backward finishes them.
+/// How a step sums its gradients: in buckets, as backward finishes them. Each is summed over the ranks of a host, in
+/// shared memory or by messages, and by a binomial tree to one host and back (`MPI_Iallreduce` in place).
 package struct GradientExchange: Sendable, Equatable {
     /// Elements of a bucket; the last may have fewer.
     package var bucketElements: Int

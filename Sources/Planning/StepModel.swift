@@ -35,7 +35,8 @@ package struct StepModel: Sendable {
         package var waiting = 0.0
         /// Sums of statistics.
         package var statistics = 0.0
-        /// What the sum of gradients adds: the work of the cores, and what backward does not hide.
+        /// What the sum of gradients adds: the work of the cores, what backward does not hide, and the agreement that it
+        /// is finite.
         package var gradients = 0.0
 
         package var seconds: Double { compute + waiting + statistics + gradients }
@@ -79,6 +80,8 @@ package struct StepModel: Sendable {
             }
         }
         step.gradients += max(0, networkFree + exchange.networkLatency(ranks: ranks, on: machine) - now)
+        // Ranks agree that the gradient is finite.
+        step.gradients += machine.sum(values: 1, ranks: ranks)
         return step
     }
 

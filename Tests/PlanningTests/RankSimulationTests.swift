@@ -31,7 +31,8 @@ import Testing
                 started = end
             }
         }
-        calls += [.waitForAll, .compute(seconds: parts.last!)]
+        // Whether the gradient is finite.
+        calls += [.waitForAll, .sum(values: 1), .compute(seconds: parts.last!)]
         return calls + (isTraining ? [.sum(values: 4)] : [])
     }
 
