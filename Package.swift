@@ -7,8 +7,9 @@ let documentation: [Package.Dependency] =
     ? [] : [.package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0")]
 
 // Imports run one way: DensenetTool → Benchmarking → Training → {DenseNetModel, ImageData, DataParallel}, DenseNetModel →
-// {Kernels, Safetensors}, DensenetTool → Exporting → DenseNetModel, DensenetTool → Reporting → {Training, Pictures},
-// DensenetTool → Fetching → ImageData, and any of them → Support. Only Kernels imports CKernels and COpenBLAS.
+// {Kernels, Safetensors}, {DensenetTool, Benchmarking} → Planning → DenseNetModel, DensenetTool → Exporting →
+// DenseNetModel, DensenetTool → Reporting → {Training, Pictures}, DensenetTool → Fetching → ImageData, and any of them →
+// Support. Only Kernels imports CKernels and COpenBLAS.
 //
 // Two folders keep short names while their modules do not: a module `Distributed` would shadow the standard library's,
 // and a module `Data` could not be qualified beside Foundation's `Data`.
@@ -51,11 +52,12 @@ let package = Package(
             dependencies: [
                 "DataParallel", "DenseNetModel", "ImageData", "Kernels", "Safetensors", "Support",
             ]),
+        .target(name: "Planning", dependencies: ["DenseNetModel"]),
         .target(
             name: "Benchmarking",
             dependencies: [
-                "DataParallel", "DenseNetModel", "GoldenFiles", "ImageData", "Kernels", "Safetensors", "Support",
-                "Training",
+                "DataParallel", "DenseNetModel", "GoldenFiles", "ImageData", "Kernels", "Planning", "Safetensors",
+                "Support", "Training",
             ]),
         .target(
             name: "Reporting",
@@ -72,7 +74,7 @@ let package = Package(
             name: "DensenetTool",
             dependencies: [
                 "Benchmarking", "DataParallel", "DenseNetModel", "Exporting", "Fetching", "ImageData", "Kernels",
-                "Pictures", "Reporting", "Safetensors", "Support", "Training",
+                "Pictures", "Planning", "Reporting", "Safetensors", "Support", "Training",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "SystemPackage", package: "swift-system"), .product(name: "Yams", package: "Yams"),
             ],
@@ -90,6 +92,13 @@ let package = Package(
         .executableTarget(
             name: "NumericsTestProgram", dependencies: ["AllocationCounter", "DenseNetModel", "Kernels", "Support"],
             path: "Tests/NumericsTestProgram"),
+        .target(name: "CallLog", dependencies: ["COpenMPI"], path: "Tests/CallLog"),
+        .executableTarget(
+            name: "ScheduleTestProgram",
+            dependencies: [
+                "CallLog", "DataParallel", "DenseNetModel", "ImageData", "Planning", "Support", "Training",
+            ],
+            path: "Tests/ScheduleTestProgram"),
         .target(name: "SlowCalls", path: "Tests/SlowCalls"),
         .executableTarget(
             name: "CheckpointTestProgram",
@@ -125,6 +134,11 @@ let package = Package(
         .testTarget(
             name: "DistributedTests",
             dependencies: ["DataParallel", "DistributedTestProgram", "Support", "TestSupport"]),
+        .testTarget(
+            name: "PlanningTests",
+            dependencies: [
+                "DataParallel", "DenseNetModel", "Planning", "ScheduleTestProgram", "TestSupport",
+            ]),
         .testTarget(
             name: "ExportingTests",
             dependencies: ["DenseNetModel", "ExportTestProgram", "Exporting", "Safetensors", "Support", "TestSupport"]),

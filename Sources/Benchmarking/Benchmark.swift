@@ -47,12 +47,12 @@ package final class Benchmark {
         package var median: Double { steps.sorted()[steps.count / 2] }
     }
 
-    private let configuration: Configuration
+    let configuration: Configuration
     private let communicator: Communicator
     private let work: Work
     private let loader: BatchLoader
     private let threads: Int
-    private var network: DenseNet {
+    var network: DenseNet {
         switch work {
         case .training(let step): step.network
         case .evaluation(let network): network
@@ -124,15 +124,7 @@ package final class Benchmark {
     /// - Parameter recordingTrace: whether to record spans during the last part.
     package func run(recordingTrace: Bool) throws -> Result {
         let peak = try communicator.allReduceSum(ConvolutionProducts.sgemmPeak()) * Double(threads)
-        for _ in 0..<3 { try runStep() }
-        var times: [Double] = []
-        for _ in 0..<configuration.steps {
-            try communicator.barrier()
-            let began = monotonicSeconds()
-            try runStep()
-            try communicator.barrier()
-            times.append(monotonicSeconds() - began)
-        }
+        let times = try timeSteps()
         network.clock.start(recordingTrace: recordingTrace)
         for _ in 0..<configuration.steps { try runStep() }
         network.clock.stop()
@@ -154,6 +146,18 @@ package final class Benchmark {
             productSeconds: alone / Double(threads), threads: threads)
     }
 
+    /// Warms up and times the steps, in seconds, each from when all ranks begin to when all are done. Collective.
+    package func timeSteps() throws -> [Double] {
+        for _ in 0..<3 { try runStep() }
+        return try (0..<configuration.steps).map { _ in
+            try communicator.barrier()
+            let began = monotonicSeconds()
+            try runStep()
+            try communicator.barrier()
+            return monotonicSeconds() - began
+        }
+    }
+
     /// Why the ranks of a host exchange gradients by messages; nil if they do not, or do not train.
     package var refusal: HostBuffers.Refusal? {
         if case .training(let step) = work { step.refusal } else { nil }
@@ -162,7 +166,7 @@ package final class Benchmark {
     /// The spans that this rank has recorded.
     package var spans: [PhaseClock.Span] { network.clock.spans ?? [] }
 
-    private func runStep() throws {
+    func runStep() throws {
         let clock = network.clock
         clock.enter(.dataWait, backward: false)
         let batch = try loader.next()

@@ -64,7 +64,7 @@ final class SharedWindow {
 
 extension Communicator {
     /// Collective (`MPI_Allreduce`, `MPI_Win_free`): frees the windows that no rank uses any more.
-    func freeUnusedWindows() throws {
+    package func freeUnusedWindows() throws {
         var kept: [SharedWindow] = []
         while var window = windows.popLast() {
             if try allReduceMax(isKnownUniquelyReferenced(&window) ? Int32(0) : 1) > 0 {

@@ -1,6 +1,6 @@
 import Support
 
-/// Curves over epochs, as SVG.
+/// Curves over epochs, or over something else, as SVG.
 struct Chart {
     /// A curve. A point whose value is no number is a gap.
     struct Series {
@@ -28,6 +28,8 @@ struct Chart {
     let unit: String
     let scale: Axis.Scale
     let series: [Series]
+    /// The horizontal axis.
+    var across = (title: "epoch", scale: Axis.Scale.whole)
 
     static let width = 460.0
     static let height = 290.0
@@ -41,13 +43,15 @@ struct Chart {
             "svg",
             [
                 ("viewBox", "0 0 \(number(Self.width)) \(number(Self.height))"), ("class", "chart"), ("role", "img"),
-                ("aria-label", "\(title): \(unit) over epochs"),
-            ], [.tag("title", [], ["\(title): \(unit) over epochs"]), content])
+                ("aria-label", description),
+            ], [.tag("title", [], [Markup(description)]), content])
     }
+
+    private var description: String { "\(title): \(unit) over \(across.title)s" }
 
     /// What is drawn, on an area of `width` × `height`.
     var content: Markup {
-        let x = Axis(.whole, of: series.flatMap { $0.points.map(\.x) }, ticks: 6)
+        let x = Axis(across.scale, of: series.flatMap { $0.points.map(\.x) }, ticks: 6)
         let y = Axis(scale, of: series.flatMap { $0.points.map(\.y) })
         return Markup([frame(x, y)] + series.reversed().map { curve($0, x, y) })
     }
@@ -66,7 +70,7 @@ struct Chart {
             parts.append(text(tick.label, place, bottom + 18, "tick middle"))
         }
         parts.append(line("axis", Self.left, bottom, right, bottom))
-        parts.append(text("epoch", (Self.left + right) / 2, Self.height - 8, "axis-title middle"))
+        parts.append(text(across.title, (Self.left + right) / 2, Self.height - 8, "axis-title middle"))
         let middle = (Self.top + bottom) / 2
         parts.append(
             .tag(
@@ -89,7 +93,7 @@ struct Chart {
             marks.append(
                 .tag(
                     "circle", [("cx", number(across)), ("cy", number(up)), ("r", series.isDashed ? "2" : "3")],
-                    [.tag("title", [], ["\(series.label), epoch \(Int(point.x)): \(shown(point.y))"])]))
+                    [.tag("title", [], ["\(series.label), \(self.across.title) \(Int(point.x)): \(shown(point.y))"])]))
         }
         let lines = runs.filter { !$0.isEmpty }.map { points in
             // A point between two gaps has no line; drawn twice its round end shows.

@@ -19,8 +19,8 @@ struct Bench: RankedCommand {
             Which ranks, threads and batch are fastest on this host, and the command:
               ./launch.sh bench --tune --model densenet-bc-40-12
 
-            A trace to look at in https://ui.perfetto.dev:
-              ./launch.sh bench --model densenet-bc-22-12 --steps 3 --trace t.json
+            What the second rank brings, for the same batch and for the same batch a rank:
+              ./launch.sh -n 2 bench --scaling 1,2
             """)
 
     @OptionGroup(title: "Network") var network: NetworkOptions
@@ -48,6 +48,13 @@ struct Bench: RankedCommand {
 
         @Flag(help: "Time each product of the convolutions alone, beside OpenBLAS's sgemm.")
         var kernels = false
+
+        @Option(
+            help: ArgumentHelp(
+                "Numbers of ranks, as 1,2,4: time each with the same batch, and with the same batch a rank, while the other ranks sleep (default: all ranks).",
+                valueName: "n,n,..."),
+            transform: { try numberList($0, like: "1,2,4") })
+        var scaling: [Int]?
     }
 
     struct OutputOptions: ParsableArguments {
@@ -76,6 +83,7 @@ struct Bench: RankedCommand {
         guard (1...100_000).contains(steps) else { throw Failure(.usage, "--steps is \(steps), expected 1 to 100,000") }
         try batch.requireValid()
         let configuration = try network.network(default: Self.defaultModel).network
+        if let counts = work.scaling { return try timeScaling(configuration, over: counts, steps: steps) }
         if work.kernels {
             guard !printsJSON else { throw Failure(.usage, "--json does not go with --kernels; leave one out") }
             return try onOneProcess { reportKernels(configuration, precision: precision.value) }
@@ -118,6 +126,39 @@ struct Bench: RankedCommand {
         }
     }
 
+    private func timeScaling(_ configuration: DenseNetConfiguration, over counts: [Int], steps: Int) throws {
+        guard counts == Set(counts).sorted(), counts.allSatisfy({ (1...1_000_000).contains($0) }) else {
+            throw Failure(.usage, "--scaling is \(list(counts)), expected ascending numbers of ranks, as 1,2,4")
+        }
+        let others = [
+            ("--kernels", work.kernels), ("--tune", work.tune), ("--check", output.check != nil),
+            ("--trace", output.trace != nil),
+        ]
+        if let (option, _) = others.first(where: \.1) {
+            throw Failure(.usage, "--scaling does not go with \(option); leave one out")
+        }
+        var run = Benchmark.Configuration(
+            network: configuration, batchSize: batch.batchSize, steps: steps, evaluates: work.evaluate,
+            threads: threads.threads, precision: precision.value)
+        let values = NamedValue.all(of: run, except: ["threads"]) + [NamedValue("--scaling", list(counts))]
+        try withRanks(agreeingOn: values) { world in
+            run.threads = run.threads ?? world.defaultThreads
+            let scaling = try Scaling(run, counts: counts, world: world)
+            guard world.rank == 0 else { return }
+            if output.json.isOn {
+                let report = ScalingReport(
+                    network: configuration, threads: run.threads!, strong: scaling.strong, weak: scaling.weak)
+                return try Console.say(json: report)
+            }
+            Console.say(
+                "\(try NetworkDescription(configuration, batchSize: batch.batchSize).name), "
+                    + "\(configuration.image)×\(configuration.image), \(counted(run.threads!, "thread")) a rank")
+            Console.say(scaling.table)
+        }
+    }
+
+    private func list(_ numbers: [Int]) -> String { numbers.map(String.init).joined(separator: ",") }
+
     /// Each rank's spans go to rank zero, which writes the file.
     private func write(_ spans: [PhaseClock.Span], to path: String, _ world: Communicator) throws {
         let ranks = try world.allGather(bytes: PhaseClock.encode(spans)).map(PhaseClock.decode)
@@ -142,7 +183,14 @@ struct Bench: RankedCommand {
     }
 }
 
-/// What `--json` prints.
+/// What `--scaling` prints with `--json`.
+private struct ScalingReport: Encodable {
+    let network: DenseNetConfiguration
+    let threads: Int
+    let strong, weak: [Scaling.Row]
+}
+
+/// What `--json` prints, and `plan --from` reads.
 struct BenchReport: Codable {
     struct Phase: Codable {
         let name: String

@@ -29,7 +29,7 @@ struct Densenet: ParsableCommand {
                 subcommands: [
                     Fetch.self, Describe.self, Train.self, Evaluate.self, ReportCommand.self, Predict.self, Export.self,
                 ]),
-            CommandGroup(name: "Machine", subcommands: [Verify.self, Bench.self, Environment.self]),
+            CommandGroup(name: "Machine", subcommands: [Verify.self, Bench.self, Plan.self, Environment.self]),
             CommandGroup(name: "Synthetic data", subcommands: [Synthesize.self]),
         ])
 

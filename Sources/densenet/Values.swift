@@ -64,3 +64,36 @@ func seedNumber(_ text: String) throws -> UInt64 {
     guard let seed = UInt64(text) else { throw ValidationError("expected a whole number from 0 to \(UInt64.max)") }
     return seed
 }
+
+/// Reads a number with its unit, such as `2us`.
+///
+/// - Parameters:
+///   - units: what each unit stands for.
+///   - what: what the value is, for the message where the text is something else.
+func quantity(_ text: String, units: KeyValuePairs<String, Double>, _ what: String) throws -> Double {
+    let number = text.prefix { $0.isNumber || ".eE+-".contains($0) }
+    // An exponent needs digits; what begins with a letter is the unit.
+    let unit = text.dropFirst(number.count)
+    guard let factor = units.first(where: { $0.key == unit })?.value, let value = Double(number),
+        value.isFinite, value >= 0
+    else {
+        throw ValidationError("expected \(what), in \(units.map(\.key).joined(separator: ", "))")
+    }
+    return value * factor
+}
+
+/// Reads a time in seconds.
+func timeValue(_ text: String) throws -> Double {
+    try quantity(text, units: ["ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1], "a time such as 2us")
+}
+
+/// Reads a rate in bytes per second; a bit is an eighth.
+func rateValue(_ text: String) throws -> Double {
+    let rate = try quantity(
+        text,
+        units: [
+            "B/s": 1, "kB/s": 1e3, "MB/s": 1e6, "GB/s": 1e9, "kbit/s": 125, "Mbit/s": 125e3, "Gbit/s": 125e6,
+        ], "a rate such as 12GB/s")
+    guard rate > 0 else { throw ValidationError("expected a rate above zero") }
+    return rate
+}

@@ -18,16 +18,12 @@ public final class Watchdog: Sendable {
     /// A poll that is this many seconds late means that the process, perhaps the whole job, was suspended. That time
     /// does not count.
     private static let suspensionThreshold = 2.0
-    /// Polls between two readings of the heartbeats. A rank whose heartbeat does not change meanwhile is not running.
-    private static let pollsBetweenReadings = 8
     /// A rank that is writing files may take this many times the timeout, as long as its heartbeat changes.
     private static let writingFactor = 10
     /// Without a shared folder, ranks on different hosts report in rank order, this many seconds apart; from `lastTurn`
     /// on together. The first to report ends the others.
     private static let turnInterval = 0.2
     private static let lastTurn = 10
-    /// Seconds after which the peer thread counts as blocked: more than its two readings and the last turn take.
-    private static let investigationLimit = 8.0
     /// Seconds from the report to the end of the reporting process: time for the other ranks and the launcher to see
     /// it.
     private static let reporterDelay = 2 * pollInterval
@@ -36,6 +32,7 @@ public final class Watchdog: Sendable {
 
     private let rank: Int
     private let peers: [Peer]
+    private let pace: HeartbeatPace
     private let timeout: Int
     private let progress: ProgressBeacon
     private let stopSignals: @Sendable () -> Int
@@ -80,6 +77,7 @@ public final class Watchdog: Sendable {
         }
         rank = communicator.rank
         peers = try Peer.all(of: communicator)
+        pace = HeartbeatPace(ranks: peers.count)
         timeout = collectiveTimeout
         progress = communicator.progress
         self.stopSignals = stopSignals
@@ -147,7 +145,7 @@ public final class Watchdog: Sendable {
             } else if let seconds = investigated {
                 if overdueSeconds.load(ordering: .sequentiallyConsistent) == 0 {
                     (limit, investigated) = (waited + Double(timeout), nil)
-                } else if seconds < Self.investigationLimit {
+                } else if seconds < pace.investigationLimit {
                     investigated = seconds + elapsed
                 } else {
                     endJobWithoutPeerThread(waited: Int(waited))
@@ -175,28 +173,36 @@ public final class Watchdog: Sendable {
         let neighbour = Peer.neighbour(of: rank, among: peers)
         let launcher = getppid()
         var firstReading: Reading?
+        /// The poll that found the current call overdue.
+        var overdueSince: Int?
+        var knownStopSignals = 0
         for poll in 1... {
             pause(Self.pollInterval)
             // mpirun has died: there is no one to report to, or to end this process.
             if getppid() != launcher { _exit(Failure.Kind.unavailable.rawValue) }
+            // Once mpirun has asked a rank to stop it may kill it within a second: the heartbeat has to say so at once.
+            let currentStopSignals = stopSignals()
+            let isDue = pace.isDue(rank, poll: poll) || currentStopSignals != knownStopSignals
+            knownStopSignals = currentStopSignals
             let heartbeats = folder.withLock {
-                $0?.heartbeats.write(ownHeartbeat, ofRank: rank)
+                if isDue { $0?.heartbeats.write(ownHeartbeat, ofRank: rank) }
                 return $0?.heartbeats
             }
             if !isDeregistered.load(ordering: .relaxed) {
-                if heartbeats?.report != nil || hostClaim.isTaken { endProcess(reportedByOther: true) }
+                if isDue && heartbeats?.report != nil || hostClaim.isTaken { endProcess(reportedByOther: true) }
                 if let neighbour, stopSignals() < 2, peers[neighbour].isGone { reportDeath(of: neighbour) }
             }
             let waited = overdueSeconds.load(ordering: .sequentiallyConsistent)
             guard waited > 0 else {
-                firstReading = nil
+                (firstReading, overdueSince) = (nil, nil)
                 continue
             }
+            overdueSince = overdueSince ?? poll
             if let reading = firstReading {
-                guard poll >= reading.poll + Self.pollsBetweenReadings else { continue }
+                guard poll >= reading.poll + pace.pollsBetweenReadings else { continue }
                 reportStall(waited: waited, since: reading)
-                firstReading = nil
-            } else {
+                (firstReading, overdueSince) = (nil, nil)
+            } else if let overdueSince, poll >= overdueSince + pace.pollsBeforeReading(rank) {
                 firstReading = Reading(poll: poll, call: progress.current.startedCalls, beats: heartbeats.map(beats))
             }
         }
@@ -267,8 +273,8 @@ public final class Watchdog: Sendable {
     ///
     /// Uses `_exit` rather than `MPI_Abort`: under `MPI_THREAD_FUNNELED` only the main thread may call MPI, and it is
     /// stuck in a call. mpirun ends all ranks when one exits without `MPI_Finalize`. Other launchers, such as srun
-    /// without `--kill-on-bad-exit`, do not; but within one poll each rank sees the report, or the claim on its host,
-    /// and ends here too.
+    /// without `--kill-on-bad-exit`, do not; but the next time that a rank looks it sees the report, or the claim on its
+    /// host, and ends here too.
     private func endProcess(reportedByOther: Bool = false) -> Never {
         pause(reportedByOther ? Self.followerDelay : Self.reporterDelay)
         _exit(Failure.Kind.unavailable.rawValue)

@@ -1,0 +1,99 @@
+import CallLog
+import DataParallel
+import DenseNetModel
+@preconcurrency import Glibc
+import ImageData
+import Planning
+import Support
+import Training
+
+/// Trains small networks over all ranks and holds the MPI calls of a step against those that a plan counts. Exit code 0
+/// means that they are the same, in the same order; rank zero prints their number and how gradients travel.
+@main
+struct Program {
+    static func main() {
+        exit(
+            MPIEnvironment.run(report: { fputs("\($0)\n", stderr) }) { world in
+                for network in networks { try compare(network, world) }
+            })
+    }
+
+    /// The last has gradients for several buckets.
+    private static let networks = [
+        network(.cifar, [2, 1, 2], growth: 5, channels: 7, bottleneck: false, image: 9),
+        network(.cifar, [2, 2], growth: 3, channels: 6, bottleneck: true, image: 8),
+        network(.imagenet, [1, 2], growth: 4, channels: 8, bottleneck: true, image: 35),
+        network(.cifar, [6, 6, 6], growth: 12, channels: 24, bottleneck: true, image: 8),
+    ]
+
+    private static func network(
+        _ stem: DenseNetConfiguration.Stem, _ blocks: [Int], growth: Int, channels: Int, bottleneck: Bool, image: Int
+    ) -> DenseNetConfiguration {
+        DenseNetConfiguration(
+            stem: stem, blocks: blocks, growthRate: growth, stemChannels: channels, bottleneck: bottleneck,
+            compression: bottleneck ? 0.5 : 1, classes: 10, image: image)
+    }
+
+    private struct Call: Equatable {
+        let name: String
+        let elements, size: Int
+    }
+
+    private static func compare(_ configuration: DenseNetConfiguration, _ world: Communicator) throws {
+        let network = try TrainableDenseNet(configuration, capacity: 2)
+        network.initialize(seed: 1)
+        let step = try TrainingStep(network, seed: 1, communicator: world)
+        let images = ImageSet.synthetic(count: 8, seed: 1, split: .train, imageSize: configuration.image)
+        let sampler = try Sampler(
+            sampleCount: images.count, globalBatch: world.size, worldSize: world.size, seed: 1, shuffle: true)
+        let loader = try BatchLoader(
+            images: images, sampler: sampler, rank: world.rank, augmentation: Augmentation(crop: false, flip: false),
+            normalization: try .channel(from: PixelSums(of: images)), seed: 1)
+        let batch = try loader.next()
+        call_log_start()
+        _ = try step(batch, rate: 1e-3)
+        let made = (0..<call_log_stop()).map {
+            Call(
+                name: String(cString: call_log_name($0)), elements: call_log_elements($0),
+                size: Int(call_log_element_size($0)))
+        }
+        let isShared = step.refusal == nil
+        let planned = calls(of: StepSchedule(ParameterTable(configuration)), .buckets, isShared: isShared)
+        try world.throwOnAllRanks {
+            guard
+                let place = zip(made, planned).enumerated().first(where: { $0.element.0 != $0.element.1 })?.offset
+                    ?? (made.count == planned.count ? nil : min(made.count, planned.count))
+            else { return }
+            throw Failure(
+                .differs,
+                "call \(place + 1) of \(made.count) is \(made[place...].first as Any), "
+                    + "planned of \(planned.count): \(planned[place...].first as Any)")
+        }
+        if world.rank == 0 { print("\(made.count) calls as planned, \(isShared ? "shared memory" : "messages")") }
+    }
+
+    /// - Parameter isShared: whether all ranks see each other's gradients: a barrier then says that a bucket is full on
+    ///   all of them, and another ends the step. Otherwise an all-reduce sums the bucket.
+    private static func calls(
+        of schedule: StepSchedule, _ exchange: GradientExchange, isShared: Bool
+    ) -> [Call] {
+        let sizes = exchange.bucketSizes(gradientCount: schedule.gradientCount)
+        var started = 0
+        let untilOptimizer = schedule.events.flatMap { event -> [Call] in
+            switch event {
+            case .sum(let values): return [Call(name: "MPI_Allreduce", elements: values, size: 8)]
+            case .ready(let offset):
+                let end = exchange.readyBuckets(upTo: offset, gradientCount: schedule.gradientCount)
+                defer { started = end }
+                return sizes[started..<end].map {
+                    isShared
+                        ? Call(name: "MPI_Ibarrier", elements: 0, size: 0)
+                        : Call(name: "MPI_Iallreduce", elements: $0, size: 4)
+                }
+            }
+        }
+        // Ranks agree that the gradient is finite, with one flag.
+        return untilOptimizer + [Call(name: "MPI_Allreduce", elements: 1, size: 4)]
+            + (isShared ? [Call(name: "MPI_Barrier", elements: 0, size: 0)] : [])
+    }
+}
