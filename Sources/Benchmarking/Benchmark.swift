@@ -44,7 +44,7 @@ package final class Benchmark {
         package let productSeconds: Double
         package let threads: Int
 
-        package var median: Double { steps.sorted()[steps.count / 2] }
+        package var median: Double { steps.median }
     }
 
     let configuration: Configuration
@@ -232,4 +232,9 @@ extension Benchmark.Result {
         }
         return "{\"traceEvents\":[\n" + (names + events).joined(separator: ",\n") + "\n]}\n"
     }
+}
+
+extension [Double] {
+    /// The middle one of at least one, or the upper of two.
+    package var median: Double { sorted()[count / 2] }
 }

@@ -51,7 +51,7 @@ package struct Scaling: Sendable {
             var rows: [Row] = []
             for (ranks, batchSize) in cases {
                 let steps = seconds[[ranks, batchSize]]!
-                let rate = Double(batchSize) / steps.sorted()[steps.count / 2]
+                let rate = Double(batchSize) / steps.median
                 let first = rows.first
                 let speedup = rate / (first?.imagesPerSecond ?? rate)
                 rows.append(
@@ -88,10 +88,9 @@ package struct Scaling: Sendable {
         func lines(_ title: String, _ rows: [Row]) -> [String] {
             [title, "  ranks    batch  ms a step  images/s  speedup  efficiency"]
                 + rows.map { row in
-                    let step = row.stepSeconds.sorted()[row.stepSeconds.count / 2]
-                    return Double(row.ranks).formatted(places: 0, width: 7)
+                    Double(row.ranks).formatted(places: 0, width: 7)
                         + Double(row.batchSize).formatted(places: 0, width: 9)
-                        + (step * 1e3).formatted(places: 1, width: 11)
+                        + (row.stepSeconds.median * 1e3).formatted(places: 1, width: 11)
                         + row.imagesPerSecond.formatted(places: 1, width: 10)
                         + row.speedup.formatted(places: 2, width: 9) + row.efficiency.formatted(places: 2, width: 12)
                 }

@@ -8,7 +8,8 @@ extension ExportedNetwork {
     /// - Throws: `Failure(.usage)` where timm has no such network or normalization; `Failure(.unavailable)` when the
     ///   system refuses.
     package func writeTimm(to folder: String) throws {
-        guard let architecture = try Self.timmNames.first(where: isModel(named:)) else {
+        let architecture = configuration.imageNetNumber.map { "densenet" + $0 }
+        guard let architecture, Self.timmNames.contains(architecture) else {
             throw Failure(
                 .usage,
                 "\(folder): timm has \(Self.timmNames.joined(separator: ", ")) and no other DenseNet of ours; export this "
@@ -37,15 +38,6 @@ extension ExportedNetwork {
     }
 
     private static let timmNames = ["densenet121", "densenet161", "densenet169", "densenet201"]
-
-    /// Whether the network is one that has a name, but for what training, classes and images decide.
-    private func isModel(named name: String) throws -> Bool {
-        var model = try DenseNetConfiguration(model: name)
-        model.classes = configuration.classes
-        model.image = configuration.image
-        model.dropout = configuration.dropout
-        return model == configuration
-    }
 }
 
 /// timm's config.json.

@@ -1,3 +1,4 @@
+import Benchmarking
 import FoundationEssentials
 import Glibc
 import Support
@@ -53,10 +54,9 @@ struct Tuning {
                 "\(candidate.ranks)".padded(5) + "\(candidate.threads)".padded(9) + "\(candidate.batchSize)".padded(8)
             do {
                 let report = try time(candidate, script)
-                let seconds = report.stepSeconds.sorted()[report.stepSeconds.count / 2]
                 Console.say(
                     layout + report.imagesPerSecond.formatted(places: 1, width: 10)
-                        + (1000 * seconds).formatted(places: 1, width: 12)
+                        + (1000 * report.stepSeconds.median).formatted(places: 1, width: 12)
                         + "\(report.peakMemoryBytes >> 20)".padded(12))
                 // A larger batch is another recipe: the command is for the user's own.
                 if candidate.batchSize == batchSize, report.imagesPerSecond > fastest?.rate ?? 0 {
