@@ -45,7 +45,7 @@ let package = Package(
         .target(
             name: "DenseNetModel", dependencies: ["Kernels", "Safetensors", "Support"], path: "Sources/DenseNet"),
         .target(name: "ImageData", dependencies: ["Support"], path: "Sources/Data"),
-        .target(name: "Pictures", dependencies: ["CPNG", "CTurboJPEG", "Support"]),
+        .target(name: "Pictures", dependencies: ["CPNG", "CTurboJPEG", "ImageData", "Support"]),
         .target(name: "DataParallel", dependencies: ["COpenMPI", "Support"], path: "Sources/Distributed"),
         .target(
             name: "Training",

@@ -112,6 +112,7 @@ package struct GoldenVerification {
     private var batch: Batch {
         Batch(
             images: UnsafePointer(input.pointer + part.lowerBound * 3 * golden.image * golden.image),
+            imageCount: 3 * golden.image * golden.image,
             labels: UnsafePointer(labels.pointer + part.lowerBound), sampleIndices: UnsafePointer(labels.pointer),
             count: part.count, globalCount: golden.batch, epoch: 1, step: 0)
     }

@@ -4,6 +4,8 @@ import Support
 public struct Batch {
     /// Shape [count][3][height][width], normalized.
     package let images: UnsafePointer<Float>
+    /// Numbers of an image: 3 · height · width.
+    package let imageCount: Int
     /// Shape [count].
     package let labels: UnsafePointer<Int32>
     /// Shape [count], indices in the image set.
@@ -19,10 +21,11 @@ public struct Batch {
 
     /// A batch in memory that the caller keeps alive.
     package init(
-        images: UnsafePointer<Float>, labels: UnsafePointer<Int32>, sampleIndices: UnsafePointer<Int32>, count: Int,
-        globalCount: Int, epoch: Int, step: Int
+        images: UnsafePointer<Float>, imageCount: Int, labels: UnsafePointer<Int32>,
+        sampleIndices: UnsafePointer<Int32>, count: Int, globalCount: Int, epoch: Int, step: Int
     ) {
         self.images = images
+        self.imageCount = imageCount
         self.labels = labels
         self.sampleIndices = sampleIndices
         self.count = count
@@ -36,7 +39,7 @@ public struct Batch {
 /// next batch while the caller uses the current one.
 ///
 /// There are two buffers: the caller's and the one being filled. A batch is a pure function of images, sampler, rank,
-/// augmentation, normalization, seed, epoch and step; the number of threads does not matter. One thread at a time may
+/// augmentation, normalization, sizes, seed, epoch and step; the number of threads does not matter. One thread at a time may
 /// call the loader. Deinitializing it joins its threads.
 public final class BatchLoader {
     /// Seconds that `next()` has waited for batches so far, including the first.
@@ -58,6 +61,7 @@ public final class BatchLoader {
     ///   - rank: the rank whose part of each batch to prepare.
     ///   - augmentation: random changes; `.none` for evaluation.
     ///   - normalization: the network's.
+    ///   - imageSizes: the size that images get, by epochs, once all else is done to them; nil leaves them as they are.
     ///   - seed: the seed of the augmentation.
     ///   - startEpoch: the epoch of the first batch, counted from 1.
     ///   - startStep: the step of the first batch; `stepsPerEpoch` means the start of the next epoch.
@@ -66,7 +70,8 @@ public final class BatchLoader {
     ///   images of a different size, `.unavailable` if a thread cannot be started.
     public init(
         images: ImageSet, sampler: Sampler, rank: Int, augmentation: Augmentation = .none,
-        normalization: Normalization, seed: UInt64, startEpoch: Int = 1, startStep: Int = 0, threads: Int = 1
+        normalization: Normalization, imageSizes: ImageSchedule? = nil, seed: UInt64, startEpoch: Int = 1,
+        startStep: Int = 0, threads: Int = 1
     ) throws {
         precondition(
             sampler.sampleCount <= images.count, "a sampler of \(sampler.sampleCount) for \(images.count) images")
@@ -82,7 +87,7 @@ public final class BatchLoader {
         cursor = BatchCursor(epoch: startEpoch, step: startStep, stepsPerEpoch: sampler.stepsPerEpoch)
         let source = BatchSource(
             images: images, sampler: sampler, rank: rank, augmentation: augmentation, normalization: normalization,
-            seed: seed)
+            imageSizes: imageSizes, seed: seed)
         self.source = source
         jobs = try (0..<threads).map { index in
             let part = BatchPart(of: source, index: index, of: threads)
@@ -106,7 +111,8 @@ public final class BatchLoader {
         if let failure { throw failure }
         let buffer = source.buffers[cursor.parity]
         let batch = Batch(
-            images: UnsafePointer(buffer.images.pointer), labels: UnsafePointer(buffer.labels.pointer),
+            images: UnsafePointer(buffer.images.pointer), imageCount: source.imageCount(epoch: cursor.epoch),
+            labels: UnsafePointer(buffer.labels.pointer),
             sampleIndices: UnsafePointer(buffer.sampleIndices.pointer),
             count: source.sampler.localRange(step: cursor.step, rank: source.rank).count,
             globalCount: source.sampler.globalCount(step: cursor.step), epoch: cursor.epoch, step: cursor.step)
@@ -159,22 +165,30 @@ private struct BatchSource: Sendable {
     let rank: Int
     let augmentation: Augmentation
     let normalization: Normalization
+    let imageSizes: ImageSchedule?
     let seed: UInt64
     let buffers: [BatchBuffer]
 
     init(
         images: ImageSet, sampler: Sampler, rank: Int, augmentation: Augmentation, normalization: Normalization,
-        seed: UInt64
+        imageSizes: ImageSchedule?, seed: UInt64
     ) {
         self.images = images
         self.sampler = sampler
         self.rank = rank
         self.augmentation = augmentation
         self.normalization = normalization
+        self.imageSizes = imageSizes
         self.seed = seed
         let capacity = sampler.maximumLocalBatchSize(rank: rank)
-        let imageCount = images.channels * images.height * images.width
-        buffers = (0..<2).map { _ in BatchBuffer(capacity: capacity, imageCount: imageCount) }
+        let planeCount = imageSizes?.sizes.map { $0 * $0 }.max() ?? images.height * images.width
+        buffers = (0..<2).map { _ in BatchBuffer(capacity: capacity, imageCount: images.channels * planeCount) }
+    }
+
+    /// Numbers of an image of an epoch.
+    func imageCount(epoch: Int) -> Int {
+        let size = imageSizes?.size(epoch: epoch)
+        return images.channels * (size.map { $0 * $0 } ?? images.height * images.width)
     }
 }
 
@@ -185,12 +199,25 @@ private final class BatchPart {
     private let count: Int
     private var order: (epoch: Int, samples: [Int32]) = (0, [])
     private let record: AlignedBuffer<UInt8>
+    /// An image before it is resized.
+    private let original: AlignedBuffer<Float>
+    /// By the size that images get, other than their own.
+    private let resizers: [Int: PlaneResizer]
 
     init(of source: BatchSource, index: Int, of count: Int) {
         self.source = source
         self.index = index
         self.count = count
-        record = AlignedBuffer(count: source.images.layout.recordBytes)
+        let images = source.images
+        record = AlignedBuffer(count: images.layout.recordBytes)
+        let others = Set(source.imageSizes?.sizes ?? []).filter { $0 != images.height || $0 != images.width }
+        original = AlignedBuffer(count: others.isEmpty ? 0 : images.layout.pixelBytes)
+        resizers = Dictionary(
+            uniqueKeysWithValues: others.map { size in
+                let resizer = PlaneResizer(
+                    fromHeight: images.height, width: images.width, toHeight: size, width: size)
+                return (size, resizer)
+            })
     }
 
     /// Fills this thread's part of a batch.
@@ -199,10 +226,13 @@ private final class BatchPart {
         let images = source.images
         let buffer = source.buffers[batch.parity]
         let positions = source.sampler.localRange(step: batch.step, rank: source.rank)
-        for slot in partition(positions.count, into: count, part: index) {
+        let count = source.imageCount(epoch: batch.epoch)
+        let resizer = source.imageSizes.flatMap { resizers[$0.size(epoch: batch.epoch)] }
+        for slot in partition(positions.count, into: self.count, part: index) {
             let sample = Int(order.samples[positions.lowerBound + slot])
-            let count = images.channels * images.height * images.width
-            let planes = ImagePlanes(buffer.images.pointer + slot * count, height: images.height, width: images.width)
+            let target = buffer.images.pointer + slot * count
+            let planes = ImagePlanes(
+                resizer == nil ? target : original.pointer, height: images.height, width: images.width)
             let label = try images.read(sample, into: record.pointer)
             planes.load(record.pointer + images.layout.headerBytes)
             source.augmentation.applyBeforeNormalization(
@@ -210,6 +240,7 @@ private final class BatchPart {
             source.normalization.apply(to: planes)
             source.augmentation.applyAfterNormalization(
                 to: planes, seed: source.seed, epoch: batch.epoch, sample: sample)
+            resizer?.resize(planes, into: target)
             buffer.labels.pointer[slot] = Int32(label)
             buffer.sampleIndices.pointer[slot] = Int32(sample)
         }

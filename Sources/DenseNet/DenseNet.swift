@@ -10,7 +10,12 @@ public class DenseNet {
     public let configuration: DenseNetConfiguration
     /// The maximum number of images per pass.
     public let capacity: Int
-    let parts: NetworkParts
+    /// Height and width in pixels of the images of a pass: the configuration's, unless a network in training has others.
+    package fileprivate(set) var imageSize: Int
+    /// Nil only while memory for another size of images is made.
+    private var builtParts: NetworkParts?
+    private let threads: Int
+    var parts: NetworkParts { builtParts! }
     fileprivate var state: SharedNetworkState { parts.state }
 
     /// Builds a network whose weights are zero.
@@ -28,13 +33,25 @@ public class DenseNet {
         overhead: MemoryOverhead = MemoryOverhead()
     ) throws {
         try self.init(
-            configuration, capacity: capacity, training: false, threads: threads, precision: precision,
-            overhead: overhead)
+            configuration, capacity: capacity, imageSize: configuration.image, training: false, threads: threads,
+            precision: precision, overhead: overhead)
+    }
+
+    /// Builds a network for inference that shares the weights and running statistics of one that is trained, for images
+    /// of the configuration's size, whatever those that train it have.
+    ///
+    /// Needs no check for memory: `MemoryOverhead` counts it.
+    ///
+    /// - Throws: `Failure(.unavailable)` if the system refuses the threads.
+    package init(sharingWeightsOf network: TrainableDenseNet) throws {
+        (configuration, capacity, threads) = (network.configuration, network.capacity, network.threads)
+        imageSize = configuration.image
+        try build(training: false, precision: network.state.precision, buffers: network.state.buffers)
     }
 
     fileprivate init(
-        _ configuration: DenseNetConfiguration, capacity: Int, training: Bool, threads: Int, precision: Precision,
-        overhead: MemoryOverhead
+        _ configuration: DenseNetConfiguration, capacity: Int, imageSize: Int, training: Bool, threads: Int,
+        precision: Precision, overhead: MemoryOverhead
     ) throws {
         try configuration.validate()
         precondition(capacity >= 0, "a pass cannot have \(capacity) images")
@@ -42,13 +59,28 @@ public class DenseNet {
         let images = max(capacity, 1)
         try overhead.requireMemory(
             configuration, images: images, training: training, threads: threads, precision: precision)
-        self.configuration = configuration
-        self.capacity = capacity
-        parts = NetworkParts(
-            configuration, images: images, training: training, threads: threads, precision: precision)
+        (self.configuration, self.capacity, self.imageSize) = (configuration, capacity, imageSize)
+        self.threads = threads
+        try build(training: training, precision: precision, buffers: nil)
+        resetStatistics()
+    }
+
+    /// Allocates what depends on the size of the images, and starts the threads.
+    private func build(training: Bool, precision: Precision, buffers: FlatBuffers?) throws {
+        let parts = NetworkParts(
+            configuration.withImages(of: imageSize), images: max(capacity, 1), training: training, threads: threads,
+            precision: precision, buffers: buffers)
         OpenBLAS.prepare()
         try parts.state.workspace.start()
-        resetStatistics()
+        builtParts = parts
+    }
+
+    /// Releases what depends on the size of the images, then allocates it for another.
+    fileprivate func rebuild(imageSize: Int) throws {
+        let (precision, buffers) = (state.precision, state.buffers)
+        builtParts = nil
+        self.imageSize = imageSize
+        try build(training: true, precision: precision, buffers: buffers)
     }
 
     /// Names, shapes and offsets of all parameters.
@@ -91,7 +123,7 @@ public class DenseNet {
     /// Computes the logits of a batch with the running statistics. Not collective.
     ///
     /// - Parameters:
-    ///   - images: shape [count][3][image][image], normalized.
+    ///   - images: shape [count][3][imageSize][imageSize], normalized.
     ///   - count: at most `capacity`; may be 0.
     package func evaluate(_ images: UnsafePointer<Float>, count: Int) throws -> Predictions {
         try forward(images, PassContext(evaluating: count, clock: clock))
@@ -150,14 +182,35 @@ public final class TrainableDenseNet: DenseNet {
     private let dropoutKeys: AlignedBuffer<UInt64>
 
     /// As `DenseNet.init`, with about four times the memory.
-    public init(
+    public convenience init(
         _ configuration: DenseNetConfiguration, capacity: Int, threads: Int = 1, precision: Precision = .float32,
         overhead: MemoryOverhead = MemoryOverhead()
     ) throws {
+        try self.init(
+            configuration, capacity: capacity, imageSize: configuration.image, threads: threads, precision: precision,
+            overhead: overhead)
+    }
+
+    /// - Parameter imageSize: height and width in pixels of the images of the first passes.
+    package init(
+        _ configuration: DenseNetConfiguration, capacity: Int, imageSize: Int, threads: Int, precision: Precision,
+        overhead: MemoryOverhead
+    ) throws {
         dropoutKeys = AlignedBuffer(count: configuration.dropout > 0 ? max(capacity, 1) : 0)
         try super.init(
-            configuration, capacity: capacity, training: true, threads: threads, precision: precision,
-            overhead: overhead)
+            configuration, capacity: capacity, imageSize: imageSize, training: true, threads: threads,
+            precision: precision, overhead: overhead)
+    }
+
+    /// Makes passes take images of another size: no parameter has a shape that depends on it, so weights, gradients and
+    /// running statistics stay where they are. Releases the activations and allocates others.
+    ///
+    /// Needs no check for memory where `MemoryOverhead` knows the size.
+    ///
+    /// - Parameter size: height and width in pixels, with which the configuration is valid.
+    /// - Throws: `Failure(.unavailable)` if the system refuses the threads; the network cannot be used any more then.
+    package func setImageSize(_ size: Int) throws {
+        if size != imageSize { try rebuild(imageSize: size) }
     }
 
     /// The gradients of `parameters`, in the same layout.
@@ -178,13 +231,13 @@ public final class TrainableDenseNet: DenseNet {
             parameters.count == table.parameterCount && gradients.count == table.parameterCount,
             "\(parameters.count) and \(gradients.count) elements for \(table.parameterCount) parameters")
         if copying { _ = parameters.elements.update(fromContentsOf: state.parameters.elements) }
-        (state.parameters, state.gradients) = (parameters, gradients)
+        (state.buffers.parameters, state.buffers.gradients) = (parameters, gradients)
     }
 
     /// Computes the logits of this rank's images with the batch statistics of all ranks' images. Collective.
     ///
     /// - Parameters:
-    ///   - images: shape [count][3][image][image], normalized; must not change until `backward` has returned.
+    ///   - images: shape [count][3][imageSize][imageSize], normalized; must not change until `backward` has returned.
     ///   - count: this rank's number of images, at most `capacity`; may be 0.
     ///   - globalCount: the number of images of all ranks.
     ///   - dropout: the random source of dropout, with each image's index in the data set; may be nil if dropout is 0.

@@ -180,6 +180,13 @@ public struct DenseNetConfiguration: Sendable, Equatable {
             "the network would have \(parameters) parameters, expected 10,000,000,000 at most")
     }
 
+    /// The same network for images of another size, which may be too small: all parameters have the same shapes.
+    package func withImages(of size: Int) -> DenseNetConfiguration {
+        var copy = self
+        copy.image = size
+        return copy
+    }
+
     /// Height and width after the stem's convolution.
     package var stemConvolutionSize: Int { (image - 1) / stemStride + 1 }
 

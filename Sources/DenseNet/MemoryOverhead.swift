@@ -7,14 +7,18 @@ public struct MemoryOverhead: Sendable {
     let batches: Int
     let copies: Int
     let threads: Int
+    let imageSizes: [Int]
 
     /// - Parameters:
     ///   - ranks: ranks on this host, each with such a network.
     ///   - batches: buffers for batches of the network's capacity.
     ///   - copies: copies of all parameters.
     ///   - threads: threads yet to be started, beside the network's own.
-    public init(ranks: Int = 1, batches: Int = 0, copies: Int = 0, threads: Int = 0) {
+    ///   - imageSizes: the sizes that images in training have in turn, beside the configuration's. Where they have
+    ///     another than that, there is a second network, for evaluation.
+    public init(ranks: Int = 1, batches: Int = 0, copies: Int = 0, threads: Int = 0, imageSizes: [Int] = []) {
         (self.ranks, self.batches, self.copies, self.threads) = (ranks, batches, copies, threads)
+        self.imageSizes = imageSizes
     }
 
     /// Checks that a network fits in the host's memory.
@@ -24,10 +28,13 @@ public struct MemoryOverhead: Sendable {
         _ configuration: DenseNetConfiguration, images: Int, training: Bool, threads: Int, precision: Precision
     ) throws {
         let float = Double(MemoryLayout<Float>.stride)
-        let pixels = 3 * Double(configuration.image * configuration.image)
+        let sizes = Set(imageSizes + [configuration.image]).sorted(by: >)
+        let largest = sizes[0]
+        let pixels = 3 * Double(largest * largest)
         let batches = float * Double(batches * images) * pixels
         let copies = float * Double(copies) * Double(configuration.parameterCount)
-        let reserved = OpenBLAS.bufferBytes + (threads - 1 + self.threads) * threadStackBytes
+        let ownThreads = (sizes.count == 1 ? 1 : 2) * (threads - 1)
+        let reserved = OpenBLAS.bufferBytes + (ownThreads + self.threads) * threadStackBytes
         func require(_ bytes: Double, addressSpace: Int?) throws {
             try Support.requireMemory(
                 bytes + batches + copies, addressSpace: addressSpace.map { $0 + reserved }, ranks: ranks,
@@ -35,10 +42,22 @@ public struct MemoryOverhead: Sendable {
                 advice: "use a smaller `batchSize` or more nodes")
         }
         // First reject what would overflow `Int`, or need too large a table.
-        try require(
-            TrainingMemory.minimumBytes(configuration, images: images, training: training), addressSpace: nil)
-        let memory = TrainingMemory(
-            configuration, images: images, training: training, threads: threads, precision: precision)
-        try require(Double(memory.total), addressSpace: memory.alignment + self.copies * hugePage)
+        for size in sizes {
+            let shape = configuration.withImages(of: size)
+            try require(TrainingMemory.minimumBytes(shape, images: images, training: training), addressSpace: nil)
+        }
+        func memory(_ size: Int, training: Bool) -> TrainingMemory {
+            TrainingMemory(
+                configuration.withImages(of: size), images: images, training: training, threads: threads,
+                precision: precision)
+        }
+        let evaluating = sizes.count == 1 ? nil : memory(configuration.image, training: false)
+        for size in sizes {
+            let training = memory(size, training: training)
+            let beside = size == configuration.image ? nil : evaluating
+            try require(
+                Double(training.total + (beside?.dependingOnImages ?? 0)),
+                addressSpace: training.alignment + (beside?.alignment ?? 0) + self.copies * hugePage)
+        }
     }
 }

@@ -1,26 +1,42 @@
 import Kernels
 import Support
 
+/// A network's numbers that do not depend on the size of images, laid out as in its table.
+struct FlatBuffers {
+    var parameters: AlignedBuffer<Float>
+    /// Empty unless training.
+    var gradients: AlignedBuffer<Float>
+    let runningStatistics: AlignedBuffer<Float>
+}
+
 /// What a network's layers share: the flat buffers, the table of their contents, and the workspace.
 final class SharedNetworkState {
     let configuration: DenseNetConfiguration
     let precision: Precision
     let table: ParameterTable
-    var parameters: AlignedBuffer<Float>
-    /// Empty unless training.
-    var gradients: AlignedBuffer<Float>
-    let runningStatistics: AlignedBuffer<Float>
+    var buffers: FlatBuffers
     let workspace: Workspace
     /// The clock of the calling thread.
     let clock = PhaseClock()
 
-    init(_ configuration: DenseNetConfiguration, training: Bool, threads: Int, precision: Precision) {
+    var parameters: AlignedBuffer<Float> { buffers.parameters }
+    var gradients: AlignedBuffer<Float> { buffers.gradients }
+    var runningStatistics: AlignedBuffer<Float> { buffers.runningStatistics }
+
+    /// - Parameter buffers: of a network of this shape; nil for new ones.
+    init(
+        _ configuration: DenseNetConfiguration, training: Bool, threads: Int, precision: Precision,
+        buffers: FlatBuffers?
+    ) {
         self.configuration = configuration
         self.precision = precision
         table = ParameterTable(configuration)
-        parameters = AlignedBuffer(count: table.parameterCount)
-        gradients = AlignedBuffer(count: training ? table.parameterCount : 0)
-        runningStatistics = AlignedBuffer(count: table.runningStatisticsCount)
+        self.buffers =
+            buffers
+            ?? FlatBuffers(
+                parameters: AlignedBuffer(count: table.parameterCount),
+                gradients: AlignedBuffer(count: training ? table.parameterCount : 0),
+                runningStatistics: AlignedBuffer(count: table.runningStatisticsCount))
         workspace = Workspace(threads: threads)
     }
 }
@@ -42,11 +58,15 @@ final class NetworkParts {
     /// The outputs of all layers' 1×1 convolutions, and the panels that the layers of a block share.
     let bottlenecks: [Panels]
 
-    /// - Parameter images: this rank's maximum number of images per pass, at least 1.
+    /// - Parameters:
+    ///   - images: this rank's maximum number of images per pass, at least 1.
+    ///   - buffers: of a network of this shape, for images of any size; nil for new ones.
     init(
-        _ configuration: DenseNetConfiguration, images: Int, training: Bool, threads: Int, precision: Precision
+        _ configuration: DenseNetConfiguration, images: Int, training: Bool, threads: Int, precision: Precision,
+        buffers: FlatBuffers? = nil
     ) {
-        let state = SharedNetworkState(configuration, training: training, threads: threads, precision: precision)
+        let state = SharedNetworkState(
+            configuration, training: training, threads: threads, precision: precision, buffers: buffers)
         let table = state.table
         func featureMap(_ size: Int) -> FeatureMap {
             FeatureMap(layout: PanelLayout(height: size, width: size, images: images))

@@ -70,7 +70,8 @@ public final class Evaluator {
         case imageAndMirrorImage
     }
 
-    private let network: DenseNet
+    /// May be another between two evaluations, of the same shape and capacity.
+    var network: DenseNet
     private let sampler: Sampler
     private let loader: BatchLoader
     private let communicator: Communicator

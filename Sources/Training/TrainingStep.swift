@@ -111,6 +111,9 @@ public final class TrainingStep {
     ///
     /// - Returns: this rank's loss and hits, and whether its parts are finite.
     private func sumGradients(of batch: Batch) throws -> (result: BatchResult, isFinite: Bool) {
+        let size = network.imageSize
+        precondition(
+            batch.imageCount == 3 * size * size, "images of \(batch.imageCount) numbers, expected \(size)×\(size)")
         sums.beginPass("forward statistics")
         let pass = try network.forward(
             batch.images, count: batch.count, globalCount: batch.globalCount,

@@ -9,17 +9,21 @@ extension RunEstimate {
     ///   - batchSize: images per step over all ranks.
     ///   - folder: the run folder, which need not be there.
     func report(batchSize: Int, folder: String) -> String {
-        let rate = (Double(batchSize) / stepSeconds).formatted(places: 1)
         let free = freeBytes(near: folder).map { ", \(mebibytes($0)) MiB are free" } ?? ""
-        return [
-            "# steps: \(stepsPerEpoch) an epoch, \(steps) in all",
-            "# speed: \(rate) images/s, \(stepSeconds.formatted(places: 3)) s a step",
-            "# time: \(duration(epochSeconds)) an epoch (\(duration(evaluationSeconds)) of it evaluation), "
-                + "\(duration(seconds)) in all",
-            "# memory: \(mebibytes(rankMemory)) MiB a rank, \(mebibytes(rankMemory * ranksOnHost)) MiB of "
-                + "\(mebibytes(hostMemory)) MiB for the \(ranksOnHost) on this host",
-            "# disk: \(mebibytes(diskBytes)) MiB for checkpoints and weights\(free)",
-        ].joined(separator: "\n")
+        let speeds = phases.map { phase in
+            let rate = (Double(batchSize) / phase.stepSeconds).formatted(places: 1)
+            let size = phases.count > 1 ? ", \(counted(phase.steps, "step")) at \(phase.imageSize) pixels" : ""
+            return "# speed: \(rate) images/s, \(phase.stepSeconds.formatted(places: 3)) s a step\(size)"
+        }
+        let epoch = phases.count > 1 ? "the last epoch" : "an epoch"
+        return
+            (["# steps: \(stepsPerEpoch) an epoch, \(steps) in all"] + speeds + [
+                "# time: \(duration(epochSeconds)) \(epoch) (\(duration(evaluationSeconds)) of it evaluation), "
+                    + "\(duration(seconds)) in all",
+                "# memory: \(mebibytes(rankMemory)) MiB a rank, \(mebibytes(rankMemory * ranksOnHost)) MiB of "
+                    + "\(mebibytes(hostMemory)) MiB for the \(ranksOnHost) on this host",
+                "# disk: \(mebibytes(diskBytes)) MiB for checkpoints and weights\(free)",
+            ]).joined(separator: "\n")
     }
 }
 

@@ -6,7 +6,11 @@ struct RunClock {
     private let steps, epochs, stepsPerEpoch: Int
     /// How many steps an evaluation is worth, until one has been timed.
     private let evaluationInSteps: Double
+    /// Where the steps of each size of images end, counted from 0, with the work of one over that of a step with the
+    /// network's size.
+    private let phases: [(end: Int, work: Double)]
     private var timed = 0
+    /// Of a step with images of the network's size.
     private var stepSeconds = 0.0
     private var evaluationSeconds: Double?
 
@@ -14,18 +18,37 @@ struct RunClock {
     ///   - steps: of the whole run.
     ///   - stepsPerEpoch: of a whole epoch; the last one may be a part.
     ///   - testShare: test images per training image of an epoch.
-    init(steps: Int, stepsPerEpoch: Int, testShare: Double) {
+    ///   - phases: the epochs before those whose images have the network's size, with the work of a step over that of one
+    ///     with it.
+    init(steps: Int, stepsPerEpoch: Int, testShare: Double, phases: [(epochs: Int, work: Double)] = []) {
         self.steps = steps
         self.stepsPerEpoch = stepsPerEpoch
         epochs = (steps - 1) / stepsPerEpoch + 1
         // A forward pass is a third of a step's work.
         evaluationInSteps = Double(stepsPerEpoch) * testShare / 3
+        var end = 0
+        self.phases =
+            phases.map { epochs, work in
+                end = min(end + epochs * stepsPerEpoch, steps)
+                return (end, work)
+            } + [(steps, 1)]
     }
 
-    /// Counts a step: the mean of all at first, later of some fifty recent ones.
-    mutating func stepped(seconds: Double) {
+    /// The work of the steps from one on, counted from 0, to the end of the run, in steps of the network's size.
+    private func work(from first: Int) -> Double {
+        var (start, sum) = (first, 0.0)
+        for (end, work) in phases where end > start {
+            sum += Double(end - start) * work
+            start = end
+        }
+        return sum
+    }
+
+    /// Counts a step, whose number is counted from 1: the mean of all at first, later of some fifty recent ones.
+    mutating func stepped(_ step: Int, seconds: Double) {
         timed += 1
-        stepSeconds += (seconds - stepSeconds) / Double(min(timed, 50))
+        let work = phases.first { step <= $0.end }?.work ?? 1
+        stepSeconds += (seconds / work - stepSeconds) / Double(min(timed, 50))
     }
 
     /// Counts an evaluation; logs of older programs have no seconds for it.
@@ -39,7 +62,7 @@ struct RunClock {
         let isTraining = progress.phase == .training
         let done = isTraining ? (progress.epoch - 1) * stepsPerEpoch + progress.done : progress.epoch * stepsPerEpoch
         let evaluation = isTraining ? 1 : 1 - Double(progress.done) / Double(max(progress.total, 1))
-        return Double(max(steps - done, 0)) * stepSeconds
+        return work(from: done) * stepSeconds
             + (Double(max(epochs - progress.epoch, 0)) + evaluation)
             * (evaluationSeconds ?? evaluationInSteps * stepSeconds)
     }

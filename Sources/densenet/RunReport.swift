@@ -42,7 +42,7 @@ final class RunReport: RunObserver {
 
     func stepped(_ metrics: StepMetrics) {
         for recorder in recorders { recorder.stepped(metrics) }
-        state.withLock { $0.clock?.stepped(seconds: metrics.seconds) }
+        state.withLock { $0.clock?.stepped(metrics.step, seconds: metrics.seconds) }
     }
 
     // MARK: - Begin and end
@@ -58,7 +58,8 @@ final class RunReport: RunObserver {
             state.epochs = run.configuration.epochs
             var clock = RunClock(
                 steps: run.steps, stepsPerEpoch: run.stepsPerEpoch,
-                testShare: Double(run.data.test.count) / Double(run.data.train.count))
+                testShare: Double(run.data.test.count) / Double(run.data.train.count),
+                phases: run.configuration.phases)
             clock.evaluated(seconds: before?.evaluationSeconds ?? .nan)
             state.clock = clock
             state.bestAccuracy = before?.bestAccuracy ?? -1
@@ -75,7 +76,8 @@ final class RunReport: RunObserver {
                 + "\(network.image)×\(network.image) images, \(network.classes) classes",
             "\(run.data.train.count) training and \(run.data.test.count) test images "
                 + "(\(configuration.data.path ?? "synthetic")), \(configuration.batchSize) a step, "
-                + "\(counted(run.stepsPerEpoch, "step")) an epoch, \(counted(configuration.epochs, "epoch"))",
+                + "\(counted(run.stepsPerEpoch, "step")) an epoch, \(counted(configuration.epochs, "epoch"))"
+                + (configuration.imageSchedule.map { ", of \($0) pixels" } ?? ""),
             "run folder: \(run.path)",
         ]
         if run.machine.ranks > 1, let refusal = run.step.refusal, !refusal.isOfSystem { lines.append(refusal.note) }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import DenseNetModel
+import ImageData
 import Support
 import Training
 
@@ -56,6 +57,12 @@ struct ScheduleOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
+            "Pixels of training images and epochs with them, the last without, such as 16:3,24:2,32 (default: --image in all). Evaluation is at --image.",
+            valueName: "p:n,...,p"), transform: imageSizes)
+    var imageSchedule: ImageSchedule?
+
+    @Option(
+        help: ArgumentHelp(
             "What all random numbers are drawn from, from 0 on (default: \(defaults.seed)).", valueName: "n"),
         transform: seedNumber)
     var seed: UInt64?
@@ -74,6 +81,7 @@ struct ScheduleOptions: ParsableArguments {
             shape: try shape(over: run.schedule.shape), learningRate: learningRate ?? run.schedule.learningRate,
             warmUpEpochs: warmUp ?? run.schedule.warmUpEpochs)
         run.baseBatch = baseBatch ?? run.baseBatch
+        run.imageSchedule = imageSchedule ?? run.imageSchedule
         run.seed = seed ?? run.seed
         run.shuffle = run.shuffle && !noShuffle
     }

@@ -59,6 +59,12 @@ func augmentation(_ text: String) throws -> Augmentation {
     return augmentation
 }
 
+/// Reads the value of `--image-schedule`.
+func imageSizes(_ text: String) throws -> ImageSchedule {
+    guard let schedule = ImageSchedule(text) else { throw ValidationError("expected \(ImageSchedule.grammar)") }
+    return schedule
+}
+
 /// Reads the value of `--seed`.
 func seedNumber(_ text: String) throws -> UInt64 {
     guard let seed = UInt64(text) else { throw ValidationError("expected a whole number from 0 to \(UInt64.max)") }

@@ -15,7 +15,7 @@ import Testing
         }
         let early = progress(.training, 1, 2, of: 10)
         #expect(clock.remaining(at: early) == nil)
-        for seconds in [1.5, 2.5] { clock.stepped(seconds: seconds) }
+        for seconds in [1.5, 2.5] { clock.stepped(1, seconds: seconds) }
         // A forward pass over a third of the images is a ninth of an epoch's work, 20 s.
         #expect(near(clock.remaining(at: early), 28 * 2 + 3 * 20 / 9.0))
         clock.evaluated(seconds: .nan)
@@ -29,8 +29,8 @@ import Testing
     @Test func `a run that ends within an epoch has an evaluation after it, and recent steps count most`() {
         var clock = RunClock(steps: 12, stepsPerEpoch: 10, testShare: 1)
         clock.evaluated(seconds: 4)
-        for _ in 0..<1000 { clock.stepped(seconds: 1) }
-        for _ in 0..<1000 { clock.stepped(seconds: 3) }
+        for _ in 0..<1000 { clock.stepped(1, seconds: 1) }
+        for _ in 0..<1000 { clock.stepped(1, seconds: 3) }
         let progress = RunProgress(phase: .training, epoch: 1, done: 2, total: 10, loss: 1, accuracy: 0)
         #expect(near(clock.remaining(at: progress), 10 * 3 + 2 * 4))
     }

@@ -29,6 +29,9 @@ package struct TrainingMemory: Sendable, Equatable {
     /// What grows with the batch.
     package var activations: Int { features + bottlenecks + pooled + stem + head }
 
+    /// What a network allocates that shares the flat buffers of another.
+    var dependingOnImages: Int { activations + workspace }
+
     /// The buffers that layers share, and sums, statistics and affine functions per channel.
     package var workspace: Int { total - activations - parameters - gradients - momentumBuffer - runningStatistics }
 

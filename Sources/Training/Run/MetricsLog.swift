@@ -19,6 +19,8 @@ public struct EpochMetrics: Codable, Sendable {
     public var epochSeconds: Double
     /// How long the evaluation after them took.
     public var evaluationSeconds: Double
+    /// Height and width in pixels of the training images; nil in logs of older programs.
+    public var image: Int?
 
     enum CodingKeys: String, CodingKey {
         case epoch
@@ -32,13 +34,14 @@ public struct EpochMetrics: Codable, Sendable {
         case checkpointWaitSeconds = "checkpoint_wait_seconds"
         case epochSeconds = "epoch_seconds"
         case evaluationSeconds = "evaluation_seconds"
+        case image
     }
 
     /// The metrics of an epoch, as the properties of the same names describe them.
     public init(
         epoch: Int, trainLoss: Double, trainAccuracy: Double, testLoss: Double, testAccuracy: Double,
         imagesPerSecond: Double, learningRate: Double, dataWaitSeconds: Double, checkpointWaitSeconds: Double,
-        epochSeconds: Double, evaluationSeconds: Double
+        epochSeconds: Double, evaluationSeconds: Double, image: Int? = nil
     ) {
         self.epoch = epoch
         self.trainLoss = trainLoss
@@ -51,6 +54,7 @@ public struct EpochMetrics: Codable, Sendable {
         self.checkpointWaitSeconds = checkpointWaitSeconds
         self.epochSeconds = epochSeconds
         self.evaluationSeconds = evaluationSeconds
+        self.image = image
     }
 
     private static let numbers: [(CodingKeys, WritableKeyPath<EpochMetrics, Double> & Sendable)] = [
@@ -73,7 +77,8 @@ public struct EpochMetrics: Codable, Sendable {
         self.init(
             epoch: try container.decode(Int.self, forKey: .epoch), trainLoss: nan, trainAccuracy: nan, testLoss: nan,
             testAccuracy: nan, imagesPerSecond: nan, learningRate: nan, dataWaitSeconds: nan,
-            checkpointWaitSeconds: nan, epochSeconds: nan, evaluationSeconds: nan)
+            checkpointWaitSeconds: nan, epochSeconds: nan, evaluationSeconds: nan,
+            image: try container.decodeIfPresent(Int.self, forKey: .image))
         for (key, field) in Self.numbers {
             // Logs of older programs lack these keys.
             self[keyPath: field] =
@@ -87,6 +92,7 @@ public struct EpochMetrics: Codable, Sendable {
     public func encode(to encoder: any Encoder) throws {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(epoch, forKey: .epoch)
+        try container.encodeIfPresent(image, forKey: .image)
         for (key, field) in Self.numbers { try container.encode(self[keyPath: field].ifFinite, forKey: key) }
     }
 }

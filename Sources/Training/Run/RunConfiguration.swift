@@ -76,6 +76,9 @@ public struct RunConfiguration: Sendable, Equatable {
     public var optimizer: OptimizerConfiguration
     /// The share of the target that is spread over all classes; 0 or above and below 1.
     public var labelSmoothing: Double
+    /// The sizes that training images have by epochs, once all else is done to them; nil for the network's in all.
+    /// Evaluations always have the network's.
+    public var imageSchedule: ImageSchedule?
     /// Random changes of training images.
     public var augmentation: Augmentation
     /// How colours become the network's input.
@@ -93,6 +96,7 @@ public struct RunConfiguration: Sendable, Equatable {
         epochs: Int = 300, steps: Int? = nil, batchSize: Int = 64, seed: UInt64 = 1, shuffle: Bool = true,
         schedule: LearningRateSchedule = LearningRateSchedule(), baseBatch: Int? = nil,
         optimizer: OptimizerConfiguration = OptimizerConfiguration(), labelSmoothing: Double = 0,
+        imageSchedule: ImageSchedule? = nil,
         augmentation: Augmentation = Augmentation(crop: true, flip: true),
         normalization: NormalizationChoice = .channel, precision: Precision = .float32, initialWeights: String? = nil,
         faults: FaultPolicy = FaultPolicy()
@@ -109,6 +113,7 @@ public struct RunConfiguration: Sendable, Equatable {
         self.baseBatch = baseBatch
         self.optimizer = optimizer
         self.labelSmoothing = labelSmoothing
+        self.imageSchedule = imageSchedule
         self.augmentation = augmentation
         self.normalization = normalization
         self.precision = precision
@@ -130,7 +135,7 @@ public struct RunConfiguration: Sendable, Equatable {
 extension RunConfiguration: Codable {
     private enum CodingKeys: String, CodingKey {
         case version, model, network, data, epochs, steps, batchSize, seed, shuffle, schedule, baseBatch, optimizer
-        case labelSmoothing
+        case labelSmoothing, imageSchedule
         case augmentation = "augment"
         case normalization, precision, initialWeights
         case faults = "safety"
@@ -152,6 +157,7 @@ extension RunConfiguration: Codable {
             baseBatch: try values.decodeIfPresent(Int.self, forKey: .baseBatch),
             optimizer: try values.decode(OptimizerConfiguration.self, forKey: .optimizer),
             labelSmoothing: try values.decode(Double.self, forKey: .labelSmoothing),
+            imageSchedule: try values.decodeIfPresent(ImageSchedule.self, forKey: .imageSchedule),
             augmentation: try values.decode(Augmentation.self, forKey: .augmentation),
             normalization: try values.decode(NormalizationChoice.self, forKey: .normalization),
             // Both are missing in the run folders of programs that had no choice.

@@ -71,6 +71,7 @@ extension RunConfiguration {
                 "`augmentation` \(augmentation) reflects \(augmentation.cropPadding) pixels, expected less than half of "
                     + "the image's \(network.image)")
         }
+        try validateImageSchedule()
         try schedule.validate()
         guard schedule.warmUpEpochs == 0 || schedule.warmUpEpochs < epochs else {
             throw Failure(

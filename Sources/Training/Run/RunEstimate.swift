@@ -9,8 +9,8 @@ package struct RunEstimate: Sendable {
     package let steps: Int
     /// Epochs, the last of which may be a part, each with an evaluation.
     package let epochs: Int
-    /// The median of the steps timed.
-    package let stepSeconds: Double
+    /// The sizes of training images in turn.
+    package let phases: [Phase]
     /// A whole evaluation, from a few of its batches.
     package let evaluationSeconds: Double
     /// Bytes that the rank that takes most has had in use, with what checkpoints take beside.
@@ -22,7 +22,17 @@ package struct RunEstimate: Sendable {
     /// Bytes of all checkpoints and weights that the run folder has at a time.
     package let diskBytes: Int
 
-    /// Opens the data, builds the network and times three steps. Collective.
+    /// Steps whose images have one size.
+    package struct Phase: Sendable {
+        /// Height and width in pixels.
+        package let imageSize: Int
+        /// Of the whole run.
+        package let steps: Int
+        /// The median of the steps timed.
+        package let stepSeconds: Double
+    }
+
+    /// Opens the data, builds the network and times three steps, of each size of images. Collective.
     ///
     /// - Throws: on all ranks the failure of the first rank that has one, as a run would.
     package init(_ configuration: RunConfiguration, threads: Int?, communicator: Communicator) throws {
@@ -32,7 +42,7 @@ package struct RunEstimate: Sendable {
         stepsPerEpoch = parts.sampler.stepsPerEpoch
         steps = min(configuration.epochs * stepsPerEpoch, configuration.steps ?? .max)
         epochs = (steps - 1) / stepsPerEpoch + 1
-        stepSeconds = try Self.timeSteps(parts, communicator)
+        phases = try Self.timePhases(parts, steps: steps, communicator)
         evaluationSeconds = try Self.timeBatches(parts.evaluator) * Double(parts.evaluator.steps)
         let network = parts.step.network
         let weights = 4 * (network.parameters.count + network.runningStatistics.count)
@@ -45,15 +55,30 @@ package struct RunEstimate: Sendable {
         ranksOnHost = communicator.localSize
     }
 
-    /// The median of three steps, after one that is not counted.
-    private static func timeSteps(_ parts: RunParts, _ communicator: Communicator) throws -> Double {
-        let configuration = parts.configuration
-        let loader = try communicator.throwOnAllRanks {
-            try BatchLoader(
-                images: parts.data.train, sampler: parts.sampler, rank: communicator.rank,
-                augmentation: configuration.augmentation, normalization: parts.data.normalization,
-                seed: configuration.seed)
+    /// Times the sizes that the run comes to.
+    private static func timePhases(
+        _ parts: RunParts, steps: Int, _ communicator: Communicator
+    ) throws -> [Phase] {
+        let before = parts.configuration.imageSchedule?.phases ?? []
+        var (phases, epoch, done): ([Phase], Int, Int) = ([], 1, 0)
+        for epochs in before.map(\.epochs) + [parts.configuration.epochs] where done < steps {
+            let end = min((epoch - 1 + epochs) * parts.sampler.stepsPerEpoch, steps)
+            phases.append(
+                Phase(
+                    imageSize: parts.configuration.imageSize(epoch: epoch), steps: end - done,
+                    stepSeconds: try timeSteps(parts, epoch: epoch, communicator)))
+            (epoch, done) = (epoch + epochs, end)
         }
+        return phases
+    }
+
+    /// The median of three steps, after one that is not counted.
+    private static func timeSteps(_ parts: RunParts, epoch: Int, _ communicator: Communicator) throws -> Double {
+        let configuration = parts.configuration
+        try parts.images.begin(epoch: epoch)
+        // An epoch may have fewer steps than are timed, and the next one another size.
+        let loader = try parts.images.loader(
+            startEpoch: epoch, startStep: 0, size: configuration.imageSize(epoch: epoch))
         let rate = configuration.learningRate(step: 0, stepsPerEpoch: parts.sampler.stepsPerEpoch)
         let seconds = try (0..<4).map { _ in
             try communicator.barrier()
@@ -75,8 +100,12 @@ package struct RunEstimate: Sendable {
         return counted[counted.count / 2]
     }
 
-    /// Seconds of an epoch with its evaluation.
-    package var epochSeconds: Double { Double(stepsPerEpoch) * stepSeconds + evaluationSeconds }
+    /// Seconds of the last epoch with its evaluation, were it whole.
+    package var epochSeconds: Double {
+        Double(stepsPerEpoch) * phases[phases.count - 1].stepSeconds + evaluationSeconds
+    }
     /// Seconds of the whole run.
-    package var seconds: Double { Double(steps) * stepSeconds + Double(epochs) * evaluationSeconds }
+    package var seconds: Double {
+        phases.reduce(Double(epochs) * evaluationSeconds) { $0 + Double($1.steps) * $1.stepSeconds }
+    }
 }

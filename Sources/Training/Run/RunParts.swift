@@ -10,6 +10,7 @@ struct RunParts {
     let sampler: Sampler
     let evaluator: Evaluator
     let step: TrainingStep
+    let images: TrainingImages
 
     /// The most confident mistakes of an evaluation that observers see.
     private static let mistakeLimit = 40
@@ -24,10 +25,12 @@ struct RunParts {
         let network = try communicator.throwOnAllRanks {
             try TrainableDenseNet(
                 configuration.network, capacity: communicator.maximumLocalBatchSize(of: configuration.batchSize),
-                threads: threads ?? communicator.defaultThreads, precision: configuration.precision,
+                imageSize: configuration.imageSize(epoch: 1), threads: threads ?? communicator.defaultThreads,
+                precision: configuration.precision,
                 // Two loaders of two batches, each with a thread; the checkpoints' copies, and their thread.
                 overhead: MemoryOverhead(
-                    ranks: communicator.localSize, batches: 4, copies: communicator.rank == 0 ? 2 : 0, threads: 3))
+                    ranks: communicator.localSize, batches: 4, copies: communicator.rank == 0 ? 2 : 0, threads: 3,
+                    imageSizes: configuration.imageSchedule?.sizes ?? []))
         }
         data = try RunData(
             configuration.data, seed: configuration.seed, imageSize: configuration.network.image,
@@ -49,5 +52,8 @@ struct RunParts {
         step = try TrainingStep(
             network, optimizer: configuration.optimizer, labelSmoothing: configuration.labelSmoothing,
             seed: configuration.seed, communicator: communicator)
+        images = TrainingImages(
+            configuration, data: data, sampler: sampler, network: network, evaluator: evaluator,
+            communicator: communicator)
     }
 }

@@ -22,6 +22,7 @@ public final class TrainingRun {
     package let step: TrainingStep
     private let observer: any RunObserver
     private let evaluator: Evaluator
+    private let images: TrainingImages
     private let sampler: Sampler
     /// On rank zero only.
     private let folder: RunFolder?
@@ -115,9 +116,8 @@ public final class TrainingRun {
             }
         }
         let parts = try RunParts(configuration, threads: threads, communicator: communicator)
-        (self.configuration, data, sampler, evaluator, step) = (
-            parts.configuration, parts.data, parts.sampler, parts.evaluator, parts.step
-        )
+        (self.configuration, data, sampler) = (parts.configuration, parts.data, parts.sampler)
+        (evaluator, step, images) = (parts.evaluator, parts.step, parts.images)
         machine = try RunMachine(threads: threads ?? communicator.defaultThreads, communicator: communicator)
         let configuration = parts.configuration
         let (data, step, stepsPerEpoch) = (data, step, sampler.stepsPerEpoch)
@@ -152,14 +152,10 @@ public final class TrainingRun {
     ///   they come.
     public func run() throws {
         if isRankZero { observer.runBegins(self) }
-        let loader = try communicator.throwOnAllRanks {
-            try BatchLoader(
-                images: data.train, sampler: sampler, rank: communicator.rank,
-                augmentation: configuration.augmentation, normalization: data.normalization,
-                seed: configuration.seed, startEpoch: state.epoch, startStep: state.stepInEpoch)
-        }
+        let loader = try images.loader(startEpoch: state.epoch, startStep: state.stepInEpoch)
         while !isFinished {
             let waitBefore = loader.waitSeconds
+            try images.begin(epoch: state.epoch)
             try trainEpoch(loader)
             try finishEpoch(dataWait: loader.waitSeconds - waitBefore)
         }
@@ -346,7 +342,8 @@ public final class TrainingRun {
                 step: state.step(stepsPerEpoch) - 1, stepsPerEpoch: stepsPerEpoch),
             dataWaitSeconds: longestDataWait,
             checkpointWaitSeconds: (checkpoints?.waitSeconds ?? 0) - reportedCheckpointWait,
-            epochSeconds: state.seconds, evaluationSeconds: monotonicSeconds() - began)
+            epochSeconds: state.seconds, evaluationSeconds: monotonicSeconds() - began,
+            image: step.network.imageSize)
         reportedCheckpointWait = checkpoints?.waitSeconds ?? 0
         lastResult = metrics
         if isRankZero { observer.epochEnded(metrics, test) }

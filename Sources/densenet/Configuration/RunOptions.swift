@@ -33,6 +33,7 @@ enum RunOptions {
             add("milestones", commaSeparated(milestones))
         }
         add("warm-up", run.schedule.warmUpEpochs)
+        add("image-schedule", run.imageSchedule)
         add("momentum", run.optimizer.momentum)
         add("nesterov", run.optimizer.nesterov)
         add("weight-decay", run.optimizer.weightDecay)

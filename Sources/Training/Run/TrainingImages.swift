@@ -1,0 +1,90 @@
+import DataParallel
+import DenseNetModel
+import ImageData
+import Support
+
+/// The training images of a run, by epochs of different sizes, and the memory of the network that takes them.
+///
+/// In epochs of another size a network for inference, of the same weights and running statistics, is evaluated; in the
+/// others the network that is trained is.
+final class TrainingImages {
+    private let configuration: RunConfiguration
+    private let data: RunData
+    private let sampler: Sampler
+    private let network: TrainableDenseNet
+    private let evaluator: Evaluator
+    private let communicator: Communicator
+
+    /// Allocates nothing.
+    init(
+        _ configuration: RunConfiguration, data: RunData, sampler: Sampler, network: TrainableDenseNet,
+        evaluator: Evaluator, communicator: Communicator
+    ) {
+        (self.configuration, self.data, self.sampler) = (configuration, data, sampler)
+        (self.network, self.evaluator, self.communicator) = (network, evaluator, communicator)
+    }
+
+    /// This rank's batches from a step on, of the sizes that `begin` makes memory for, or of one size. Collective.
+    func loader(startEpoch: Int, startStep: Int, size: Int? = nil) throws -> BatchLoader {
+        try communicator.throwOnAllRanks {
+            try BatchLoader(
+                images: data.train, sampler: sampler, rank: communicator.rank,
+                augmentation: configuration.augmentation, normalization: data.normalization,
+                imageSizes: size.map { ImageSchedule(phases: [], lastSize: $0) } ?? configuration.imageSchedule,
+                seed: configuration.seed, startEpoch: startEpoch,
+                startStep: startStep)
+        }
+    }
+
+    /// Makes memory for the images of an epoch, counted from 1, unless it is there. Collective.
+    ///
+    /// What is not needed any more is released first, so that there is never more memory than an epoch needs.
+    func begin(epoch: Int) throws {
+        let size = configuration.imageSize(epoch: epoch)
+        let isWhole = size == configuration.network.image
+        let evaluatesTrained = evaluator.network === network
+        guard size != network.imageSize || isWhole != evaluatesTrained else { return }
+        communicator.progress.enter("memory for the images of an epoch", mayTakeLong: true)
+        try communicator.throwOnAllRanks {
+            if isWhole { evaluator.network = network }
+            try network.setImageSize(size)
+            if !isWhole, evaluatesTrained { evaluator.network = try DenseNet(sharingWeightsOf: network) }
+        }
+    }
+}
+
+extension RunConfiguration {
+    /// Height and width in pixels of the training images of an epoch, counted from 1.
+    package func imageSize(epoch: Int) -> Int { imageSchedule?.size(epoch: epoch) ?? network.image }
+
+    /// The epochs of each size before the last, with the work of a step, its convolutions, over that of one with images of
+    /// the network's size.
+    package var phases: [(epochs: Int, work: Double)] {
+        guard let imageSchedule else { return [] }
+        func work(_ size: Int) -> Double {
+            ParameterTable(network.withImages(of: size)).convolutions.reduce(0) {
+                $0 + Double($1.weight.count) * Double($1.computedSize * $1.computedSize)
+            }
+        }
+        return imageSchedule.phases.map { ($0.epochs, work($0.size) / work(network.image)) }
+    }
+
+    /// - Throws: `Failure(.usage)` for sizes that the network cannot have or does not end with, and for more epochs than
+    ///   the run has.
+    func validateImageSchedule() throws {
+        guard let imageSchedule else { return }
+        for size in imageSchedule.sizes { try network.withImages(of: size).validate() }
+        guard imageSchedule.lastSize == network.image else {
+            throw Failure(
+                .usage,
+                "`imageSchedule` \(imageSchedule) ends with \(imageSchedule.lastSize) pixels, expected those of the "
+                    + "network, \(network.image) (`image`)")
+        }
+        guard imageSchedule.epochs < epochs else {
+            throw Failure(
+                .usage,
+                "`imageSchedule` \(imageSchedule) has \(imageSchedule.epochs) epochs before its last size, expected less "
+                    + "than `epochs`, which is \(epochs)")
+        }
+    }
+}
