@@ -8,8 +8,8 @@ let documentation: [Package.Dependency] =
 
 // Imports run one way: DensenetTool → Benchmarking → Training → {DenseNetModel, ImageData, DataParallel}, DenseNetModel →
 // {Kernels, Safetensors}, {DensenetTool, Benchmarking} → Planning → DenseNetModel, DensenetTool → Exporting →
-// DenseNetModel, DensenetTool → Reporting → {Training, Pictures}, DensenetTool → Fetching → ImageData, and any of them →
-// Support. Only Kernels imports CKernels and COpenBLAS.
+// DenseNetModel, DensenetTool → Reporting → {Training, Pictures}, Pictures → ImageData, DensenetTool → Fetching → ImageData,
+// and any of them → Support. Only Kernels imports CKernels and COpenBLAS.
 //
 // Two folders keep short names while their modules do not: a module `Distributed` would shadow the standard library's,
 // and a module `Data` could not be qualified beside Foundation's `Data`.
@@ -99,6 +99,12 @@ let package = Package(
                 "CallLog", "DataParallel", "DenseNetModel", "ImageData", "Planning", "Support", "Training",
             ],
             path: "Tests/ScheduleTestProgram"),
+        .executableTarget(
+            name: "ImageSizeTestProgram",
+            dependencies: [
+                "AllocationCounter", "DataParallel", "DenseNetModel", "ImageData", "Support", "Training",
+            ],
+            path: "Tests/ImageSizeTestProgram"),
         .target(name: "SlowCalls", path: "Tests/SlowCalls"),
         .executableTarget(
             name: "CheckpointTestProgram",
@@ -159,8 +165,8 @@ let package = Package(
         .testTarget(
             name: "TrainingTests",
             dependencies: [
-                "CheckpointTestProgram", "DenseNetModel", "FuzzTestProgram",
-                "ImageData", "Kernels", "Safetensors", "Support", "TestSupport", "Training",
+                "CheckpointTestProgram", "DenseNetModel", "FuzzTestProgram", "ImageData", "ImageSizeTestProgram",
+                "Kernels", "Safetensors", "Support", "TestSupport", "Training",
             ]),
     ],
     swiftLanguageModes: [.v6]

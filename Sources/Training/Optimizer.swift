@@ -24,7 +24,7 @@ public struct OptimizerConfiguration: Codable, Sendable, Equatable {
 
 /// The optimizer of a network: its momenta lie in a flat buffer laid out as the parameters.
 package final class Optimizer {
-    let momentumBuffer: AlignedBuffer<Float>
+    package let momentumBuffer: AlignedBuffer<Float>
     private let configuration: OptimizerConfiguration
     private let network: TrainableDenseNet
     private let gradients: AlignedBuffer<Float>

@@ -35,6 +35,22 @@ import Testing
         #expect(near(clock.remaining(at: progress), 10 * 3 + 2 * 4))
     }
 
+    @Test func `steps with small images count by their work`() {
+        // Two epochs of ten steps at a quarter of the work, then one at half of it, then one of whole images.
+        var clock = RunClock(steps: 40, stepsPerEpoch: 10, testShare: 0, phases: [(2, 0.25), (1, 0.5)])
+        clock.evaluated(seconds: 0)
+        func remaining(_ epoch: Int, _ done: Int) -> Double? {
+            clock.remaining(
+                at: RunProgress(phase: .training, epoch: epoch, done: done, total: 10, loss: 1, accuracy: 0))
+        }
+        clock.stepped(20, seconds: 1)
+        #expect(near(remaining(1, 0), 20 + 20 + 40) && near(remaining(2, 5), 5 + 20 + 40))
+        #expect(near(remaining(3, 5), 10 + 40) && near(remaining(4, 5), 20))
+        // Whole images turn out to take five seconds.
+        clock.stepped(21, seconds: 3)
+        #expect(near(remaining(4, 5), 25))
+    }
+
     /// Bytes that a day's log has where an epoch takes so many seconds, with ten lines of progress in each.
     private func day(epochSeconds: Double, from start: Double, _ budget: LogBudget) -> Int {
         let progress = String(repeating: "p", count: 100)

@@ -104,17 +104,6 @@ private let readable = [
         #expect(picture.resized(height: 9, width: 13) == picture.planes.map { Float($0) })
     }
 
-    @Test func `the filter for half the size is a triangle over four elements`() {
-        // At the ends three are left, and their weights sum to 1 again.
-        let taps = TriangleFilter(from: 8, to: 4).taps
-        #expect(taps.map(\.first) == [0, 1, 3, 5])
-        let (near, far): (Float, Float) = (0.375, 0.125)
-        #expect(taps[1].weights == [far, near, near, far] && taps[2].weights == [far, near, near, far])
-        let ends: [Float] = [3 / 7, 3 / 7, 1 / 7]
-        #expect(zip(taps[0].weights, ends).allSatisfy { abs($0 - $1) < 1e-6 })
-        #expect(zip(taps[3].weights.reversed(), ends).allSatisfy { abs($0 - $1) < 1e-6 })
-    }
-
     @Test func `a picture of one colour keeps it in every size`() {
         let picture = Picture(height: 5, width: 3, planes: [UInt8](repeating: 200, count: 45))
         for (height, width) in [(1, 1), (7, 2), (2, 9), (50, 40)] {
