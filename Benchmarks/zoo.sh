@@ -34,7 +34,7 @@ published() {
 number() { sed -n "s/^  \"$1\" : \([0-9.e+-]*\),\{0,1\}$/\1/p"; }
 grouped() { sed ":a; s/^\([0-9]*[0-9]\)\([0-9]\{3\}\)/\1,\2/; ta" <<<"$1"; }
 
-"$root/launch.sh" env 2>/dev/null | sed -n 's/^\(CPU\|vector level\|cores\) */\1: /p'
+"$root/launch.sh" env | sed -n 's/^\(CPU\|vector level\|cores\) */\1: /p'
 echo
 echo "One rank, batch $batch, median of $steps steps."
 echo
