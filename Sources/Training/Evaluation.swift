@@ -151,7 +151,10 @@ public final class Evaluator {
 
     /// - Returns: the number of images that were recognized.
     private func add(_ batch: Batch) throws -> Int {
-        let classes = network.configuration.classes
+        let (classes, size) = (network.configuration.classes, network.imageSize)
+        precondition(
+            batch.imageCount == 3 * size * size,
+            "images of \(batch.imageCount) numbers for a network of \(size)×\(size)")
         try mirror?.evaluate(batch)
         let predictions = try network.evaluate(batch.images, count: batch.count)
         if let mirror { predictions.average(with: mirror.logits.pointer) }

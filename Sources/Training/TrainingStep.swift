@@ -113,7 +113,8 @@ public final class TrainingStep {
     private func sumGradients(of batch: Batch) throws -> (result: BatchResult, isFinite: Bool) {
         let size = network.imageSize
         precondition(
-            batch.imageCount == 3 * size * size, "images of \(batch.imageCount) numbers, expected \(size)×\(size)")
+            batch.imageCount == 3 * size * size,
+            "images of \(batch.imageCount) numbers for a network of \(size)×\(size)")
         sums.beginPass("forward statistics")
         let pass = try network.forward(
             batch.images, count: batch.count, globalCount: batch.globalCount,
