@@ -165,6 +165,30 @@ public final class TrainableDenseNet: DenseNet {
     /// The memory of `gradients`, for an all-reduce that keeps it alive.
     package var gradientBuffer: AlignedBuffer<Float> { state.gradients }
 
+    /// The `normMomentum` of a new network, as in PyTorch and the papers.
+    public static let defaultNormMomentum = 0.1
+
+    /// The weight of a new batch in the running statistics, above 0 and up to 1: PyTorch's `momentum` of a batch norm.
+    public var normMomentum: Double {
+        get { state.normMomentum }
+        set { state.normMomentum = newValue }
+    }
+
+    /// Runs `body` with other parameters and running statistics in the place of the network's own, by pointers: for
+    /// evaluating them, and for writing them to a file.
+    ///
+    /// - Parameters:
+    ///   - parameters: laid out as in `table`.
+    ///   - statistics: likewise, running means and variances.
+    package func withWeights<Result>(
+        _ parameters: AlignedBuffer<Float>, statistics: AlignedBuffer<Float>, _ body: () throws -> Result
+    ) rethrows -> Result {
+        let own = (state.parameters, state.runningStatistics)
+        (state.parameters, state.runningStatistics) = (parameters, statistics)
+        defer { (state.parameters, state.runningStatistics) = own }
+        return try body()
+    }
+
     /// Moves parameters and gradients to other memory, such as processes share.
     ///
     /// - Parameters:

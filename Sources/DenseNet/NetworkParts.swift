@@ -9,7 +9,9 @@ final class SharedNetworkState {
     var parameters: AlignedBuffer<Float>
     /// Empty unless training.
     var gradients: AlignedBuffer<Float>
-    let runningStatistics: AlignedBuffer<Float>
+    var runningStatistics: AlignedBuffer<Float>
+    /// The weight of a new batch in the running statistics; above 0, up to 1.
+    var normMomentum = TrainableDenseNet.defaultNormMomentum
     let workspace: Workspace
     /// The clock of the calling thread.
     let clock = PhaseClock()

@@ -4,22 +4,26 @@ import Training
 struct RunClock {
     /// Steps and epochs of the whole run; each epoch has an evaluation.
     private let steps, epochs, stepsPerEpoch: Int
-    /// How many steps an evaluation is worth, until one has been timed.
-    private let evaluationInSteps: Double
+    /// How often an epoch's evaluation goes through the test images, and the last one.
+    private let passes: (each: Int, last: Int)
+    /// How many steps a pass over the test images is worth, until one has been timed.
+    private let passInSteps: Double
     private var timed = 0
     private var stepSeconds = 0.0
-    private var evaluationSeconds: Double?
+    private var passSeconds: Double?
 
     /// - Parameters:
     ///   - steps: of the whole run.
     ///   - stepsPerEpoch: of a whole epoch; the last one may be a part.
     ///   - testShare: test images per training image of an epoch.
-    init(steps: Int, stepsPerEpoch: Int, testShare: Double) {
+    ///   - passes: how often an evaluation goes through the test images, and the last one.
+    init(steps: Int, stepsPerEpoch: Int, testShare: Double, passes: (each: Int, last: Int) = (1, 1)) {
+        self.passes = passes
         self.steps = steps
         self.stepsPerEpoch = stepsPerEpoch
         epochs = (steps - 1) / stepsPerEpoch + 1
         // A forward pass is a third of a step's work.
-        evaluationInSteps = Double(stepsPerEpoch) * testShare / 3
+        passInSteps = Double(stepsPerEpoch) * testShare / 3
     }
 
     /// Counts a step: the mean of all at first, later of some fifty recent ones.
@@ -28,9 +32,9 @@ struct RunClock {
         stepSeconds += (seconds - stepSeconds) / Double(min(timed, 50))
     }
 
-    /// Counts an evaluation; logs of older programs have no seconds for it.
+    /// Counts an evaluation, other than the last one; logs of older programs have no seconds for it.
     mutating func evaluated(seconds: Double) {
-        if seconds.isFinite { evaluationSeconds = seconds }
+        if seconds.isFinite { passSeconds = seconds / Double(passes.each) }
     }
 
     /// Seconds to the end of the run; nil where no step was timed yet.
@@ -38,9 +42,8 @@ struct RunClock {
         guard timed > 0 else { return nil }
         let isTraining = progress.phase == .training
         let done = isTraining ? (progress.epoch - 1) * stepsPerEpoch + progress.done : progress.epoch * stepsPerEpoch
-        let evaluation = isTraining ? 1 : 1 - Double(progress.done) / Double(max(progress.total, 1))
-        return Double(max(steps - done, 0)) * stepSeconds
-            + (Double(max(epochs - progress.epoch, 0)) + evaluation)
-            * (evaluationSeconds ?? evaluationInSteps * stepSeconds)
+        let evaluations = max(epochs - progress.epoch, 0) + 1
+        let passesLeft = Double(evaluations * passes.each + passes.last - passes.each) - progress.passes
+        return Double(max(steps - done, 0)) * stepSeconds + passesLeft * (passSeconds ?? passInSteps * stepSeconds)
     }
 }
