@@ -81,7 +81,12 @@ train_on_one_host() { # RANKS OPTIONS…
 # Shows a command's output only if it fails.
 quietly() { "$@" >"$work/log" 2>&1 || { cat "$work/log" && fail "${*:0:4}"; }; }
 
-same_weights() { cmp "$work/$1/weights.safetensors" "$work/$2/weights.safetensors" || fail "the weights of $1 and $2 differ"; }
+same_weights() {
+    local file
+    for file in weights.safetensors ema.safetensors; do
+        cmp "$work/$1/$file" "$work/$2/$file" || fail "the weights of $1 and $2 differ"
+    done
+}
 
 test_equality() {
     local ranks began middle shared
@@ -171,7 +176,7 @@ trap 'exit 130' INT TERM HUP
 ln -s -- "$(readlink -f -- "$program")" "$work/densenet"
 program=$work/densenet
 network=(--blocks 1,1 --growth-rate 4 --stem-channels 4 --image 8 --limit-test 32 --batch-size 16)
-short=(--limit-train 128 --epochs 2)
+short=(--limit-train 128 --epochs 2 --ema 0.9)
 long=(--limit-train 1024 --epochs 10000)
 make_hosts
 test_equality

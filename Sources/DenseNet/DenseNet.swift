@@ -77,10 +77,11 @@ public class DenseNet {
 
     /// Releases what depends on the size of the images, then allocates it for another.
     fileprivate func rebuild(imageSize: Int) throws {
-        let (precision, buffers) = (state.precision, state.buffers)
+        let (precision, buffers, normMomentum) = (state.precision, state.buffers, state.normMomentum)
         builtParts = nil
         self.imageSize = imageSize
         try build(training: true, precision: precision, buffers: buffers)
+        state.normMomentum = normMomentum
     }
 
     /// Names, shapes and offsets of all parameters.
@@ -217,6 +218,31 @@ public final class TrainableDenseNet: DenseNet {
     package var gradients: UnsafeMutableBufferPointer<Float> { state.gradients.elements }
     /// The memory of `gradients`, for an all-reduce that keeps it alive.
     package var gradientBuffer: AlignedBuffer<Float> { state.gradients }
+
+    /// The `normMomentum` of a new network, as in PyTorch and the papers.
+    public static let defaultNormMomentum = 0.1
+
+    /// The weight of a new batch in the running statistics, above 0 and up to 1: PyTorch's `momentum` of a batch norm.
+    public var normMomentum: Double {
+        get { state.normMomentum }
+        set { state.normMomentum = newValue }
+    }
+
+    /// Runs `body` with other parameters and running statistics in the place of the network's own, and of those that share
+    /// them, by pointers: for evaluating them, and for writing them to a file.
+    ///
+    /// - Parameters:
+    ///   - parameters: laid out as in `table`.
+    ///   - statistics: likewise, running means and variances.
+    package func withWeights<Result>(
+        _ parameters: AlignedBuffer<Float>, statistics: AlignedBuffer<Float>, _ body: () throws -> Result
+    ) rethrows -> Result {
+        let buffers = state.buffers
+        let own = (buffers.parameters, buffers.runningStatistics)
+        (buffers.parameters, buffers.runningStatistics) = (parameters, statistics)
+        defer { (buffers.parameters, buffers.runningStatistics) = own }
+        return try body()
+    }
 
     /// Moves parameters and gradients to other memory, such as processes share.
     ///

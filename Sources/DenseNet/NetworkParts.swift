@@ -1,12 +1,20 @@
 import Kernels
 import Support
 
-/// A network's numbers that do not depend on the size of images, laid out as in its table.
-struct FlatBuffers {
+/// A network's numbers that do not depend on the size of images, laid out as in its table. Networks for images of
+/// different sizes may share them.
+final class FlatBuffers {
     var parameters: AlignedBuffer<Float>
     /// Empty unless training.
     var gradients: AlignedBuffer<Float>
-    let runningStatistics: AlignedBuffer<Float>
+    var runningStatistics: AlignedBuffer<Float>
+
+    /// - Parameter training: whether there are to be gradients.
+    init(_ table: ParameterTable, training: Bool) {
+        parameters = AlignedBuffer(count: table.parameterCount)
+        gradients = AlignedBuffer(count: training ? table.parameterCount : 0)
+        runningStatistics = AlignedBuffer(count: table.runningStatisticsCount)
+    }
 }
 
 /// What a network's layers share: the flat buffers, the table of their contents, and the workspace.
@@ -14,7 +22,9 @@ final class SharedNetworkState {
     let configuration: DenseNetConfiguration
     let precision: Precision
     let table: ParameterTable
-    var buffers: FlatBuffers
+    let buffers: FlatBuffers
+    /// The weight of a new batch in the running statistics; above 0, up to 1.
+    var normMomentum = TrainableDenseNet.defaultNormMomentum
     let workspace: Workspace
     /// The clock of the calling thread.
     let clock = PhaseClock()
@@ -31,12 +41,7 @@ final class SharedNetworkState {
         self.configuration = configuration
         self.precision = precision
         table = ParameterTable(configuration)
-        self.buffers =
-            buffers
-            ?? FlatBuffers(
-                parameters: AlignedBuffer(count: table.parameterCount),
-                gradients: AlignedBuffer(count: training ? table.parameterCount : 0),
-                runningStatistics: AlignedBuffer(count: table.runningStatisticsCount))
+        self.buffers = buffers ?? FlatBuffers(table, training: training)
         workspace = Workspace(threads: threads)
     }
 }

@@ -93,7 +93,7 @@ public enum WeightsFile {
     /// - Parameters:
     ///   - file: the weights, in torchvision's names.
     ///   - network: one of the file's shape.
-    ///   - ignored: a name prefix of other tensors that the file may have.
+    ///   - ignored: name prefixes of other tensors that the file may have.
     ///   - sparesClassifier: if the file's classifier is for a different number of classes, whether to keep the
     ///     network's own rather than throw.
     /// - Returns: the number of classes of a classifier that was not loaded, else nil.
@@ -101,7 +101,7 @@ public enum WeightsFile {
     ///   are then undefined.
     @discardableResult
     public static func load(
-        _ file: SafetensorsFile, into network: DenseNet, ignoring ignored: String? = nil,
+        _ file: SafetensorsFile, into network: DenseNet, ignoring ignored: [String] = [],
         sparingClassifier sparesClassifier: Bool = false
     ) throws -> Int? {
         var names = try names(in: file, prefix: "", ignoring: ignored)
@@ -138,11 +138,12 @@ public enum WeightsFile {
     }
 
     /// A file's tensor names that begin with `prefix`, keyed by torchvision's current names.
-    private static func names(in file: SafetensorsFile, prefix: String, ignoring ignored: String? = nil) throws
+    private static func names(in file: SafetensorsFile, prefix: String, ignoring ignored: [String] = []) throws
         -> [String: String]
     {
         var names: [String: String] = [:]
-        for name in file.tensors.keys.sorted() where name.hasPrefix(prefix) && ignored.map(name.hasPrefix) != true {
+        for name in file.tensors.keys.sorted() where name.hasPrefix(prefix) && !ignored.contains(where: name.hasPrefix)
+        {
             let modern = modernName(String(name.dropFirst(prefix.count)))
             guard !modern.hasSuffix(".num_batches_tracked") else { continue }
             if let other = names.updateValue(name, forKey: modern) {

@@ -17,3 +17,14 @@ package func sgdStep(
         first, gradients.baseAddress!, momentumBuffer.baseAddress!, weights.count, learningRate, gradientScale,
         momentum, weightDecay, nesterov ? 1 : 0)
 }
+
+/// Moves an exponential moving average towards new values: average += share·(value − average).
+///
+/// - Parameter values: as many as `average` has.
+package func moveAverage(
+    _ average: UnsafeMutableBufferPointer<Float>, towards values: UnsafeMutableBufferPointer<Float>, share: Float
+) {
+    precondition(average.count == values.count, "average and values differ in size")
+    guard let first = average.baseAddress else { return }
+    kernels.pointee.move_average(first, values.baseAddress!, average.count, share)
+}

@@ -7,17 +7,22 @@ struct Chart {
         let label: String
         /// Which of the palette's colours.
         let colour: Int
-        let isDashed: Bool
+        let line: Line
         let points: [(x: Double, y: Double)]
+
+        /// How it is drawn; the names are those of the style sheet's classes.
+        enum Line: String {
+            case solid, dashed, dotted
+        }
 
         /// Points of a curve at most; a longer one is thinned.
         static let limit = 400
 
-        init(_ label: String, colour: Int, isDashed: Bool = false, _ points: [(x: Double, y: Double)]) {
+        init(_ label: String, colour: Int, line: Line = .solid, _ points: [(x: Double, y: Double)]) {
             let every = (points.count - 1) / Self.limit + 1
             self.label = label
             self.colour = colour % Palette.seriesCount
-            self.isDashed = isDashed
+            self.line = line
             self.points = points.enumerated().filter { $0.offset % every == 0 || $0.offset == points.count - 1 }
                 .map(\.element)
         }
@@ -92,7 +97,7 @@ struct Chart {
             guard series.points.count <= Self.markedPoints else { continue }
             marks.append(
                 .tag(
-                    "circle", [("cx", number(across)), ("cy", number(up)), ("r", series.isDashed ? "2" : "3")],
+                    "circle", [("cx", number(across)), ("cy", number(up)), ("r", series.line == .solid ? "3" : "2")],
                     [.tag("title", [], ["\(series.label), \(self.across.title) \(Int(point.x)): \(shown(point.y))"])]))
         }
         let lines = runs.filter { !$0.isEmpty }.map { points in
@@ -100,7 +105,7 @@ struct Chart {
             Markup.tag("polyline", [("points", (points.count == 1 ? points + points : points).joined(separator: " "))])
         }
         return .tag(
-            "g", class: "series-\(series.colour)\(series.isDashed ? " dashed" : "")",
+            "g", class: "series-\(series.colour)\(series.line == .solid ? "" : " " + series.line.rawValue)",
             [.tag("title", [], [Markup(series.label)])] + lines + marks)
     }
 

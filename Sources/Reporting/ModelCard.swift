@@ -73,8 +73,11 @@ package struct ModelCard {
     private var accuracy: String {
         guard let last = run.epochs.last else { return "no epoch is evaluated" }
         var text = "\(percent(last.testAccuracy)) of the test images after epoch \(last.epoch)"
+        for (name, result) in last.furtherResults { text += "; \(name) \(percent(result.accuracy))" }
+        if last.average != nil { text += "; the average is ema.safetensors" }
         if let best = run.epochs.best {
-            text += "; best \(percent(best.testAccuracy)) in epoch \(best.epoch) (best.safetensors)"
+            let words = best.average == nil ? "" : ", average"
+            text += "; best \(percent(best.decidingAccuracy)) in epoch \(best.epoch)\(words) (best.safetensors)"
         }
         return text
     }
@@ -102,6 +105,10 @@ package struct ModelCard {
         if run.schedule.warmUpEpochs > 0 { parts.append("warm-up of \(run.schedule.warmUpEpochs) epochs") }
         if run.network.dropout > 0 { parts.append("dropout \(run.network.dropout)") }
         if run.labelSmoothing > 0 { parts.append("label smoothing \(run.labelSmoothing)") }
+        if run.normMomentum != TrainableDenseNet.defaultNormMomentum {
+            parts.append("norm momentum \(run.normMomentum)")
+        }
+        if let decay = run.averageDecay { parts.append("moving average of the weights with decay \(decay)") }
         if let initial = run.initialWeights { parts.append("from the weights \(initial)") }
         return parts.joined(separator: ", ") + ", \(run.precision.rawValue)"
     }

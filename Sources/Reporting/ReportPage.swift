@@ -70,7 +70,7 @@ package struct ReportPage {
         parts.append(
             .tag(
                 "text", [("x", "20"), ("y", number(24 + Double(runs.count) * 20)), ("class", "axis-title")],
-                [Markup(Self.lineStyles)]))
+                [Markup(lineStyles)]))
         for (place, chart) in charts.enumerated() {
             let (x, y) = (
                 10 + Double(place % 2) * (Chart.width + 20), top + Double(place / 2) * (Chart.height + 20)
@@ -91,7 +91,11 @@ package struct ReportPage {
 
     // MARK: - Curves
 
-    static let lineStyles = "Solid: test. Dashed: training. Learning rate and images/s have one line a run."
+    private var lineStyles: String {
+        let average = runs.contains { $0.epochs.contains { $0.average != nil } }
+        return "Solid: test. Dashed: training. \(average ? "Dotted: test, by averaged weights. " : "")"
+            + "Learning rate and images/s have one line a run."
+    }
 
     /// The run's name; its path where another run's name is the same.
     func label(of run: ReportedRun) -> String {
@@ -109,27 +113,31 @@ package struct ReportPage {
         return section(
             "Curves",
             [
-                .tag("ul", class: "legend", entries), .tag("p", class: "note", [Markup(Self.lineStyles)]),
+                .tag("ul", class: "legend", entries), .tag("p", class: "note", [Markup(lineStyles)]),
                 .tag("div", class: "charts", charts.map(\.svg)),
             ])
     }
 
     private var charts: [Chart] {
-        func series(_ suffix: String, isDashed: Bool = false, _ value: (EpochMetrics) -> Double) -> [Chart.Series] {
-            runs.enumerated().map { index, run in
-                Chart.Series(
-                    label(of: run) + suffix, colour: index, isDashed: isDashed,
-                    run.epochs.map { (Double($0.epoch), value($0)) })
+        func series(
+            _ suffix: String, _ line: Chart.Series.Line = .solid, _ value: (EpochMetrics) -> Double?
+        ) -> [Chart.Series] {
+            runs.enumerated().compactMap { index, run in
+                let points = run.epochs.compactMap { epoch in value(epoch).map { (Double(epoch.epoch), $0) } }
+                guard !points.isEmpty || run.epochs.isEmpty else { return nil }
+                return Chart.Series(label(of: run) + suffix, colour: index, line: line, points)
             }
         }
         return [
             Chart(
                 title: "Loss", unit: "cross-entropy", scale: .fromZero,
-                series: series(", test") { $0.testLoss } + series(", training", isDashed: true) { $0.trainLoss }),
+                series: series(", test") { $0.testLoss } + series(", average", .dotted) { $0.average?.loss }
+                    + series(", training", .dashed) { $0.trainLoss }),
             Chart(
                 title: "Accuracy", unit: "accuracy, %", scale: .linear,
                 series: series(", test") { $0.testAccuracy * 100 }
-                    + series(", training", isDashed: true) { $0.trainAccuracy * 100 }),
+                    + series(", average", .dotted) { $0.average.map { $0.accuracy * 100 } }
+                    + series(", training", .dashed) { $0.trainAccuracy * 100 }),
             Chart(
                 title: "Learning rate", unit: "learning rate", scale: .logarithmic,
                 series: series("") { $0.learningRate }),

@@ -16,8 +16,12 @@ extension ReportPage {
         var tiles: [(String, String, String)] = []
         if let last {
             tiles.append(("test accuracy", percent(last.testAccuracy), "after epoch \(last.epoch)"))
+            for (name, result) in last.furtherResults {
+                tiles.append(("test accuracy, \(name)", percent(result.accuracy), "after epoch \(last.epoch)"))
+            }
             if let best = run.epochs.best {
-                tiles.append(("best", percent(best.testAccuracy), "in epoch \(best.epoch)"))
+                let note = best.average == nil ? "in epoch \(best.epoch)" : "in epoch \(best.epoch), average"
+                tiles.append(("best", percent(best.decidingAccuracy), note))
             }
             tiles.append(("test loss", plain(last.testLoss, 4), "cross-entropy"))
             tiles.append(("speed", plain(last.imagesPerSecond, 0), "images/s in epoch \(last.epoch)"))
@@ -45,7 +49,10 @@ extension ReportPage {
             return [
                 Markup([.tag("span", class: "swatch series-\(index)", [" "]), Markup(label(of: run))]),
                 Markup(percent(last?.testAccuracy)),
-                Markup(run.epochs.best.map { "\(percent($0.testAccuracy)) (epoch \($0.epoch))" } ?? "–"),
+                Markup(
+                    run.epochs.best.map {
+                        "\(percent($0.decidingAccuracy)) (epoch \($0.epoch)\($0.average == nil ? "" : ", average"))"
+                    } ?? "–"),
                 Markup(plain(last?.testLoss, 4)), Markup("\(last?.epoch ?? 0) of \(run.configuration.epochs)"),
                 Markup(plain(last?.imagesPerSecond, 0)), Markup(duration(run.seconds)),
                 Markup(run.configuration.model),
@@ -132,12 +139,17 @@ extension ReportPage {
         // All runs of a page together have as many rows as one would.
         let every = (run.epochs.count - 1) / (Chart.Series.limit / runs.count) + 1
         let shown = run.epochs.enumerated().filter { $0.offset % every == 0 || $0.offset == run.epochs.count - 1 }
+        let hasAverage = run.epochs.contains { $0.average != nil }
         let rows = shown.map(\.element).map { epoch in
-            [
-                "\(epoch.epoch)", plain(epoch.trainLoss, 4), percent(epoch.trainAccuracy), plain(epoch.testLoss, 4),
-                percent(epoch.testAccuracy), "\(Float(epoch.learningRate))", plain(epoch.imagesPerSecond, 1),
-                plain(epoch.epochSeconds, 1), plain(epoch.evaluationSeconds, 1),
-            ].map { Markup($0) }
+            let averages = [plain(epoch.average?.loss, 4), percent(epoch.average?.accuracy)]
+            return
+                ([
+                    "\(epoch.epoch)", plain(epoch.trainLoss, 4), percent(epoch.trainAccuracy), plain(epoch.testLoss, 4),
+                    percent(epoch.testAccuracy),
+                ] + (hasAverage ? averages : []) + [
+                    "\(Float(epoch.learningRate))", plain(epoch.imagesPerSecond, 1), plain(epoch.epochSeconds, 1),
+                    plain(epoch.evaluationSeconds, 1),
+                ]).map { Markup($0) }
         }
         guard !rows.isEmpty else { return Markup([]) }
         return .tag(
@@ -145,10 +157,9 @@ extension ReportPage {
             [
                 .tag("summary", [], ["The numbers, epoch by epoch"]),
                 table(
-                    [
-                        "epoch", "training loss", "training accuracy", "test loss", "test accuracy", "rate", "images/s",
-                        "training, s", "evaluation, s",
-                    ], rows),
+                    ["epoch", "training loss", "training accuracy", "test loss", "test accuracy"]
+                        + (hasAverage ? ["average's loss", "average's accuracy"] : [])
+                        + ["rate", "images/s", "training, s", "evaluation, s"], rows),
             ])
     }
 }

@@ -17,13 +17,13 @@ package enum ScalingPicture {
                 title: title, unit: "images/s", scale: .logarithmic,
                 series: [
                     Chart.Series("predicted", colour: 0, points { $0.imagesPerSecond }),
-                    Chart.Series("without any loss", colour: 0, isDashed: true, points { single * Double($0.ranks) }),
+                    Chart.Series("without any loss", colour: 0, line: .dashed, points { single * Double($0.ranks) }),
                 ], across: ("rank", .logarithmic)),
             Chart(
                 title: "Efficiency", unit: "share of ranks alone", scale: .fromZero,
                 series: [
                     Chart.Series("predicted", colour: 1, points { $0.efficiency }),
-                    Chart.Series("pays", colour: 1, isDashed: true, points { _ in payingEfficiency }),
+                    Chart.Series("pays", colour: 1, line: .dashed, points { _ in payingEfficiency }),
                 ], across: ("rank", .logarithmic)),
         ]
         let (width, height) = (2 * Chart.width + 40, Chart.height + 20)

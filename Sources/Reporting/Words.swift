@@ -25,7 +25,9 @@ func duration(_ seconds: Double) -> String {
 func words(_ name: String) -> String {
     let name = name.filter { $0 != "`" }
     // As the options call them.
-    if let option = ["path": "data", "shape": "schedule"][name] { return option }
+    if let option = ["path": "data", "shape": "schedule", "averageDecay": "ema", "finalViews": "tta"][name] {
+        return option
+    }
     return name.map { $0.isUppercase ? " " + $0.lowercased() : String($0) }.joined()
 }
 

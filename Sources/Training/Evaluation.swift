@@ -63,11 +63,12 @@ public struct Evaluation: Sendable {
 
 /// Evaluates a network on every image of a set once, each rank on its part of each batch.
 public final class Evaluator {
-    /// What of each image the network sees.
-    public enum Views: Sendable {
-        case image
+    /// What of each image the network sees; the names are those of options and config.json.
+    public enum Views: String, Codable, CaseIterable, Sendable {
+        /// The image as it is.
+        case image = "none"
         /// The image and, mirrored left to right, its mirror image; the result is that of the mean of both logits.
-        case imageAndMirrorImage
+        case imageAndMirrorImage = "flip"
     }
 
     /// May be another between two evaluations, of the same shape and capacity.
@@ -76,7 +77,10 @@ public final class Evaluator {
     private let loader: BatchLoader
     private let communicator: Communicator
     private let mistakeLimit: Int
-    private let mirror: MirrorImages?
+    /// Allocated for the first evaluation that needs it.
+    private lazy var mirrorImages = MirrorImages(of: network)
+    /// For the evaluation in progress.
+    private var mirror: MirrorImages?
     /// What is summed over ranks: images of each class that were recognized, images of each class, the loss.
     private var tally: [Double]
     /// This rank's images that were not recognized: how many of a class and a guess, by class · classes + guess. There may
@@ -93,17 +97,15 @@ public final class Evaluator {
     ///   - images: the same set on all ranks.
     ///   - batchSize: images per batch over all ranks; this rank's part has to fit the network's `capacity`.
     ///   - normalization: as the network was trained with.
-    ///   - views: what of each image the network sees.
     ///   - mistakeLimit: how many mistakes a result has at most.
     ///   - communicator: the ranks that share each batch.
     /// - Throws: `Failure(.unavailable)` when the loader cannot start.
     public init(
-        _ network: DenseNet, images: ImageSet, batchSize: Int, normalization: Normalization, views: Views = .image,
-        mistakeLimit: Int = 0, communicator: Communicator
+        _ network: DenseNet, images: ImageSet, batchSize: Int, normalization: Normalization, mistakeLimit: Int = 0,
+        communicator: Communicator
     ) throws {
         self.network = network
         self.mistakeLimit = mistakeLimit
-        mirror = views == .imageAndMirrorImage ? MirrorImages(of: network) : nil
         self.communicator = communicator
         sampler = try Sampler(
             sampleCount: images.count, globalBatch: batchSize, worldSize: communicator.size, seed: 0, shuffle: false)
@@ -116,14 +118,17 @@ public final class Evaluator {
     /// Goes through all images. Collective.
     ///
     /// - Parameters:
+    ///   - views: what of each image the network sees, the same on all ranks.
     ///   - wantsStop: whether this rank wants the evaluation to end early; asked before each batch.
     ///   - advanced: called after each batch with this rank's batches done, and mean loss and accuracy so far.
     /// - Returns: nil on all ranks once any rank has asked to stop.
     public func run(
+        views: Views = .image,
         stopping wantsStop: () -> Bool = { false },
         advanced: (_ done: Int, _ loss: Double, _ accuracy: Double) -> Void = { _, _, _ in }
     ) throws -> Evaluation? {
         let classes = network.configuration.classes
+        mirror = views == .imageAndMirrorImage ? mirrorImages : nil
         for index in tally.indices { tally[index] = 0 }
         (confusions, mistakes) = ([:], [])
         var (hits, done) = (0, 0)

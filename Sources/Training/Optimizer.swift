@@ -28,6 +28,10 @@ package final class Optimizer {
     private let configuration: OptimizerConfiguration
     private let network: TrainableDenseNet
     private let gradients: AlignedBuffer<Float>
+    /// Follows the weights where the network has one.
+    private let average: WeightAverage?
+    /// Elements that are moved, and then averaged, at a time: weights of a block are in the second-level cache still.
+    private static let blockElements = 16_384
     /// Runs of the flat buffers, with the decay of each.
     private let runs: [(range: Range<Int>, decay: Float)]
 
@@ -35,14 +39,16 @@ package final class Optimizer {
     ///   - momentumBuffer: zero, of the parameters' number.
     ///   - gradients: laid out as the parameters.
     ///   - parts: what is to be moved, ascending; other ranks move the rest, in memory that they share with this one.
+    ///   - average: what is to follow the weights.
     init(
         _ configuration: OptimizerConfiguration, of network: TrainableDenseNet, momentumBuffer: AlignedBuffer<Float>,
-        gradients: AlignedBuffer<Float>, parts: [Range<Int>]
+        gradients: AlignedBuffer<Float>, parts: [Range<Int>], average: WeightAverage?
     ) {
         self.configuration = configuration
         self.network = network
         self.momentumBuffer = momentumBuffer
         self.gradients = gradients
+        self.average = average
         var runs: [(range: Range<Int>, decay: Float)] = []
         for parameter in network.table.trainable.sorted(by: { $0.offset < $1.offset }) {
             let decay = parameter.isWeight || configuration.decaysNorms ? Float(configuration.weightDecay) : 0
@@ -57,14 +63,29 @@ package final class Optimizer {
         }
     }
 
-    /// Moves this rank's parts of the weights; the gradients are sums over `globalCount` images.
+    /// Moves this rank's parts of the weights; the gradients are sums over `globalCount` images. The average, if there is
+    /// one, follows: its parts of the same weights, and all running statistics.
     func step(rate: Double, globalCount: Int) {
+        average?.updates += 1
         for (range, decay) in runs {
-            sgdStep(
-                weights: UnsafeMutableBufferPointer(rebasing: network.parameters[range]),
-                gradients: gradients[range], momentumBuffer: momentumBuffer[range],
-                learningRate: Float(rate), gradientScale: Float(1 / Double(globalCount)),
-                momentum: Float(configuration.momentum), weightDecay: decay, nesterov: configuration.nesterov)
+            var start = range.lowerBound
+            while start < range.upperBound {
+                let block = start..<min(start + Self.blockElements, range.upperBound)
+                move(block, decay: decay, rate: rate, globalCount: globalCount)
+                start = block.upperBound
+            }
         }
+        guard let average else { return }
+        moveAverage(average.statistics.elements, towards: network.runningStatistics, share: average.share)
+    }
+
+    private func move(_ block: Range<Int>, decay: Float, rate: Double, globalCount: Int) {
+        let weights = UnsafeMutableBufferPointer(rebasing: network.parameters[block])
+        sgdStep(
+            weights: weights, gradients: gradients[block], momentumBuffer: momentumBuffer[block],
+            learningRate: Float(rate), gradientScale: Float(1 / Double(globalCount)),
+            momentum: Float(configuration.momentum), weightDecay: decay, nesterov: configuration.nesterov)
+        guard let average else { return }
+        moveAverage(average.parameters[block], towards: weights, share: average.share)
     }
 }

@@ -18,6 +18,8 @@ public final class TrainingStep {
     package let refusal: HostBuffers.Refusal?
     /// Holds the momenta.
     package let optimizer: Optimizer
+    /// The moving average of the weights, where there is to be one.
+    package let average: WeightAverage?
     package let sums: StatisticsAllReduce
     let allReduce: GradientAllReduce
     /// Whether the last step's gradient and running statistics had nothing but finite numbers; the same on all ranks.
@@ -38,23 +40,25 @@ public final class TrainingStep {
     ///   - network: has the same weights on all ranks. From here on the ranks of a host have one copy of them, which each
     ///     may change before a step only as the others do.
     ///   - optimizer: how weights follow gradients.
+    ///   - averageDecay: keeps a moving average of parameters and running statistics, which begins at those that the
+    ///     network has; see `WeightAverage`. Above 0 and below 1.
     ///   - labelSmoothing: the share of the target that is spread over all classes.
     ///   - seed: what dropout is drawn from, with epoch and sample.
     ///   - communicator: the ranks that share each batch.
     /// - Throws: `Failure(.unavailable)` if MPI reports an error.
     public init(
         _ network: TrainableDenseNet, optimizer: OptimizerConfiguration = OptimizerConfiguration(),
-        labelSmoothing: Double = 0, seed: UInt64,
-        communicator: Communicator
+        averageDecay: Double? = nil, labelSmoothing: Double = 0, seed: UInt64, communicator: Communicator
     ) throws {
         let count = network.table.parameterCount
         let host: HostBuffers?
-        switch try HostBuffers.allocate(count: count, common: 2, communicator: communicator) {
+        let common = averageDecay == nil ? 2 : 3
+        switch try HostBuffers.allocate(count: count, common: common, communicator: communicator) {
         case .success(let buffers):
             (host, refusal) = (buffers, nil)
             network.move(parametersTo: buffers.common[0], gradientsTo: buffers.own, copying: buffers.isFirstRank)
             buffers.own.elements.update(repeating: 0)
-            if buffers.isFirstRank { buffers.common[1].elements.update(repeating: 0) }
+            if buffers.isFirstRank { for buffer in buffers.common[1...] { buffer.elements.update(repeating: 0) } }
         case .failure(let reason): (host, refusal) = (nil, reason)
         }
         self.network = network
@@ -65,9 +69,13 @@ public final class TrainingStep {
         allReduce = GradientAllReduce(
             communicator: communicator, gradients: network.gradientBuffer, host: host,
             bucketElements: Self.bucketElements)
+        average = averageDecay.map {
+            WeightAverage(decay: $0, of: network, parameters: host?.common[2] ?? AlignedBuffer(count: count))
+        }
         self.optimizer = Optimizer(
             optimizer, of: network, momentumBuffer: host?.common[1] ?? AlignedBuffer(count: count),
-            gradients: allReduce.sums, parts: allReduce.parts)
+            gradients: allReduce.sums, parts: allReduce.parts, average: average)
+        average?.begin(at: network, writingParameters: host?.isFirstRank ?? true)
         try allReduce.meetHost()
     }
 
@@ -100,7 +108,7 @@ public final class TrainingStep {
         return result
     }
 
-    /// Moves the weights by the gradient, of `globalCount` images. Collective.
+    /// Moves the weights by the gradient, of `globalCount` images, and their average. Collective.
     package func moveWeights(rate: Double, globalCount: Int) throws {
         optimizer.step(rate: rate, globalCount: globalCount)
         // No rank may read weights that another is about to move.
@@ -134,19 +142,30 @@ public final class TrainingStep {
 }
 
 extension TrainingStep {
-    /// Rank zero's weights, running statistics and momenta become everybody's. Collective.
+    /// Runs `body` with the averages in the place of the network's parameters and running statistics; it must not train.
+    ///
+    /// - Returns: nil, without a call, where there is no average.
+    public func withAverage<Result>(_ body: () throws -> Result) rethrows -> Result? {
+        try average.map { try network.withWeights($0.parameters, statistics: $0.statistics, body) }
+    }
+
+    /// Rank zero's weights, running statistics, momenta and averages become everybody's. Collective.
     func broadcast(from root: Int, _ communicator: Communicator) throws {
         try communicator.broadcast(network.parameters.mutableSpan, from: root)
         try communicator.broadcast(network.runningStatistics.mutableSpan, from: root)
         try communicator.broadcast(optimizer.momentumBuffer.elements.mutableSpan, from: root)
+        guard let average else { return }
+        try communicator.broadcast(average.parameters.elements.mutableSpan, from: root)
+        try communicator.broadcast(average.statistics.elements.mutableSpan, from: root)
+        average.updates = Int(try communicator.broadcast(Double(average.updates), from: root))
     }
 
-    /// A number that differs where any weight, running statistic or momentum differs in a bit (CRC-32).
+    /// A number that differs where any weight, running statistic, momentum or average differs in a bit (CRC-32).
     var hash: UInt64 {
         var sum = CRC32()
-        for buffer in [network.parameters, network.runningStatistics, optimizer.momentumBuffer.elements] {
-            sum.add(UnsafeRawBufferPointer(buffer))
-        }
+        let buffers = [network.parameters, network.runningStatistics, optimizer.momentumBuffer.elements]
+        let averages = average.map { [$0.parameters.elements, $0.statistics.elements] } ?? []
+        for buffer in buffers + averages { sum.add(UnsafeRawBufferPointer(buffer)) }
         return UInt64(sum.value)
     }
 }

@@ -111,6 +111,16 @@ struct AugmentationOptions: ParsableArguments {
     var augment: Augmentation?
 }
 
+/// What of each test image the network sees once a run is trained.
+struct FinalViewOptions: ParsableArguments {
+    @Option(
+        name: .customLong("tta"),
+        help: ArgumentHelp(
+            "With flip, evaluate after the last epoch also by the mean of the outputs for each test image and its mirror image, reported apart (default: \(RunConfiguration.standard.finalViews.rawValue)).",
+            valueName: "name"))
+    var views: Evaluator.Views?
+}
+
 /// What synthetic images are drawn from.
 struct ImageSeedOptions: ParsableArguments {
     @Option(

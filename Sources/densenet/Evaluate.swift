@@ -48,16 +48,12 @@ struct Evaluate: RankedCommand {
     }
 
     struct ViewOptions: ParsableArguments {
-        enum Name: String, ExpressibleByArgument, CaseIterable {
-            case none, flip
-        }
-
         @Option(
             name: .customLong("tta"),
             help: ArgumentHelp(
                 "Test-time augmentation: with flip, the mean of the outputs for each image and its mirror image (default: none).",
                 valueName: "name"))
-        var name = Name.none
+        var name = Evaluator.Views.image
     }
 
     struct OutputOptions: ParsableArguments {
@@ -125,7 +121,6 @@ struct Evaluate: RankedCommand {
         let evaluator = try world.throwOnAllRanks {
             try Evaluator(
                 network, images: data.test, batchSize: configuration.batchSize, normalization: data.normalization,
-                views: views.name == .flip ? .imageAndMirrorImage : .image,
                 mistakeLimit: folder == nil ? 0 : data.test.count, communicator: world)
         }
         let machine = try RunMachine(threads: threads.threads ?? world.defaultThreads, communicator: world)
@@ -152,7 +147,7 @@ struct Evaluate: RankedCommand {
         let pace: ProgressLine.Pace = logging.logEvery.map { .steps($0) } ?? .tenths
         var line = isShown ? ProgressLine(phase: "Test", total: evaluator.steps, pace: pace) : nil
         defer { line?.finish() }
-        return try evaluator.run(advanced: { line?.update(done: $0, loss: $1, accuracy: $2) })
+        return try evaluator.run(views: views.name, advanced: { line?.update(done: $0, loss: $1, accuracy: $2) })
     }
 
     /// A network with the weights of a file, and the file's normalization unless an option names one. Collective.

@@ -21,6 +21,8 @@ private func optionName(_ parameter: String) -> String {
     case "normalization": "--normalize"
     case "initialWeights": "--init"
     case "evaluates": "--evaluate"
+    case "averageDecay": "--ema"
+    case "finalViews": "--tta"
     case "resuming": "train --resume"
     // Flags that switch off what is on by default.
     case "bottleneck": "the bottleneck (--no-bottleneck)"

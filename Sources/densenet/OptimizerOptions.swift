@@ -29,6 +29,18 @@ struct OptimizerOptions: ParsableArguments {
             valueName: "share"))
     var labelSmoothing: Double?
 
+    @Option(
+        help: ArgumentHelp(
+            "What a new batch counts for in the running statistics of norms, above 0 and up to 1 (default: \(defaults.normMomentum)).",
+            valueName: "share"))
+    var normMomentum: Double?
+
+    @Option(
+        help: ArgumentHelp(
+            "Keep a moving average of the weights, of which a step leaves this share, such as 0.999; it is evaluated too and decides which epoch is best (default: no average).",
+            valueName: "share"))
+    var ema: Double?
+
     /// Sets what is given.
     func apply(to run: inout RunConfiguration) {
         run.optimizer.momentum = momentum ?? run.optimizer.momentum
@@ -36,5 +48,7 @@ struct OptimizerOptions: ParsableArguments {
         run.optimizer.weightDecay = weightDecay ?? run.optimizer.weightDecay
         run.optimizer.decaysNorms = decayNorm ?? run.optimizer.decaysNorms
         run.labelSmoothing = labelSmoothing ?? run.labelSmoothing
+        run.normMomentum = normMomentum ?? run.normMomentum
+        run.averageDecay = ema ?? run.averageDecay
     }
 }

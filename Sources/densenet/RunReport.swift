@@ -59,7 +59,7 @@ final class RunReport: RunObserver {
             var clock = RunClock(
                 steps: run.steps, stepsPerEpoch: run.stepsPerEpoch,
                 testShare: Double(run.data.test.count) / Double(run.data.train.count),
-                phases: run.configuration.phases)
+                phases: run.configuration.phases, passes: run.configuration.evaluationPasses)
             clock.evaluated(seconds: before?.evaluationSeconds ?? .nan)
             state.clock = clock
             state.bestAccuracy = before?.bestAccuracy ?? -1
@@ -132,9 +132,19 @@ final class RunReport: RunObserver {
             ProgressLine.Pace.steps(interval, before: isTraining ? (progress.epoch - 1) * progress.total : 0)
         }
         return ProgressLine(
-            phase: isTraining ? "Training" : "Test",
+            phase: name(of: progress.phase),
             place: ProgressLine.Place(epoch: progress.epoch, epochs: state.epochs), total: progress.total,
             first: progress.done - 1, start: state.latest, pace: pace ?? .tenths(budget))
+    }
+
+    private func name(of phase: RunProgress.Phase) -> String {
+        switch phase {
+        case .training: "Training"
+        case .evaluation: "Test"
+        case .averageEvaluation: "Test of average"
+        case .flippedEvaluation: "Test with flip"
+        case .averageFlippedEvaluation: "Test of average with flip"
+        }
     }
 
     private func finishLine() {
@@ -152,8 +162,8 @@ final class RunReport: RunObserver {
         let isBest = state.withLock { state in
             state.clock?.evaluated(seconds: epoch.evaluationSeconds)
             state.latest = monotonicSeconds()
-            defer { state.bestAccuracy = max(state.bestAccuracy, epoch.testAccuracy) }
-            return epoch.testAccuracy > state.bestAccuracy
+            defer { state.bestAccuracy = max(state.bestAccuracy, epoch.decidingAccuracy) }
+            return epoch.decidingAccuracy > state.bestAccuracy
         }
         guard !logging.quiet else { return }
         func number(_ value: Double) -> String { value.formatted(places: 4) }
@@ -165,9 +175,14 @@ final class RunReport: RunObserver {
             + "(\(epoch.imagesPerSecond.formatted(places: 1)) images/s, waited "
             + "\(epoch.dataWaitSeconds.formatted(places: 2)) s for data, "
             + "\(epoch.checkpointWaitSeconds.formatted(places: 2)) s for checkpoints)"
-        guard mayShow("\(training)\n\(test)") else { return }
+        let further = epoch.furtherResults.map { name, result in
+            "\(name): Test loss: \(number(result.loss)), Test accuracy: \(number(result.accuracy))"
+        }
+        guard mayShow(([training, test] + further).joined(separator: "\n")) else { return }
         Console.say(training)
-        Console.say(test, in: isBest ? .green : nil)
+        // The first of the further ones is the average, which decides.
+        let deciding = epoch.average == nil ? test : further[0]
+        for line in [test] + further { Console.say(line, in: isBest && line == deciding ? .green : nil) }
         if logging.verbose { Console.say(details(of: epoch)) }
     }
 

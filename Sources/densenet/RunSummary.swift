@@ -13,8 +13,8 @@ struct RunSummary {
         epochs = (try? MetricsLog(path: path + "/metrics.jsonl").epochs()) ?? []
     }
 
-    /// The highest test accuracy so far.
-    var bestAccuracy: Double { epochs.best?.testAccuracy ?? -1 }
+    /// The highest test accuracy so far, of the average where there is one.
+    var bestAccuracy: Double { epochs.best?.decidingAccuracy ?? -1 }
 
     /// How long the last evaluation took.
     var evaluationSeconds: Double { epochs.last?.evaluationSeconds ?? .nan }
@@ -27,8 +27,14 @@ struct RunSummary {
     func show(seconds: Double?, checkpoints: (written: Int, waitSeconds: Double)?) {
         if let last = epochs.last, let best = epochs.best {
             Console.say(time(seconds))
-            Console.say("best: \(text(best))", in: .green)
-            Console.say("last: \(text(last))")
+            let plain = TestResult(last.testLoss, last.testAccuracy)
+            let bestResult = best.average ?? TestResult(best.testLoss, best.testAccuracy)
+            let words = best.average == nil ? "" : ", average"
+            Console.say("best\(words): epoch \(best.epoch), \(text(bestResult))", in: .green)
+            Console.say("last: epoch \(last.epoch), \(text(plain))")
+            for (name, result) in last.furtherResults {
+                Console.say("last, \(name): \(text(result))")
+            }
         }
         if let checkpoints {
             Console.say(
@@ -40,14 +46,14 @@ struct RunSummary {
         if (try? FileSystem.exists(report)) == true { Console.say("report: \(report)") }
         Console.say("metrics: \(folder)/metrics.jsonl")
         Console.say("best weights: \(folder)/best.safetensors")
+        if epochs.last?.average != nil { Console.say("averaged weights: \(RunFolder.averages(of: folder))") }
         Self.showWeights(of: folder)
     }
 
     static func showWeights(of folder: String) { Console.say("weights: \(folder)/weights.safetensors") }
 
-    private func text(_ epoch: EpochMetrics) -> String {
-        "epoch \(epoch.epoch), test accuracy \(epoch.testAccuracy.formatted(places: 4)), "
-            + "test loss \(epoch.testLoss.formatted(places: 4))"
+    private func text(_ result: TestResult) -> String {
+        "test accuracy \(result.accuracy.formatted(places: 4)), test loss \(result.loss.formatted(places: 4))"
     }
 
     /// Of all epochs, whichever start they were trained in. Old logs lack some of the numbers.

@@ -29,6 +29,7 @@ struct Train: RankedCommand {
     @OptionGroup(title: "Network") var network: NetworkOptions
     @OptionGroup(title: "Data") var dataOptions: DataOptions
     @OptionGroup(title: "Data") var augmentation: AugmentationOptions
+    @OptionGroup(title: "Data") var finalViews: FinalViewOptions
     @OptionGroup(title: "Batch and schedule") var schedule: ScheduleOptions
     @OptionGroup(title: "Optimizer") var optimizer: OptimizerOptions
     @OptionGroup(title: "Run folder") var runFolder: RunFolderOptions
@@ -167,6 +168,7 @@ struct Train: RankedCommand {
         try dataOptions.apply(to: &run.data)
         run.normalization = try dataOptions.normalization() ?? run.normalization
         run.augmentation = augmentation.augment ?? run.augmentation
+        run.finalViews = finalViews.views ?? run.finalViews
         try schedule.apply(to: &run)
         optimizer.apply(to: &run)
         run.precision = precision.precision ?? run.precision

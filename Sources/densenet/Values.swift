@@ -8,6 +8,7 @@ import Training
 
 extension Precision: ExpressibleByArgument {}
 extension DenseNetConfiguration.Stem: ExpressibleByArgument {}
+extension Evaluator.Views: ExpressibleByArgument {}
 
 /// A learning rate schedule by name.
 enum ScheduleName: String, ExpressibleByArgument, CaseIterable {

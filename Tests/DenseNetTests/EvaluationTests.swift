@@ -124,6 +124,25 @@ extension DenseNet {
     }
 }
 
+@Suite struct NormMomentumTests {
+    @Test(arguments: [0.001, 0.25, 1])
+    func `a momentum is the weight of a new batch in the running statistics`(_ momentum: Double) throws {
+        let tiny = TinyNetwork.plain
+        let network = try tiny.network()
+        let before = network.runningStatistics.map(Double.init)
+        network.normMomentum = momentum
+        let after = try network.run(tiny).statistics.map(Double.init)
+        // A weight of 1 leaves the batch's own, which do not depend on those before.
+        network.normMomentum = 1
+        let batch = try network.run(tiny).statistics.map(Double.init)
+        #expect(before != batch)
+        for (index, own) in batch.enumerated() {
+            let expected = (1 - momentum) * before[index] + momentum * own
+            #expect(abs(after[index] - expected) <= 1e-6 * max(abs(before[index]), abs(own), 1e-3))
+        }
+    }
+}
+
 @Suite struct DropoutTests {
     @Test(arguments: TinyNetwork.dropout) func `dropout depends on seed, epoch and sample`(_ tiny: TinyNetwork) throws {
         let network = try tiny.network()

@@ -51,6 +51,22 @@ import Testing
         #expect(near(remaining(4, 5), 25))
     }
 
+    @Test func `an average doubles the evaluations, and mirror images add two passes of each to the last`() {
+        var clock = RunClock(steps: 30, stepsPerEpoch: 10, testShare: 1, passes: (2, 6))
+        clock.stepped(1, seconds: 1)
+        clock.evaluated(seconds: 8)
+        func remaining(_ phase: RunProgress.Phase, epoch: Int, done: Int, passesBefore: Int = 0) -> Double? {
+            clock.remaining(
+                at: RunProgress(
+                    phase: phase, epoch: epoch, done: done, total: 10, loss: 1, accuracy: 0, passesBefore: passesBefore)
+            )
+        }
+        #expect(near(remaining(.training, epoch: 1, done: 10), 20 + (2 + 2 + 6) * 4))
+        #expect(near(remaining(.averageEvaluation, epoch: 2, done: 5, passesBefore: 1), 10 + (0.5 + 6) * 4))
+        #expect(near(remaining(.flippedEvaluation, epoch: 3, done: 5, passesBefore: 2), (1 + 2) * 4))
+        #expect(near(remaining(.averageFlippedEvaluation, epoch: 3, done: 10, passesBefore: 4), 0))
+    }
+
     /// Bytes that a day's log has where an epoch takes so many seconds, with ten lines of progress in each.
     private func day(epochSeconds: Double, from start: Double, _ budget: LogBudget) -> Int {
         let progress = String(repeating: "p", count: 100)

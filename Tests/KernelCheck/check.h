@@ -19,7 +19,7 @@
     X(affine_relu) X(affine_relu_pairs) X(affine_relu_bfloat16) X(add_affine_relu)                                     \
     X(channel_sums) X(flush_double_sums) X(flush_float_sums)                                                           \
     X(batch_norm_backward) X(relu_backward) X(relu_backward_scaled)                                                    \
-    X(dropout) X(sgd_step)                                                                                             \
+    X(dropout) X(sgd_step) X(move_average)                                                                             \
     X(extract_patches) X(average_pool) X(average_pool_backward) X(max_pool) X(max_pool_backward)
 // clang-format on
 

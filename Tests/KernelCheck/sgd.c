@@ -15,3 +15,12 @@ void check_sgd_step(void) {
             }
         }
 }
+
+void check_move_average(void) {
+    for (long count = 1; count < 70; count++) {
+        float *average = random_floats(count), *values = random_floats(count), *before = copy(average, count);
+        ck_kernels()->move_average(average, values, count, 0.1f);
+        for (long i = 0; i < count; i++)
+            expect_near(average[i], before[i] + (double)0.1f * ((double)values[i] - before[i]), 2, FLOAT);
+    }
+}

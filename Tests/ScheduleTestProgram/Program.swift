@@ -42,7 +42,8 @@ struct Program {
     private static func compare(_ configuration: DenseNetConfiguration, _ world: Communicator) throws {
         let network = try TrainableDenseNet(configuration, capacity: 2)
         network.initialize(seed: 1)
-        let step = try TrainingStep(network, seed: 1, communicator: world)
+        // An average of the weights takes no call of its own.
+        let step = try TrainingStep(network, averageDecay: 0.9, seed: 1, communicator: world)
         let images = ImageSet.synthetic(count: 8, seed: 1, split: .train, imageSize: configuration.image)
         let sampler = try Sampler(
             sampleCount: images.count, globalBatch: world.size, worldSize: world.size, seed: 1, shuffle: true)

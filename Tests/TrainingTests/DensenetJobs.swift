@@ -52,16 +52,25 @@ struct FinishedRun {
     let path: String
     /// The bytes of weights.safetensors.
     let weights: Data
+    /// The bytes of ema.safetensors, if there is one.
+    let averages: Data?
     let epochs: [EpochMetrics]
 
     init(path: String) throws {
         self.path = path
         weights = try Data(contentsOf: URL(filePath: path + "/weights.safetensors"))
+        averages = try? Data(contentsOf: URL(filePath: path + "/ema.safetensors"))
         epochs = try readMetrics(path)
     }
 
     /// The weights without what the file says of their training.
-    var tensors: Data { weights.dropFirst(8 + weights.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }) }
+    var tensors: Data { Self.tensors(weights) }
+    /// Likewise, their average.
+    var averageTensors: Data? { averages.map(Self.tensors) }
+
+    private static func tensors(_ file: Data) -> Data {
+        file.dropFirst(8 + file.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) })
+    }
 
     /// All numbers that do not depend on the clock, exactly, one list per epoch.
     var results: [[Double]] {
@@ -77,7 +86,7 @@ struct FinishedRun {
 }
 
 extension EpochMetrics {
-    var losses: [Double] { [trainLoss, testLoss] }
+    var losses: [Double] { [trainLoss, testLoss] + furtherResults.map(\.result.loss) }
 }
 
 /// The epochs in a run folder's metrics.jsonl; none if it does not exist yet.

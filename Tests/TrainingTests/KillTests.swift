@@ -11,7 +11,7 @@ import Testing
         smallNetwork + [
             "--limit-train", "128", "--limit-test", "32", "--batch-size", "16", "--epochs", "60", "--learning-rate",
             "0.02",
-            "--augment", "crop,flip,jitter,cutout",
+            "--augment", "crop,flip,jitter,cutout", "--ema", "0.99",
         ]
 
     /// Killed jobs leave shared memory and session folders behind; here they are removed with the test.
@@ -39,6 +39,7 @@ import Testing
         #expect(positions.count > 5, "the kills let the run get no further than \(positions)")
         let end = try resume(path, ranks: 2)
         #expect(end.weights == whole.weights)
+        #expect(end.averages == whole.averages && whole.averages != nil)
         #expect(end.results == whole.results)
         // The last start asked for no lines of steps; before it none is missing, and none is there twice.
         let steps = try readStepRecords(path).map(\.step)

@@ -50,6 +50,23 @@ import Training
         }
     }
 
+    @Test func `results beside the weights' own have keys where there are any, and are read again`() throws {
+        var metrics = metrics(1)
+        (metrics.average, metrics.averageFlipped) = (TestResult(1.125, 0.75), TestResult(.nan, 0.25))
+        try log.append(metrics)
+        #expect(
+            try text().contains(
+                #""ema_flip_test_accuracy":0.25,"ema_flip_test_loss":null,"ema_test_accuracy":0.75,"ema_test_loss":1.125,"#
+            ))
+        let read = try #require(try log.epochs().first)
+        #expect(read.average == metrics.average && read.flipped == nil && read.averageFlipped?.accuracy == 0.25)
+        #expect(read.averageFlipped?.loss.isNaN == true && read.decidingAccuracy == 0.75)
+        // The average decides, whatever the weights themselves come to.
+        var other = self.metrics(2)
+        (other.testAccuracy, other.average) = (0.9, TestResult(1, 0.5))
+        #expect([read, other].best?.epoch == 1)
+    }
+
     @Test func `resuming drops later epochs and a truncated last line`() throws {
         for epoch in 1...4 { try log.append(metrics(epoch)) }
         let whole = try scratch.read("metrics.jsonl")

@@ -2,7 +2,8 @@ import FoundationEssentials
 import Support
 import TestSupport
 import Testing
-import Training
+
+@testable import Training
 
 /// How the command line becomes a run's configuration.
 @Suite struct OptionValueTests {
@@ -15,6 +16,9 @@ import Training
             ["--augment", "reflect-crop:16", "--blocks", "1"],
             "reflects 16 pixels, expected less than half of the image's 32"
         ),
+        (["--ema", "1"], "--ema is 1.0, expected above 0 and below 1"), (["--ema", "nan"], "--ema is nan, expected"),
+        (["--norm-momentum", "0"], "--norm-momentum is 0.0, expected above 0, up to 1"),
+        (["--norm-momentum", "1.1"], "--norm-momentum is 1.1, "), (["--tta", "mirror"], "'none' and 'flip'"),
         (["--base-batch", "0"], "--base-batch is 0, expected 1 to 1,000,000"),
         (["--mean", "1,2", "--std", "1,1,1"], "--mean is [1.0, 2.0], expected three numbers"),
         (["--mean", "a,1,1", "--std", "1,1,1"], "'a,1,1' is invalid for '--mean"),
@@ -64,17 +68,19 @@ import Training
             "--warm-up", "1", "--learning-rate", "0.05", "--momentum", "0.5", "--no-nesterov", "--weight-decay", "0",
             "--no-decay-norm", "--label-smoothing", "0.1", "--seed", "7", "--no-shuffle", "--precision", "bf16",
             "--epochs", "3", "--keep", "2", "--checkpoint-steps", "9", "--on-checkpoint-error", "continue",
-            "--on-nonfinite", "skip", "--dropout", "0.1",
+            "--on-nonfinite", "skip", "--dropout", "0.1", "--ema", "0.99", "--norm-momentum", "1", "--tta", "flip",
         ])
         var expected = RunConfiguration(
             network: plain.network, data: plain.data, epochs: 3, steps: 1, batchSize: 16, seed: 7, shuffle: false,
             schedule: LearningRateSchedule(
                 shape: .step(milestones: [0.3, 0.6], factor: 0.1), learningRate: 0.05, warmUpEpochs: 1),
             optimizer: OptimizerConfiguration(momentum: 0.5, nesterov: false, weightDecay: 0, decaysNorms: false),
-            labelSmoothing: 0.1, augmentation: .init(crop: true, jitter: true), normalization: .pixelMean,
+            labelSmoothing: 0.1, normMomentum: 1, averageDecay: 0.99, finalViews: .imageAndMirrorImage,
+            augmentation: .init(crop: true, jitter: true), normalization: .pixelMean,
             precision: .bfloat16,
             faults: FaultPolicy(keep: 2, checkpointSteps: 9, onCheckpointError: .continue, onNonfinite: .skip))
         expected.network.dropout = 0.1
+        expected.version = 2
         #expect(full == expected)
         let given = try configuration(["--mean", "0.5,0.25,0", "--std", "0.5,0.25,1"])
         #expect(given.normalization == .explicit(mean: [0.5, 0.25, 0], std: [0.5, 0.25, 1]))
@@ -93,6 +99,7 @@ import Training
         for safety in ["", "\"safety\":{},", "\"safety\":{\"keep\":7},"] {
             let old = Data(text.replacing("SAFETY", with: safety).utf8)
             let read = try JSONDecoder().decode(RunConfiguration.self, from: old)
+            #expect(read.averageDecay == nil && read.normMomentum == 0.1 && read.finalViews == .image)
             #expect(read.augmentation == .init(crop: true, flip: true) && read.precision == .float32)
             #expect(read.normalization == .explicit(mean: [0.5, 0.25, 0.1], std: [0.2, 1, 1]))
             #expect(read.faults == FaultPolicy(keep: safety.contains("7") ? 7 : 3))

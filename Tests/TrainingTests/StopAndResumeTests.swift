@@ -12,7 +12,7 @@ import Testing
         smallNetwork + [
             "--limit-train", "256", "--limit-test", "32", "--batch-size", "16", "--epochs", "4", "--augment",
             "crop,flip,jitter,cutout",
-            "--dropout", "0.1", "--learning-rate", "0.02",
+            "--dropout", "0.1", "--learning-rate", "0.02", "--ema", "0.95", "--tta", "flip", "--norm-momentum", "0.2",
         ]
 
     /// Starts a run on two ranks, sends signals in its second epoch or later, and waits for its end.
@@ -54,6 +54,7 @@ import Testing
             }
             let resumed = try resume(path, ranks: 2)
             #expect(resumed.weights == whole.weights, "\(name)")
+            #expect(resumed.averages == whole.averages && whole.averages != nil, "\(name)")
             #expect(resumed.results == whole.results, "\(name)")
             try expectWholeEvents(of: resumed, stepsPerEpoch: 16, name)
         }

@@ -162,6 +162,9 @@ struct ck_kernels {
     void (*sgd_step)(float *weights, const float *gradients, float *momentum_buffer, long count, float learning_rate,
                      float gradient_scale, float momentum, float weight_decay, int nesterov);
 
+    /// Moves an exponential moving average: average += share * (value - average). Any `count`.
+    void (*move_average)(float *average, const float *values, long count, float share);
+
     // ---- The stem's patches and pooling, image by image: panels of different resolutions interleave differently
 
     /// Writes the pixels under the kernel for each pixel of row `y` of a convolution's output (im2col), as a panel of

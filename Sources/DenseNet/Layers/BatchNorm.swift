@@ -136,15 +136,14 @@ extension ChannelAffine {
     fileprivate func set(
         _ parameters: NormParameters, _ state: SharedNetworkState, _ statistics: ChannelStatistics, pixels: Double
     ) {
-        let running = state.running(parameters)
+        let (running, momentum) = (state.running(parameters), state.normMomentum)
         let unbiased = pixels > 1 ? pixels / (pixels - 1) : 1
         for c in 0..<channels {
             let mean = statistics.mean.pointer[c]
             let variance = statistics.variance.pointer[c]
             set(c, parameters, state, mean: mean, variance: variance)
-            running.mean[c] = Float((1 - normMomentum) * Double(running.mean[c]) + normMomentum * mean)
-            running.variance[c] = Float(
-                (1 - normMomentum) * Double(running.variance[c]) + normMomentum * variance * unbiased)
+            running.mean[c] = Float((1 - momentum) * Double(running.mean[c]) + momentum * mean)
+            running.variance[c] = Float((1 - momentum) * Double(running.variance[c]) + momentum * variance * unbiased)
         }
     }
 

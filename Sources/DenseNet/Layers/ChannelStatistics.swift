@@ -4,8 +4,6 @@ import Support
 
 /// Batch norm's ε, as in PyTorch and the papers.
 package let normEpsilon = 1e-5
-/// The weight of a new batch in the running statistics, as in PyTorch.
-let normMomentum = 0.1
 
 /// Batch statistics per channel, over the global batch: x̂ = x·inverseDeviation + normalizedOffset has mean 0 and
 /// variance 1.

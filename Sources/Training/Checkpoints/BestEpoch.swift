@@ -1,6 +1,6 @@
 import Safetensors
 
-/// The epoch of a run whose weights recognize most test images.
+/// The epoch of a run whose weights, or their average where there is one, recognize most test images.
 struct BestEpoch: Sendable {
     let accuracy: Double
     let position: CheckpointPosition

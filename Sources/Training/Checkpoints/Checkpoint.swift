@@ -36,19 +36,24 @@ package struct Checkpoint {
     package let tensors: [NamedTensor]
     /// Whatever else resuming needs. The keys `version`, `epoch`, `step` and `checksum` are added when writing.
     package let metadata: [String: String]
+    private let version: Int
 
-    package init(position: CheckpointPosition, tensors: [NamedTensor], metadata: [String: String]) {
+    /// - Parameter version: see `FormatVersion`; nil for the first.
+    package init(
+        position: CheckpointPosition, tensors: [NamedTensor], metadata: [String: String], version: Int? = nil
+    ) {
         self.position = position
         self.tensors = tensors
         self.metadata = metadata
+        self.version = version ?? FormatVersion.first
     }
 
-    /// Writes a file atomically, of the format's present version and with a checksum.
+    /// Writes a file atomically, with its version and a checksum.
     ///
     /// - Throws: `Failure(.unavailable)` when the system refuses.
     func write(to path: String) throws {
         var complete = metadata
-        complete["version"] = String(FormatVersion.current)
+        complete["version"] = String(version)
         complete["epoch"] = String(position.epoch)
         complete["step"] = String(position.step)
         var checksum = CheckpointChecksum(complete)
@@ -122,6 +127,10 @@ private struct CheckpointChecksum {
 
 /// A momentum has its parameter's name with this prefix.
 let momentumPrefix = "momentum."
+/// The average of a weight or a running statistic has its name with this prefix.
+let averagePrefix = "ema."
+/// The metadata key for how often the average has followed the weights.
+private let averageUpdatesKey = "ema_updates"
 
 /// A copy of everything that a run's checkpoints hold, allocated once. Its owner makes sure that nothing writes to it
 /// while another thread reads.
@@ -130,14 +139,29 @@ struct CheckpointContents: Sendable {
     private let parameters: AlignedBuffer<Float>
     private let statistics: AlignedBuffer<Float>
     private let momenta: AlignedBuffer<Float>
+    private let averages: Averages?
     private let metadata: [String: String]
+    private let version: Int
 
-    /// - Parameter metadata: what every file carries beside the network's configuration.
-    init(_ step: TrainingStep, metadata: [String: String]) throws {
+    /// Of a run that has a moving average.
+    private struct Averages {
+        let parameters, statistics: AlignedBuffer<Float>
+    }
+
+    /// - Parameters:
+    ///   - metadata: what every file carries beside the network's configuration.
+    ///   - version: of checkpoints; see `FormatVersion`.
+    init(_ step: TrainingStep, metadata: [String: String], version: Int) throws {
+        self.version = version
         table = step.network.table
         parameters = AlignedBuffer(count: table.parameterCount)
         statistics = AlignedBuffer(count: table.runningStatisticsCount)
         momenta = AlignedBuffer(count: table.parameterCount)
+        averages = step.average.map {
+            Averages(
+                parameters: AlignedBuffer(count: $0.parameters.count),
+                statistics: AlignedBuffer(count: $0.statistics.count))
+        }
         let configuration = try WeightsFile.configurationText(step.network.configuration)
         self.metadata = metadata.merging(["config": configuration]) { $1 }
     }
@@ -146,35 +170,48 @@ struct CheckpointContents: Sendable {
         _ = parameters.elements.update(fromContentsOf: step.network.parameters)
         _ = statistics.elements.update(fromContentsOf: step.network.runningStatistics)
         _ = momenta.elements.update(fromContentsOf: step.optimizer.momentumBuffer.elements)
+        guard let averages, let average = step.average else { return }
+        _ = averages.parameters.elements.update(fromContentsOf: average.parameters.elements)
+        _ = averages.statistics.elements.update(fromContentsOf: average.statistics.elements)
     }
 
     /// What was copied last, as a checkpoint that borrows this memory.
-    func checkpoint(_ state: RunState, at position: CheckpointPosition) -> Checkpoint {
+    ///
+    /// - Parameter averageUpdates: how often the average, if there is one, had followed the weights.
+    func checkpoint(_ state: RunState, at position: CheckpointPosition, averageUpdates: Int?) -> Checkpoint {
         let momentumTensors = table.trainable.map { parameter in
             NamedTensor(
                 name: momentumPrefix + parameter.name, shape: parameter.shape,
                 values: UnsafeBufferPointer(momenta[parameter.range]))
         }
-        return Checkpoint(
-            position: position, tensors: weights + momentumTensors, metadata: state.metadata.merging(metadata) { $1 })
+        var metadata = state.metadata.merging(metadata) { $1 }
+        metadata[averageUpdatesKey] = averageUpdates.map { "\($0)" }
+        let tensors = weights + momentumTensors + (averages.map { named($0, prefix: averagePrefix) } ?? [])
+        return Checkpoint(position: position, tensors: tensors, metadata: metadata, version: version)
     }
 
-    /// Writes the weights that were copied last as those of the best epoch.
+    /// Writes the weights that were copied last, or their average where there is one, as those of the best epoch.
     ///
     /// - Parameter summary: further metadata.
     /// - Throws: `Failure(.unavailable)` when the system refuses.
     func writeWeights(of best: BestEpoch, to path: String, summary: [String: String]) throws {
         let metadata = metadata.merging(best.metadata) { $1 }.merging(["format": "pt"]) { $1 }.merging(summary) { $1 }
-        try SafetensorsWriter.write(to: path, tensors: weights, metadata: metadata)
+        try SafetensorsWriter.write(
+            to: path, tensors: averages.map { named($0, prefix: "") } ?? weights, metadata: metadata)
     }
 
     private var weights: [NamedTensor] {
         WeightsFile.tensors(table, parameters: parameters.elements, statistics: statistics.elements)
     }
+
+    private func named(_ averages: Averages, prefix: String) -> [NamedTensor] {
+        WeightsFile.tensors(
+            table, parameters: averages.parameters.elements, statistics: averages.statistics.elements, prefix: prefix)
+    }
 }
 
 extension TrainingStep {
-    /// Reads what `CheckpointContents` has written: weights, running statistics, momenta and the run's state.
+    /// Reads what `CheckpointContents` has written: weights, running statistics, momenta, averages and the run's state.
     ///
     /// - Throws: `Failure(.data)` when it is of another network or damaged.
     func read(_ checkpoint: StoredCheckpoint, stepsPerEpoch: Int) throws -> RunState {
@@ -190,6 +227,16 @@ extension TrainingStep {
             try file.floats(
                 named: momentumPrefix + parameter.name, shape: parameter.shape,
                 into: optimizer.momentumBuffer[parameter.range])
+        }
+        if let average {
+            _ = try withAverage { try WeightsFile.read(from: file, prefix: averagePrefix, into: network) }
+            guard let updates = file.metadata[averageUpdatesKey].flatMap({ Int($0) }), updates >= 0 else {
+                throw Failure(
+                    .data,
+                    "\(file.path): the metadata key '\(averageUpdatesKey)' is "
+                        + "\(file.metadata[averageUpdatesKey] ?? "missing"), expected a number of steps")
+            }
+            average.updates = updates
         }
         let state = try RunState(file.metadata, path: file.path)
         guard state.stepInEpoch <= stepsPerEpoch else {

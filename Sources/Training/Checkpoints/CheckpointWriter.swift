@@ -3,7 +3,7 @@ import Support
 /// Writes a run's checkpoints, and the results of its epochs, on a thread of its own while training goes on. Rank zero
 /// alone has one.
 ///
-/// `begin` copies weights, running statistics and momenta into memory that is allocated once, so the next steps may
+/// `begin` copies weights, running statistics, momenta and averages into memory that is allocated once, so the next steps may
 /// move them. One piece of work is under way at a time; `finish` waits for it and throws what it met.
 final class CheckpointWriter {
     /// Seconds that training has waited: for the copies, and for checkpoints that were not finished when they had to
@@ -26,7 +26,8 @@ final class CheckpointWriter {
     private var current: Job?
 
     private enum Job {
-        case checkpoint(RunState, CheckpointPosition, [StepRecord], sparing: CheckpointPosition?)
+        case checkpoint(
+            RunState, CheckpointPosition, averageUpdates: Int?, [StepRecord], sparing: CheckpointPosition?)
         /// The best epoch where it is this one.
         case result(EpochMetrics, BestEpoch?)
     }
@@ -36,25 +37,27 @@ final class CheckpointWriter {
     ///   - metrics: where the results of epochs go and, of each `stepMetrics` steps where these are given, a line.
     ///   - bestWeights: the file of the best epoch's weights; with `metadata` and `summary`, and `best` where it is
     ///     there already.
+    ///   - version: of checkpoints; see `FormatVersion`.
     /// - Throws: `Failure(.unavailable)` when the system refuses the thread.
     init(
         of step: TrainingStep, folder: CheckpointFolder, newest: CheckpointPosition?, metrics: MetricsLog,
-        stepMetrics: Int?, bestWeights: String, best: BestEpoch?, metadata: [String: String],
+        stepMetrics: Int?, bestWeights: String, best: BestEpoch?, metadata: [String: String], version: Int,
         summary: @escaping @Sendable (EpochMetrics) throws -> [String: String]
     ) throws {
         self.step = step
         self.newest = newest
         self.best = best
         thinner = stepMetrics.map(StepThinner.init)
-        let contents = try CheckpointContents(step, metadata: metadata)
+        let contents = try CheckpointContents(step, metadata: metadata, version: version)
         self.contents = contents
         job = try BackgroundJob(refusal: "the thread that writes checkpoints cannot start") { job in
             switch job {
-            case .checkpoint(let state, let position, let records, let best):
+            case .checkpoint(let state, let position, let averageUpdates, let records, let best):
                 // The lines of steps first: a resumed run drops those past its checkpoint, and could not make up for
                 // missing ones. A log that cannot be written must not keep the checkpoint from being.
                 let lines = Result { try metrics.append(records) }
-                try folder.write(contents.checkpoint(state, at: position), sparing: best)
+                let checkpoint = contents.checkpoint(state, at: position, averageUpdates: averageUpdates)
+                try folder.write(checkpoint, sparing: best)
                 try lines.get()
             case .result(let result, let best):
                 // The line comes last: with it the epoch is evaluated, without it a resumed run does that again.
@@ -79,7 +82,9 @@ final class CheckpointWriter {
         let began = monotonicSeconds()
         contents.copy(from: step)
         waitSeconds += monotonicSeconds() - began
-        begin(.checkpoint(state, position, records, sparing: best?.position))
+        begin(
+            .checkpoint(
+                state, position, averageUpdates: step.average?.updates, records, sparing: best?.position))
         records = []
     }
 
@@ -87,8 +92,9 @@ final class CheckpointWriter {
     ///
     /// - Precondition: nothing is under way, and the last checkpoint is of this epoch's weights.
     func begin(result: EpochMetrics, at position: CheckpointPosition) {
-        let isBest = result.testAccuracy > best?.accuracy ?? -1
-        begin(.result(result, isBest ? BestEpoch(accuracy: result.testAccuracy, position: position) : nil))
+        let accuracy = result.decidingAccuracy
+        let isBest = accuracy > best?.accuracy ?? -1
+        begin(.result(result, isBest ? BestEpoch(accuracy: accuracy, position: position) : nil))
     }
 
     private func begin(_ job: Job) {
@@ -105,7 +111,7 @@ final class CheckpointWriter {
         defer { waitSeconds += monotonicSeconds() - began }
         try job.wait()
         switch current {
-        case .checkpoint(_, let position, _, _): (written, newest) = (written + 1, position)
+        case .checkpoint(_, let position, _, _, _): (written, newest) = (written + 1, position)
         case .result(_, let best?): self.best = best
         default: break
         }

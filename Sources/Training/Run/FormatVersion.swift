@@ -1,11 +1,19 @@
+import DenseNetModel
 import Support
 
 /// The version of what a run writes for itself and reads again: config.json and checkpoints.
 ///
-/// It grows when an older program would misunderstand a file. Files without one are from before there were versions,
-/// and like those of version 1.
+/// It grows when an older program would misunderstand a file, and a file has the lowest that fits it: 2 where the run
+/// averages its weights or has a `normMomentum` of its own, which older programs would resume without. Files without a
+/// version are from before there were any, and like those of version 1.
 enum FormatVersion {
-    static let current = 1
+    static let first = 1
+    static let current = 2
+
+    /// The version of a run's files.
+    static func needed(by run: RunConfiguration) -> Int {
+        run.averageDecay == nil && run.normMomentum == TrainableDenseNet.defaultNormMomentum ? first : current
+    }
 
     /// - Throws: `Failure(.data)` for a file of a newer program.
     static func check(_ found: Int?, of path: String) throws {

@@ -2,7 +2,8 @@ import DenseNetModel
 import Safetensors
 import Support
 
-/// Weights in a file that the user names: ours, PyTorch's, or a checkpoint of a run, whose momenta are left out.
+/// Weights in a file that the user names: ours, PyTorch's, or a checkpoint of a run, whose momenta and averages are left
+/// out.
 package enum GivenWeights {
     /// Opens a weights file, a checkpoint, or what a run folder has: the run's result, or the newest valid checkpoint of
     /// a run that is not done.
@@ -29,7 +30,7 @@ package enum GivenWeights {
     ///
     /// - Throws: as `WeightsFile.load`.
     package static func load(_ file: SafetensorsFile, into network: DenseNet) throws {
-        try WeightsFile.load(file, into: network, ignoring: momenta(in: file))
+        try WeightsFile.load(file, into: network, ignoring: others(in: file))
     }
 
     /// Reads weights to begin from. A classifier for another number of classes leaves the network's own.
@@ -40,7 +41,7 @@ package enum GivenWeights {
         let file = try SafetensorsFile(path: path)
         guard
             let classes = try WeightsFile.load(
-                file, into: network, ignoring: momenta(in: file), sparingClassifier: true)
+                file, into: network, ignoring: others(in: file), sparingClassifier: true)
         else {
             return nil
         }
@@ -48,7 +49,7 @@ package enum GivenWeights {
             + "the classifier begins anew"
     }
 
-    private static func momenta(in file: SafetensorsFile) -> String? {
-        RunState.isOfCheckpoint(file.metadata) ? momentumPrefix : nil
+    private static func others(in file: SafetensorsFile) -> [String] {
+        RunState.isOfCheckpoint(file.metadata) ? [momentumPrefix, averagePrefix] : []
     }
 }

@@ -1,6 +1,17 @@
 import FoundationEssentials
 import Support
 
+/// What a network makes of the test images.
+public struct TestResult: Sendable, Equatable {
+    /// Mean cross-entropy.
+    public var loss: Double
+    /// From 0 to 1.
+    public var accuracy: Double
+
+    /// A result of these numbers.
+    public init(_ loss: Double, _ accuracy: Double) { (self.loss, self.accuracy) = (loss, accuracy) }
+}
+
 /// What one epoch came to. Numbers that are not finite are `null` in JSON and come back as not-a-number.
 public struct EpochMetrics: Codable, Sendable {
     /// Counted from 1.
@@ -17,10 +28,16 @@ public struct EpochMetrics: Codable, Sendable {
     public var checkpointWaitSeconds: Double
     /// How long the epoch's steps took, without the evaluation.
     public var epochSeconds: Double
-    /// How long the evaluation after them took.
+    /// How long the evaluation after them took, all of it.
     public var evaluationSeconds: Double
     /// Height and width in pixels of the training images; nil in logs of older programs.
     public var image: Int?
+    /// By the moving average of the weights, where the run has one.
+    public var average: TestResult?
+    /// With the mirror image of each image, where the run asks for it: of the last epoch.
+    public var flipped: TestResult?
+    /// Likewise, by the moving average.
+    public var averageFlipped: TestResult?
 
     enum CodingKeys: String, CodingKey {
         case epoch
@@ -35,13 +52,20 @@ public struct EpochMetrics: Codable, Sendable {
         case epochSeconds = "epoch_seconds"
         case evaluationSeconds = "evaluation_seconds"
         case image
+        case averageLoss = "ema_test_loss"
+        case averageAccuracy = "ema_test_accuracy"
+        case flippedLoss = "flip_test_loss"
+        case flippedAccuracy = "flip_test_accuracy"
+        case averageFlippedLoss = "ema_flip_test_loss"
+        case averageFlippedAccuracy = "ema_flip_test_accuracy"
     }
 
     /// The metrics of an epoch, as the properties of the same names describe them.
     public init(
         epoch: Int, trainLoss: Double, trainAccuracy: Double, testLoss: Double, testAccuracy: Double,
         imagesPerSecond: Double, learningRate: Double, dataWaitSeconds: Double, checkpointWaitSeconds: Double,
-        epochSeconds: Double, evaluationSeconds: Double, image: Int? = nil
+        epochSeconds: Double, evaluationSeconds: Double, image: Int? = nil, average: TestResult? = nil,
+        flipped: TestResult? = nil, averageFlipped: TestResult? = nil
     ) {
         self.epoch = epoch
         self.trainLoss = trainLoss
@@ -55,6 +79,9 @@ public struct EpochMetrics: Codable, Sendable {
         self.epochSeconds = epochSeconds
         self.evaluationSeconds = evaluationSeconds
         self.image = image
+        self.average = average
+        self.flipped = flipped
+        self.averageFlipped = averageFlipped
     }
 
     private static let numbers: [(CodingKeys, WritableKeyPath<EpochMetrics, Double> & Sendable)] = [
@@ -65,10 +92,35 @@ public struct EpochMetrics: Codable, Sendable {
         (.evaluationSeconds, \.evaluationSeconds),
     ]
 
+    /// Results that not every epoch has.
+    private static let results:
+        [(loss: CodingKeys, accuracy: CodingKeys, WritableKeyPath<EpochMetrics, TestResult?> & Sendable)] = [
+            (.averageLoss, .averageAccuracy, \.average), (.flippedLoss, .flippedAccuracy, \.flipped),
+            (.averageFlippedLoss, .averageFlippedAccuracy, \.averageFlipped),
+        ]
+
     /// All numbers but the epoch's, with the names that they have in `metrics.jsonl`.
     package var namedNumbers: [(name: String, value: Double)] {
-        Self.numbers.map { ($0.rawValue, self[keyPath: $1]) }
+        keyedNumbers.map { ($0.rawValue, $1) }
     }
+
+    private var keyedNumbers: [(CodingKeys, Double)] {
+        Self.numbers.map { ($0, self[keyPath: $1]) }
+            + Self.results.flatMap { loss, accuracy, field in
+                self[keyPath: field].map { [(loss, $0.loss), (accuracy, $0.accuracy)] } ?? []
+            }
+    }
+
+    /// The results beside those of the weights themselves, with names for people; the average's comes first.
+    package var furtherResults: [(name: String, result: TestResult)] {
+        [("average", average), ("with flip", flipped), ("average with flip", averageFlipped)].compactMap {
+            name, result in
+            result.map { (name, $0) }
+        }
+    }
+
+    /// What decides which epoch is the best: the accuracy of the average where there is one.
+    package var decidingAccuracy: Double { average?.accuracy ?? testAccuracy }
 
     /// Reads a line of `metrics.jsonl`.
     public init(from decoder: any Decoder) throws {
@@ -86,6 +138,11 @@ public struct EpochMetrics: Codable, Sendable {
                 ? try container.decodeIfPresent(Double.self, forKey: key) ?? nan
                 : try container.decode(Double?.self, forKey: key) ?? nan
         }
+        for (loss, accuracy, field) in Self.results where container.contains(accuracy) {
+            self[keyPath: field] = TestResult(
+                try container.decode(Double?.self, forKey: loss) ?? nan,
+                try container.decode(Double?.self, forKey: accuracy) ?? nan)
+        }
     }
 
     /// Writes a line of `metrics.jsonl`.
@@ -93,15 +150,15 @@ public struct EpochMetrics: Codable, Sendable {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(epoch, forKey: .epoch)
         try container.encodeIfPresent(image, forKey: .image)
-        for (key, field) in Self.numbers { try container.encode(self[keyPath: field].ifFinite, forKey: key) }
+        for (key, value) in keyedNumbers { try container.encode(value.ifFinite, forKey: key) }
     }
 }
 
 extension [EpochMetrics] {
-    /// The first epoch of those with the highest test accuracy, whose weights best.safetensors has; nil where none has an
-    /// accuracy.
+    /// The first epoch of those with the highest test accuracy, of the average where there is one, whose weights
+    /// best.safetensors has; nil where none has an accuracy.
     package var best: EpochMetrics? {
-        reduce(nil) { best, epoch in epoch.testAccuracy > best?.testAccuracy ?? -1 ? epoch : best }
+        reduce(nil) { best, epoch in epoch.decidingAccuracy > best?.decidingAccuracy ?? -1 ? epoch : best }
     }
 }
 

@@ -50,7 +50,7 @@ public struct RunConfiguration: Sendable, Equatable {
     }
 
     /// See `FormatVersion`.
-    var version: Int? = FormatVersion.current
+    var version: Int? = FormatVersion.first
     /// The model's name, or `custom`.
     public var model: String
     /// The network to train.
@@ -79,6 +79,13 @@ public struct RunConfiguration: Sendable, Equatable {
     /// The sizes that training images have by epochs, once all else is done to them; nil for the network's in all.
     /// Evaluations always have the network's.
     public var imageSchedule: ImageSchedule?
+    /// The weight of a new batch in the running statistics; above 0, up to 1.
+    public var normMomentum: Double
+    /// Keeps a moving average of the weights, of which each step leaves this share; above 0 and below 1. It is evaluated
+    /// beside the weights, and decides which epoch is the best. Nil for none.
+    public var averageDecay: Double?
+    /// What of each test image the network sees in a further evaluation after the last epoch; the image alone for none.
+    public var finalViews: Evaluator.Views
     /// Random changes of training images.
     public var augmentation: Augmentation
     /// How colours become the network's input.
@@ -97,6 +104,8 @@ public struct RunConfiguration: Sendable, Equatable {
         schedule: LearningRateSchedule = LearningRateSchedule(), baseBatch: Int? = nil,
         optimizer: OptimizerConfiguration = OptimizerConfiguration(), labelSmoothing: Double = 0,
         imageSchedule: ImageSchedule? = nil,
+        normMomentum: Double = TrainableDenseNet.defaultNormMomentum, averageDecay: Double? = nil,
+        finalViews: Evaluator.Views = .image,
         augmentation: Augmentation = Augmentation(crop: true, flip: true),
         normalization: NormalizationChoice = .channel, precision: Precision = .float32, initialWeights: String? = nil,
         faults: FaultPolicy = FaultPolicy()
@@ -114,6 +123,9 @@ public struct RunConfiguration: Sendable, Equatable {
         self.optimizer = optimizer
         self.labelSmoothing = labelSmoothing
         self.imageSchedule = imageSchedule
+        self.normMomentum = normMomentum
+        self.averageDecay = averageDecay
+        self.finalViews = finalViews
         self.augmentation = augmentation
         self.normalization = normalization
         self.precision = precision
@@ -127,6 +139,13 @@ public struct RunConfiguration: Sendable, Equatable {
             * (baseBatch.map { Double(batchSize) / Double($0) } ?? 1)
     }
 
+    /// How often the network goes through the test images after each epoch, and after the last: an image and its mirror
+    /// image are two.
+    package var evaluationPasses: (each: Int, last: Int) {
+        let each = averageDecay == nil ? 1 : 2
+        return (each, finalViews == .image ? each : 3 * each)
+    }
+
     /// The `model` of a network that was put together piece by piece.
     public static let customModel = "custom"
 }
@@ -135,7 +154,9 @@ public struct RunConfiguration: Sendable, Equatable {
 extension RunConfiguration: Codable {
     private enum CodingKeys: String, CodingKey {
         case version, model, network, data, epochs, steps, batchSize, seed, shuffle, schedule, baseBatch, optimizer
-        case labelSmoothing, imageSchedule
+        case labelSmoothing, imageSchedule, normMomentum
+        case averageDecay = "ema"
+        case finalViews = "tta"
         case augmentation = "augment"
         case normalization, precision, initialWeights
         case faults = "safety"
@@ -158,9 +179,13 @@ extension RunConfiguration: Codable {
             optimizer: try values.decode(OptimizerConfiguration.self, forKey: .optimizer),
             labelSmoothing: try values.decode(Double.self, forKey: .labelSmoothing),
             imageSchedule: try values.decodeIfPresent(ImageSchedule.self, forKey: .imageSchedule),
+            // Missing in the run folders of programs that had no choice, as are some below.
+            normMomentum: try values.decodeIfPresent(Double.self, forKey: .normMomentum)
+                ?? TrainableDenseNet.defaultNormMomentum,
+            averageDecay: try values.decodeIfPresent(Double.self, forKey: .averageDecay),
+            finalViews: try values.decodeIfPresent(Evaluator.Views.self, forKey: .finalViews) ?? .image,
             augmentation: try values.decode(Augmentation.self, forKey: .augmentation),
             normalization: try values.decode(NormalizationChoice.self, forKey: .normalization),
-            // Both are missing in the run folders of programs that had no choice.
             precision: try values.decodeIfPresent(Precision.self, forKey: .precision) ?? .float32,
             initialWeights: try values.decodeIfPresent(String.self, forKey: .initialWeights),
             faults: try values.decodeIfPresent(FaultPolicy.self, forKey: .faults) ?? FaultPolicy())

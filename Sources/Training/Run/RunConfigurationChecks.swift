@@ -53,6 +53,12 @@ extension RunConfiguration {
         guard labelSmoothing >= 0, labelSmoothing < 1 else {
             throw Failure(.usage, "`labelSmoothing` is \(labelSmoothing), expected 0 or above and below 1")
         }
+        guard normMomentum > 0, normMomentum <= 1 else {
+            throw Failure(.usage, "`normMomentum` is \(normMomentum), expected above 0, up to 1")
+        }
+        if let averageDecay, !(averageDecay > 0 && averageDecay < 1) {
+            throw Failure(.usage, "`averageDecay` is \(averageDecay), expected above 0 and below 1, such as 0.999")
+        }
         guard optimizer.momentum >= 0, optimizer.momentum < 1 else {
             throw Failure(.usage, "`momentum` is \(optimizer.momentum), expected 0 or above and below 1")
         }

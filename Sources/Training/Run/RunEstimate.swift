@@ -11,8 +11,10 @@ package struct RunEstimate: Sendable {
     package let epochs: Int
     /// The sizes of training images in turn.
     package let phases: [Phase]
-    /// A whole evaluation, from a few of its batches.
+    /// What follows an epoch, from a few batches of an evaluation.
     package let evaluationSeconds: Double
+    /// What follows the last epoch, likewise.
+    private let lastEvaluationSeconds: Double
     /// Bytes that the rank that takes most has had in use, with what checkpoints take beside.
     package let rankMemory: Int
     /// The bytes that the ranks of rank zero's host may take together.
@@ -43,12 +45,17 @@ package struct RunEstimate: Sendable {
         steps = min(configuration.epochs * stepsPerEpoch, configuration.steps ?? .max)
         epochs = (steps - 1) / stepsPerEpoch + 1
         phases = try Self.timePhases(parts, steps: steps, communicator)
-        evaluationSeconds = try Self.timeBatches(parts.evaluator) * Double(parts.evaluator.steps)
+        let passSeconds = try Self.timeBatches(parts.evaluator) * Double(parts.evaluator.steps)
+        let passes = configuration.evaluationPasses
+        (evaluationSeconds, lastEvaluationSeconds) = (
+            passSeconds * Double(passes.each), passSeconds * Double(passes.last)
+        )
         let network = parts.step.network
         let weights = 4 * (network.parameters.count + network.runningStatistics.count)
-        let checkpoint = weights + 4 * network.parameters.count
+        let averages = configuration.averageDecay == nil ? 0 : weights
+        let checkpoint = weights + 4 * network.parameters.count + averages
         // The checkpoints kept, the best and one that is being written; the best weights and the last.
-        diskBytes = (configuration.faults.keep + 2) * checkpoint + 2 * weights
+        diskBytes = (configuration.faults.keep + 2) * checkpoint + 2 * weights + averages
         let own = peakResidentBytes() + (communicator.rank == 0 ? checkpoint : 0)
         rankMemory = Int(try communicator.allReduceMax(Int64(own)))
         hostMemory = memoryOfHost()
@@ -106,6 +113,8 @@ package struct RunEstimate: Sendable {
     }
     /// Seconds of the whole run.
     package var seconds: Double {
-        phases.reduce(Double(epochs) * evaluationSeconds) { $0 + Double($1.steps) * $1.stepSeconds }
+        phases.reduce(Double(epochs - 1) * evaluationSeconds + lastEvaluationSeconds) {
+            $0 + Double($1.steps) * $1.stepSeconds
+        }
     }
 }

@@ -9,7 +9,8 @@ import Support
 ///     RUN/metrics.jsonl          a line an epoch
 ///     RUN/events/                the same and more for TensorBoard; see `EventRecorder`
 ///     RUN/checkpoints/           see `CheckpointFolder`
-///     RUN/best.safetensors       the weights of the epoch with the best test accuracy
+///     RUN/best.safetensors       the weights of the epoch with the best test accuracy; their average where there is one
+///     RUN/ema.safetensors        the average of the weights, where the run has one
 ///     RUN/weights.safetensors    the result
 ///     RUN/ranks/                 each rank's heartbeat while the run is active; see `Watchdog`
 ///     RUN/.lock                  who is at work here
@@ -19,6 +20,7 @@ package final class RunFolder: Sendable {
     package var metrics: String { path + "/metrics.jsonl" }
     package var checkpoints: String { Self.checkpoints(of: path) }
     package var best: String { path + "/best.safetensors" }
+    package var averages: String { Self.averages(of: path) }
     package var ranks: String { Self.ranks(of: path) }
     package var weights: String { Self.weights(of: path) }
     private let lock: FileLock
@@ -76,6 +78,9 @@ package final class RunFolder: Sendable {
 
     /// Where the run in a folder has its checkpoints.
     static func checkpoints(of path: String) -> String { path + "/checkpoints" }
+
+    /// Where the run in a folder has the average of its weights, if it has one.
+    package static func averages(of path: String) -> String { path + "/ema.safetensors" }
 
     /// Where the run in a folder has its result.
     static func weights(of path: String) -> String { path + "/weights.safetensors" }

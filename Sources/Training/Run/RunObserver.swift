@@ -49,6 +49,12 @@ public struct RunProgress: Sendable {
         case training
         /// The evaluation after them.
         case evaluation
+        /// That of the moving average of the weights.
+        case averageEvaluation
+        /// The evaluation with mirror images, after the last epoch.
+        case flippedEvaluation
+        /// That of the moving average of the weights.
+        case averageFlippedEvaluation
     }
 
     /// What is in progress.
@@ -63,6 +69,21 @@ public struct RunProgress: Sendable {
     public let loss: Double
     /// From 0 to 1.
     public let accuracy: Double
+    /// How often the network has gone through the test images since the epoch's last step; an image and its mirror image
+    /// are two.
+    package let passes: Double
+
+    init(
+        phase: Phase, epoch: Int, done: Int, total: Int, loss: Double, accuracy: Double, passesBefore: Int = 0
+    ) {
+        self.phase = phase
+        self.epoch = epoch
+        self.done = done
+        self.total = total
+        self.loss = loss
+        self.accuracy = accuracy
+        passes = Double(passesBefore) + Double(phase.passes * done) / Double(max(total, 1))
+    }
 }
 
 /// What one step of training came to, over all ranks.

@@ -22,16 +22,20 @@ struct RunParts {
         try communicator.requireSameOptions(configuration.sharedValues)
         try communicator.requireSameVectorLevel()
         var configuration = configuration.withAbsolutePaths()
+        let averages = configuration.averageDecay == nil ? 0 : 1
         let network = try communicator.throwOnAllRanks {
             try TrainableDenseNet(
                 configuration.network, capacity: communicator.maximumLocalBatchSize(of: configuration.batchSize),
                 imageSize: configuration.imageSize(epoch: 1), threads: threads ?? communicator.defaultThreads,
                 precision: configuration.precision,
-                // Two loaders of two batches, each with a thread; the checkpoints' copies, and their thread.
+                // Two loaders of two batches, each with a thread, and mirror images; averages; the checkpoints' copies, and
+                // their thread.
                 overhead: MemoryOverhead(
-                    ranks: communicator.localSize, batches: 4, copies: communicator.rank == 0 ? 2 : 0, threads: 3,
+                    ranks: communicator.localSize, batches: configuration.finalViews == .image ? 4 : 5,
+                    copies: averages + (communicator.rank == 0 ? 2 + averages : 0), threads: 3,
                     imageSizes: configuration.imageSchedule?.sizes ?? []))
         }
+        network.normMomentum = configuration.normMomentum
         data = try RunData(
             configuration.data, seed: configuration.seed, imageSize: configuration.network.image,
             classes: configuration.network.classes, normalization: configuration.normalization,
@@ -50,8 +54,8 @@ struct RunParts {
             )
         }
         step = try TrainingStep(
-            network, optimizer: configuration.optimizer, labelSmoothing: configuration.labelSmoothing,
-            seed: configuration.seed, communicator: communicator)
+            network, optimizer: configuration.optimizer, averageDecay: configuration.averageDecay,
+            labelSmoothing: configuration.labelSmoothing, seed: configuration.seed, communicator: communicator)
         images = TrainingImages(
             configuration, data: data, sampler: sampler, network: network, evaluator: evaluator,
             communicator: communicator)

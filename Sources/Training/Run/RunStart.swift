@@ -20,8 +20,11 @@ struct RunStart {
         if let weights = configuration.initialWeights, let note = try GivenWeights.begin(step.network, from: weights) {
             warn(note)
         }
+        step.average?.begin(at: step.network)
         folder = try RunFolder(
             path: path ?? RunFolder.makeNew(below: "runs", model: configuration.model), resuming: false)
+        var configuration = configuration
+        configuration.version = FormatVersion.needed(by: configuration)
         try folder.writeConfiguration(configuration)
         (state, newest) = (RunState(), nil)
     }
@@ -58,6 +61,7 @@ struct RunStart {
                         + "run with them (`initialWeights`)")
             }
             step.network.initialize(seed: configuration.seed)
+            step.average?.begin(at: step.network)
         }
         self.state = state
         newest = found?.checkpoint.position
@@ -85,13 +89,16 @@ struct RunStart {
             folder: CheckpointFolder(path: folder.checkpoints, keep: configuration.faults.keep, warn: warn),
             newest: newest, metrics: MetricsLog(path: folder.metrics), stepMetrics: stepMetrics,
             bestWeights: folder.best, best: BestEpoch(path: folder.best, last: state.epoch - 1),
-            metadata: data.weightsMetadata,
-            summary: { try TrainingSummary(configuration, trainImages: trainImages, after: $0).metadata })
+            metadata: data.weightsMetadata, version: FormatVersion.needed(by: configuration),
+            summary: { metrics in
+                let kind: TrainingSummary.Weights = metrics.average == nil ? .trained : .averaged
+                return try TrainingSummary(kind, configuration, trainImages: trainImages, after: metrics).metadata
+            })
     }
 
     /// A run that has results, but nothing to resume from, must not begin anew over them.
     private static func requireNoResults(in folder: RunFolder) throws {
-        let results = [folder.metrics, folder.best, folder.weights].filter { path in
+        let results = [folder.metrics, folder.best, folder.averages, folder.weights].filter { path in
             // Lines of steps come before the first checkpoint, and are no result.
             let isOfSteps = path == folder.metrics && (try? MetricsLog(path: path).lastEpoch() == nil) == true
             return !isOfSteps && (try? InputFile(path: path).size) ?? 0 > 0

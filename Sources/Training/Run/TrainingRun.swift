@@ -163,19 +163,9 @@ public final class TrainingRun {
         communicator.progress.enter("writing the weights", mayTakeLong: true)
         try communicator.throwOnAllRanks {
             guard let folder else { return }
-            try WeightsFile.write(step.network, to: folder.weights, metadata: weightsMetadata(in: folder))
+            try folder.writeResult(of: step, configuration, data: data, after: lastResult)
             observer.runEnded(self)
         }
-    }
-
-    /// What the result carries beside the network.
-    private func weightsMetadata(in folder: RunFolder) throws -> [String: String] {
-        let metadata = try data.weightsMetadata
-        // A run may be resumed behind its last epoch.
-        let last = try lastResult ?? MetricsLog(path: folder.metrics).epochs().last
-        guard let last else { return metadata }
-        let summary = TrainingSummary(configuration, trainImages: data.train.count, after: last)
-        return try metadata.merging(summary.metadata) { $1 }
     }
 
     /// Checkpoints of this start that are on the disk, on rank zero, and the seconds that training waited for them.
@@ -234,10 +224,14 @@ public final class TrainingRun {
         }
     }
 
-    private func advanced(_ phase: RunProgress.Phase, _ done: Int, of total: Int, loss: Double, accuracy: Double) {
+    private func advanced(
+        _ phase: RunProgress.Phase, _ done: Int, of total: Int, loss: Double, accuracy: Double, passesBefore: Int = 0
+    ) {
         guard isRankZero else { return }
         observer.advanced(
-            RunProgress(phase: phase, epoch: state.epoch, done: done, total: total, loss: loss, accuracy: accuracy))
+            RunProgress(
+                phase: phase, epoch: state.epoch, done: done, total: total, loss: loss, accuracy: accuracy,
+                passesBefore: passesBefore))
     }
 
     /// Whether this step within an epoch is one of those after which `checkpointSteps` asks for a checkpoint.
@@ -329,10 +323,12 @@ public final class TrainingRun {
         // An evaluation may take long: by then the epoch's work is safe, and a stop does not wait for the result.
         try writeCheckpoint()
         let (steps, began) = (evaluator.steps, monotonicSeconds())
-        let evaluated = try evaluator.run(
-            stopping: { observer.wantsStop },
-            advanced: { advanced(.evaluation, $0, of: steps, loss: $1, accuracy: $2) })
-        guard let test = evaluated else { return try stop() }
+        let isLast = state.epoch == configuration.epochs || state.step(stepsPerEpoch) >= configuration.steps ?? .max
+        let evaluated = try EpochEvaluation(
+            evaluator, step, views: isLast ? configuration.finalViews : .image, stopping: { observer.wantsStop },
+            advanced: { advanced($0, $2, of: steps, loss: $3, accuracy: $4, passesBefore: $1) })
+        guard let evaluated else { return try stop() }
+        let test = evaluated.test
         let maxima = try communicator.allReduceMax([dataWait, observer.wantsStop ? 1 : 0])
         let (longestDataWait, stopRequest) = (maxima[0], maxima[1])
         let metrics = EpochMetrics(
@@ -343,7 +339,8 @@ public final class TrainingRun {
             dataWaitSeconds: longestDataWait,
             checkpointWaitSeconds: (checkpoints?.waitSeconds ?? 0) - reportedCheckpointWait,
             epochSeconds: state.seconds, evaluationSeconds: monotonicSeconds() - began,
-            image: step.network.imageSize)
+            image: step.network.imageSize, average: evaluated.average, flipped: evaluated.flipped,
+            averageFlipped: evaluated.averageFlipped)
         reportedCheckpointWait = checkpoints?.waitSeconds ?? 0
         lastResult = metrics
         if isRankZero { observer.epochEnded(metrics, test) }

@@ -6,13 +6,23 @@ import Support
 package struct TrainingSummary: Codable, Sendable, Equatable {
     private static let metadataKey = "training"
 
+    /// Which weights a file has.
+    enum Weights {
+        /// Those that the steps have moved.
+        case trained
+        /// Their moving average.
+        case averaged
+    }
+
     /// The model's name, or `custom`.
     package let model: String
     /// Epochs done.
     package let epochs: Int
-    /// After them: mean cross-entropy, nil where it is no number.
+    /// How the weights were averaged; nil where they are as training left them.
+    package let averageDecay: Double?
+    /// After them, of the weights in the file: mean cross-entropy, nil where it is no number.
     package let testLoss: Double?
-    /// After them, from 0 to 1.
+    /// Likewise, from 0 to 1.
     package let testAccuracy: Double?
     package let seed: UInt64
     /// Over all ranks.
@@ -24,6 +34,7 @@ package struct TrainingSummary: Codable, Sendable, Equatable {
 
     enum CodingKeys: String, CodingKey {
         case model, epochs, seed, data
+        case averageDecay = "ema"
         case testLoss = "test_loss"
         case testAccuracy = "test_accuracy"
         case batchSize = "batch_size"
@@ -32,12 +43,14 @@ package struct TrainingSummary: Codable, Sendable, Equatable {
 
     /// - Parameters:
     ///   - trainImages: images of an epoch.
-    ///   - metrics: of the last epoch.
-    init(_ configuration: RunConfiguration, trainImages: Int, after metrics: EpochMetrics) {
+    ///   - metrics: of the last epoch; with those of the average where the weights are averaged.
+    init(_ weights: Weights, _ configuration: RunConfiguration, trainImages: Int, after metrics: EpochMetrics) {
         model = configuration.model
         epochs = metrics.epoch
-        testLoss = metrics.testLoss.ifFinite
-        testAccuracy = metrics.testAccuracy.ifFinite
+        let result = weights == .trained ? TestResult(metrics.testLoss, metrics.testAccuracy) : metrics.average
+        averageDecay = weights == .trained ? nil : configuration.averageDecay
+        testLoss = result?.loss.ifFinite
+        testAccuracy = result?.accuracy.ifFinite
         seed = configuration.seed
         batchSize = configuration.batchSize
         data = configuration.data.name
