@@ -30,6 +30,7 @@ struct Train: RankedCommand {
     @OptionGroup(title: "Data") var dataOptions: DataOptions
     @OptionGroup(title: "Data") var augmentation: AugmentationOptions
     @OptionGroup(title: "Batch and schedule") var schedule: ScheduleOptions
+    @OptionGroup(title: "Batch and schedule") var statistics: StatisticsOptions
     @OptionGroup(title: "Optimizer") var optimizer: OptimizerOptions
     @OptionGroup(title: "Run folder") var runFolder: RunFolderOptions
     @OptionGroup(title: "Safety (may change with --resume, for that start)") var safety: SafetyOptions
@@ -168,6 +169,7 @@ struct Train: RankedCommand {
         run.normalization = try dataOptions.normalization() ?? run.normalization
         run.augmentation = augmentation.augment ?? run.augmentation
         try schedule.apply(to: &run)
+        run.statistics = try statistics.value() ?? run.statistics
         optimizer.apply(to: &run)
         run.precision = precision.precision ?? run.precision
         recipe.apply(to: &run)

@@ -16,6 +16,12 @@ import Training
             "reflects 16 pixels, expected less than half of the image's 32"
         ),
         (["--base-batch", "0"], "--base-batch is 0, expected 1 to 1,000,000"),
+        (["--statistics-group", "0"], "--statistics-group is 0, expected 1 to 1,000,000 images"),
+        (["--statistics-group", "8", "--no-sync-bn"], "--statistics-group and --no-sync-bn both say whose statistics"),
+        (
+            ["--statistics-group", "24", "--batch-size", "64"],
+            "--batch-size 64 is not in groups of --statistics-group 24; a multiple is, such as 48 or 72"
+        ),
         (["--mean", "1,2", "--std", "1,1,1"], "--mean is [1.0, 2.0], expected three numbers"),
         (["--mean", "a,1,1", "--std", "1,1,1"], "'a,1,1' is invalid for '--mean"),
         (["--mean", "0,,0,0", "--std", "1,1,1"], "'0,,0,0' is invalid for '--mean"),
@@ -64,18 +70,20 @@ import Training
             "--warm-up", "1", "--learning-rate", "0.05", "--momentum", "0.5", "--no-nesterov", "--weight-decay", "0",
             "--no-decay-norm", "--label-smoothing", "0.1", "--seed", "7", "--no-shuffle", "--precision", "bf16",
             "--epochs", "3", "--keep", "2", "--checkpoint-steps", "9", "--on-checkpoint-error", "continue",
-            "--on-nonfinite", "skip", "--dropout", "0.1",
+            "--on-nonfinite", "skip", "--dropout", "0.1", "--statistics-group", "8",
         ])
         var expected = RunConfiguration(
             network: plain.network, data: plain.data, epochs: 3, steps: 1, batchSize: 16, seed: 7, shuffle: false,
             schedule: LearningRateSchedule(
                 shape: .step(milestones: [0.3, 0.6], factor: 0.1), learningRate: 0.05, warmUpEpochs: 1),
+            statistics: .group(images: 8),
             optimizer: OptimizerConfiguration(momentum: 0.5, nesterov: false, weightDecay: 0, decaysNorms: false),
             labelSmoothing: 0.1, augmentation: .init(crop: true, jitter: true), normalization: .pixelMean,
             precision: .bfloat16,
             faults: FaultPolicy(keep: 2, checkpointSteps: 9, onCheckpointError: .continue, onNonfinite: .skip))
         expected.network.dropout = 0.1
         #expect(full == expected)
+        #expect(try configuration(["--no-sync-bn"]).statistics == .rank)
         let given = try configuration(["--mean", "0.5,0.25,0", "--std", "0.5,0.25,1"])
         #expect(given.normalization == .explicit(mean: [0.5, 0.25, 0], std: [0.5, 0.25, 1]))
     }

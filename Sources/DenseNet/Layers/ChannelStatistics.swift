@@ -7,7 +7,7 @@ package let normEpsilon = 1e-5
 /// The weight of a new batch in the running statistics, as in PyTorch.
 let normMomentum = 0.1
 
-/// Batch statistics per channel, over the global batch: x̂ = x·inverseDeviation + normalizedOffset has mean 0 and
+/// Batch statistics per channel, over the global batch or a group of images: x̂ = x·inverseDeviation + normalizedOffset has mean 0 and
 /// variance 1.
 final class ChannelStatistics {
     let mean: AlignedBuffer<Double>
@@ -29,7 +29,7 @@ final class ChannelStatistics {
     ///
     /// - Parameters:
     ///   - sums: the tasks' Σx and Σx²; replaced by the sums over all ranks.
-    ///   - pixels: the number of pixels in the global batch.
+    ///   - pixels: the number of pixels that the statistics are of.
     func set(channelsFrom first: Int, _ sums: ChannelSums, pixels: Double, _ pass: PassContext) throws {
         sums.finish()
         for c in 0..<sums.channels {
@@ -83,8 +83,8 @@ final class ProducedChannels {
     /// Floats from one row to the next.
     var rowPitch: Int { values.channels * layout.lanes }
 
-    /// The number of pixels in the global batch.
-    func pixels(_ pass: PassContext) -> Double { Double(pass.globalCount * layout.height * layout.width) }
+    /// The number of pixels that batch statistics are of.
+    func pixels(_ pass: PassContext) -> Double { Double(pass.statisticsCount * layout.height * layout.width) }
 
     /// Row `y` of a group: shape [count][lanes].
     func row(_ group: Int, _ y: Int) -> UnsafeMutablePointer<Float> { values.panel(group, y) + first * layout.lanes }

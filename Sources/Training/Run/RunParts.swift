@@ -21,13 +21,19 @@ struct RunParts {
         try communicator.requireSameOptions(configuration.sharedValues)
         try communicator.requireSameVectorLevel()
         var configuration = configuration.withAbsolutePaths()
+        let statistics = configuration.statistics
+        let images = communicator.maximumLocalBatchSize(of: configuration.batchSize, unit: statistics.unit)
+        let passSize = statistics.passSize(images: images)
+        let passes = (images - 1) / passSize + 1
         let network = try communicator.throwOnAllRanks {
             try TrainableDenseNet(
-                configuration.network, capacity: communicator.maximumLocalBatchSize(of: configuration.batchSize),
-                threads: threads ?? communicator.defaultThreads, precision: configuration.precision,
-                // Two loaders of two batches, each with a thread; the checkpoints' copies, and their thread.
+                configuration.network, capacity: passSize, threads: threads ?? communicator.defaultThreads,
+                precision: configuration.precision,
+                // Two loaders of two batches, each with a thread; the checkpoints' copies, and their thread; the sum of
+                // several groups' gradients.
                 overhead: MemoryOverhead(
-                    ranks: communicator.localSize, batches: 4, copies: communicator.rank == 0 ? 2 : 0, threads: 3))
+                    ranks: communicator.localSize, batches: 2 * passes + 2,
+                    copies: (communicator.rank == 0 ? 2 : 0) + (passes > 1 ? 1 : 0), threads: 3))
         }
         data = try RunData(
             configuration.data, seed: configuration.seed, imageSize: configuration.network.image,
@@ -40,14 +46,15 @@ struct RunParts {
             (
                 try Sampler(
                     sampleCount: train.count, globalBatch: configuration.batchSize, worldSize: communicator.size,
-                    seed: configuration.seed, shuffle: configuration.shuffle),
+                    seed: configuration.seed, shuffle: configuration.shuffle, unit: statistics.unit),
                 try Evaluator(
-                    network, images: test, batchSize: configuration.batchSize, normalization: normalization,
-                    mistakeLimit: Self.mistakeLimit, communicator: communicator)
+                    network, images: test, batchSize: min(configuration.batchSize, passSize * communicator.size),
+                    normalization: normalization, mistakeLimit: Self.mistakeLimit, communicator: communicator)
             )
         }
         step = try TrainingStep(
-            network, optimizer: configuration.optimizer, labelSmoothing: configuration.labelSmoothing,
+            network, groups: statistics.groups(of: network, images: images), optimizer: configuration.optimizer,
+            labelSmoothing: configuration.labelSmoothing,
             seed: configuration.seed, communicator: communicator)
     }
 }
