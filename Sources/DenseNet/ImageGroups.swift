@@ -24,8 +24,19 @@ package final class ImageGroups {
             "a network for \(network.capacity) images has no groups of \(size)")
         self.network = network
         self.size = size
-        gradientsBefore = AlignedBuffer(count: most > size ? network.table.parameterCount : 0)
-        gains = AlignedBuffer(count: network.table.runningStatisticsCount)
+        (gradientsBefore, gains) = Self.buffers(network.table, areSeveral: most > size)
+    }
+
+    /// What groups take beside the network.
+    ///
+    /// - Parameter areSeveral: whether a rank has more than one group in a step.
+    static func buffers(
+        _ table: ParameterTable, areSeveral: Bool
+    ) -> (gradientsBefore: AlignedBuffer<Float>, gains: AlignedBuffer<Double>) {
+        (
+            AlignedBuffer(count: areSeveral ? table.parameterCount : 0),
+            AlignedBuffer(count: table.runningStatisticsCount)
+        )
     }
 
     /// Computes the gradients of the SUM of the losses of this rank's images. Not collective.

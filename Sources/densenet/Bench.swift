@@ -75,6 +75,7 @@ struct Bench: RankedCommand {
     }
 
     var imagesPerStep: Int? { batch.batchSize }
+    var imagesTogether: Int { statistics.statisticsGroup ?? 1 }
 
     func run() throws {
         let (steps, batchSize, check, trace) = (

@@ -43,10 +43,15 @@ struct Train: RankedCommand {
     static let defaultModel = "densenet-bc-22-12"
 
     var imagesPerStep: Int? {
-        if let batchSize = schedule.batchSize { return batchSize }
-        let before =
-            runFolder.resume == nil ? nil : runFolder.folder.map { try? RunConfiguration(path: $0 + "/config.json") }
-        return (before ?? nil)?.batchSize ?? ScheduleOptions.defaults.batchSize
+        schedule.batchSize ?? before?.batchSize ?? ScheduleOptions.defaults.batchSize
+    }
+
+    var imagesTogether: Int { statistics.statisticsGroup ?? before?.statistics.unit ?? 1 }
+
+    /// The run to resume, as it is so far.
+    private var before: RunConfiguration? {
+        guard runFolder.resume != nil, let folder = runFolder.folder else { return nil }
+        return try? RunConfiguration(path: folder + "/config.json")
     }
 
     func run() throws {

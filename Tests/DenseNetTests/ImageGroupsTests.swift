@@ -20,7 +20,7 @@ extension TinyNetwork {
         ready: (TrainableDenseNet, Int) throws -> Void = { _, _ in }
     ) throws -> PassResult {
         let range = range ?? 0..<count
-        let network = try network(capacity: min(size, max(range.count, 1)), threads: threads)
+        let network = try network(capacity: size, threads: threads)
         let groups = ImageGroups(of: network, size: size, most: most ?? range.count)
         let (images, labels, samples) = (images + [0], labels + [0], samples + [0])
         let result = try images.withUnsafeBufferPointer { images in
