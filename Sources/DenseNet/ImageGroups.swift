@@ -15,6 +15,9 @@ package final class ImageGroups {
     /// The images of the group in progress, as a share of the global batch.
     private var share = 0.0
 
+    /// Whether the last step's groups were all finite in loss and statistics.
+    package private(set) var isComplete = true
+
     /// - Parameters:
     ///   - size: images of a group, at most the network's capacity; the last one of a rank may have fewer.
     ///   - most: the maximum number of images that this rank has in a step.
@@ -41,8 +44,8 @@ package final class ImageGroups {
 
     /// Computes the gradients of the SUM of the losses of this rank's images. Not collective.
     ///
-    /// Stops behind the first group whose loss is not finite: the network then has the numbers of that group, and
-    /// gradients that mean nothing.
+    /// Stops behind the forward pass of the first group whose loss or statistics are not finite: the network then has the
+    /// numbers of that group, gradients that mean nothing, and `isComplete` is false.
     ///
     /// - Parameters:
     ///   - images: shape [count][3][image][image], normalized.
@@ -59,6 +62,7 @@ package final class ImageGroups {
         ready: (_ offset: Int) throws -> Void = { _ in }
     ) throws -> BatchResult {
         gains.elements.update(repeating: 0)
+        isComplete = true
         var result = BatchResult(lossSum: 0, correct: 0)
         if count == 0 { network.gradients.update(repeating: 0) }
         let imageSize = 3 * network.configuration.image * network.configuration.image
@@ -71,7 +75,9 @@ package final class ImageGroups {
             let loss = pass.loss(labels + first, labelSmoothing: labelSmoothing)
             result.lossSum += loss.result.lossSum
             result.correct += loss.result.correct
-            guard result.lossSum.isFinite else { break }
+            // A ReLU may hide a NaN from the loss.
+            isComplete = result.lossSum.isFinite && gains.elements.allSatisfy { Float($0).isFinite }
+            guard isComplete else { break }
             let (isFirst, isLast) = (first == 0, first + groupCount == count)
             var end = 0
             try loss.backward { offset in

@@ -136,7 +136,7 @@ public final class TrainingStep {
             network.clock.enter(.statisticsSync)
             try groups.moveRunningStatistics(sums)
         }
-        return (result, isFinite && result.lossSum.isFinite)
+        return (result, isFinite && groups?.isComplete != false)
     }
 
     /// Forward, loss and backward over this rank's part of a global batch. Collective.
