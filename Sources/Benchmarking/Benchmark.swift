@@ -11,6 +11,8 @@ package final class Benchmark {
     package struct Configuration: Sendable {
         package var network: DenseNetConfiguration
         package var batchSize: Int
+        /// Whose statistics batch norm takes in training.
+        package var statistics: BatchStatistics
         package var steps: Int
         /// Whether to time evaluation (forward with the running statistics) instead of training.
         package var evaluates: Bool
@@ -18,11 +20,12 @@ package final class Benchmark {
         package var precision: Precision
 
         package init(
-            network: DenseNetConfiguration, batchSize: Int, steps: Int, evaluates: Bool, threads: Int?,
-            precision: Precision
+            network: DenseNetConfiguration, batchSize: Int, statistics: BatchStatistics = .globalBatch, steps: Int,
+            evaluates: Bool, threads: Int?, precision: Precision
         ) {
             self.network = network
             self.batchSize = batchSize
+            self.statistics = statistics
             self.steps = steps
             self.evaluates = evaluates
             self.threads = threads
@@ -79,13 +82,14 @@ package final class Benchmark {
                     .usage,
                     "`batchSize` \(configuration.batchSize) is smaller than the number of ranks, \(communicator.size)")
             }
+            try configuration.statistics.validate(batchSize: configuration.batchSize, worldSize: communicator.size)
             let network = try Self.network(configuration, threads: threads, communicator)
             try ImageSet.requireMemory(
                 synthetic: count, imageSize: image, ranks: communicator.localSize, advice: "use a smaller `batchSize`")
             let images = ImageSet.synthetic(count: count, seed: 1, split: .train, imageSize: image)
             let sampler = try Sampler(
                 sampleCount: images.count, globalBatch: configuration.batchSize, worldSize: communicator.size, seed: 1,
-                shuffle: true)
+                shuffle: true, unit: configuration.statistics.unit)
             return (
                 network,
                 try BatchLoader(
@@ -95,7 +99,9 @@ package final class Benchmark {
             )
         }
         if let network = network as? TrainableDenseNet {
-            work = .training(try TrainingStep(network, seed: 1, communicator: communicator))
+            let groups = configuration.statistics.groups(
+                of: network, images: configuration.imagesPerRank(communicator))
+            work = .training(try TrainingStep(network, groups: groups, seed: 1, communicator: communicator))
         } else {
             work = .evaluation(network)
         }
@@ -105,8 +111,10 @@ package final class Benchmark {
     private static func network(
         _ configuration: Configuration, threads: Int, _ communicator: Communicator
     ) throws -> DenseNet {
-        let capacity = communicator.maximumLocalBatchSize(of: configuration.batchSize)
-        let overhead = MemoryOverhead(ranks: communicator.localSize, batches: 2, threads: 1)
+        let capacity = configuration.passSize(communicator)
+        let passes = configuration.passes(communicator)
+        let overhead = MemoryOverhead(
+            ranks: communicator.localSize, batches: 2 * passes, copies: passes > 1 ? 1 : 0, threads: 1)
         let network =
             configuration.evaluates
             ? try DenseNet(
@@ -137,10 +145,10 @@ package final class Benchmark {
         }
         let memory = try communicator.allReduceMax(Int64(peakResidentBytes()))
         let products = ConvolutionProducts(
-            configuration.network, images: communicator.maximumLocalBatchSize(of: configuration.batchSize),
-            precision: configuration.precision)
-        let alone = products.measure().filter { !configuration.evaluates || $0.product.kind == .forward }.map(\.total)
-            .reduce(0, +)
+            configuration.network, images: configuration.passSize(communicator), precision: configuration.precision)
+        let alone =
+            products.measure().filter { !configuration.evaluates || $0.product.kind == .forward }.map(\.total)
+            .reduce(0, +) * Double(configuration.passes(communicator))
         return Result(
             steps: times, phases: phases, peakMemory: Int(memory), sgemmPeak: peak,
             productSeconds: alone / Double(threads), threads: threads)
@@ -178,20 +186,39 @@ package final class Benchmark {
     }
 }
 
+extension Benchmark.Configuration {
+    /// Images of the rank that has most.
+    fileprivate func imagesPerRank(_ communicator: Communicator) -> Int {
+        communicator.maximumLocalBatchSize(of: batchSize, unit: statistics.unit)
+    }
+
+    /// Images of a forward pass of that rank.
+    fileprivate func passSize(_ communicator: Communicator) -> Int {
+        statistics.passSize(images: imagesPerRank(communicator))
+    }
+
+    /// That rank's forward passes of a step.
+    fileprivate func passes(_ communicator: Communicator) -> Int {
+        (imagesPerRank(communicator) - 1) / passSize(communicator) + 1
+    }
+}
+
 extension Benchmark.Result {
     /// The report: images per second, and where the time of a step goes.
-    package func report(_ network: DenseNetConfiguration, batchSize: Int, ranks: Int, evaluates: Bool) -> String {
+    package func report(_ run: Benchmark.Configuration, ranks: Int) -> String {
+        let (network, batchSize) = (run.network, run.batchSize)
         let description = try? NetworkDescription(network, batchSize: batchSize)
+        let scope = run.statistics == .globalBatch ? "" : " (batch statistics: \(run.statistics))"
         let work = PhaseCosts(network)
         let sorted = steps.sorted()
         let rate = Double(batchSize) / median
-        let operations = work.operations(evaluates: evaluates) * rate * 1e-9
+        let operations = work.operations(evaluates: run.evaluates) * rate * 1e-9
         func rates(_ seconds: Double) -> String { (Double(batchSize) / seconds).formatted(places: 1) }
         var lines = [
             "\(rates(median)) images/s  (\(steps.count) steps: \(rates(sorted[sorted.count - 1])) to \(rates(sorted[0])); "
                 + "\(operations.formatted(places: 0)) GFLOP/s, \((100 * operations / sgemmPeak).formatted(places: 0)) % of sgemm's "
                 + "\(sgemmPeak.formatted(places: 0)))",
-            "\(description?.name ?? "network"), \(network.image)×\(network.image), batch \(batchSize), \(ranks) ranks × \(threads) threads, "
+            "\(description?.name ?? "network"), \(network.image)×\(network.image), batch \(batchSize)\(scope), \(ranks) ranks × \(threads) threads, "
                 + "vector level \(VectorLevel.current), peak \((Double(peakMemory) / 0x1p20).formatted(places: 0)) MiB per rank",
             "a step takes \((median / productSeconds).formatted(places: 2)) times its matrix products alone",
             "",

@@ -18,7 +18,8 @@ package struct MachineMeasurement {
         self.configuration = configuration
         self.world = world
         single = try world.single()
-        schedule = StepSchedule(ParameterTable(configuration.network))
+        schedule = StepSchedule(
+            ParameterTable(configuration.network), isSynchronized: configuration.statistics == .globalBatch)
     }
 
     /// Rank zero computes while the others sleep. Collective; the result is rank zero's, and everybody's.

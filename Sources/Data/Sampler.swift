@@ -5,7 +5,8 @@ import Support
 /// An epoch is a random order of all samples, divided into global batches, the last of which may be smaller. A global
 /// batch is divided into one contiguous part per rank; sizes differ by at most one, larger parts first (8 over 3 ranks
 /// = 3 + 3 + 2). So the union over ranks is the same for any world size. Some ranks may have no samples in a small last
-/// batch.
+/// batch. Where samples are to stay together in units of several, a rank has whole units: those of the batch, from its
+/// first sample on, are then the same for any world size too.
 public struct Sampler: Sendable {
     /// The number of samples; each is used once per epoch.
     package let sampleCount: Int
@@ -15,6 +16,8 @@ public struct Sampler: Sendable {
     package let worldSize: Int
     let seed: UInt64
     let shuffle: Bool
+    /// Samples that stay together on a rank.
+    let unit: Int
 
     /// - Parameters:
     ///   - sampleCount: samples of the set.
@@ -22,8 +25,11 @@ public struct Sampler: Sendable {
     ///   - worldSize: the number of ranks.
     ///   - seed: what the orders of the epochs are drawn from.
     ///   - shuffle: whether each epoch has a random order of its own; otherwise it is always 0, 1, 2, ….
+    ///   - unit: samples that stay together on a rank; the last unit of a batch may be smaller.
     /// - Throws: `Failure(.usage)` if a number is out of range.
-    public init(sampleCount: Int, globalBatch: Int, worldSize: Int, seed: UInt64, shuffle: Bool) throws {
+    public init(
+        sampleCount: Int, globalBatch: Int, worldSize: Int, seed: UInt64, shuffle: Bool, unit: Int = 1
+    ) throws {
         guard sampleCount > 0, sampleCount <= Int(Int32.max) else {
             throw Failure(.usage, "\(sampleCount) samples: expected 1 to \(Int32.max)")
         }
@@ -31,11 +37,13 @@ public struct Sampler: Sendable {
             throw Failure(.usage, "a global batch of \(globalBatch) samples: expected 1 or more")
         }
         guard worldSize > 0 else { throw Failure(.usage, "a world size of \(worldSize): expected 1 or more") }
+        guard unit > 0 else { throw Failure(.usage, "units of \(unit) samples: expected 1 or more") }
         self.sampleCount = sampleCount
         self.globalBatch = globalBatch
         self.worldSize = worldSize
         self.seed = seed
         self.shuffle = shuffle
+        self.unit = unit
     }
 
     /// The last step may have a smaller batch.
@@ -64,9 +72,10 @@ public struct Sampler: Sendable {
     ///
     /// - Precondition: `0 ≤ step < stepsPerEpoch` and `0 ≤ rank < worldSize`.
     package func localRange(step: Int, rank: Int) -> Range<Int> {
-        let part = partition(globalCount(step: step), into: worldSize, part: rank)
+        let count = globalCount(step: step)
+        let units = partition((count - 1) / unit + 1, into: worldSize, part: rank)
         let start = step * globalBatch
-        return start + part.lowerBound..<start + part.upperBound
+        return start + min(units.lowerBound * unit, count)..<start + min(units.upperBound * unit, count)
     }
 
     /// The maximum number of samples that a rank has in any step.

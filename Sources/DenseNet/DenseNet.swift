@@ -182,6 +182,9 @@ package struct Predictions: ~Copyable {
 public final class TrainableDenseNet: DenseNet {
     private let dropoutKeys: AlignedBuffer<UInt64>
 
+    /// The random source of dropout, with each image's index in the data set.
+    package typealias DropoutSource = (seed: UInt64, epoch: Int, samples: UnsafePointer<Int32>)
+
     /// As `DenseNet.init`, with about four times the memory.
     public convenience init(
         _ configuration: DenseNetConfiguration, capacity: Int, threads: Int = 1, precision: Precision = .float32,
@@ -266,12 +269,32 @@ public final class TrainableDenseNet: DenseNet {
     ///   - images: shape [count][3][imageSize][imageSize], normalized; must not change until `backward` has returned.
     ///   - count: this rank's number of images, at most `capacity`; may be 0.
     ///   - globalCount: the number of images of all ranks.
-    ///   - dropout: the random source of dropout, with each image's index in the data set; may be nil if dropout is 0.
+    ///   - dropout: the random source of dropout; may be nil if dropout is 0.
     ///   - sums: computes sums over all ranks.
     package func forward(
-        _ images: UnsafePointer<Float>, count: Int, globalCount: Int,
-        dropout: (seed: UInt64, epoch: Int, samples: UnsafePointer<Int32>)? = nil, sums: any GlobalSums
+        _ images: UnsafePointer<Float>, count: Int, globalCount: Int, dropout: DropoutSource? = nil,
+        sums: any GlobalSums
     ) throws -> ForwardPass {
+        let pass = PassContext(
+            training: true, count: count, statisticsCount: globalCount,
+            dropoutKeys: dropoutKeys(dropout, count: count), sums: sums, clock: clock)
+        try forward(images, pass)
+        return ForwardPass(network: self, images: images, pass: pass)
+    }
+
+    /// As `forward(_:count:globalCount:dropout:sums:)`, with the batch statistics of these images alone, which `groups` keeps
+    /// for the running statistics. Not collective, nor is its backward.
+    func forward(
+        _ images: UnsafePointer<Float>, count: Int, dropout: DropoutSource?, groups: ImageGroups
+    ) throws -> ForwardPass {
+        let pass = PassContext(
+            training: true, count: count, statisticsCount: count, dropoutKeys: dropoutKeys(dropout, count: count),
+            sums: nil, groups: groups, clock: clock)
+        try forward(images, pass)
+        return ForwardPass(network: self, images: images, pass: pass)
+    }
+
+    private func dropoutKeys(_ dropout: DropoutSource?, count: Int) -> UnsafePointer<UInt64> {
         precondition(configuration.dropout == 0 || dropout != nil, "dropout needs a seed")
         if configuration.dropout > 0, let dropout {
             for n in 0..<count {
@@ -279,11 +302,7 @@ public final class TrainableDenseNet: DenseNet {
                 dropoutKeys.pointer[n] = random.next()
             }
         }
-        let pass = PassContext(
-            training: true, count: count, globalCount: globalCount, dropoutKeys: UnsafePointer(dropoutKeys.pointer),
-            sums: sums, clock: clock)
-        try forward(images, pass)
-        return ForwardPass(network: self, images: images, pass: pass)
+        return UnsafePointer(dropoutKeys.pointer)
     }
 
     fileprivate func backward(_ images: UnsafePointer<Float>, _ pass: PassContext, ready: (Int) throws -> Void) throws {

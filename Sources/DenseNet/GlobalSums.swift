@@ -22,33 +22,38 @@ struct PassContext {
     let training: Bool
     /// This rank's number of images.
     let count: Int
-    /// The number of images in the global batch.
-    let globalCount: Int
+    /// The number of images that batch statistics are of: the global batch, or a group of this rank's images.
+    let statisticsCount: Int
     /// One dropout key per image of this rank.
     let dropoutKeys: UnsafePointer<UInt64>?
-    let sums: any GlobalSums
+    /// Nil where batch statistics are of this rank's images alone.
+    let sums: (any GlobalSums)?
+    /// What collects the batch statistics of a group; nil where they move the running statistics at once.
+    let groups: ImageGroups?
     let clock: PhaseClock
 
     init(
-        training: Bool, count: Int, globalCount: Int, dropoutKeys: UnsafePointer<UInt64>?, sums: any GlobalSums,
-        clock: PhaseClock
+        training: Bool, count: Int, statisticsCount: Int, dropoutKeys: UnsafePointer<UInt64>?,
+        sums: (any GlobalSums)?, groups: ImageGroups? = nil, clock: PhaseClock
     ) {
         self.training = training
         self.count = count
-        self.globalCount = globalCount
+        self.statisticsCount = statisticsCount
         self.dropoutKeys = dropoutKeys
         self.sums = sums
+        self.groups = groups
         self.clock = clock
     }
 
     /// A pass with the running statistics, without communication.
     init(evaluating count: Int, clock: PhaseClock) {
         self.init(
-            training: false, count: count, globalCount: count, dropoutKeys: nil, sums: LocalSums(), clock: clock)
+            training: false, count: count, statisticsCount: count, dropoutKeys: nil, sums: nil, clock: clock)
     }
 
-    /// Replaces each value by its sum over all ranks. Collective.
+    /// Replaces each value by its sum over the ranks whose images batch statistics are of. Collective if these are all.
     func sumOverRanks(_ values: UnsafeMutableBufferPointer<Double>) throws {
+        guard let sums else { return }
         clock.enter(.statisticsSync)
         try sums.sum(values)
         clock.enter(.other)

@@ -103,6 +103,7 @@ extension ComputeProfile {
         let forwardWork = schedule.work[..<schedule.forwardCount].reduce(0, +)
         let backwardWork = schedule.work[schedule.forwardCount...].reduce(0, +)
         func point(_ images: Int, forward: Double, backward: Double, optimizer: Double, spread: Double) -> Point {
+            let backward = schedule.forwardCount > 0 ? backward : forward + backward
             let parts = schedule.work.enumerated().map { index, work in
                 index < schedule.forwardCount ? forward * work / forwardWork : backward * work / backwardWork
             }

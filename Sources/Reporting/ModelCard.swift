@@ -102,6 +102,7 @@ package struct ModelCard {
             "weight decay \(run.optimizer.weightDecay)", "augmentation \(run.augmentation)",
             "normalization \(run.normalization)",
         ]
+        if run.statistics != .globalBatch { parts.append("batch statistics of \(run.statistics)") }
         if run.schedule.warmUpEpochs > 0 { parts.append("warm-up of \(run.schedule.warmUpEpochs) epochs") }
         if run.network.dropout > 0 { parts.append("dropout \(run.network.dropout)") }
         if run.labelSmoothing > 0 { parts.append("label smoothing \(run.labelSmoothing)") }

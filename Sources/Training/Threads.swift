@@ -16,5 +16,9 @@ extension Communicator {
     }
 
     /// The images of a rank's part of a global batch, where it is largest (`Sampler.localRange` has the parts).
-    package func maximumLocalBatchSize(of globalBatch: Int) -> Int { (globalBatch - 1) / size + 1 }
+    ///
+    /// - Parameter unit: images that stay together.
+    package func maximumLocalBatchSize(of globalBatch: Int, unit: Int = 1) -> Int {
+        min(((globalBatch - 1) / unit / size + 1) * unit, globalBatch)
+    }
 }

@@ -26,6 +26,8 @@ public final class TrainingStep {
     public private(set) var isFinite = true
     /// The running statistics before the step.
     private let statisticsBefore: AlignedBuffer<Float>
+    /// Nil where batch statistics are those of the global batch.
+    private let groups: ImageGroups?
     private let labelSmoothing: Double
     private let seed: UInt64
 
@@ -46,9 +48,20 @@ public final class TrainingStep {
     ///   - seed: what dropout is drawn from, with epoch and sample.
     ///   - communicator: the ranks that share each batch.
     /// - Throws: `Failure(.unavailable)` if MPI reports an error.
-    public init(
+    public convenience init(
         _ network: TrainableDenseNet, optimizer: OptimizerConfiguration = OptimizerConfiguration(),
         averageDecay: Double? = nil, labelSmoothing: Double = 0, seed: UInt64, communicator: Communicator
+    ) throws {
+        try self.init(
+            network, groups: nil, optimizer: optimizer, averageDecay: averageDecay, labelSmoothing: labelSmoothing,
+            seed: seed, communicator: communicator)
+    }
+
+    /// - Parameter groups: of `network`, on all ranks or none; nil where batch statistics are those of the global batch.
+    package init(
+        _ network: TrainableDenseNet, groups: ImageGroups?,
+        optimizer: OptimizerConfiguration = OptimizerConfiguration(), averageDecay: Double? = nil,
+        labelSmoothing: Double = 0, seed: UInt64, communicator: Communicator
     ) throws {
         let count = network.table.parameterCount
         let host: HostBuffers?
@@ -62,6 +75,7 @@ public final class TrainingStep {
         case .failure(let reason): (host, refusal) = (nil, reason)
         }
         self.network = network
+        self.groups = groups
         self.labelSmoothing = labelSmoothing
         self.seed = seed
         statisticsBefore = AlignedBuffer(count: network.runningStatistics.count)
@@ -123,21 +137,38 @@ public final class TrainingStep {
         precondition(
             batch.imageCount == 3 * size * size,
             "images of \(batch.imageCount) numbers for a network of \(size)×\(size)")
-        sums.beginPass("forward statistics")
-        let pass = try network.forward(
-            batch.images, count: batch.count, globalCount: batch.globalCount,
-            dropout: (seed, batch.epoch, batch.sampleIndices), sums: sums)
-        let loss = pass.loss(batch.labels, labelSmoothing: labelSmoothing)
-        let result = loss.result
-        sums.beginPass("backward statistics")
         var isFinite = true
-        try loss.backward { offset in
+        let result = try pass(over: batch) { offset in
             network.clock.enter(.gradientWait)
             try allReduce.ready(upTo: offset) { isFinite = $0.allFinite && isFinite }
         }
         network.clock.enter(.gradientWait)
         try allReduce.finish { isFinite = $0.allFinite && isFinite }
-        return (result, isFinite)
+        if let groups {
+            sums.beginPass("running statistics")
+            network.clock.enter(.statisticsSync)
+            try groups.moveRunningStatistics(sums)
+        }
+        return (result, isFinite && groups?.isComplete != false)
+    }
+
+    /// Forward, loss and backward over this rank's part of a global batch. Collective.
+    private func pass(over batch: Batch, ready: (_ offset: Int) throws -> Void) throws -> BatchResult {
+        let dropout = (seed, batch.epoch, batch.sampleIndices)
+        if let groups {
+            sums.beginPass("forward and backward")
+            return try groups.gradients(
+                batch.images, labels: batch.labels, count: batch.count, globalCount: batch.globalCount,
+                labelSmoothing: labelSmoothing, dropout: dropout, ready: ready)
+        }
+        sums.beginPass("forward statistics")
+        let pass = try network.forward(
+            batch.images, count: batch.count, globalCount: batch.globalCount, dropout: dropout, sums: sums)
+        let loss = pass.loss(batch.labels, labelSmoothing: labelSmoothing)
+        let result = loss.result
+        sums.beginPass("backward statistics")
+        try loss.backward(ready: ready)
+        return result
     }
 }
 

@@ -25,6 +25,7 @@ struct Bench: RankedCommand {
 
     @OptionGroup(title: "Network") var network: NetworkOptions
     @OptionGroup(title: "What is timed") var work: WorkOptions
+    @OptionGroup(title: "What is timed") var statistics: StatisticsOptions
     @OptionGroup(title: "Speed") var batch: BatchOptions
     @OptionGroup(title: "Speed") var threads: ThreadOptions
     @OptionGroup(title: "Speed") var precision: PrecisionOptions
@@ -74,6 +75,7 @@ struct Bench: RankedCommand {
     }
 
     var imagesPerStep: Int? { batch.batchSize }
+    var imagesTogether: Int { statistics.statisticsGroup ?? 1 }
 
     func run() throws {
         let (steps, batchSize, check, trace) = (
@@ -83,6 +85,11 @@ struct Bench: RankedCommand {
         guard (1...100_000).contains(steps) else { throw Failure(.usage, "--steps is \(steps), expected 1 to 100,000") }
         try batch.requireValid()
         let configuration = try network.network(default: Self.defaultModel).network
+        let statistics = try statistics.value() ?? .globalBatch
+        guard statistics == .globalBatch || !(work.evaluate || work.kernels) else {
+            throw Failure(
+                .usage, "--statistics-group and --no-sync-bn are of training; leave out --evaluate and --kernels")
+        }
         if let counts = work.scaling { return try timeScaling(configuration, over: counts, steps: steps) }
         if work.kernels {
             guard !printsJSON else { throw Failure(.usage, "--json does not go with --kernels; leave one out") }
@@ -95,9 +102,8 @@ struct Bench: RankedCommand {
             return try onOneProcess { try Tuning(batchSize: batchSize, steps: steps).run() }
         }
         let run = Benchmark.Configuration(
-            network: configuration, batchSize: batchSize, steps: steps, evaluates: work.evaluate,
-            threads: threads.threads,
-            precision: precision.value)
+            network: configuration, batchSize: batchSize, statistics: statistics, steps: steps,
+            evaluates: work.evaluate, threads: threads.threads, precision: precision.value)
         let values =
             NamedValue.all(of: run, except: ["threads"]) + [
                 NamedValue("--check", check.map { "\($0)" } ?? "none"), NamedValue("--trace", trace ?? "none"),
@@ -108,10 +114,9 @@ struct Bench: RankedCommand {
             let result = try benchmark.run(recordingTrace: trace != nil)
             if world.rank == 0 {
                 if printsJSON {
-                    try Console.say(json: BenchReport(result, configuration, batchSize: batchSize, ranks: world.size))
+                    try Console.say(json: BenchReport(result, of: run, ranks: world.size))
                 } else {
-                    Console.say(
-                        result.report(configuration, batchSize: batchSize, ranks: world.size, evaluates: work.evaluate))
+                    Console.say(result.report(run, ranks: world.size))
                 }
             }
             if let trace { try write(benchmark.spans, to: trace, world) }
@@ -137,9 +142,9 @@ struct Bench: RankedCommand {
         if let (option, _) = others.first(where: \.1) {
             throw Failure(.usage, "--scaling does not go with \(option); leave one out")
         }
-        var run = Benchmark.Configuration(
-            network: configuration, batchSize: batch.batchSize, steps: steps, evaluates: work.evaluate,
-            threads: threads.threads, precision: precision.value)
+        var run = try Benchmark.Configuration(
+            network: configuration, batchSize: batch.batchSize, statistics: statistics.value() ?? .globalBatch,
+            steps: steps, evaluates: work.evaluate, threads: threads.threads, precision: precision.value)
         let values = NamedValue.all(of: run, except: ["threads"]) + [NamedValue("--scaling", list(counts))]
         try withRanks(agreeingOn: values) { world in
             run.threads = run.threads ?? world.defaultThreads
@@ -199,6 +204,8 @@ struct BenchReport: Codable {
 
     let network: DenseNetConfiguration
     let batchSize, ranks, threads: Int
+    /// Missing in what programs print that had no choice.
+    let statistics: BatchStatistics?
     let vectorLevel: String
     let imagesPerSecond: Double
     let stepSeconds: [Double]
@@ -207,9 +214,9 @@ struct BenchReport: Codable {
     let peakMemoryBytes: Int
     let phases: [Phase]
 
-    init(_ result: Benchmark.Result, _ network: DenseNetConfiguration, batchSize: Int, ranks: Int) {
-        self.network = network
-        (self.batchSize, self.ranks, threads) = (batchSize, ranks, result.threads)
+    init(_ result: Benchmark.Result, of run: Benchmark.Configuration, ranks: Int) {
+        (network, batchSize, statistics) = (run.network, run.batchSize, run.statistics)
+        (self.ranks, threads) = (ranks, result.threads)
         vectorLevel = "\(VectorLevel.current)"
         imagesPerSecond = Double(batchSize) / result.median
         stepSeconds = result.steps

@@ -28,6 +28,12 @@ struct Describe: ParsableCommand {
     struct MemoryOptions: ParsableArguments {
         @Option(help: ArgumentHelp("Images per rank and step.", valueName: "images"))
         var batchSize = 64
+
+        @Option(
+            help: ArgumentHelp(
+                "Images of a group, as train has it: activations are of one group at a time (default: of all images).",
+                valueName: "images"))
+        var statisticsGroup: Int?
     }
 
     func run() throws {
@@ -43,7 +49,8 @@ struct Describe: ParsableCommand {
                 throw Failure(.usage, "describe needs a model: \(DenseNetConfiguration.modelNames), or --blocks")
             }
             let configuration = try options.network(default: "").network
-            let description = try NetworkDescription(configuration, batchSize: memory.batchSize)
+            let description = try NetworkDescription(
+                configuration, batchSize: memory.batchSize, statisticsGroup: memory.statisticsGroup)
             if json.isOn { try Console.say(json: Report(description)) } else { Console.say("\(description)") }
         }
     }

@@ -46,7 +46,7 @@ struct LaunchPlan: ParsableCommand {
         func given(_ number: Int) -> Int? { number == 0 ? nil : number }
         let wishes = RankMapping.Wishes(
             ranks: given(ranks), ranksPerHost: given(ranksPerNode), threads: command?.threads.threads,
-            images: command?.imagesPerStep)
+            images: command?.imagesPerStep, unit: command?.imagesTogether ?? 1)
         let allocation = RankMapping.Allocation(slots: slots == "none" ? "" : slots) { name in
             getenv(name).map { String(cString: $0) }
         }

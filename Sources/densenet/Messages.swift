@@ -19,6 +19,7 @@ private func optionName(_ parameter: String) -> String {
     case "decaysNorms": "--decay-norm"
     case "augmentation": "--augment"
     case "normalization": "--normalize"
+    case "statistics": "the scope of batch statistics (--statistics-group, --no-sync-bn)"
     case "initialWeights": "--init"
     case "evaluates": "--evaluate"
     case "averageDecay": "--ema"

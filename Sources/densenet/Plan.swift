@@ -56,6 +56,9 @@ struct Plan: RankedCommand {
                 valueName: "rate"),
             transform: rateValue)
         var bandwidth: Double?
+
+        @Flag(help: "Normalize each rank's images by their own mean and variance, as train does with this option.")
+        var noSyncBn = false
     }
 
     struct MeasurementOptions: ParsableArguments {
@@ -88,8 +91,8 @@ struct Plan: RankedCommand {
         if !measurement.from.isEmpty { return try onOneProcess { try report(fromFiles(), counts) } }
         let configuration = try network.network(default: Bench.defaultModel).network
         var run = Benchmark.Configuration(
-            network: configuration, batchSize: batch.batchSize, steps: measurement.steps, evaluates: false,
-            threads: threads.threads, precision: precision.value)
+            network: configuration, batchSize: batch.batchSize, statistics: target.noSyncBn ? .rank : .globalBatch,
+            steps: measurement.steps, evaluates: false, threads: threads.threads, precision: precision.value)
         let values =
             NamedValue.all(of: run, except: ["threads"]) + [
                 NamedValue("--ranks", counts.map(String.init).joined(separator: ",")),
@@ -123,6 +126,10 @@ struct Plan: RankedCommand {
         if output.json.isOn { try Console.say(json: report) } else { Console.say(report.text) }
     }
 
+    private func schedule(of network: DenseNetConfiguration) -> StepSchedule {
+        StepSchedule(ParameterTable(network), isSynchronized: !target.noSyncBn)
+    }
+
     /// The machine that the options describe, with what this host's ranks have been measured to take.
     private func machine(_ links: (local: Link, gradients: Double)?) -> (Machine, sources: PlanSource.Links) {
         let assumed = Machine.assumed
@@ -151,7 +158,7 @@ struct Plan: RankedCommand {
         return PlanSource(
             network: run.network, threads: run.threads!,
             model: StepModel(
-                schedule: StepSchedule(ParameterTable(run.network)), machine: machine, alone: alone, full: full,
+                schedule: schedule(of: run.network), machine: machine, alone: alone, full: full,
                 fullRanks: isShared ? world.localSize : 1),
             origin: "measured here, \(processorName()), "
                 + (isShared ? "1 and \(counted(world.localSize, "rank")) at a time" : "1 rank"),
@@ -173,7 +180,14 @@ struct Plan: RankedCommand {
             throw Failure(
                 .data, "\(path) is of another network, or of other threads a rank, than \(measurement.from[0])")
         }
-        let schedule = StepSchedule(ParameterTable(first.network))
+        let statistics: BatchStatistics = target.noSyncBn ? .rank : .globalBatch
+        for (path, file) in zip(measurement.from, files) where file.statistics ?? .globalBatch != statistics {
+            throw Failure(
+                .data,
+                "\(path) is of batch statistics of \(file.statistics ?? .globalBatch), not of \(statistics); give --no-sync-bn "
+                    + "to both bench and plan or to none, and --statistics-group to none")
+        }
+        let schedule = schedule(of: first.network)
         let (machine, links) = machine(nil)
         func profile(_ files: [BenchReport]) -> ComputeProfile? {
             files.isEmpty

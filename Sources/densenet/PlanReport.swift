@@ -74,7 +74,7 @@ struct PlanReport: Encodable {
                 + "\(giga(machine.localGradients)) (\(links.isLocalMeasured ? "measured here" : "assumed"))",
             "between hosts: \(micro(network.latency)) and \(giga(network.bandwidth)) "
                 + "(\(links.isNetworkGiven ? "given" : "assumed; --latency, --bandwidth"))",
-            "a step has \(sums) sums of statistics and \(counted(gradientBuckets, "bucket")) of gradients",
+            "a step has \(counted(sums, "sum")) of statistics and \(counted(gradientBuckets, "bucket")) of gradients",
             "",
             "                    ms a step                                                          a batch",
             " ranks hosts images    total  compute  waiting     sums gradients  images/s efficiency that pays",

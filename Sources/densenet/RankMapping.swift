@@ -42,6 +42,11 @@ struct RankMapping: Equatable {
         var threads: Int?
         /// Images per step over all ranks, where the command knows them.
         var images: Int?
+        /// Images that stay together on a rank.
+        var unit = 1
+
+        /// Images that a rank is to have at least.
+        fileprivate var imagesPerRank: Int { max(RankMapping.imagesPerRank, unit) }
     }
 
     /// Images that a rank is to have at least where nobody says how many ranks there are: with fewer, communication and
@@ -82,7 +87,7 @@ struct RankMapping: Equatable {
     private static func divide(
         _ host: HostTopology, hosts: Int, _ wishes: Wishes
     ) -> (ranks: Int, reason: String) {
-        let most = wishes.images.map { max(1, $0 / imagesPerRank / hosts) } ?? .max
+        let most = wishes.images.map { max(1, $0 / wishes.imagesPerRank / hosts) } ?? .max
         if let threads = wishes.threads {
             let fitting = max(1, host.cores / threads)
             let words = "that many threads each fill \(counted(host.cores, "core"))"
@@ -97,7 +102,7 @@ struct RankMapping: Equatable {
     private static func limit(_ wishes: Wishes, _ most: Int, _ hosts: Int) -> String {
         let place = hosts > 1 ? " on each of \(hosts) hosts" : ""
         return "\(counted(wishes.images ?? 0, "image")) a step are work for \(counted(most, "rank")) at most\(place), "
-            + "\(imagesPerRank) images each"
+            + "\(wishes.imagesPerRank) images each"
     }
 
     /// What would have a rank each: several L3 caches, or NUMA domains, or else cores.

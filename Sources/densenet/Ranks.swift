@@ -19,9 +19,13 @@ protocol RankedCommand: ParsableCommand {
     var threads: ThreadOptions { get }
     /// Images per step over all ranks, as far as the options say before anything is read; nil where none are shared out.
     var imagesPerStep: Int? { get }
+    /// Images of a step that stay together on a rank, likewise.
+    var imagesTogether: Int { get }
 }
 
 extension RankedCommand {
+    var imagesTogether: Int { 1 }
+
     /// Runs the command's work on all ranks and ends the process with its exit code.
     ///
     /// - Parameter values: what the ranks have to agree on before anything else.

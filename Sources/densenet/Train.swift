@@ -31,6 +31,7 @@ struct Train: RankedCommand {
     @OptionGroup(title: "Data") var augmentation: AugmentationOptions
     @OptionGroup(title: "Data") var finalViews: FinalViewOptions
     @OptionGroup(title: "Batch and schedule") var schedule: ScheduleOptions
+    @OptionGroup(title: "Batch and schedule") var statistics: StatisticsOptions
     @OptionGroup(title: "Optimizer") var optimizer: OptimizerOptions
     @OptionGroup(title: "Run folder") var runFolder: RunFolderOptions
     @OptionGroup(title: "Safety (may change with --resume, for that start)") var safety: SafetyOptions
@@ -43,10 +44,15 @@ struct Train: RankedCommand {
     static let defaultModel = "densenet-bc-22-12"
 
     var imagesPerStep: Int? {
-        if let batchSize = schedule.batchSize { return batchSize }
-        let before =
-            runFolder.resume == nil ? nil : runFolder.folder.map { try? RunConfiguration(path: $0 + "/config.json") }
-        return (before ?? nil)?.batchSize ?? ScheduleOptions.defaults.batchSize
+        schedule.batchSize ?? before?.batchSize ?? ScheduleOptions.defaults.batchSize
+    }
+
+    var imagesTogether: Int { statistics.statisticsGroup ?? before?.statistics.unit ?? 1 }
+
+    /// The run to resume, as it is so far.
+    private var before: RunConfiguration? {
+        guard runFolder.resume != nil, let folder = runFolder.folder else { return nil }
+        return try? RunConfiguration(path: folder + "/config.json")
     }
 
     func run() throws {
@@ -170,6 +176,7 @@ struct Train: RankedCommand {
         run.augmentation = augmentation.augment ?? run.augmentation
         run.finalViews = finalViews.views ?? run.finalViews
         try schedule.apply(to: &run)
+        run.statistics = try statistics.value() ?? run.statistics
         optimizer.apply(to: &run)
         run.precision = precision.precision ?? run.precision
         recipe.apply(to: &run)

@@ -32,6 +32,19 @@ import Testing
         #expect((0..<3).map { sampler.localRange(step: 2, rank: $0) } == [16..<17, 17..<18, 18..<18])
     }
 
+    @Test func `units of a batch stay together, and are the same on any number of ranks`() throws {
+        // Batches of 12, the last of 7: units of 4, 4 and 4, and of 4 and 3.
+        let parts: [[[Range<Int>]]] = try (1...3).map { ranks in
+            let sampler = try Sampler(
+                sampleCount: 31, globalBatch: 12, worldSize: ranks, seed: 1, shuffle: true, unit: 4)
+            #expect(sampler.maximumLocalBatchSize(rank: 0) == [12, 8, 4][ranks - 1])
+            return (0..<3).map { step in (0..<ranks).map { sampler.localRange(step: step, rank: $0) } }
+        }
+        #expect(parts[0] == [[0..<12], [12..<24], [24..<31]])
+        #expect(parts[1] == [[0..<8, 8..<12], [12..<20, 20..<24], [24..<28, 28..<31]])
+        #expect(parts[2][0] == [0..<4, 4..<8, 8..<12] && parts[2][2] == [24..<28, 28..<31, 31..<31])
+    }
+
     @Test func `the order differs between epochs and seeds, and is reproducible`() throws {
         let sampler = try Sampler(sampleCount: 50, globalBatch: 8, worldSize: 1, seed: 1, shuffle: true)
         let other = try Sampler(sampleCount: 50, globalBatch: 8, worldSize: 1, seed: 2, shuffle: true)

@@ -171,6 +171,25 @@ func `the described memory is what a network allocates`(model: String, image: In
     #expect(description.trainingBytes - description.memory.momentumBuffer == allocatedBytes(network.parts))
 }
 
+@Test func `in groups a batch takes the activations of one group, a sum of gradients and the groups' statistics`()
+    throws
+{
+    let configuration = try DenseNetConfiguration(model: "densenet-bc-40-12")
+    let description = try NetworkDescription(configuration, batchSize: 64, statisticsGroup: 16)
+    let network = try TrainableDenseNet(configuration, capacity: 16)
+    let gradients = network.gradientBuffer.byteCount
+    let statistics = description.memory.groups - gradients
+    #expect(
+        statistics >= 8 * network.runningStatistics.count && statistics < 9 * network.runningStatistics.count + 4096)
+    #expect(
+        description.trainingBytes - description.memory.momentumBuffer
+            == allocatedBytes(network.parts) + description.memory.groups)
+    #expect("\(description)".contains("batches of 64 images in groups of 16, in MiB"))
+    let whole = try NetworkDescription(configuration, batchSize: 16, statisticsGroup: 16)
+    #expect(
+        whole.memory == (try NetworkDescription(configuration, batchSize: 16)).memory, "a single group needs no sum")
+}
+
 @Test func `a larger batch takes more activations and no more parameters`() throws {
     let small = try describe("densenet-bc-100-12", batchSize: 16).memory
     let large = try describe("densenet-bc-100-12", batchSize: 64).memory

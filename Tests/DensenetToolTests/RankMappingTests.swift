@@ -44,6 +44,10 @@ import Testing
         }
         #expect(choose(Self.sixteen).summary.hasPrefix("# 2 ranks × 8 threads, because 16 cores share 2 L3 caches"))
         #expect(choose(Self.epyc, images: 16).summary.contains("16 images a step are work for 2 ranks at most"))
+        let groups = RankMapping.choose(
+            HostTopology(cores: 16, caches: [16], nodes: [16], first: 0), .thisHost,
+            RankMapping.Wishes(images: 128, unit: 32))
+        #expect(layout(groups) == [4, 4] && groups.summary.contains("32 images each"), "a rank has whole groups")
     }
 
     @Test func `what the user says wins, and the rest follows from it`() {

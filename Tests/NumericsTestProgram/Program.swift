@@ -59,6 +59,8 @@ struct Program {
             Training("BC", configuration(.cifar, [2, 2], 12, 24, true, 8), images: 5, threads),
             Training("ImageNet", configuration(.imagenet, [1, 2], 9, 33, true, 33), images: 3, threads),
             Training("dropout", configuration(.cifar, [1, 1], 5, 7, true, 9, dropout: 0.2), images: 20, threads),
+            Training(
+                "groups", configuration(.cifar, [1, 1], 5, 7, true, 9, dropout: 0.2), images: 20, group: 8, threads),
         ]
     }
 }
@@ -72,15 +74,20 @@ final class Training {
     private let labels: AlignedBuffer<Int32>
     private let samples: AlignedBuffer<Int32>
     private let sums = LocalSums()
+    /// Nil where batch statistics are of all images.
+    private let groups: ImageGroups?
     private var loss = 0.0
 
     init(
-        _ name: String, _ configuration: DenseNetConfiguration, images count: Int, _ threads: Int,
+        _ name: String, _ configuration: DenseNetConfiguration, images count: Int, group: Int? = nil, _ threads: Int,
         precision: Precision = .float32
     ) throws {
         self.name = name
-        network = try TrainableDenseNet(configuration, capacity: count, threads: threads, precision: precision)
+        network = try TrainableDenseNet(
+            configuration, capacity: group ?? count, threads: threads, precision: precision)
         network.initialize(seed: 1)
+        let network = network
+        groups = group.map { ImageGroups(of: network, size: $0, most: count) }
         momentumBuffer = AlignedBuffer(count: network.parameters.count)
         images = AlignedBuffer(count: count * 3 * configuration.image * configuration.image)
         labels = AlignedBuffer(count: count)
@@ -91,18 +98,28 @@ final class Training {
     }
 
     func step() {
-        do {
-            let pass = try network.forward(
-                images.pointer, count: labels.count, globalCount: labels.count,
-                dropout: (1, 1, UnsafePointer(samples.pointer)), sums: sums)
-            let loss = pass.loss(labels.pointer, labelSmoothing: 0.1)
-            self.loss = loss.result.lossSum
-            try loss.backward()
-        } catch { fatalError("\(error)") }
+        do { loss = try lossAndGradients() } catch { fatalError("\(error)") }
         sgdStep(
             weights: network.parameters, gradients: network.gradients, momentumBuffer: momentumBuffer.elements,
             learningRate: 0.05,
             gradientScale: 1 / Float(labels.count), momentum: 0.9, weightDecay: 1e-4, nesterov: true)
+    }
+
+    private func lossAndGradients() throws -> Double {
+        let samples = UnsafePointer(samples.pointer)
+        if let groups {
+            let result = try groups.gradients(
+                images.pointer, labels: labels.pointer, count: labels.count, globalCount: labels.count,
+                labelSmoothing: 0.1, dropout: (1, 1, samples))
+            try groups.moveRunningStatistics(sums)
+            return result.lossSum
+        }
+        let pass = try network.forward(
+            images.pointer, count: labels.count, globalCount: labels.count, dropout: (1, 1, samples), sums: sums)
+        let loss = pass.loss(labels.pointer, labelSmoothing: 0.1)
+        let lossSum = loss.result.lossSum
+        try loss.backward()
+        return lossSum
     }
 
     /// Prints a line per kind of number: its name, then the numbers.

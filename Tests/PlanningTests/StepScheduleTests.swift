@@ -28,6 +28,19 @@ import Testing
         }
     }
 
+    @Test(arguments: networks.indices)
+    func `without synchronized statistics only the running ones are summed, at the end, and the work is the same`(
+        _ index: Int
+    ) throws {
+        let table = ParameterTable(networks[index])
+        let (schedule, synchronized) = (StepSchedule(table, isSynchronized: false), StepSchedule(table))
+        #expect(schedule.sums == [table.runningStatisticsCount] && schedule.forwardCount == 0)
+        let ready = synchronized.events.filter { if case .ready = $0 { true } else { false } }
+        #expect(schedule.events == ready + [.sum(values: table.runningStatisticsCount)])
+        let (work, whole) = (schedule.work.reduce(0, +), synchronized.work.reduce(0, +))
+        #expect(abs(work / whole - 1) < 1e-12)
+    }
+
     @Test func `the work between the events is that of the network, once forward and twice back`() throws {
         for model in ["densenet-bc-100-12", "densenet-40-12", "densenet121"] {
             let configuration = try DenseNetConfiguration(model: model)
@@ -53,6 +66,7 @@ import Testing
             ranks: 2, program: "ScheduleTestProgram", arguments: [], environment: environment, timeout: 60)
         #expect(job.status == 0, "\(job.errors)")
         let agreeing = job.output.split(separator: "\n").count { $0.hasSuffix(" calls as planned, \(path)") }
-        #expect(agreeing == 4, "\(job.output)")
+        // Four networks, and one of them in groups.
+        #expect(agreeing == 5, "\(job.output)")
     }
 }

@@ -14,7 +14,8 @@ struct Program {
     static func main() {
         exit(
             MPIEnvironment.run(report: { fputs("\($0)\n", stderr) }) { world in
-                for network in networks { try compare(network, world) }
+                for network in networks { try compare(network, .globalBatch, world) }
+                try compare(networks[3], .group(images: 2), world)
             })
     }
 
@@ -39,14 +40,19 @@ struct Program {
         let elements, size: Int
     }
 
-    private static func compare(_ configuration: DenseNetConfiguration, _ world: Communicator) throws {
+    private static func compare(
+        _ configuration: DenseNetConfiguration, _ statistics: BatchStatistics, _ world: Communicator
+    ) throws {
         let network = try TrainableDenseNet(configuration, capacity: 2)
         network.initialize(seed: 1)
         // An average of the weights takes no call of its own.
-        let step = try TrainingStep(network, averageDecay: 0.9, seed: 1, communicator: world)
+        let step = try TrainingStep(
+            network, groups: statistics.groups(of: network, images: 4), averageDecay: 0.9, seed: 1,
+            communicator: world)
         let images = ImageSet.synthetic(count: 8, seed: 1, split: .train, imageSize: configuration.image)
         let sampler = try Sampler(
-            sampleCount: images.count, globalBatch: world.size, worldSize: world.size, seed: 1, shuffle: true)
+            sampleCount: images.count, globalBatch: statistics == .globalBatch ? world.size : 4 * world.size,
+            worldSize: world.size, seed: 1, shuffle: true, unit: statistics.unit)
         let loader = try BatchLoader(
             images: images, sampler: sampler, rank: world.rank, augmentation: Augmentation(crop: false, flip: false),
             normalization: try .channel(from: PixelSums(of: images)), seed: 1)
@@ -59,7 +65,8 @@ struct Program {
                 size: Int(call_log_element_size($0)))
         }
         let isShared = step.refusal == nil
-        let planned = calls(of: StepSchedule(ParameterTable(configuration)), .buckets, isShared: isShared)
+        let schedule = StepSchedule(ParameterTable(configuration), isSynchronized: statistics == .globalBatch)
+        let planned = calls(of: schedule, .buckets, isShared: isShared)
         try world.throwOnAllRanks {
             guard
                 let place = zip(made, planned).enumerated().first(where: { $0.element.0 != $0.element.1 })?.offset

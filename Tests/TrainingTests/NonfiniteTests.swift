@@ -111,6 +111,13 @@ import Testing
         )
     }
 
+    @Test func `an image that makes the numbers of its group infinite is located behind other groups too`() throws {
+        let text = try line(images("bad", bad: true) + ["--statistics-group", "1"])
+        #expect(
+            text.contains(" step 1: the output of features.conv0 is not finite on rank 1; no weight was moved"),
+            "\(text)")
+    }
+
     @Test func `a skipped step leaves weights, momenta and statistics unchanged`() throws {
         let with = try images("bad", bad: true) + ["--ema", "0.9"]
         let without = try images("good", bad: false) + ["--ema", "0.9"]

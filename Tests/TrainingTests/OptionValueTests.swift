@@ -20,6 +20,12 @@ import Testing
         (["--norm-momentum", "0"], "--norm-momentum is 0.0, expected above 0, up to 1"),
         (["--norm-momentum", "1.1"], "--norm-momentum is 1.1, "), (["--tta", "mirror"], "'none' and 'flip'"),
         (["--base-batch", "0"], "--base-batch is 0, expected 1 to 1,000,000"),
+        (["--statistics-group", "0"], "--statistics-group is 0, expected 1 to 1,000,000 images"),
+        (["--statistics-group", "8", "--no-sync-bn"], "--statistics-group and --no-sync-bn both say whose statistics"),
+        (
+            ["--statistics-group", "24", "--batch-size", "64"],
+            "--batch-size 64 is not in groups of --statistics-group 24; a multiple is, such as 48 or 72"
+        ),
         (["--mean", "1,2", "--std", "1,1,1"], "--mean is [1.0, 2.0], expected three numbers"),
         (["--mean", "a,1,1", "--std", "1,1,1"], "'a,1,1' is invalid for '--mean"),
         (["--mean", "0,,0,0", "--std", "1,1,1"], "'0,,0,0' is invalid for '--mean"),
@@ -69,11 +75,13 @@ import Testing
             "--no-decay-norm", "--label-smoothing", "0.1", "--seed", "7", "--no-shuffle", "--precision", "bf16",
             "--epochs", "3", "--keep", "2", "--checkpoint-steps", "9", "--on-checkpoint-error", "continue",
             "--on-nonfinite", "skip", "--dropout", "0.1", "--ema", "0.99", "--norm-momentum", "1", "--tta", "flip",
+            "--statistics-group", "8",
         ])
         var expected = RunConfiguration(
             network: plain.network, data: plain.data, epochs: 3, steps: 1, batchSize: 16, seed: 7, shuffle: false,
             schedule: LearningRateSchedule(
                 shape: .step(milestones: [0.3, 0.6], factor: 0.1), learningRate: 0.05, warmUpEpochs: 1),
+            statistics: .group(images: 8),
             optimizer: OptimizerConfiguration(momentum: 0.5, nesterov: false, weightDecay: 0, decaysNorms: false),
             labelSmoothing: 0.1, normMomentum: 1, averageDecay: 0.99, finalViews: .imageAndMirrorImage,
             augmentation: .init(crop: true, jitter: true), normalization: .pixelMean,
@@ -82,6 +90,7 @@ import Testing
         expected.network.dropout = 0.1
         expected.version = 2
         #expect(full == expected)
+        #expect(try configuration(["--no-sync-bn"]).statistics == .rank)
         let given = try configuration(["--mean", "0.5,0.25,0", "--std", "0.5,0.25,1"])
         #expect(given.normalization == .explicit(mean: [0.5, 0.25, 0], std: [0.5, 0.25, 1]))
     }

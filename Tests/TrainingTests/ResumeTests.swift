@@ -162,6 +162,11 @@ import Testing
             ("--seed 2", "--seed is 2, but "), ("--no-shuffle", "shuffling (--no-shuffle) is false, but "),
             ("--init nowhere", "--init is nowhere, but the run in \(run) has none, "),
             ("--precision bf16", "--precision is bf16, but the run in \(run) has f32, "),
+            (
+                "--statistics-group 8",
+                "the scope of batch statistics (--statistics-group, --no-sync-bn) is groups of 8, but the run in \(run) has global "
+            ),
+            ("--no-sync-bn", "the scope of batch statistics (--statistics-group, --no-sync-bn) is each rank, but "),
             ("--out other", "--out is other, but the run to resume is in \(run)"),
         ] {
             let job = try densenet(["train", "--resume", run] + options.split(separator: " ").map(String.init))

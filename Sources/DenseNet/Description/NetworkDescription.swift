@@ -25,6 +25,8 @@ public struct NetworkDescription: Sendable {
     public let configuration: DenseNetConfiguration
     /// Images per rank, the basis of `memory`.
     package let batchSize: Int
+    /// Images of a group with batch statistics of its own; nil where these are of the global batch.
+    package let statisticsGroup: Int?
     /// All operations, in the order of the forward pass.
     public let layers: [Layer]
     /// Convolutions and the classifier: the L of the paper's DenseNet-L, but for its DenseNet-264, which has 265.
@@ -43,15 +45,20 @@ public struct NetworkDescription: Sendable {
     /// - Parameters:
     ///   - configuration: the network to describe.
     ///   - batchSize: images per rank.
-    /// - Throws: `Failure(.usage)` for an invalid configuration or a batch size outside of 1 to 65,536.
-    public init(_ configuration: DenseNetConfiguration, batchSize: Int) throws {
+    ///   - statisticsGroup: images of a group with batch statistics of its own; nil for those of the global batch.
+    /// - Throws: `Failure(.usage)` for an invalid configuration, a batch size outside of 1 to 65,536 or an empty group.
+    public init(_ configuration: DenseNetConfiguration, batchSize: Int, statisticsGroup: Int? = nil) throws {
         try configuration.validate()
         guard (1...65_536).contains(batchSize) else {
             throw Failure(.usage, "batch size \(batchSize): expected 1 to 65,536 images per rank")
         }
+        guard statisticsGroup ?? 1 >= 1 else {
+            throw Failure(.usage, "`statisticsGroup` is \(statisticsGroup ?? 1), expected 1 image or more")
+        }
         let table = ParameterTable(configuration)
         self.configuration = configuration
         self.batchSize = batchSize
+        self.statisticsGroup = statisticsGroup
         layers = table.operations.flatMap(Self.layers)
         depth = table.trainable.count { $0.isWeight }
         parameters = table.parameterCount
@@ -60,7 +67,9 @@ public struct NetworkDescription: Sendable {
             let saved = convolution.size * convolution.size - convolution.computedSize * convolution.computedSize
             return sum + convolution.weight.count * saved
         }
-        memory = TrainingMemory(configuration, images: batchSize, training: true, threads: 1, precision: .float32)
+        memory = TrainingMemory(
+            configuration, images: min(batchSize, statisticsGroup ?? batchSize), training: true, threads: 1,
+            precision: .float32, hasGroups: statisticsGroup ?? batchSize < batchSize)
         comparison =
             configuration.stem == .imagenet
             ? .resNet101(classes: configuration.classes, image: configuration.image) : nil

@@ -69,10 +69,12 @@ extension NetworkDescription: CustomStringConvertible {
             ("logits and pooled features", memory.head),
             ("workspace and channel statistics", memory.workspace),
             ("parameters", memory.parameters), ("gradients", memory.gradients), ("momenta", memory.momentumBuffer),
-            ("running means and variances", memory.runningStatistics), ("in all", memory.total),
+            ("running means and variances", memory.runningStatistics),
+            ("groups' gradients and statistics", memory.groups), ("in all", memory.total),
         ]
         let rows = parts.filter { $0.1 > 0 }.map { name, bytes in ["  " + name, (Double(bytes) / 0x1p20).fixed(1)] }
-        let images = batchSize == 1 ? "1 image" : "\(batchSize.grouped) images"
+        let groups = memory.groups > 0 ? statisticsGroup.map { " in groups of \($0.grouped)" } ?? "" : ""
+        let images = (batchSize == 1 ? "1 image" : "\(batchSize.grouped) images") + groups
         return ["memory of one rank to train on batches of \(images), in MiB (large buffers are whole 2 MiB pages)"]
             + aligned(rows, leftColumns: 1)
     }

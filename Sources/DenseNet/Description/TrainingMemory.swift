@@ -21,6 +21,8 @@ package struct TrainingMemory: Sendable, Equatable {
     package let gradients: Int
     package let momentumBuffer: Int
     package let runningStatistics: Int
+    /// The sum of the gradients of a step's groups of images, and their statistics.
+    package let groups: Int
     /// All of these and `workspace`.
     package let total: Int
     /// Address space, not memory, needed to align large buffers to huge pages.
@@ -33,16 +35,22 @@ package struct TrainingMemory: Sendable, Equatable {
     var dependingOnImages: Int { activations + workspace }
 
     /// The buffers that layers share, and sums, statistics and affine functions per channel.
-    package var workspace: Int { total - activations - parameters - gradients - momentumBuffer - runningStatistics }
+    package var workspace: Int {
+        total - activations - parameters - gradients - momentumBuffer - runningStatistics - groups
+    }
 
-    /// - Parameter images: this rank's maximum number of images per pass.
+    /// - Parameters:
+    ///   - images: this rank's maximum number of images per pass.
+    ///   - hasGroups: whether these are one of several groups with batch statistics of their own.
     init(
-        _ configuration: DenseNetConfiguration, images: Int, training: Bool, threads: Int, precision: Precision
+        _ configuration: DenseNetConfiguration, images: Int, training: Bool, threads: Int, precision: Precision,
+        hasGroups: Bool = false
     ) {
-        let ((parts, momentumBuffer), plan) = BufferPlan.counting {
+        let ((parts, momentumBuffer, groups), plan) = BufferPlan.counting {
             let parts = NetworkParts(
                 configuration, images: images, training: training, threads: threads, precision: precision)
-            return (parts, AlignedBuffer<Float>(count: parts.state.gradients.count))
+            let groups = hasGroups ? ImageGroups.buffers(parts.state.table, areSeveral: true) : nil
+            return (parts, AlignedBuffer<Float>(count: parts.state.gradients.count), groups)
         }
         features = parts.blocks.reduce(0) { $0 + $1.values.byteCount + $1.gradients.byteCount }
         bottlenecks = parts.bottlenecks.reduce(0) { $0 + $1.byteCount }
@@ -53,6 +61,7 @@ package struct TrainingMemory: Sendable, Equatable {
         gradients = parts.state.gradients.byteCount
         self.momentumBuffer = momentumBuffer.byteCount
         runningStatistics = parts.state.runningStatistics.byteCount
+        self.groups = groups.map { $0.gradientsBefore.byteCount + $0.gains.byteCount } ?? 0
         total = plan.bytes
         alignment = plan.hugeBuffers * hugePage
     }

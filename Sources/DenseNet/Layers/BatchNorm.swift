@@ -28,7 +28,8 @@ final class SharedStatisticsNorm: NormalizedInput {
         guard pass.training else { return affine.setFromRunning(parameters, state) }
         let layout = block.featureMap.layout
         affine.set(
-            parameters, state, block.statistics, pixels: Double(pass.globalCount * layout.height * layout.width))
+            parameters, state, block.statistics, pixels: Double(pass.statisticsCount * layout.height * layout.width),
+            pass.groups)
     }
 
     func beginGradient(_ task: PassTask) -> PartialSums { sums.begin(task: task.index, worker: task.worker.index) }
@@ -99,7 +100,7 @@ final class BatchNorm: NormalizedInput {
     func prepare(_ pass: PassContext) throws {
         guard pass.training else { return affine.setFromRunning(parameters, state) }
         try input.synchronize(pass)
-        affine.set(parameters, state, input.statistics, pixels: input.pixels(pass))
+        affine.set(parameters, state, input.statistics, pixels: input.pixels(pass), pass.groups)
     }
 
     func beginGradient(_ task: PassTask) -> PartialSums {
@@ -131,10 +132,11 @@ final class BatchNorm: NormalizedInput {
 }
 
 extension ChannelAffine {
-    /// Sets scale and shift from the batch statistics, and updates the running statistics; the running variance is
-    /// unbiased, as in PyTorch.
+    /// Sets scale and shift from the batch statistics, and updates the running statistics, or has `groups` do so later;
+    /// the running variance is unbiased, as in PyTorch.
     fileprivate func set(
-        _ parameters: NormParameters, _ state: SharedNetworkState, _ statistics: ChannelStatistics, pixels: Double
+        _ parameters: NormParameters, _ state: SharedNetworkState, _ statistics: ChannelStatistics, pixels: Double,
+        _ groups: ImageGroups?
     ) {
         let (running, momentum) = (state.running(parameters), state.normMomentum)
         let unbiased = pixels > 1 ? pixels / (pixels - 1) : 1
@@ -142,8 +144,14 @@ extension ChannelAffine {
             let mean = statistics.mean.pointer[c]
             let variance = statistics.variance.pointer[c]
             set(c, parameters, state, mean: mean, variance: variance)
-            running.mean[c] = Float((1 - momentum) * Double(running.mean[c]) + momentum * mean)
-            running.variance[c] = Float((1 - momentum) * Double(running.variance[c]) + momentum * variance * unbiased)
+            let gain = (mean: momentum * mean, variance: momentum * variance * unbiased)
+            if let groups {
+                groups.add(gain.mean, to: parameters.runningMean.offset + c)
+                groups.add(gain.variance, to: parameters.runningVariance.offset + c)
+            } else {
+                running.mean[c] = Float((1 - momentum) * Double(running.mean[c]) + gain.mean)
+                running.variance[c] = Float((1 - momentum) * Double(running.variance[c]) + gain.variance)
+            }
         }
     }
 

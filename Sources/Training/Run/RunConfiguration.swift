@@ -72,6 +72,8 @@ public struct RunConfiguration: Sendable, Equatable {
     /// The number of images per step that the schedule is for: other steps take its rates times their images over this
     /// (Goyal et al., "Accurate, Large Minibatch SGD", 2017). Nil takes the rates as they are.
     public var baseBatch: Int?
+    /// Whose mean and variance batch norm takes in training.
+    public var statistics: BatchStatistics
     /// How weights follow gradients.
     public var optimizer: OptimizerConfiguration
     /// The share of the target that is spread over all classes; 0 or above and below 1.
@@ -102,6 +104,7 @@ public struct RunConfiguration: Sendable, Equatable {
         model: String = customModel, network: DenseNetConfiguration, data: DataSource = DataSource(),
         epochs: Int = 300, steps: Int? = nil, batchSize: Int = 64, seed: UInt64 = 1, shuffle: Bool = true,
         schedule: LearningRateSchedule = LearningRateSchedule(), baseBatch: Int? = nil,
+        statistics: BatchStatistics = .globalBatch,
         optimizer: OptimizerConfiguration = OptimizerConfiguration(), labelSmoothing: Double = 0,
         imageSchedule: ImageSchedule? = nil,
         normMomentum: Double = TrainableDenseNet.defaultNormMomentum, averageDecay: Double? = nil,
@@ -120,6 +123,7 @@ public struct RunConfiguration: Sendable, Equatable {
         self.shuffle = shuffle
         self.schedule = schedule
         self.baseBatch = baseBatch
+        self.statistics = statistics
         self.optimizer = optimizer
         self.labelSmoothing = labelSmoothing
         self.imageSchedule = imageSchedule
@@ -153,8 +157,8 @@ public struct RunConfiguration: Sendable, Equatable {
 /// As RUN/config.json has it, which programs before and after this one read as well.
 extension RunConfiguration: Codable {
     private enum CodingKeys: String, CodingKey {
-        case version, model, network, data, epochs, steps, batchSize, seed, shuffle, schedule, baseBatch, optimizer
-        case labelSmoothing, imageSchedule, normMomentum
+        case version, model, network, data, epochs, steps, batchSize, seed, shuffle, schedule, baseBatch
+        case statistics, optimizer, labelSmoothing, imageSchedule, normMomentum
         case averageDecay = "ema"
         case finalViews = "tta"
         case augmentation = "augment"
@@ -176,6 +180,7 @@ extension RunConfiguration: Codable {
             shuffle: try values.decode(Bool.self, forKey: .shuffle),
             schedule: try values.decode(LearningRateSchedule.self, forKey: .schedule),
             baseBatch: try values.decodeIfPresent(Int.self, forKey: .baseBatch),
+            statistics: try values.decodeIfPresent(BatchStatistics.self, forKey: .statistics) ?? .globalBatch,
             optimizer: try values.decode(OptimizerConfiguration.self, forKey: .optimizer),
             labelSmoothing: try values.decode(Double.self, forKey: .labelSmoothing),
             imageSchedule: try values.decodeIfPresent(ImageSchedule.self, forKey: .imageSchedule),

@@ -50,6 +50,7 @@ extension RunConfiguration {
                 "`batchSize` \(batchSize) is smaller than the number of ranks, \(worldSize); each rank needs an image in "
                     + "every step")
         }
+        try statistics.validate(batchSize: batchSize, worldSize: worldSize)
         guard labelSmoothing >= 0, labelSmoothing < 1 else {
             throw Failure(.usage, "`labelSmoothing` is \(labelSmoothing), expected 0 or above and below 1")
         }

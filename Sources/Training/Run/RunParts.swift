@@ -22,17 +22,21 @@ struct RunParts {
         try communicator.requireSameOptions(configuration.sharedValues)
         try communicator.requireSameVectorLevel()
         var configuration = configuration.withAbsolutePaths()
+        let statistics = configuration.statistics
+        let localBatch = communicator.maximumLocalBatchSize(of: configuration.batchSize, unit: statistics.unit)
+        let passSize = statistics.passSize(images: localBatch)
+        let passes = (localBatch - 1) / passSize + 1
         let averages = configuration.averageDecay == nil ? 0 : 1
         let network = try communicator.throwOnAllRanks {
             try TrainableDenseNet(
-                configuration.network, capacity: communicator.maximumLocalBatchSize(of: configuration.batchSize),
-                imageSize: configuration.imageSize(epoch: 1), threads: threads ?? communicator.defaultThreads,
-                precision: configuration.precision,
-                // Two loaders of two batches, each with a thread, and mirror images; averages; the checkpoints' copies, and
-                // their thread.
+                configuration.network, capacity: passSize, imageSize: configuration.imageSize(epoch: 1),
+                threads: threads ?? communicator.defaultThreads, precision: configuration.precision,
+                // Two loaders of two batches, each with a thread, and mirror images; averages; the sum of several groups'
+                // gradients; the checkpoints' copies, and their thread.
                 overhead: MemoryOverhead(
-                    ranks: communicator.localSize, batches: configuration.finalViews == .image ? 4 : 5,
-                    copies: averages + (communicator.rank == 0 ? 2 + averages : 0), threads: 3,
+                    ranks: communicator.localSize,
+                    batches: 2 * passes + (configuration.finalViews == .image ? 2 : 3),
+                    copies: averages + (passes > 1 ? 1 : 0) + (communicator.rank == 0 ? 2 + averages : 0), threads: 3,
                     imageSizes: configuration.imageSchedule?.sizes ?? []))
         }
         network.normMomentum = configuration.normMomentum
@@ -47,15 +51,16 @@ struct RunParts {
             (
                 try Sampler(
                     sampleCount: train.count, globalBatch: configuration.batchSize, worldSize: communicator.size,
-                    seed: configuration.seed, shuffle: configuration.shuffle),
+                    seed: configuration.seed, shuffle: configuration.shuffle, unit: statistics.unit),
                 try Evaluator(
-                    network, images: test, batchSize: configuration.batchSize, normalization: normalization,
-                    mistakeLimit: Self.mistakeLimit, communicator: communicator)
+                    network, images: test, batchSize: min(configuration.batchSize, passSize * communicator.size),
+                    normalization: normalization, mistakeLimit: Self.mistakeLimit, communicator: communicator)
             )
         }
         step = try TrainingStep(
-            network, optimizer: configuration.optimizer, averageDecay: configuration.averageDecay,
-            labelSmoothing: configuration.labelSmoothing, seed: configuration.seed, communicator: communicator)
+            network, groups: statistics.groups(of: network, images: localBatch), optimizer: configuration.optimizer,
+            averageDecay: configuration.averageDecay, labelSmoothing: configuration.labelSmoothing,
+            seed: configuration.seed, communicator: communicator)
         images = TrainingImages(
             configuration, data: data, sampler: sampler, network: network, evaluator: evaluator,
             communicator: communicator)

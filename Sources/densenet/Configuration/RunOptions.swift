@@ -32,6 +32,8 @@ enum RunOptions {
             }
             add("milestones", commaSeparated(milestones))
         }
+        if case .group(let images) = run.statistics { add("statistics-group", images) }
+        add("no-sync-bn", run.statistics == .rank)
         add("warm-up", run.schedule.warmUpEpochs)
         add("image-schedule", run.imageSchedule)
         add("momentum", run.optimizer.momentum)
