@@ -180,9 +180,11 @@ package final class Benchmark {
 
 extension Benchmark.Result {
     /// The report: images per second, and where the time of a step goes.
-    package func report(_ network: DenseNetConfiguration, batchSize: Int, ranks: Int, evaluates: Bool) -> String {
+    package func report(
+        _ network: DenseNetConfiguration, precision: Precision, batchSize: Int, ranks: Int, evaluates: Bool
+    ) -> String {
         let description = try? NetworkDescription(network, batchSize: batchSize)
-        let work = PhaseCosts(network)
+        let work = PhaseCosts(network, precision)
         let sorted = steps.sorted()
         let rate = Double(batchSize) / median
         let operations = work.operations(evaluates: evaluates) * rate * 1e-9

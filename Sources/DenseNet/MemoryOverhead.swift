@@ -36,7 +36,8 @@ public struct MemoryOverhead: Sendable {
         }
         // First reject what would overflow `Int`, or need too large a table.
         try require(
-            TrainingMemory.minimumBytes(configuration, images: images, training: training), addressSpace: nil)
+            TrainingMemory.minimumBytes(configuration, images: images, training: training, precision: precision),
+            addressSpace: nil)
         let memory = TrainingMemory(
             configuration, images: images, training: training, threads: threads, precision: precision)
         try require(Double(memory.total), addressSpace: memory.alignment + self.copies * hugePage)

@@ -66,12 +66,15 @@ package final class BatchNormInputGradient {
     /// Writes the input gradient of a panel of shape [channels][lanes], rows `outputStride` apart; masked lanes become
     /// zero.
     ///
-    /// - Precondition: values are float32 only if gradient and output are.
+    /// - Precondition: gradient and values are of the same type; if that is float32, so is the output.
     @inline(__always)
     package func apply(
         gradient: PanelNumbers, values: PanelNumbers, lanes: Int, mask: UnsafePointer<Float>?,
         into output: PanelNumbers, outputStride: Int
     ) {
+        precondition(
+            gradient.precision == values.precision && (output.precision == .float32 || values.precision == .bfloat16),
+            "gradient, values and output are of types that do not go together")
         kernels.pointee.batch_norm_backward(
             gradient.kernelArgument, values.kernelArgument, channels, lanes, mask, gradientFactor.pointer,
             valueFactor.pointer, constant.pointer, output.kernelArgument, outputStride)
@@ -79,8 +82,8 @@ package final class BatchNormInputGradient {
 }
 
 /// Backward of the ReLU after a norm, for one panel of shape [channels][lanes]: writes the gradient to `output`, which
-/// may be its own memory, with zeros where the ReLU was inactive and in padding lanes, then adds the masked gradient and
-/// its product with x̂ = x·inverseDeviation + normalizedOffset to `sums`: dβ and dγ.
+/// may be its own memory, with zeros where the ReLU was inactive and in padding lanes, then adds the masked gradient
+/// and its product with x̂ = x·inverseDeviation + normalizedOffset to `sums`: dβ and dγ.
 ///
 /// - Precondition: values and output are of the same type.
 @inline(__always)
@@ -102,6 +105,7 @@ package func reluBackward(
     mask: UnsafePointer<Float>?, inverseDeviation: UnsafePointer<Float>, normalizedOffset: UnsafePointer<Float>,
     weight: UnsafePointer<Float>, accumulate: Bool, into output: PanelNumbers, sums: PartialSums
 ) {
+    precondition(values.precision == output.precision, "values and output are of different types")
     kernels.pointee.relu_backward_scaled(
         gradient, values.kernelArgument, affine.channels, lanes, mask, affine.scale.pointer, affine.shift.pointer,
         inverseDeviation, normalizedOffset, weight, accumulate ? 1 : 0, output.kernelArgument, sums.gradients,

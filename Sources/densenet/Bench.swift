@@ -103,6 +103,7 @@ struct Bench: RankedCommand {
                 NamedValue("--check", check.map { "\($0)" } ?? "none"), NamedValue("--trace", trace ?? "none"),
             ]
         try withRanks(agreeingOn: values) { world in
+            if world.rank == 0, let warning = precision.value.warning { Console.note(warning) }
             let benchmark = try Benchmark(run, communicator: world)
             if world.rank == 0, world.size > 1, let refusal = benchmark.refusal { Console.note(refusal.note) }
             let result = try benchmark.run(recordingTrace: trace != nil)
@@ -111,7 +112,9 @@ struct Bench: RankedCommand {
                     try Console.say(json: BenchReport(result, configuration, batchSize: batchSize, ranks: world.size))
                 } else {
                     Console.say(
-                        result.report(configuration, batchSize: batchSize, ranks: world.size, evaluates: work.evaluate))
+                        result.report(
+                            configuration, precision: precision.value, batchSize: batchSize, ranks: world.size,
+                            evaluates: work.evaluate))
                 }
             }
             if let trace { try write(benchmark.spans, to: trace, world) }

@@ -18,7 +18,7 @@
     X(weight_gradient) X(weight_gradient_pairs) X(add)                                                                 \
     X(winograd_weights) X(winograd_input) X(winograd_output) X(winograd_output_gradient) X(winograd_weight_gradient)   \
     X(affine_relu) X(affine_relu_pairs) X(affine_relu_bfloat16) X(add_affine_relu)                                     \
-    X(channel_sums) X(channel_sums_bfloat16) X(flush_double_sums) X(flush_float_sums)                                                           \
+    X(channel_sums) X(channel_sums_bfloat16) X(flush_double_sums) X(flush_float_sums)                                  \
     X(batch_norm_backward) X(relu_backward) X(relu_backward_scaled)                                                    \
     X(dropout) X(sgd_step)                                                                                             \
     X(extract_patches) X(average_pool) X(average_pool_backward) X(max_pool) X(max_pool_backward)

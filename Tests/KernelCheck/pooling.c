@@ -54,7 +54,8 @@ static void check_max_pools(int backward, int is_bfloat16, int images, long widt
     float *gradients[3] = {0}, *expected[3] = {0};
     struct ck_numbers outputs[16];
     const float *rows[3] = {0};
-    for (int n = 0; n < images; n++) outputs[n] = stored(is_bfloat16, random_floats(CHANNELS * out_lanes), CHANNELS * out_lanes);
+    for (int n = 0; n < images; n++)
+        outputs[n] = stored(is_bfloat16, random_floats(CHANNELS * out_lanes), CHANNELS * out_lanes);
     for (int r = 0; r < 3; r++) {
         if (r == outside) continue;
         rows[r] = random_floats(CHANNELS * lanes);

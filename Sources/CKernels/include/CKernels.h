@@ -146,7 +146,8 @@ struct ck_kernels {
     void (*flush_float_sums)(float *sums, long channels, double *totals);
 
     /// output[c][lane] = gradient_factor[c] * gradient[c][lane] + value_factor[c] * values[c][lane] + constant[c], and
-    /// zero in padding lanes: the input gradient of a batch norm. `output` may be `gradient`.
+    /// zero in padding lanes: the input gradient of a batch norm. `output` may be `gradient`. Gradient and
+    /// values are of the same type; if that is float32, so is the output.
     void (*batch_norm_backward)(struct ck_numbers gradient, struct ck_numbers values, long channels, long lanes,
                                 const float *_Nullable mask, const float *gradient_factor, const float *value_factor,
                                 const float *constant, struct ck_numbers output, long output_stride);
@@ -154,7 +155,7 @@ struct ck_kernels {
     /// Writes the gradient to `output`, which may be `gradient`, with zeros where the ReLU of scale[c] *
     /// values[c][lane] + shift[c] was inactive and in padding lanes, then adds it to `sums` and its product with the
     /// normalized value, inverse[c] * values[c][lane] + offset[c], to `products`; both are partial sums of shape
-    /// [channels][16]. `output` is of the values' type.
+    /// [channels][16]. Values and output are of the same type.
     void (*relu_backward)(const float *gradient, struct ck_numbers values, long channels, long lanes,
                           const float *_Nullable mask, const float *scale, const float *shift, const float *inverse,
                           const float *offset, struct ck_numbers output, float *sums, float *products);
