@@ -209,7 +209,7 @@ extension Benchmark.Result {
         let (network, batchSize) = (run.network, run.batchSize)
         let description = try? NetworkDescription(network, batchSize: batchSize)
         let scope = run.statistics == .globalBatch ? "" : " (batch statistics: \(run.statistics))"
-        let work = PhaseCosts(network)
+        let work = PhaseCosts(network, run.precision)
         let sorted = steps.sorted()
         let rate = Double(batchSize) / median
         let operations = work.operations(evaluates: run.evaluates) * rate * 1e-9

@@ -8,7 +8,11 @@ struct PhaseCosts {
     private var forwardBytes = [Phase: Double]()
     private var backwardBytes = [Phase: Double]()
 
-    init(_ network: DenseNetConfiguration) {
+    /// Bytes of a number in a dense block.
+    private let stored: Double
+
+    init(_ network: DenseNetConfiguration, _ precision: Precision) {
+        stored = precision == .float32 ? 4 : 2
         var blockInput = 0
         for convolution in ParameterTable(network).convolutions {
             let pixels = convolution.computedSize * convolution.computedSize
@@ -23,7 +27,7 @@ struct PhaseCosts {
     private mutating func addBytes(_ convolution: Convolution, hasBottleneck: Bool, blockInput: Int) {
         let size = convolution.size
         /// Bytes of `count` channels.
-        func channels(_ count: Int) -> Double { 4 * Double(count * size * size) }
+        func channels(_ count: Int) -> Double { stored * Double(count * size * size) }
         let (inputs, outputs) = (convolution.inputs, convolution.outputs)
         switch convolution.kind {
         case .stem: break
@@ -43,9 +47,11 @@ struct PhaseCosts {
             forwardBytes[.spatial, default: 0] += channels(outputs)
             backwardBytes[.norm, default: 0] += channels(2 * outputs + 4 * inputs)
         case .transition:
-            forwardBytes[.pool, default: 0] += channels(inputs) * 1.25
+            // What is pooled, a quarter of the pixels, is float32.
+            let pooled = 4 * Double(inputs * size * size) / 4
+            forwardBytes[.pool, default: 0] += channels(inputs) + pooled
             backwardBytes[.norm, default: 0] += channels(inputs) * 2
-            backwardBytes[.pool, default: 0] += channels(inputs) * 0.25
+            backwardBytes[.pool, default: 0] += pooled
         }
     }
 
@@ -53,11 +59,12 @@ struct PhaseCosts {
     private mutating func addBytesOfStemPool(_ convolution: Convolution) {
         let pixels = convolution.computedSize * convolution.computedSize
         let output = 4 * Double(convolution.outputs * pixels)
-        forwardBytes[.pool, default: 0] += output * 1.25
+        let pooled = stored * Double(convolution.outputs * pixels) / 4
+        forwardBytes[.pool, default: 0] += output + pooled
         // G and x of the pooled channels, a quarter of the pixels, and the gradient written in place of G; the
         // convolution's output and its gradient for the norm's backward.
-        backwardBytes[.norm, default: 0] += output * (0.75 + 2)
-        backwardBytes[.pool, default: 0] += output * (0.25 + 2)
+        backwardBytes[.norm, default: 0] += 3 * pooled + 2 * output
+        backwardBytes[.pool, default: 0] += pooled + 2 * output
     }
 
     func forwardOperations(_ phase: Phase) -> Double { forwardOperations[phase] ?? 0 }

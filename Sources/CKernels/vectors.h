@@ -16,6 +16,8 @@ typedef uint32_t u32x16 __attribute__((vector_size(64), aligned(4)));
 typedef float f32x8 __attribute__((vector_size(32), aligned(4)));
 typedef int32_t i32x8 __attribute__((vector_size(32), aligned(4)));
 typedef double f64x8 __attribute__((vector_size(64), aligned(8)));
+typedef uint16_t u16x8 __attribute__((vector_size(16), aligned(2)));
+typedef uint32_t u32x8 __attribute__((vector_size(32), aligned(4)));
 typedef uint16_t u16x16 __attribute__((vector_size(32), aligned(2)));
 
 #define INLINE static inline __attribute__((always_inline))
@@ -84,6 +86,20 @@ INLINE void store_bfloat16(uint16_t *p, f32x16 v) {
 }
 
 #endif
+
+/// Sixteen bfloat16 numbers as float32.
+INLINE f32x16 load_bfloat16(const uint16_t *p) {
+    return (f32x16)(__builtin_convertvector(*(const u16x16 *)p, u32x16) << 16);
+}
+
+/// Numbers `i` to `i` + 15 of memory that holds float32 or, with `is_bfloat16`, bfloat16 numbers.
+INLINE f32x16 load_numbers(const int is_bfloat16, const void *p, long i) {
+    return is_bfloat16 ? load_bfloat16((const uint16_t *)p + i) : load((const float *)p + i);
+}
+INLINE void store_numbers(const int is_bfloat16, void *p, long i, f32x16 v) {
+    if (is_bfloat16) store_bfloat16((uint16_t *)p + i, v);
+    else store((float *)p + i, v);
+}
 
 /// sums + x * w; with `paired`, plus the products of both numbers of each pair.
 INLINE f32x16 add_products(const int paired, f32x16 sums, f32x16 x, float w) {

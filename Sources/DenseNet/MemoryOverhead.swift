@@ -44,7 +44,9 @@ public struct MemoryOverhead: Sendable {
         // First reject what would overflow `Int`, or need too large a table.
         for size in sizes {
             let shape = configuration.withImages(of: size)
-            try require(TrainingMemory.minimumBytes(shape, images: images, training: training), addressSpace: nil)
+            try require(
+                TrainingMemory.minimumBytes(shape, images: images, training: training, precision: precision),
+                addressSpace: nil)
         }
         func memory(_ size: Int, training: Bool) -> TrainingMemory {
             TrainingMemory(

@@ -79,7 +79,7 @@ final class NetworkParts {
         let blocks = zip(configuration.blockSizes, configuration.blockChannels).map { size, channels in
             DenseBlock(
                 featureMap: featureMap(size), channels: channels, images: images, training: training,
-                reductionScratch: state.workspace.reductionScratch)
+                precision: precision, reductionScratch: state.workspace.reductionScratch)
         }
         var featureMaps = blocks.map(\.featureMap)
         if let norm = table.stemNorm {
@@ -133,7 +133,8 @@ final class NetworkParts {
                 defer { number += 2 }
                 func panels() -> Panels {
                     let panels = Panels(
-                        layout: block.featureMap.layout, channels: parameters.norm2.channels, images: images)
+                        layout: block.featureMap.layout, channels: parameters.norm2.channels, images: images,
+                        precision: state.precision)
                     bottlenecks.append(panels)
                     return panels
                 }

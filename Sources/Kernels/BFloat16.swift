@@ -11,6 +11,16 @@ package func writeChannelPairs(
     kernels.pointee.pair_channels(panel, stride, channels, lanes, pairs, pairsStride)
 }
 
+/// pairs[c / 2][lane] = (panel[c][lane], panel[c + 1][lane]) for a panel in bfloat16, which `pairs` must not overlap;
+/// rows `stride` and `pairsStride` elements apart.
+@inline(__always)
+package func writeChannelPairs(
+    _ panel: UnsafePointer<UInt16>, stride: Int, channels: Int, lanes: Int, into pairs: UnsafeMutablePointer<Float>,
+    pairsStride: Int
+) {
+    kernels.pointee.pair_bfloat16_channels(panel, stride, channels, lanes, pairs, pairsStride)
+}
+
 /// The gradient of a 3×3 convolution's output in bfloat16, one number per lane, with the zero borders of a
 /// `PaddedGroup`: the operand of the weight gradient.
 package struct PaddedBFloat16Group {
@@ -35,10 +45,8 @@ package struct PaddedBFloat16Group {
     /// Zeroes everything; the borders are never written afterwards.
     package func clear() { start.update(repeating: 0, count: count) }
 
-    /// Rounds row `y`, a panel of shape [channels][lanes].
-    package func write(_ panel: UnsafePointer<Float>, channels: Int, lanes: Int, row y: Int) {
-        kernels.pointee.to_bfloat16(panel, lanes, channels, lanes, start + (y + 1) * rowStride + interleave, stride)
-    }
+    /// Row `y` without its borders: rows of lanes, `stride` apart.
+    package func interior(_ y: Int) -> UnsafeMutablePointer<UInt16> { start + (y + 1) * rowStride + interleave }
 
     /// Where the tap at row `tapY`, column `tapX` (0...2) of output row `y` starts.
     package func tap(_ tapY: Int, _ tapX: Int, row y: Int) -> UnsafePointer<UInt16> {
@@ -52,10 +60,12 @@ package func bfloat16Numbers(in buffer: AlignedBuffer<Float>) -> UnsafeMutablePo
 }
 
 extension ChannelAffine {
-    /// output[c][lane] = max(0, scale[c]·input[c][lane] + shift[c]) in bfloat16, for a panel of shape
-    /// [channels][lanes].
+    /// output[c][lane] = max(0, scale[c]·input[c][lane] + shift[c]), input and output in bfloat16, for a panel of shape
+    /// [channels][lanes]; lanes from `valid` on become zero.
     @inline(__always)
-    package func reluPanel(_ input: UnsafePointer<Float>, lanes: Int, into output: UnsafeMutablePointer<UInt16>) {
-        kernels.pointee.affine_relu_bfloat16(input, channels, lanes, scale.pointer, shift.pointer, output)
+    package func reluPanel(
+        _ input: UnsafePointer<UInt16>, lanes: Int, valid: Int, into output: UnsafeMutablePointer<UInt16>
+    ) {
+        kernels.pointee.affine_relu_bfloat16(input, channels, lanes, valid, scale.pointer, shift.pointer, output)
     }
 }

@@ -14,19 +14,19 @@ package final class ChannelAffine {
     }
 
     /// output[c][lane] = max(0, scale[c]·input[c][lane] + shift[c]) for a panel of shape [channels][lanes]; lanes from
-    /// `valid` on become zero. Output rows are `outputStride` apart; in bfloat16 each holds a pair of channels.
+    /// `valid` on become zero. Output rows are `outputStride` apart; for an input in bfloat16 each holds a pair of
+    /// channels.
     @inline(__always)
     package func reluPanel(
-        _ input: UnsafePointer<Float>, lanes: Int, valid: Int, into output: UnsafeMutablePointer<Float>,
-        outputStride: Int, precision: Precision = .float32
+        _ input: PanelNumbers, lanes: Int, valid: Int, into output: UnsafeMutablePointer<Float>, outputStride: Int
     ) {
-        switch precision {
+        switch input.precision {
         case .float32:
             kernels.pointee.affine_relu(
-                input, channels, lanes, valid, scale.pointer, shift.pointer, output, outputStride)
+                input.floats, channels, lanes, valid, scale.pointer, shift.pointer, output, outputStride)
         case .bfloat16:
             kernels.pointee.affine_relu_pairs(
-                input, channels, lanes, valid, scale.pointer, shift.pointer, output, outputStride)
+                input.bfloat16, channels, lanes, valid, scale.pointer, shift.pointer, output, outputStride)
         }
     }
 }
@@ -65,40 +65,49 @@ package final class BatchNormInputGradient {
 
     /// Writes the input gradient of a panel of shape [channels][lanes], rows `outputStride` apart; masked lanes become
     /// zero.
+    ///
+    /// - Precondition: gradient and values are of the same type; if that is float32, so is the output.
     @inline(__always)
     package func apply(
-        gradient: UnsafePointer<Float>, values: UnsafePointer<Float>, lanes: Int, mask: UnsafePointer<Float>?,
-        into output: UnsafeMutablePointer<Float>, outputStride: Int
+        gradient: PanelNumbers, values: PanelNumbers, lanes: Int, mask: UnsafePointer<Float>?,
+        into output: PanelNumbers, outputStride: Int
     ) {
+        precondition(
+            gradient.precision == values.precision && (output.precision == .float32 || values.precision == .bfloat16),
+            "gradient, values and output are of types that do not go together")
         kernels.pointee.batch_norm_backward(
-            gradient, values, channels, lanes, mask, gradientFactor.pointer, valueFactor.pointer, constant.pointer,
-            output, outputStride)
+            gradient.kernelArgument, values.kernelArgument, channels, lanes, mask, gradientFactor.pointer,
+            valueFactor.pointer, constant.pointer, output.kernelArgument, outputStride)
     }
 }
 
-/// Backward of the ReLU after a norm, for one panel of shape [channels][lanes]: zeroes the gradient in place where the
-/// ReLU was inactive and in padding lanes, then adds the masked gradient and its product with
-/// x̂ = x·inverseDeviation + normalizedOffset to `sums`: dβ and dγ.
+/// Backward of the ReLU after a norm, for one panel of shape [channels][lanes]: writes the gradient to `output`, which
+/// may be its own memory, with zeros where the ReLU was inactive and in padding lanes, then adds the masked gradient
+/// and its product with x̂ = x·inverseDeviation + normalizedOffset to `sums`: dβ and dγ.
+///
+/// - Precondition: values and output are of the same type.
 @inline(__always)
 package func reluBackward(
-    _ gradient: UnsafeMutablePointer<Float>, values: UnsafePointer<Float>, affine: ChannelAffine, lanes: Int,
+    _ gradient: UnsafePointer<Float>, values: PanelNumbers, affine: ChannelAffine, lanes: Int,
     mask: UnsafePointer<Float>?, inverseDeviation: UnsafePointer<Float>, normalizedOffset: UnsafePointer<Float>,
-    sums: PartialSums
+    into output: PanelNumbers, sums: PartialSums
 ) {
+    precondition(values.precision == output.precision, "values and output are of different types")
     kernels.pointee.relu_backward(
-        gradient, values, affine.channels, lanes, mask, affine.scale.pointer, affine.shift.pointer, inverseDeviation,
-        normalizedOffset, sums.gradients, sums.products)
+        gradient, values.kernelArgument, affine.channels, lanes, mask, affine.scale.pointer, affine.shift.pointer,
+        inverseDeviation, normalizedOffset, output.kernelArgument, sums.gradients, sums.products)
 }
 
-/// Leaves the gradient unchanged and writes weight[c] times the masked gradient to `output`, or adds it with
-/// `accumulate`; otherwise as `reluBackward` in place.
+/// Writes weight[c] times the masked gradient to `output`, or adds it with `accumulate`; otherwise as above.
 @inline(__always)
 package func reluBackward(
-    _ gradient: UnsafePointer<Float>, values: UnsafePointer<Float>, affine: ChannelAffine, lanes: Int,
+    _ gradient: UnsafePointer<Float>, values: PanelNumbers, affine: ChannelAffine, lanes: Int,
     mask: UnsafePointer<Float>?, inverseDeviation: UnsafePointer<Float>, normalizedOffset: UnsafePointer<Float>,
-    weight: UnsafePointer<Float>, accumulate: Bool, into output: UnsafeMutablePointer<Float>, sums: PartialSums
+    weight: UnsafePointer<Float>, accumulate: Bool, into output: PanelNumbers, sums: PartialSums
 ) {
+    precondition(values.precision == output.precision, "values and output are of different types")
     kernels.pointee.relu_backward_scaled(
-        gradient, values, affine.channels, lanes, mask, affine.scale.pointer, affine.shift.pointer, inverseDeviation,
-        normalizedOffset, weight, accumulate ? 1 : 0, output, sums.gradients, sums.products)
+        gradient, values.kernelArgument, affine.channels, lanes, mask, affine.scale.pointer, affine.shift.pointer,
+        inverseDeviation, normalizedOffset, weight, accumulate ? 1 : 0, output.kernelArgument, sums.gradients,
+        sums.products)
 }

@@ -98,7 +98,12 @@ package struct PartialSums {
 /// Zeroes the padding lanes of a panel, then adds each channel's values and squares to `sums`.
 @inline(__always)
 package func addSums(
-    _ panel: UnsafeMutablePointer<Float>, lanes: Int, mask: UnsafePointer<Float>?, to sums: PartialSums
+    _ panel: PanelNumbers, lanes: Int, mask: UnsafePointer<Float>?, to sums: PartialSums
 ) {
-    kernels.pointee.channel_sums(panel, sums.channels, lanes, mask, sums.values, sums.squares)
+    switch panel.precision {
+    case .float32:
+        kernels.pointee.channel_sums(panel.floats, sums.channels, lanes, mask, sums.values, sums.squares)
+    case .bfloat16:
+        kernels.pointee.channel_sums_bfloat16(panel.bfloat16, sums.channels, lanes, mask, sums.values, sums.squares)
+    }
 }

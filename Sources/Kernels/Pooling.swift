@@ -19,11 +19,12 @@ package struct AveragePoolKernel {
         _ values: Panels, _ affine: ChannelAffine, group: Int, y: Int, into pooled: Panels,
         scratch: UnsafeMutablePointer<Float>
     ) {
-        withImages(of: source, group, y, in: pooled) { lanes, count in
+        let (upper, lower) = (values.numbers(group, 2 * y), values.numbers(group, 2 * y + 1))
+        withImages(of: source, group, y, in: pooled, as: \.floats) { lanes, count in
             kernels.pointee.average_pool(
-                values.panel(group, 2 * y), values.panel(group, 2 * y + 1), affine.channels, source.layout.lanes,
-                affine.scale.pointer, affine.shift.pointer, target.width, source.layout.interleave, count, lanes,
-                target.lanes, target.interleave, scratch)
+                upper.kernelArgument, lower.kernelArgument, affine.channels, source.layout.lanes, affine.scale.pointer,
+                affine.shift.pointer, target.width, source.layout.interleave, count, lanes, target.lanes,
+                target.interleave, scratch)
         }
     }
 
@@ -33,7 +34,7 @@ package struct AveragePoolKernel {
         guard y < target.height else {
             return output.update(repeating: 0, count: gradient.channels * source.layout.lanes)
         }
-        withImages(of: source, group, y, in: gradient) { lanes, count in
+        withImages(of: source, group, y, in: gradient, as: \.floats) { lanes, count in
             kernels.pointee.average_pool_backward(
                 lanes, target.lanes, target.interleave, gradient.channels, source.layout.lanes, target.width,
                 source.layout.interleave, count, output)
@@ -59,7 +60,7 @@ package struct MaxPoolKernel {
         _ values: Panels, _ affine: ChannelAffine, group: Int, y: Int, into pooled: Panels,
         scratch: UnsafeMutablePointer<Float>
     ) {
-        withImages(of: source, group, y, in: pooled) { lanes, count in
+        withImages(of: source, group, y, in: pooled, as: \.kernelArgument) { lanes, count in
             withUnsafeTemporaryAllocation(of: UnsafePointer<Float>?.self, capacity: 3) { rows in
                 for r in 0..<3 { rows[r] = row(2 * y + r - 1).map { UnsafePointer(values.panel(group, $0)) } }
                 kernels.pointee.max_pool(
@@ -76,7 +77,7 @@ package struct MaxPoolKernel {
         _ pooledGradient: Panels, group: Int, y: Int, _ values: Panels, _ affine: ChannelAffine,
         into gradients: Panels, scratch: UnsafeMutablePointer<Float>
     ) {
-        withImages(of: source, group, y, in: pooledGradient) { lanes, count in
+        withImages(of: source, group, y, in: pooledGradient, as: \.kernelArgument) { lanes, count in
             withUnsafeTemporaryAllocation(of: UnsafePointer<Float>?.self, capacity: 3) { rows in
                 withUnsafeTemporaryAllocation(of: UnsafeMutablePointer<Float>?.self, capacity: 3) { gradientRows in
                     for r in 0..<3 {
@@ -97,24 +98,25 @@ package struct MaxPoolKernel {
 
 /// sums[c][lane] += max(0, scale[c]·panel[c][lane] + shift[c]): one row of a global average pool.
 package func addAffineReLU(
-    _ panel: UnsafePointer<Float>, _ affine: ChannelAffine, lanes: Int, to sums: UnsafeMutablePointer<Float>
+    _ panel: PanelNumbers, _ affine: ChannelAffine, lanes: Int, to sums: UnsafeMutablePointer<Float>
 ) {
-    kernels.pointee.add_affine_relu(panel, affine.channels, lanes, affine.scale.pointer, affine.shift.pointer, sums)
+    kernels.pointee.add_affine_relu(
+        panel.kernelArgument, affine.channels, lanes, affine.scale.pointer, affine.shift.pointer, sums)
 }
 
 /// Calls `body` with the first lane of each image of one of the source's groups in row `y` of the target's panels, and
 /// the number of these images.
 @inline(__always)
-private func withImages(
-    of source: FeatureMap, _ group: Int, _ y: Int, in target: Panels,
-    _ body: (UnsafePointer<UnsafeMutablePointer<Float>>, Int) -> Void
+private func withImages<Lane>(
+    of source: FeatureMap, _ group: Int, _ y: Int, in target: Panels, as lane: (PanelNumbers) -> Lane,
+    _ body: (UnsafePointer<Lane>, Int) -> Void
 ) {
     let count = source.images(in: group)
     let interleave = target.layout.interleave
-    withUnsafeTemporaryAllocation(of: UnsafeMutablePointer<Float>.self, capacity: count) { lanes in
+    withUnsafeTemporaryAllocation(of: Lane.self, capacity: count) { lanes in
         for n in 0..<count {
             let image = group * source.layout.interleave + n
-            lanes[n] = target.panel(image / interleave, y) + image % interleave
+            lanes[n] = lane(target.numbers(image / interleave, y) + image % interleave)
         }
         body(UnsafePointer(lanes.baseAddress!), count)
     }

@@ -4,13 +4,12 @@ import CKernels
 /// multiple of 16 are zero. In bfloat16 transposed[lane / 2][c] = (panel[c][lane], panel[c][lane + 1]).
 @inline(__always)
 package func transposePanel(
-    _ panel: UnsafePointer<Float>, stride: Int, channels: Int, lanes: Int, into transposed: UnsafeMutablePointer<Float>,
-    precision: Precision = .float32
+    _ panel: PanelNumbers, stride: Int, channels: Int, lanes: Int, into transposed: UnsafeMutablePointer<Float>
 ) {
     let width = (channels + 15) / 16 * 16
-    switch precision {
-    case .float32: kernels.pointee.transpose_panel(panel, stride, channels, lanes, transposed, width)
-    case .bfloat16: kernels.pointee.transpose_panel_pairs(panel, stride, channels, lanes, transposed, width)
+    switch panel.precision {
+    case .float32: kernels.pointee.transpose_panel(panel.floats, stride, channels, lanes, transposed, width)
+    case .bfloat16: kernels.pointee.transpose_panel_pairs(panel.bfloat16, stride, channels, lanes, transposed, width)
     }
 }
 

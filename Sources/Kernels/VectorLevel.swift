@@ -19,6 +19,9 @@ package struct VectorLevel: Sendable, CaseIterable, Comparable, CustomStringConv
     /// The name in `DENSENET_SIMD` and in reports.
     package var description: String { String(cString: ck_level_name(Int32(number))) }
 
+    /// Whether the level has instructions that multiply bfloat16 numbers.
+    package var multipliesBFloat16: Bool { description.hasSuffix("-bf16") }
+
     package static func < (one: VectorLevel, other: VectorLevel) -> Bool { one.number < other.number }
 
     /// - Throws: `Failure(.usage)` if `DENSENET_SIMD` is not the name of a level.

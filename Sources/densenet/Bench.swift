@@ -109,6 +109,7 @@ struct Bench: RankedCommand {
                 NamedValue("--check", check.map { "\($0)" } ?? "none"), NamedValue("--trace", trace ?? "none"),
             ]
         try withRanks(agreeingOn: values) { world in
+            if world.rank == 0, let warning = precision.value.warning { Console.note(warning) }
             let benchmark = try Benchmark(run, communicator: world)
             if world.rank == 0, world.size > 1, let refusal = benchmark.refusal { Console.note(refusal.note) }
             let result = try benchmark.run(recordingTrace: trace != nil)

@@ -50,6 +50,7 @@ final class RunReport: RunObserver {
     func runBegins(_ run: TrainingRun) {
         if !logging.quiet { for line in introduction(run) { Console.say(line) } }
         for warning in run.data.warnings { Console.note(warning) }
+        if let warning = run.configuration.precision.warning { Console.note(warning) }
         if let refusal = run.step.refusal, refusal.isOfSystem { Console.note(refusal.note) }
         for recorder in recorders { recorder.runBegins(run) }
         let before = run.isResumed ? RunSummary(path: run.path) : nil

@@ -190,6 +190,22 @@ func `the described memory is what a network allocates`(model: String, image: In
         whole.memory == (try NetworkDescription(configuration, batchSize: 16)).memory, "a single group needs no sum")
 }
 
+@Test(arguments: ["densenet-bc-40-24", "densenet-22-24", "densenet121"])
+func `bfloat16 halves what a dense block keeps, and the plan of memory is what is allocated`(model: String) throws {
+    let configuration = try describe(model, image: 64, batchSize: 8).configuration
+    func memory(_ precision: Precision) -> TrainingMemory {
+        TrainingMemory(configuration, images: 8, training: true, threads: 1, precision: precision)
+    }
+    let network = try TrainableDenseNet(configuration, capacity: 8, precision: .bfloat16)
+    let (exact, rounded) = (memory(.float32), memory(.bfloat16))
+    #expect(rounded.total - rounded.momentumBuffer == allocatedBytes(network.parts))
+    let blocks = (exact: exact.features + exact.bottlenecks, rounded: rounded.features + rounded.bottlenecks)
+    // Large buffers, of either type, are rounded up to whole huge pages.
+    let ratio = Double(blocks.rounded) / Double(blocks.exact)
+    #expect((0.45...0.55).contains(ratio), "\(ratio)")
+    #expect((rounded.pooled, rounded.stem, rounded.parameters) == (exact.pooled, exact.stem, exact.parameters))
+}
+
 @Test func `a larger batch takes more activations and no more parameters`() throws {
     let small = try describe("densenet-bc-100-12", batchSize: 16).memory
     let large = try describe("densenet-bc-100-12", batchSize: 64).memory

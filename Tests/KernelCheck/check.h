@@ -12,12 +12,13 @@
 /// The kernels, each with a check of its name.
 // clang-format off
 #define CHECKS(X)                                                                                                      \
-    X(transpose_panel) X(transpose_panel_pairs) X(transpose_matrix) X(pair_channels) X(to_bfloat16)                    \
+    X(transpose_panel) X(transpose_panel_pairs) X(transpose_matrix) X(pair_channels) X(pair_bfloat16_channels)         \
+    X(to_bfloat16)                                                                                                     \
     X(pack_weights) X(pair_packed_weights) X(convolve) X(convolve_pairs)                                               \
     X(weight_gradient) X(weight_gradient_pairs) X(add)                                                                 \
     X(winograd_weights) X(winograd_input) X(winograd_output) X(winograd_output_gradient) X(winograd_weight_gradient)   \
     X(affine_relu) X(affine_relu_pairs) X(affine_relu_bfloat16) X(add_affine_relu)                                     \
-    X(channel_sums) X(flush_double_sums) X(flush_float_sums)                                                           \
+    X(channel_sums) X(channel_sums_bfloat16) X(flush_double_sums) X(flush_float_sums)                                  \
     X(batch_norm_backward) X(relu_backward) X(relu_backward_scaled)                                                    \
     X(dropout) X(sgd_step) X(move_average)                                                                             \
     X(extract_patches) X(average_pool) X(average_pool_backward) X(max_pool) X(max_pool_backward)
@@ -70,6 +71,13 @@ static inline float part(float pair, int which) {
     uint32_t bits;
     memcpy(&bits, &pair, sizeof bits);
     return number((uint16_t)(bits >> 16 * which));
+}
+
+/// Copies numbers to memory of their own, rounded to bfloat16 if that is asked for; `floats` is rounded likewise.
+struct ck_numbers stored(int is_bfloat16, float *floats, long count);
+/// The i-th number in memory.
+static inline float stored_number(struct ck_numbers from, long i) {
+    return from.is_bfloat16 ? number(((const uint16_t *)from.start)[i]) : ((const float *)from.start)[i];
 }
 
 // ---- Shapes

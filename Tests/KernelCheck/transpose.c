@@ -6,8 +6,9 @@ static void check_transpose(int paired) {
         const long stride = lanes + 16, width = (channels + 15) / 16 * 16, rows = paired ? lanes / 2 : lanes;
         float *panel = random_floats(channels * stride), *found = random_floats(rows * width);
         float *expected = FLOATS(rows * width);
-        __auto_type transpose_panel = paired ? ck_kernels()->transpose_panel_pairs : ck_kernels()->transpose_panel;
-        transpose_panel(panel, stride, channels, lanes, found, width);
+        const struct ck_numbers numbers = stored(paired, panel, channels * stride);
+        if (paired) ck_kernels()->transpose_panel_pairs(numbers.start, stride, channels, lanes, found, width);
+        else ck_kernels()->transpose_panel(numbers.start, stride, channels, lanes, found, width);
         for (long row = 0; row < rows; row++)
             for (long c = 0; c < channels; c++) {
                 const float *from = panel + c * stride;

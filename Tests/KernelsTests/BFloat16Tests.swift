@@ -138,10 +138,13 @@ private func convolve3x3(
         let rowCount = lanes / 2 * width
         let input = Planes(random: &random, shape.images, shape.inputs, shape.height, shape.width)
         let gradient = Planes(random: &random, shape.images, shape.outputs, shape.height, shape.width)
-        let panels = Panels(layout: layout, channels: shape.inputs, images: shape.capacity)
-        let gradients = Panels(layout: layout, channels: shape.outputs, images: shape.capacity)
-        panels.place(input, padding: 0)
-        gradients.place(gradient, padding: 0)
+        func panels(_ planes: Planes) -> Panels {
+            let panels = Panels(
+                layout: layout, channels: planes.channels, images: shape.capacity, precision: .bfloat16)
+            panels.place(planes, padding: 0)
+            return panels
+        }
+        let (panels, gradients) = (panels(input), panels(gradient))
         let paddedShape = PaddedGroup.Shape(channels: shape.outputs, layout: layout)
         let space = AlignedBuffer<Float>(count: (paddedShape.count + 1) / 2)
         let padded = PaddedBFloat16Group(paddedShape, in: space)
@@ -152,10 +155,13 @@ private func convolve3x3(
         for group in 0..<layout.groups(shape.images) {
             padded.clear()
             for y in 0..<layout.height {
-                padded.write(gradients.panel(group, y), channels: shape.outputs, lanes: lanes, row: y)
+                for c in 0..<shape.outputs {
+                    (padded.interior(y) + c * padded.stride).update(
+                        from: gradients.numbers(group, y).bfloat16 + c * lanes, count: lanes)
+                }
                 transposePanel(
-                    panels.panel(group, y), stride: lanes, channels: shape.inputs, lanes: lanes,
-                    into: transposed.pointer + y * rowCount, precision: .bfloat16)
+                    panels.numbers(group, y), stride: lanes, channels: shape.inputs, lanes: lanes,
+                    into: transposed.pointer + y * rowCount)
             }
             for tap in 0..<9 {
                 addWeightGradient(
@@ -177,34 +183,74 @@ private func convolve3x3(
         #expect(largestError(actual, expected.value, magnitude: expected.magnitude.mapped { $0 + 1 }) < 1)
     }
 
-    @Test(arguments: Shape.all) func `an activation in bfloat16 is that in float32, rounded`(_ shape: Shape) {
+    @Test(arguments: Shape.all) func `an activation of stored numbers is that in float32, rounded`(_ shape: Shape) {
         var random = shape.random
         let layout = shape.layout
-        let lanes = layout.lanes
+        let (lanes, valid) = (layout.lanes, layout.validLanes)
         let channels = shape.inputs
         let affine = ChannelAffine(channels: channels)
         for c in 0..<channels {
             (affine.scale.pointer[c], affine.shift.pointer[c]) = (random.uniform(-2, 2), random.uniform(-1, 1))
         }
-        let panel = AlignedBuffer<Float>(random: &random, count: channels * lanes)
+        let given = AlignedBuffer<Float>(random: &random, count: channels * lanes)
+        let panel = rounded(given)
+        let space = AlignedBuffer<Float>(count: channels * lanes)
+        let stored = PanelNumbers(in: space, .bfloat16)
+        stored.store(given.pointer, channels: channels, lanes: lanes, stride: lanes)
         let activation = AlignedBuffer<Float>(count: channels * lanes)
         let pairs = AlignedBuffer<Float>(count: channels * lanes)
         let expected = AlignedBuffer<Float>(count: channels * lanes)
         affine.reluPanel(
-            panel.pointer, lanes: lanes, valid: layout.validLanes, into: activation.pointer, outputStride: lanes)
-        affine.reluPanel(
-            panel.pointer, lanes: lanes, valid: layout.validLanes, into: pairs.pointer, outputStride: lanes,
-            precision: .bfloat16)
+            PanelNumbers(panel.pointer), lanes: lanes, valid: valid, into: activation.pointer, outputStride: lanes)
+        affine.reluPanel(stored, lanes: lanes, valid: valid, into: pairs.pointer, outputStride: lanes)
         writeChannelPairs(
             activation.pointer, stride: lanes, channels: channels, lanes: lanes, into: expected.pointer,
             pairsStride: lanes)
         #expect(pairs.elements.map(\.bitPattern) == expected.elements.map(\.bitPattern))
-        affine.reluPanel(panel.pointer, lanes: lanes, valid: lanes, into: activation.pointer, outputStride: lanes)
+        // One number per lane, and pairs of channels made of these.
         let output = bfloat16Numbers(in: pairs)
-        affine.reluPanel(panel.pointer, lanes: lanes, into: output)
+        affine.reluPanel(stored.bfloat16, lanes: lanes, valid: valid, into: output)
         #expect(
             (0..<channels * lanes).allSatisfy {
                 Double(Float(bitPattern: UInt32(output[$0]) << 16)) == rounded(Double(activation.pointer[$0]))
             })
+        writeChannelPairs(
+            output, stride: lanes, channels: channels, lanes: lanes, into: activation.pointer, pairsStride: lanes)
+        let count = Precision.bfloat16.elements(channels) * lanes
+        #expect(activation.elements[..<count].map(\.bitPattern) == expected.elements[..<count].map(\.bitPattern))
+        withExtendedLifetime((space, pairs)) {}
+    }
+
+    @Test(arguments: Shape.all) func `the sums of a stored panel are those of its rounded numbers`(_ shape: Shape) {
+        var random = shape.random
+        let channels = shape.inputs
+        let values = Planes(random: &random, shape.images, channels, shape.height, shape.width).mapped { $0 + 3 }
+        let panels = Panels(layout: shape.layout, channels: channels, images: shape.capacity, precision: .bfloat16)
+        panels.place(values)
+        let featureMap = shape.featureMap
+        let scratch = ReductionScratch(workers: 1)
+        scratch.taskCount = 1
+        let sums = ChannelSums(channels: channels, in: scratch)
+        scratch.allocate()
+        let partial = sums.begin(task: 0, worker: 0)
+        for group in 0..<featureMap.groups {
+            for y in 0..<shape.height {
+                addSums(panels.numbers(group, y), lanes: shape.layout.lanes, mask: featureMap.mask(group), to: partial)
+            }
+        }
+        partial.flushValues()
+        sums.finish()
+        let stored = panels.planes(images: shape.images, channels: channels)
+        #expect((0..<values.count).allSatisfy { stored.pointer[$0] == rounded(values.pointer[$0]) })
+        for c in 0..<channels {
+            var (sum, square) = (0.0, 0.0)
+            for n in 0..<shape.images {
+                for i in 0..<shape.height * shape.width {
+                    let value = stored.row(n, c, 0)[i]
+                    (sum, square) = (sum + value, square + value * value)
+                }
+            }
+            #expect(abs(sums.sum[c] - sum) <= 1e-12 * sum && abs(sums.productSum[c] - square) <= 1e-12 * square)
+        }
     }
 }

@@ -132,7 +132,8 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
         let width = (channels + 15) / 16 * 16
         let transposed = AlignedBuffer<Float>(random: &random, count: lanes * width + 16)
         let behind = Array(transposed.elements.suffix(16))
-        transposePanel(panel.pointer, stride: stride, channels: channels, lanes: lanes, into: transposed.pointer)
+        transposePanel(
+            PanelNumbers(panel.pointer), stride: stride, channels: channels, lanes: lanes, into: transposed.pointer)
         var isRight = true
         for lane in 0..<lanes {
             for c in 0..<width {
@@ -187,7 +188,7 @@ func fill(_ padded: PaddedGroup, _ planes: Planes, _ layout: PanelLayout, group:
             fill(padded, gradient, layout, group: group)
             for y in 0..<layout.height {
                 transposePanel(
-                    panels.panel(group, y), stride: lanes, channels: shape.inputs, lanes: lanes,
+                    panels.numbers(group, y), stride: lanes, channels: shape.inputs, lanes: lanes,
                     into: transposed.pointer + y * lanes * width)
                 // Lanes of missing images meet zero gradients, but those of the tail meet the last column's gradient.
                 let tail = transposed.pointer + (y * lanes + layout.validLanes) * width

@@ -50,7 +50,8 @@ private func channelSums(_ channels: Int, tasks: Int = 1) -> ChannelSums {
         let output = AlignedBuffer<Float>(count: panel.channels * stride)
         output.elements.update(repeating: garbage)
         panel.affine.reluPanel(
-            panel.values.pointer, lanes: panel.lanes, valid: panel.valid, into: output.pointer, outputStride: stride)
+            PanelNumbers(panel.values.pointer), lanes: panel.lanes, valid: panel.valid, into: output.pointer,
+            outputStride: stride)
         for c in 0..<panel.channels {
             for i in 0..<stride {
                 let value = Double(output.pointer[c * stride + i])
@@ -72,13 +73,13 @@ private func channelSums(_ channels: Int, tasks: Int = 1) -> ChannelSums {
         for (i, value) in [Float.nan, -.nan, .infinity, -.infinity, -0.0, 0, -1, 1].enumerated() {
             input.pointer[i] = value
         }
-        affine.reluPanel(input.pointer, lanes: 32, valid: 32, into: output.pointer, outputStride: 32)
+        affine.reluPanel(PanelNumbers(input.pointer), lanes: 32, valid: 32, into: output.pointer, outputStride: 32)
         #expect(
             output.pointer[0].isNaN && output.pointer[1].isNaN && output.pointer[2] == .infinity
                 && output.pointer[3] == 0)
         #expect(output.elements[4...].elementsEqual([0, 0, 0, 1] + [Float](repeating: 0, count: 24)))
         output.elements.update(repeating: 2)
-        addAffineReLU(input.pointer, affine, lanes: 32, to: output.pointer)
+        addAffineReLU(PanelNumbers(input.pointer), affine, lanes: 32, to: output.pointer)
         #expect(
             output.pointer[0].isNaN && output.pointer[1].isNaN && output.pointer[2] == .infinity
                 && output.pointer[3] == 2)
@@ -88,7 +89,9 @@ private func channelSums(_ channels: Int, tasks: Int = 1) -> ChannelSums {
     @Test(arguments: Shape.all) func `rows of a global pool add up`(_ shape: Shape) {
         let panel = PanelCase(shape)
         let sums = AlignedBuffer<Float>(count: panel.channels * panel.lanes)
-        for _ in 0..<3 { addAffineReLU(panel.values.pointer, panel.affine, lanes: panel.lanes, to: sums.pointer) }
+        for _ in 0..<3 {
+            addAffineReLU(PanelNumbers(panel.values.pointer), panel.affine, lanes: panel.lanes, to: sums.pointer)
+        }
         for c in 0..<panel.channels {
             for lane in 0..<panel.lanes {
                 #expect(abs(Double(sums.pointer[c * panel.lanes + lane]) - 3 * max(0, panel.affine(c, lane))) < 3e-6)
@@ -116,8 +119,8 @@ private func channelSums(_ channels: Int, tasks: Int = 1) -> ChannelSums {
                 for group in tasks.groups(of: task) {
                     for y in tasks.rows(of: task) {
                         addSums(
-                            panels.panel(group, y), lanes: shape.layout.lanes, mask: featureMap.mask(group), to: partial
-                        )
+                            panels.numbers(group, y), lanes: shape.layout.lanes, mask: featureMap.mask(group),
+                            to: partial)
                     }
                     partial.flushValues()
                 }
@@ -160,7 +163,7 @@ private func channelSums(_ channels: Int, tasks: Int = 1) -> ChannelSums {
         for _ in 0..<rows {
             for i in 0..<lanes { row.pointer[i] = 1000 + Float(random.normal()) }
             all += row.elements.map(Double.init)
-            addSums(row.pointer, lanes: lanes, mask: nil, to: partial)
+            addSums(PanelNumbers(row.pointer), lanes: lanes, mask: nil, to: partial)
             partial.flushValues()
         }
         sums.finish()
@@ -190,15 +193,18 @@ private func channelSums(_ channels: Int, tasks: Int = 1) -> ChannelSums {
         let partial = sums.begin(task: 0, worker: 0)
         if weight != nil {
             reluBackward(
-                UnsafePointer(gradient.pointer), values: panel.values.pointer, affine: panel.affine, lanes: lanes,
+                UnsafePointer(gradient.pointer), values: PanelNumbers(panel.values.pointer), affine: panel.affine,
+                lanes: lanes,
                 mask: panel.mask, inverseDeviation: inverse.pointer, normalizedOffset: offset.pointer,
                 weight: weights.pointer,
-                accumulate: accumulate, into: into.pointer, sums: partial)
+                accumulate: accumulate, into: PanelNumbers(into.pointer), sums: partial)
             #expect(Array(gradient.elements) == given)
         } else {
             reluBackward(
-                gradient.pointer, values: panel.values.pointer, affine: panel.affine, lanes: lanes, mask: panel.mask,
-                inverseDeviation: inverse.pointer, normalizedOffset: offset.pointer, sums: partial)
+                gradient.pointer, values: PanelNumbers(panel.values.pointer), affine: panel.affine, lanes: lanes,
+                mask: panel.mask,
+                inverseDeviation: inverse.pointer, normalizedOffset: offset.pointer,
+                into: PanelNumbers(gradient.pointer), sums: partial)
         }
         partial.flushGradients()
         sums.finish()
@@ -251,8 +257,9 @@ private func channelSums(_ channels: Int, tasks: Int = 1) -> ChannelSums {
                 meanGradient: numbers[c][2], meanProduct: numbers[c][3])
         }
         backward.apply(
-            gradient: gradient.pointer, values: panel.values.pointer, lanes: lanes, mask: panel.mask,
-            into: output.pointer, outputStride: stride)
+            gradient: PanelNumbers(gradient.pointer), values: PanelNumbers(panel.values.pointer), lanes: lanes,
+            mask: panel.mask,
+            into: PanelNumbers(output.pointer), outputStride: stride)
         // A value near 1000 has four decimals.
         let allowance = mean == 0 ? 2e-6 : 4e-4
         for c in 0..<channels {
@@ -289,7 +296,7 @@ private func channelSums(_ channels: Int, tasks: Int = 1) -> ChannelSums {
         }
         let values = poisoned()
         var partial = sums.begin(task: 0, worker: 0)
-        addSums(values.pointer, lanes: lanes, mask: mask, to: partial)
+        addSums(PanelNumbers(values.pointer), lanes: lanes, mask: mask, to: partial)
         partial.flushValues()
         sums.finish()
         #expect(sums.sum[0] == 10 && sums.productSum[0] == 10 && values.elements.reduce(0, +) == 10)
@@ -304,13 +311,14 @@ private func channelSums(_ channels: Int, tasks: Int = 1) -> ChannelSums {
         let output = AlignedBuffer<Float>(count: lanes)
         partial = sums.begin(task: 0, worker: 0)
         reluBackward(
-            gradient.pointer, values: values.pointer, affine: affine, lanes: lanes, mask: mask,
+            gradient.pointer, values: PanelNumbers(values.pointer), affine: affine, lanes: lanes, mask: mask,
             inverseDeviation: ones.pointer,
-            normalizedOffset: ones.pointer, sums: partial)
+            normalizedOffset: ones.pointer, into: PanelNumbers(gradient.pointer), sums: partial)
         reluBackward(
-            UnsafePointer(again.pointer), values: values.pointer, affine: affine, lanes: lanes, mask: mask,
+            UnsafePointer(again.pointer), values: PanelNumbers(values.pointer), affine: affine, lanes: lanes,
+            mask: mask,
             inverseDeviation: ones.pointer, normalizedOffset: ones.pointer, weight: ones.pointer, accumulate: false,
-            into: into.pointer,
+            into: PanelNumbers(into.pointer),
             sums: partial)
         partial.flushGradients()
         sums.finish()
@@ -319,7 +327,8 @@ private func channelSums(_ channels: Int, tasks: Int = 1) -> ChannelSums {
         let backward = BatchNormInputGradient(channels: 1)
         backward.set(0, weight: 1, mean: 0, inverseDeviation: 1, meanGradient: 0, meanProduct: 0)
         backward.apply(
-            gradient: again.pointer, values: values.pointer, lanes: lanes, mask: mask, into: output.pointer,
+            gradient: PanelNumbers(again.pointer), values: PanelNumbers(values.pointer), lanes: lanes, mask: mask,
+            into: PanelNumbers(output.pointer),
             outputStride: lanes)
         #expect(output.elements.reduce(0, +) == 10)
     }

@@ -66,9 +66,14 @@ let garbage: Float = 3e7
 extension Panels {
     /// Stores planes in panels, with garbage in all padding lanes. Leaves further channels unchanged.
     func place(_ planes: Planes, padding: Float = garbage) {
+        let rounded = AlignedBuffer<Float>(count: planes.channels * layout.lanes)
         for group in 0..<layout.groups(planes.images) {
             for y in 0..<layout.height {
-                let panel = panel(group, y)
+                let panel = numbers(group, y).place(orIn: rounded)
+                defer {
+                    numbers(group, y).store(
+                        panel, channels: planes.channels, lanes: layout.lanes, stride: layout.lanes)
+                }
                 for c in 0..<planes.channels {
                     for lane in 0..<layout.lanes {
                         let pixel = layout.pixel(group, lane: lane, images: planes.images)
@@ -84,10 +89,13 @@ extension Panels {
         let planes = Planes(images, channels, layout.height, layout.width)
         for n in 0..<images {
             for y in 0..<layout.height {
-                let panel = panel(n / layout.interleave, y) + n % layout.interleave
+                let panel = numbers(n / layout.interleave, y) + n % layout.interleave
                 for c in 0..<channels {
                     for x in 0..<layout.width {
-                        planes[n, c, y, x] = Double(panel[c * layout.lanes + x * layout.interleave])
+                        let i = c * layout.lanes + x * layout.interleave
+                        planes[n, c, y, x] = Double(
+                            precision == .float32
+                                ? panel.floats[i] : Float(bitPattern: UInt32(panel.bfloat16[i]) << 16))
                     }
                 }
             }

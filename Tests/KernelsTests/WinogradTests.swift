@@ -122,7 +122,7 @@ extension Planes {
             fill(padded, gradient, layout, group: group)
             for y in 0..<layout.height {
                 transposePanel(
-                    panels.panel(group, y), stride: lanes, channels: shape.inputs, lanes: lanes,
+                    panels.numbers(group, y), stride: lanes, channels: shape.inputs, lanes: lanes,
                     into: transposed.pointer + (y + 1) * rowCount)
             }
             // In two parts, as two tasks would add them.

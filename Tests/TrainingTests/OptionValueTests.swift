@@ -60,6 +60,16 @@ import Testing
         #expect(scratch.names.isEmpty)
     }
 
+    @Test func `bfloat16 on a CPU without instructions for it is said to be slow, once`() throws {
+        let options = smallNetwork + ["--batch-size", "8", "--steps", "1", "--precision", "bf16"]
+        let run = ["train", "--limit-train", "8", "--limit-test", "8", "--out", scratch("run")] + options
+        for (words, ranks) in [(["bench"] + options, 1), (run, 2)] {
+            let job = try densenet(words, ranks: ranks, environment: ["DENSENET_SIMD": "v3"])
+            #expect(job.status == 0 && job.errors.lines.count == 1, "\(job.errors)")
+            #expect(job.errors.hasPrefix("densenet: bf16 on this CPU is emulated and slow: "), "\(job.errors)")
+        }
+    }
+
     @Test func `options become the configuration, with defaults for the others`() throws {
         func configuration(_ options: [String]) throws -> RunConfiguration {
             let name = "\(scratch.names.count)"

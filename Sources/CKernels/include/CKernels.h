@@ -10,6 +10,12 @@
 
 #pragma clang assume_nonnull begin
 
+/// Numbers in memory: float32, or bfloat16 where `is_bfloat16` is 1.
+struct ck_numbers {
+    void *start;
+    int is_bfloat16;
+};
+
 /// The kernels of one level.
 ///
 /// Unless noted, `lanes`, `width` (the channels of a transposed panel) and the strides between rows of images are
@@ -22,8 +28,9 @@ struct ck_kernels {
     /// are zero.
     void (*transpose_panel)(const float *panel, long stride, long channels, long lanes, float *transposed, long width);
 
-    /// transposed[lane / 2][c] = the pair (panel[c][lane], panel[c][lane + 1]), otherwise as `transpose_panel`.
-    void (*transpose_panel_pairs)(const float *panel, long stride, long channels, long lanes, float *transposed,
+    /// transposed[lane / 2][c] = the pair (panel[c][lane], panel[c][lane + 1]) of a panel in bfloat16, otherwise as
+    /// `transpose_panel`.
+    void (*transpose_panel_pairs)(const uint16_t *panel, long stride, long channels, long lanes, float *transposed,
                                   long width);
 
     /// to[column][row] = from[row][column] for any number of rows and columns.
@@ -32,6 +39,10 @@ struct ck_kernels {
     /// pairs[c / 2][lane] = the pair (panel[c][lane], panel[c + 1][lane]), with zero beyond the last channel. Any
     /// number of lanes. `pairs` may be `panel` itself.
     void (*pair_channels)(const float *panel, long stride, long channels, long lanes, float *pairs, long pairs_stride);
+
+    /// `pair_channels` of a panel in bfloat16, which `pairs` must not overlap.
+    void (*pair_bfloat16_channels)(const uint16_t *panel, long stride, long channels, long lanes, float *pairs,
+                                   long pairs_stride);
 
     /// output[c][lane] = panel[c][lane], rounded to bfloat16.
     void (*to_bfloat16)(const float *panel, long stride, long channels, long lanes, uint16_t *output,
@@ -107,22 +118,26 @@ struct ck_kernels {
     void (*affine_relu)(const float *input, long channels, long lanes, long valid, const float *scale,
                         const float *shift, float *output, long output_stride);
 
-    /// `affine_relu` as pairs of the channels c and c + 1, with zero beyond the last: shape
+    /// `affine_relu` of a panel in bfloat16, as pairs of the channels c and c + 1, with zero beyond the last: shape
     /// [(channels + 1) / 2][pairs_stride].
-    void (*affine_relu_pairs)(const float *input, long channels, long lanes, long valid, const float *scale,
+    void (*affine_relu_pairs)(const uint16_t *input, long channels, long lanes, long valid, const float *scale,
                               const float *shift, float *pairs, long pairs_stride);
 
-    /// `affine_relu` on all lanes, rounded to bfloat16: shape [channels][lanes].
-    void (*affine_relu_bfloat16)(const float *input, long channels, long lanes, const float *scale, const float *shift,
-                                 uint16_t *output);
+    /// `affine_relu` of a panel in bfloat16, rounded to bfloat16 again: shape [channels][lanes].
+    void (*affine_relu_bfloat16)(const uint16_t *input, long channels, long lanes, long valid, const float *scale,
+                                 const float *shift, uint16_t *output);
 
     /// sums[c][lane] += max(0, scale[c] * input[c][lane] + shift[c]): one row of a global average pool.
-    void (*add_affine_relu)(const float *input, long channels, long lanes, const float *scale, const float *shift,
+    void (*add_affine_relu)(struct ck_numbers input, long channels, long lanes, const float *scale, const float *shift,
                             float *sums);
 
     /// Zeroes padding lanes, then adds each channel's values and squares to partial sums of shape [channels][8].
     void (*channel_sums)(float *panel, long channels, long lanes, const float *_Nullable mask, double *sums,
                          double *squares);
+
+    /// `channel_sums` of a panel in bfloat16.
+    void (*channel_sums_bfloat16)(uint16_t *panel, long channels, long lanes, const float *_Nullable mask,
+                                  double *sums, double *squares);
 
     /// Adds partial sums of shape [channels][8] to `totals` and zeroes them.
     void (*flush_double_sums)(double *sums, long channels, double *totals);
@@ -131,24 +146,25 @@ struct ck_kernels {
     void (*flush_float_sums)(float *sums, long channels, double *totals);
 
     /// output[c][lane] = gradient_factor[c] * gradient[c][lane] + value_factor[c] * values[c][lane] + constant[c], and
-    /// zero in padding lanes: the input gradient of a batch norm.
-    void (*batch_norm_backward)(const float *gradient, const float *values, long channels, long lanes,
+    /// zero in padding lanes: the input gradient of a batch norm. `output` may be `gradient`. Gradient and
+    /// values are of the same type; if that is float32, so is the output.
+    void (*batch_norm_backward)(struct ck_numbers gradient, struct ck_numbers values, long channels, long lanes,
                                 const float *_Nullable mask, const float *gradient_factor, const float *value_factor,
-                                const float *constant, float *output, long output_stride);
+                                const float *constant, struct ck_numbers output, long output_stride);
 
-    /// Zeroes the gradient in place where the ReLU of scale[c] * values[c][lane] + shift[c] was inactive and in padding
-    /// lanes, then adds it to `sums` and its product with the normalized value, inverse[c] * values[c][lane] +
-    /// offset[c], to `products`; both are partial sums of shape [channels][16].
-    void (*relu_backward)(float *gradient, const float *values, long channels, long lanes, const float *_Nullable mask,
-                          const float *scale, const float *shift, const float *inverse, const float *offset,
-                          float *sums, float *products);
+    /// Writes the gradient to `output`, which may be `gradient`, with zeros where the ReLU of scale[c] *
+    /// values[c][lane] + shift[c] was inactive and in padding lanes, then adds it to `sums` and its product with the
+    /// normalized value, inverse[c] * values[c][lane] + offset[c], to `products`; both are partial sums of shape
+    /// [channels][16]. Values and output are of the same type.
+    void (*relu_backward)(const float *gradient, struct ck_numbers values, long channels, long lanes,
+                          const float *_Nullable mask, const float *scale, const float *shift, const float *inverse,
+                          const float *offset, struct ck_numbers output, float *sums, float *products);
 
-    /// `relu_backward` that leaves the gradient unchanged and writes weight[c] times the masked gradient to `output`,
-    /// or adds it with `accumulate`.
-    void (*relu_backward_scaled)(const float *gradient, const float *values, long channels, long lanes,
+    /// `relu_backward` that writes weight[c] times the masked gradient, or adds it with `accumulate`.
+    void (*relu_backward_scaled)(const float *gradient, struct ck_numbers values, long channels, long lanes,
                                  const float *_Nullable mask, const float *scale, const float *shift,
                                  const float *inverse, const float *offset, const float *weight, int accumulate,
-                                 float *output, float *sums, float *products);
+                                 struct ck_numbers output, float *sums, float *products);
 
     // ---- Dropout and the optimizer
 
@@ -177,8 +193,8 @@ struct ck_kernels {
 
     /// 2×2 average pool of max(0, scale[c] * x + shift[c]), from two rows of a panel to one row of each of `count`
     /// images. Pixel x of image n is outputs[n][c * output_lanes + x * output_step]. `scratch` has `lanes` floats.
-    void (*average_pool)(const float *upper, const float *lower, long channels, long lanes, const float *scale,
-                         const float *shift, long output_width, long interleave, long count,
+    void (*average_pool)(struct ck_numbers upper, struct ck_numbers lower, long channels, long lanes,
+                         const float *scale, const float *shift, long output_width, long interleave, long count,
                          float *_Nonnull const *_Nonnull outputs, long output_lanes, long output_step, float *scratch);
 
     /// The gradient of either input row of `average_pool`: a quarter of the output's gradient, and zero in a dropped
@@ -192,14 +208,14 @@ struct ck_kernels {
     /// 6 * lanes + 20 * interleave + 512 floats.
     void (*max_pool)(const float *_Nullable const *_Nonnull rows, long channels, long lanes, long width,
                      long interleave, long count, const float *scale, const float *shift, long output_width,
-                     float *_Nonnull const *_Nonnull outputs, long output_lanes, long output_step, float *scratch);
+                     const struct ck_numbers *outputs, long output_lanes, long output_step, float *scratch);
 
     /// The gradients of `max_pool`'s rows from those of its outputs: each goes to the largest input, the first among
     /// equals, and to none if no activation is above zero. Adds to the gradient of the first row, which is the last of
     /// the windows above it, and overwrites the others.
     void (*max_pool_backward)(const float *_Nullable const *_Nonnull rows, float *_Nullable const *_Nonnull gradients,
                               long channels, long lanes, long width, long interleave, long count, const float *scale,
-                              const float *shift, long output_width, float *_Nonnull const *_Nonnull outputs,
+                              const float *shift, long output_width, const struct ck_numbers *outputs,
                               long output_lanes, long output_step, float *scratch);
 };
 

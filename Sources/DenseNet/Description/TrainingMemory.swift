@@ -68,11 +68,14 @@ package struct TrainingMemory: Sendable, Equatable {
 
     /// A lower bound: the bytes of features and parameters alone. A `Double`, since some valid configurations exceed
     /// `Int`.
-    static func minimumBytes(_ configuration: DenseNetConfiguration, images: Int, training: Bool) -> Double {
-        var floats = (training ? 3 : 1) * Double(configuration.parameterCount)
+    static func minimumBytes(
+        _ configuration: DenseNetConfiguration, images: Int, training: Bool, precision: Precision
+    ) -> Double {
+        let parameters = (training ? 3 : 1) * Double(configuration.parameterCount)
+        var features = 0.0
         for (size, channels) in zip(configuration.blockSizes, configuration.blockChannels) {
-            floats += Double(images) * Double(size * size) * Double(channels) * (training ? 2 : 1)
+            features += Double(images) * Double(size * size) * Double(channels) * (training ? 2 : 1)
         }
-        return floats * Double(MemoryLayout<Float>.stride)
+        return 4 * parameters + (precision == .float32 ? 4 : 2) * features
     }
 }

@@ -55,15 +55,15 @@ final class SharedStatisticsNorm: NormalizedInput {
         _ row: UnsafeMutablePointer<Float>, _ group: Int, _ y: Int, accumulate: Bool, to sums: PartialSums
     ) {
         reluBackward(
-            row, values: block.values.panel(group, y), affine: affine, lanes: block.featureMap.layout.lanes,
+            row, values: block.values.numbers(group, y), affine: affine, lanes: block.featureMap.layout.lanes,
             mask: block.featureMap.mask(group), inverseDeviation: block.statistics.inverseDeviation.pointer,
             normalizedOffset: block.statistics.normalizedOffset.pointer,
             weight: state.parameters.pointer + parameters.weight.offset,
-            accumulate: accumulate, into: block.gradients.panel(group, y), sums: sums)
+            accumulate: accumulate, into: block.gradients.numbers(group, y), sums: sums)
     }
 
     func gradientTarget(_ group: Int, _ y: Int) -> UnsafePointer<Float>? {
-        UnsafePointer(block.gradients.panel(group, y))
+        block.gradients.numbers(group, y).memory
     }
 
     /// Writes this rank's dγ and dβ and adds the norm's part of ΣG and ΣG·x̂. Call it after all rows.
@@ -89,6 +89,9 @@ final class BatchNorm: NormalizedInput {
         self.input = input
         self.state = state
         affine = ChannelAffine(channels: parameters.channels)
+        if input.gradients.precision == .bfloat16 {
+            state.workspace.needs.reserve(.inputGradient, parameters.channels * input.layout.lanes)
+        }
     }
 
     var channels: Int { parameters.channels }
@@ -108,16 +111,17 @@ final class BatchNorm: NormalizedInput {
     }
 
     func gradientRow(_ group: Int, _ y: Int, _ worker: WorkerSpace) -> UnsafeMutablePointer<Float> {
-        input.gradients.panel(group, y)
+        input.gradients.numbers(group, y).place(orIn: worker.inputGradient)
     }
 
-    /// Masks row `y` of the gradient in place and adds its part of dβ and dγ to `sums`.
+    /// Stores row `y` of the gradient, masked, and adds its part of dβ and dγ to `sums`.
     @inline(__always)
     func addGradient(_ row: UnsafeMutablePointer<Float>, _ group: Int, _ y: Int, to sums: PartialSums) {
         reluBackward(
-            row, values: input.values.panel(group, y), affine: affine, lanes: input.layout.lanes,
+            row, values: input.values.numbers(group, y), affine: affine, lanes: input.layout.lanes,
             mask: input.featureMap.mask(group), inverseDeviation: input.statistics.inverseDeviation.pointer,
-            normalizedOffset: input.statistics.normalizedOffset.pointer, sums: sums)
+            normalizedOffset: input.statistics.normalizedOffset.pointer, into: input.gradients.numbers(group, y),
+            sums: sums)
     }
 
     func gradientTarget(_ group: Int, _ y: Int) -> UnsafePointer<Float>? { nil }

@@ -78,14 +78,12 @@ final class ProducedChannels {
     }
 
     var layout: PanelLayout { featureMap.layout }
-    /// Floats from one row to the next.
-    var rowPitch: Int { values.channels * layout.lanes }
 
     /// The number of pixels that batch statistics are of.
     func pixels(_ pass: PassContext) -> Double { Double(pass.statisticsCount * layout.height * layout.width) }
 
     /// Row `y` of a group: shape [count][lanes].
-    func row(_ group: Int, _ y: Int) -> UnsafeMutablePointer<Float> { values.panel(group, y) + first * layout.lanes }
+    func row(_ group: Int, _ y: Int) -> PanelNumbers { values.numbers(group, y) + first * layout.lanes }
 
     /// Computes the batch statistics. Call it once all rows are written and summed. Collective.
     func synchronize(_ pass: PassContext) throws {
@@ -107,12 +105,12 @@ final class ProducedChannels {
         }
     }
 
-    /// Writes ∂L/∂x of row `y` of a group, channels `stride` floats apart.
+    /// Writes ∂L/∂x of row `y` of a group, channels `stride` numbers apart.
     @inline(__always)
-    func writeInputGradient(_ group: Int, _ y: Int, into row: UnsafeMutablePointer<Float>, stride: Int) {
+    func writeInputGradient(_ group: Int, _ y: Int, into row: PanelNumbers, stride: Int) {
         let lanes = layout.lanes
         inputGradient.apply(
-            gradient: gradients.panel(group, y) + first * lanes, values: self.row(group, y), lanes: lanes,
+            gradient: gradients.numbers(group, y) + first * lanes, values: self.row(group, y), lanes: lanes,
             mask: featureMap.mask(group), into: row, outputStride: stride)
     }
 }

@@ -48,13 +48,14 @@ extension NormalizedInput {
     func operand(_ group: Int, _ y: Int, _ format: OperandFormat, _ worker: WorkerSpace) -> UnsafePointer<Float> {
         let lanes = featureMap.layout.lanes
         let row = worker.activation.pointer
+        let input = values.numbers(group, y)
         switch format {
         case .float32, .channelPairs:
-            affine.reluPanel(
-                values.panel(group, y), lanes: lanes, valid: lanes, into: row, outputStride: lanes,
-                precision: format == .float32 ? .float32 : .bfloat16)
+            precondition((format == .float32) == (input.precision == .float32), "the input is of another type")
+            affine.reluPanel(input, lanes: lanes, valid: lanes, into: row, outputStride: lanes)
         case .bfloat16:
-            affine.reluPanel(values.panel(group, y), lanes: lanes, into: bfloat16Numbers(in: worker.activation))
+            affine.reluPanel(
+                input.bfloat16, lanes: lanes, valid: lanes, into: bfloat16Numbers(in: worker.activation))
         }
         return UnsafePointer(row)
     }
@@ -88,7 +89,7 @@ struct PlainInput: DifferentiableInput {
 extension FeatureMap {
     /// The panel after row `y` of a group, in the order of a pass; nil after the last.
     func panelAfter(_ group: Int, _ y: Int, in panels: Panels) -> UnsafePointer<Float>? {
-        if y + 1 < layout.height { return UnsafePointer(panels.panel(group, y + 1)) }
-        return group + 1 < groups ? UnsafePointer(panels.panel(group + 1, 0)) : nil
+        if y + 1 < layout.height { return panels.numbers(group, y + 1).memory }
+        return group + 1 < groups ? panels.numbers(group + 1, 0).memory : nil
     }
 }

@@ -20,12 +20,18 @@ final class DenseBlock {
     private let productSums: AlignedBuffer<Double>
     private let reductionScratch: ReductionScratch
 
-    init(featureMap: FeatureMap, channels: Int, images: Int, training: Bool, reductionScratch: ReductionScratch) {
+    init(
+        featureMap: FeatureMap, channels: Int, images: Int, training: Bool, precision: Precision,
+        reductionScratch: ReductionScratch
+    ) {
         self.featureMap = featureMap
         self.channels = channels
         self.reductionScratch = reductionScratch
-        values = Panels(layout: featureMap.layout, channels: channels, images: images)
-        gradients = Panels(layout: featureMap.layout, channels: channels, images: training ? images : 0)
+        func panels(_ images: Int) -> Panels {
+            Panels(layout: featureMap.layout, channels: channels, images: images, precision: precision)
+        }
+        values = panels(images)
+        gradients = panels(training ? images : 0)
         statistics = ChannelStatistics(channels: channels)
         gradientSums = AlignedBuffer(count: channels)
         productSums = AlignedBuffer(count: channels)

@@ -41,3 +41,20 @@ struct Dropout {
             step: UInt32(truncatingIfNeeded: layout.height * layout.width), probability: probability)
     }
 }
+
+extension ProducedChannels {
+    /// Writes the gradient of a convolution's output of row `y` of the group passed to `dropout.begin`, before dropout:
+    /// channels `stride` numbers apart. What is stored in bfloat16 is rounded once, after dropout.
+    @inline(__always)
+    func writeGradient(
+        _ group: Int, _ y: Int, before dropout: Dropout, into row: PanelNumbers, stride: Int, _ worker: WorkerSpace,
+        _ pass: PassContext
+    ) {
+        guard dropout.isOn(pass) else { return writeInputGradient(group, y, into: row, stride: stride) }
+        let place = row.place(orIn: worker.activation)
+        let pitch = row.precision == .float32 ? stride : layout.lanes
+        writeInputGradient(group, y, into: PanelNumbers(place), stride: pitch)
+        dropout.apply(place, channels: count, stride: pitch, row: y, worker, pass)
+        row.store(place, channels: count, lanes: layout.lanes, stride: stride)
+    }
+}

@@ -37,14 +37,16 @@ final class GrowthConvolution {
     /// output = dropout(W * input); in training also sums the output.
     func forward(_ input: some NormalizedInput, into output: ProducedChannels, _ pass: PassContext) {
         let product = SpatialProduct(
-            outputs: growth, inputs: inputs, inputShape, precision, nextCount: inputs * layout.lanes, state.workspace)
+            outputs: growth, inputs: inputs, inputShape, precision,
+            nextCount: precision.elements(inputs * layout.lanes), state.workspace)
         product.packForward(weights)
         state.workspace.forEachTask(of: output.featureMap, cutAt: product.units) { task in
             let sums = output.sums.begin(task: task.index, worker: task.worker.index)
             for group in task.groups {
                 let padded = padded(input, group, task)
-                convolve(padded, product, input, group, into: output, task)
-                finish(output, group, sums, task, pass)
+                dropout.begin(group: group, task.worker, pass)
+                convolve(padded, product, input, group, into: output, sums, task, pass)
+                if pass.training { sums.flushValues() }
             }
         }
     }
@@ -56,8 +58,8 @@ final class GrowthConvolution {
         task.worker.clock.enter(.norm)
         for y in layout.rowsUnderTaps(of: task.rows) {
             input.affine.reluPanel(
-                input.values.panel(group, y), lanes: layout.lanes, valid: layout.validLanes, into: padded.interior(y),
-                outputStride: padded.stride, precision: precision)
+                input.values.numbers(group, y), lanes: layout.lanes, valid: layout.validLanes, into: padded.interior(y),
+                outputStride: padded.stride)
         }
         return padded
     }
@@ -65,34 +67,35 @@ final class GrowthConvolution {
     @inline(__always)
     private func convolve(
         _ padded: PaddedGroup, _ product: SpatialProduct, _ input: some NormalizedInput, _ group: Int,
-        into output: ProducedChannels, _ task: PassTask
+        into output: ProducedChannels, _ sums: PartialSums, _ task: PassTask, _ pass: PassContext
     ) {
+        let worker = task.worker
         let nextGroup = group + 1 < output.featureMap.groups ? group + 1 : nil
-        task.worker.clock.enter(.spatial)
         var rows = product.firstRows(of: task.rows)
         while !rows.isEmpty {
+            worker.clock.enter(.spatial)
+            let place = output.row(group, rows.lowerBound).place(orIn: worker.activation)
             product.convolve(
-                padded, rows, into: output.row(group, rows.lowerBound), rowPitch: output.rowPitch,
-                next: nextGroup.map { UnsafePointer(input.values.panel($0, rows.lowerBound)) },
-                nextPitch: input.values.channels * layout.lanes, task.worker)
+                padded, rows, into: place, rowPitch: output.values.rowElements,
+                next: nextGroup.map { input.values.numbers($0, rows.lowerBound).memory },
+                nextPitch: input.values.rowElements, worker)
+            worker.clock.enter(.norm)
+            for y in rows { finish(output, group, y, computedIn: place, sums, worker, pass) }
             rows = product.rows(after: rows, of: task.rows)
         }
     }
 
-    /// Applies dropout to a group's new channels and sums them.
+    /// Applies dropout to a row of new channels, stores it and sums it.
     @inline(__always)
     private func finish(
-        _ output: ProducedChannels, _ group: Int, _ sums: PartialSums, _ task: PassTask, _ pass: PassContext
+        _ output: ProducedChannels, _ group: Int, _ y: Int, computedIn place: UnsafeMutablePointer<Float>,
+        _ sums: PartialSums, _ worker: WorkerSpace, _ pass: PassContext
     ) {
-        task.worker.clock.enter(.norm)
-        guard pass.training else { return }
-        dropout.begin(group: group, task.worker, pass)
-        for y in task.rows {
-            let row = output.row(group, y)
-            dropout.apply(row, channels: growth, stride: layout.lanes, row: y, task.worker, pass)
-            addSums(row, lanes: layout.lanes, mask: output.featureMap.mask(group), to: sums)
-        }
-        sums.flushValues()
+        let row = output.row(group, y)
+        let floats = row.precision == .float32 ? row.floats : place
+        dropout.apply(floats, channels: growth, stride: layout.lanes, row: y, worker, pass)
+        row.store(floats, channels: growth, lanes: layout.lanes, stride: layout.lanes)
+        if pass.training { addSums(row, lanes: layout.lanes, mask: output.featureMap.mask(group), to: sums) }
     }
 
     // MARK: Backward
@@ -101,7 +104,8 @@ final class GrowthConvolution {
     func backward(from output: ProducedChannels, to input: some NormalizedInput, _ pass: PassContext) {
         let workspace = state.workspace
         let product = SpatialProduct(
-            outputs: inputs, inputs: growth, outputShape, precision, nextCount: inputs * layout.lanes, workspace)
+            outputs: inputs, inputs: growth, outputShape, precision,
+            nextCount: precision.elements(inputs * layout.lanes), workspace)
         product.packBackward(weights)
         let sum = workspace.sumOfWeightGradients(
             of: output.featureMap, cutAt: product.units, count: weightGradient.count
@@ -120,27 +124,24 @@ final class GrowthConvolution {
         weightGradient.write(sum, to: state)
     }
 
-    /// ∂L/∂output of a group, as far as the task's rows need it, before dropout, zero-padded; in bfloat16 also with one number per lane, for the weight
-    /// gradient.
+    /// ∂L/∂output of a group, as far as the task's rows need it, before dropout, zero-padded; in bfloat16 also with one
+    /// number per lane, for the weight gradient.
     @inline(__always)
     private func paddedGradient(
         _ output: ProducedChannels, _ group: Int, _ task: PassTask, _ pass: PassContext
     ) -> PaddedGroup {
         let worker = task.worker
         let padded = worker.paddedGradient.group(outputShape)
-        let lanes = layout.lanes
         let single = precision == .bfloat16 ? worker.paddedBFloat16(weightGradient.outputShape) : nil
         worker.clock.enter(.norm)
         dropout.begin(group: group, worker, pass)
         for y in layout.rowsUnderTaps(of: task.rows) {
-            let row = single == nil ? padded.interior(y) : worker.activation.pointer
-            let stride = single == nil ? padded.stride : lanes
-            output.writeInputGradient(group, y, into: row, stride: stride)
-            dropout.apply(row, channels: growth, stride: stride, row: y, worker, pass)
+            let row = single.map { PanelNumbers($0.interior(y)) } ?? PanelNumbers(padded.interior(y))
+            let stride = single?.stride ?? padded.stride
+            output.writeGradient(group, y, before: dropout, into: row, stride: stride, worker, pass)
             guard let single else { continue }
-            single.write(row, channels: growth, lanes: lanes, row: y)
             writeChannelPairs(
-                row, stride: stride, channels: growth, lanes: lanes, into: padded.interior(y),
+                single.interior(y), stride: stride, channels: growth, lanes: layout.lanes, into: padded.interior(y),
                 pairsStride: padded.stride)
         }
         return padded
@@ -158,8 +159,8 @@ final class GrowthConvolution {
             let gradient = input.gradientRow(group, y, worker)
             worker.clock.enter(.spatial)
             product.convolve(
-                padded, rows, into: gradient, rowPitch: pitch, next: UnsafePointer(input.values.panel(group, y)),
-                nextPitch: input.values.channels * layout.lanes, worker)
+                padded, rows, into: gradient, rowPitch: pitch, next: input.values.numbers(group, y).memory,
+                nextPitch: input.values.rowElements, worker)
             worker.clock.enter(.norm)
             for row in rows { input.addGradient(gradient + (row - y) * pitch, group, row, to: sums) }
             rows = product.rows(after: rows, of: task.rows)

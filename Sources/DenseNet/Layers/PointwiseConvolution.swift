@@ -28,7 +28,8 @@ final class PointwiseConvolution {
         dropout = Dropout(
             probability: layer == nil ? 0 : state.configuration.dropout, layer: layer ?? 0, featureMap: featureMap)
         state.workspace.needs.reserve(pointwise: weight, lanes: featureMap.layout.lanes)
-        state.workspace.needs.reserve(.activation, inputs * featureMap.layout.lanes)
+        state.workspace.needs.reserve(.activation, max(inputs, outputs) * featureMap.layout.lanes)
+        if precision == .bfloat16 { state.workspace.needs.reserve(.gradientPairs, pairsCount(featureMap.layout)) }
         state.workspace.needs.reserve(weightGradient: inputs * gradientWidth, layout: featureMap.layout)
     }
 
@@ -67,14 +68,16 @@ final class PointwiseConvolution {
                 dropout.begin(group: group, worker, pass)
                 for y in task.rows {
                     let row = output.row(group, y)
+                    let place = row.place(orIn: worker.gradient)
                     worker.clock.enter(phase == .stem ? .stem : .norm)
                     let operand = input.operand(group, y, format, worker)
                     worker.clock.enter(phase)
                     product.convolve(
-                        operand, stride: lanes, tapOffsets: tapOffsets, lanes: lanes, into: row, outputStride: lanes,
-                        next: input.sourceAfter(group, y), nextCount: inputs * lanes)
+                        operand, stride: lanes, tapOffsets: tapOffsets, lanes: lanes, into: place, outputStride: lanes,
+                        next: input.sourceAfter(group, y), nextCount: precision.elements(inputs * lanes))
                     worker.clock.enter(.norm)
-                    dropout.apply(row, channels: outputs, stride: lanes, row: y, worker, pass)
+                    dropout.apply(place, channels: outputs, stride: lanes, row: y, worker, pass)
+                    row.store(place, channels: outputs, lanes: lanes, stride: lanes)
                     if pass.training { addSums(row, lanes: lanes, mask: output.featureMap.mask(group), to: sums) }
                 }
                 if pass.training { sums.flushValues() }
@@ -101,15 +104,11 @@ final class PointwiseConvolution {
                     addWeightGradient(
                         input, group, y, .pointwise, gradient, lanes: lanes, order, to: weightGradient,
                         accumulate: group > task.groups.lowerBound || y > task.rows.lowerBound, next: target, worker)
-                    if precision == .bfloat16 {
-                        writeChannelPairs(
-                            gradient, stride: lanes, channels: outputs, lanes: lanes, into: gradient, pairsStride: lanes
-                        )
-                    }
                     let row = input.gradientRow(group, y, worker)
                     product.convolve(
-                        gradient, stride: lanes, tapOffsets: noOffset, lanes: lanes, into: row, outputStride: lanes,
-                        next: input.sourceAfter(group, y), nextCount: inputs * lanes)
+                        factor(gradient, lanes: lanes, worker), stride: lanes, tapOffsets: noOffset, lanes: lanes,
+                        into: row, outputStride: lanes, next: input.sourceAfter(group, y),
+                        nextCount: precision.elements(inputs * lanes))
                     worker.clock.enter(.norm)
                     input.addGradient(row, group, y, to: sums)
                 }
@@ -134,18 +133,29 @@ final class PointwiseConvolution {
         writeWeightGradient(sum, .transposed)
     }
 
-    /// ∂L/∂output of one row, before dropout, in the worker's `gradient`.
+    /// ∂L/∂output of one row, before dropout, in the worker's `gradient`; in bfloat16 one number per lane.
     @inline(__always)
     private func outputGradient(
         _ output: ProducedChannels, _ group: Int, _ y: Int, _ worker: WorkerSpace, _ pass: PassContext
-    ) -> UnsafeMutablePointer<Float> {
-        let lanes = output.layout.lanes
-        let gradient = worker.gradient.pointer
+    ) -> PanelNumbers {
+        let gradient = PanelNumbers(in: worker.gradient, precision)
         worker.clock.enter(.norm)
-        output.writeInputGradient(group, y, into: gradient, stride: lanes)
-        dropout.apply(gradient, channels: outputs, stride: lanes, row: y, worker, pass)
+        output.writeGradient(
+            group, y, before: dropout, into: gradient, stride: output.layout.lanes, worker, pass)
         return gradient
     }
+
+    /// The output's gradient as a factor of the input's: in bfloat16 pairs of channels.
+    @inline(__always)
+    private func factor(_ gradient: PanelNumbers, lanes: Int, _ worker: WorkerSpace) -> UnsafePointer<Float> {
+        guard gradient.precision == .bfloat16 else { return UnsafePointer(gradient.floats) }
+        let pairs = worker.gradientPairs.pointer
+        writeChannelPairs(
+            gradient.bfloat16, stride: lanes, channels: outputs, lanes: lanes, into: pairs, pairsStride: lanes)
+        return UnsafePointer(pairs)
+    }
+
+    private func pairsCount(_ layout: PanelLayout) -> Int { precision.elements(outputs) * layout.lanes }
 
     // MARK: The weights' gradient
 
@@ -180,14 +190,13 @@ final class PointwiseConvolution {
     /// Adds a row's part to a task's gradient, or starts it: Σ over the lanes of input · ∂L/∂output.
     @inline(__always)
     private func addWeightGradient(
-        _ input: some ConvolutionInput, _ group: Int, _ y: Int, _ phase: Phase, _ gradient: UnsafePointer<Float>,
+        _ input: some ConvolutionInput, _ group: Int, _ y: Int, _ phase: Phase, _ gradient: PanelNumbers,
         lanes: Int, _ order: GradientOrder, to weightGradient: UnsafeMutablePointer<Float>,
         accumulate: Bool, next: UnsafePointer<Float>?, _ worker: WorkerSpace
     ) {
         let transposed = worker.transposed.pointer
         if order == .transposed {
-            transposePanel(
-                gradient, stride: lanes, channels: outputs, lanes: lanes, into: transposed, precision: precision)
+            transposePanel(gradient, stride: lanes, channels: outputs, lanes: lanes, into: transposed)
         }
         let format = precision == .float32 ? OperandFormat.float32 : .bfloat16
         worker.clock.enter(phase == .stem ? .stem : .norm)
@@ -200,18 +209,18 @@ final class PointwiseConvolution {
                 otherRow: 0, others: inputs, lanes: lanes, rows: 1, to: weightGradient,
                 accumulate: accumulate, next: next, nextCount: inputs * lanes)
         case (.float32, .stored):
+            let operand = PanelNumbers(UnsafeMutablePointer(mutating: operand))
             transposePanel(operand, stride: lanes, channels: inputs, lanes: lanes, into: transposed)
             Kernels.addWeightGradient(
-                transposed: transposed, width: inputs, transposedRow: 0, other: gradient, otherStride: lanes,
+                transposed: transposed, width: inputs, transposedRow: 0, other: gradient.floats, otherStride: lanes,
                 otherRow: 0, others: outputs, lanes: lanes, rows: 1, to: weightGradient,
                 accumulate: accumulate, next: next, nextCount: inputs * lanes)
         case (.bfloat16, _):
             Kernels.addWeightGradient(
                 transposed: transposed, width: gradientWidth, transposedRow: 0,
                 other: UnsafePointer(bfloat16Numbers(in: worker.activation)), otherStride: lanes, otherRow: 0,
-                others: inputs,
-                lanes: lanes, rows: 1, to: weightGradient, accumulate: accumulate, next: next,
-                nextCount: inputs * lanes)
+                others: inputs, lanes: lanes, rows: 1, to: weightGradient, accumulate: accumulate, next: next,
+                nextCount: precision.elements(inputs * lanes))
         }
     }
 

@@ -100,7 +100,7 @@ final class MaxPool {
                 // In place: nothing else reads G of these channels.
                 for y in task.rows {
                     output.writeInputGradient(
-                        group, y, into: output.gradients.panel(group, y), stride: target.layout.lanes)
+                        group, y, into: output.gradients.numbers(group, y), stride: target.layout.lanes)
                 }
             }
         }
@@ -150,7 +150,7 @@ final class GlobalAveragePool {
             for group in task.groups {
                 sums.update(repeating: 0, count: channels * layout.lanes)
                 for y in 0..<layout.height {
-                    addAffineReLU(input.values.panel(group, y), input.affine, lanes: layout.lanes, to: sums)
+                    addAffineReLU(input.values.numbers(group, y), input.affine, lanes: layout.lanes, to: sums)
                 }
                 for n in 0..<featureMap.images(in: group) {
                     let output = features + (group * layout.interleave + n) * channels

@@ -76,16 +76,21 @@ struct SpatialWeightGradient {
         _ input: some NormalizedInput, _ group: Int, _ task: PassTask
     ) -> UnsafePointer<Float> {
         let lanes = layout.lanes
-        let activation = task.worker.activation.pointer
+        let activation = PanelNumbers(in: task.worker.activation, precision)
         let transposed = task.worker.transposed.pointer
         transposed.update(repeating: 0, count: rowCount)
         for y in layout.rowsUnderTaps(of: task.rows) {
-            input.affine.reluPanel(
-                input.values.panel(group, y), lanes: lanes, valid: layout.validLanes, into: activation,
-                outputStride: lanes)
+            let row = input.values.numbers(group, y)
+            switch row.precision {
+            case .float32:
+                input.affine.reluPanel(
+                    row, lanes: lanes, valid: layout.validLanes, into: activation.floats, outputStride: lanes)
+            case .bfloat16:
+                input.affine.reluPanel(
+                    row.bfloat16, lanes: lanes, valid: layout.validLanes, into: activation.bfloat16)
+            }
             transposePanel(
-                activation, stride: lanes, channels: inputs, lanes: lanes, into: transposed + (y + 1) * rowCount,
-                precision: precision)
+                activation, stride: lanes, channels: inputs, lanes: lanes, into: transposed + (y + 1) * rowCount)
         }
         (transposed + (layout.height + 1) * rowCount).update(repeating: 0, count: rowCount)
         return UnsafePointer(transposed)

@@ -9,6 +9,8 @@ struct WorkspaceNeeds {
         case activation
         /// A gradient panel of a convolution's output: [channels][lanes].
         case gradient
+        /// The same in bfloat16, as pairs of channels.
+        case gradientPairs
         /// A gradient panel of a convolution's activated input: [channels][lanes].
         case inputGradient
         /// A 3×3 convolution's padded input.
@@ -195,7 +197,7 @@ struct PassTask {
 /// The part of the workspace that belongs to one thread.
 final class WorkerSpace {
     let index: Int
-    let activation, gradient, inputGradient, transposed, winograd, lanes, columns: AlignedBuffer<Float>
+    let activation, gradient, gradientPairs, inputGradient, transposed, winograd, lanes, columns: AlignedBuffer<Float>
     let padded, paddedGradient: BorderedBuffer
     private let bfloat16Buffer: AlignedBuffer<Float>
     private var bfloat16Shape: PaddedGroup.Shape?
@@ -209,6 +211,7 @@ final class WorkerSpace {
         self.clock = clock
         activation = buffer(.activation)
         gradient = buffer(.gradient)
+        gradientPairs = buffer(.gradientPairs)
         inputGradient = buffer(.inputGradient)
         padded = BorderedBuffer(buffer(.padded))
         paddedGradient = BorderedBuffer(buffer(.paddedGradient))
