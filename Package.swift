@@ -6,10 +6,10 @@ let documentation: [Package.Dependency] =
     Context.environment["DENSENET_DOCS"] == nil
     ? [] : [.package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0")]
 
-// Imports run one way: DensenetTool → Benchmarking → Training → {DenseNetModel, ImageData, DataParallel}, DenseNetModel →
-// {Kernels, Safetensors}, {DensenetTool, Benchmarking} → Planning → DenseNetModel, DensenetTool → Exporting →
-// DenseNetModel, DensenetTool → Reporting → {Training, Pictures}, Pictures → ImageData, DensenetTool → Fetching → ImageData,
-// and any of them → Support. Only Kernels imports CKernels and COpenBLAS.
+// Imports run one way: DensenetTool → Benchmarking → Training → {DenseNetModel, ImageData, DataParallel}, DenseNetModel
+// → {Kernels, Safetensors}, {DensenetTool, Benchmarking} → Planning → DenseNetModel, DensenetTool → Exporting →
+// DenseNetModel, DensenetTool → Reporting → {Training, Pictures}, Pictures → ImageData, DensenetTool → Fetching →
+// ImageData, and any of them → Support. Only Kernels imports CKernels and COpenBLAS.
 //
 // Two folders keep short names while their modules do not: a module `Distributed` would shadow the standard library's,
 // and a module `Data` could not be qualified beside Foundation's `Data`.

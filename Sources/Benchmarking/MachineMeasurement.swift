@@ -111,8 +111,8 @@ package struct MachineMeasurement {
 
     private static let sumsPerSample = 50
 
-    /// Seconds that `body` takes on ranks that begin together and are not disturbed: how long they wait for each other in a
-    /// step is seen in its parts. Collective.
+    /// Seconds that `body` takes on ranks that begin together and are not disturbed: how long they wait for each other
+    /// in a step is seen in its parts. Collective.
     private func fastest(of count: Int, _ body: () throws -> Void) throws -> Double {
         var least = Double.infinity
         for _ in 0..<count {

@@ -13,8 +13,8 @@ public struct Augmentation: Sendable, Equatable {
     public var cropEdge: CropEdge
     /// Mirror the image left to right with probability ½.
     public var flip: Bool
-    /// Draw this for the first epoch only, and mirror an image in every other epoch from there on, so that two epochs in a
-    /// row show both sides (Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, section 3.6).
+    /// Draw this for the first epoch only, and mirror an image in every other epoch from there on, so that two epochs
+    /// in a row show both sides (Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, section 3.6).
     public var alternatesFlips: Bool
     /// Change brightness, contrast, saturation and hue, as torchvision's `ColorJitter`.
     public var jitter: Bool

@@ -39,8 +39,8 @@ public struct Batch {
 /// next batch while the caller uses the current one.
 ///
 /// There are two buffers: the caller's and the one being filled. A batch is a pure function of images, sampler, rank,
-/// augmentation, normalization, sizes, seed, epoch and step; the number of threads does not matter. One thread at a time may
-/// call the loader. Deinitializing it joins its threads.
+/// augmentation, normalization, sizes, seed, epoch and step; the number of threads does not matter. One thread at a
+/// time may call the loader. Deinitializing it joins its threads.
 public final class BatchLoader {
     /// Seconds that `next()` has waited for batches so far, including the first.
     package private(set) var waitSeconds = 0.0

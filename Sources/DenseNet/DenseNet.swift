@@ -10,7 +10,8 @@ public class DenseNet {
     public let configuration: DenseNetConfiguration
     /// The maximum number of images per pass.
     public let capacity: Int
-    /// Height and width in pixels of the images of a pass: the configuration's, unless a network in training has others.
+    /// Height and width in pixels of the images of a pass: the configuration's, unless a network in training has
+    /// others.
     package fileprivate(set) var imageSize: Int
     /// Nil only while memory for another size of images is made.
     private var builtParts: NetworkParts?
@@ -231,8 +232,8 @@ public final class TrainableDenseNet: DenseNet {
         set { state.normMomentum = newValue }
     }
 
-    /// Runs `body` with other parameters and running statistics in the place of the network's own, and of those that share
-    /// them, by pointers: for evaluating them, and for writing them to a file.
+    /// Runs `body` with other parameters and running statistics in the place of the network's own, and of those that
+    /// share them, by pointers: for evaluating them, and for writing them to a file.
     ///
     /// - Parameters:
     ///   - parameters: laid out as in `table`.
@@ -282,8 +283,8 @@ public final class TrainableDenseNet: DenseNet {
         return ForwardPass(network: self, images: images, pass: pass)
     }
 
-    /// As `forward(_:count:globalCount:dropout:sums:)`, with the batch statistics of these images alone, which `groups` keeps
-    /// for the running statistics. Not collective, nor is its backward.
+    /// As `forward(_:count:globalCount:dropout:sums:)`, with the batch statistics of these images alone, which `groups`
+    /// keeps for the running statistics. Not collective, nor is its backward.
     func forward(
         _ images: UnsafePointer<Float>, count: Int, dropout: DropoutSource?, groups: ImageGroups
     ) throws -> ForwardPass {

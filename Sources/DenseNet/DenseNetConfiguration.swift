@@ -16,8 +16,8 @@ public struct DenseNetConfiguration: Sendable, Equatable {
     public var stemStride: Int
     /// The number of dense layers per block.
     public var blocks: [Int]
-    /// The channels that each dense layer adds, k in the paper: one number for all blocks, as in the paper, or one per block,
-    /// as its authors' later code may have (Huang et al., "CondenseNet", 2018).
+    /// The channels that each dense layer adds, k in the paper: one number for all blocks, as in the paper, or one per
+    /// block, as its authors' later code may have (Huang et al., "CondenseNet", 2018).
     public var growthRates: [Int]
     /// The stem's output channels.
     public var stemChannels: Int
@@ -221,8 +221,8 @@ public struct DenseNetConfiguration: Sendable, Equatable {
     }
 }
 
-/// As weights and config.json have it. Where blocks do not differ and the stem is the paper's, it is what earlier programs
-/// read and write.
+/// As weights and config.json have it. Where blocks do not differ and the stem is the paper's, it is what earlier
+/// programs read and write.
 extension DenseNetConfiguration: Codable {
     private enum CodingKeys: String, CodingKey {
         case stem, stemStride, blocks, growthRate, growthRates, stemChannels, bottleneck, compression, dropout, classes

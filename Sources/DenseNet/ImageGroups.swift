@@ -1,10 +1,10 @@
 import Support
 
-/// Forward and backward over a rank's images in groups, one after the other, each with batch statistics of its own: ghost
-/// batch norm (Hoffer, Hubara, Soudry, "Train longer, generalize better", arXiv 1705.08741, section 4).
+/// Forward and backward over a rank's images in groups, one after the other, each with batch statistics of its own:
+/// ghost batch norm (Hoffer, Hubara, Soudry, "Train longer, generalize better", arXiv 1705.08741, section 4).
 ///
-/// The network needs room for one group's activations only. The running statistics move once a step, by the mean over all
-/// groups of all ranks, each weighted by its images. All memory is allocated by `init`.
+/// The network needs room for one group's activations only. The running statistics move once a step, by the mean over
+/// all groups of all ranks, each weighted by its images. All memory is allocated by `init`.
 package final class ImageGroups {
     private let network: TrainableDenseNet
     private let size: Int
@@ -44,8 +44,8 @@ package final class ImageGroups {
 
     /// Computes the gradients of the SUM of the losses of this rank's images. Not collective.
     ///
-    /// Stops behind the forward pass of the first group whose loss or statistics are not finite: the network then has the
-    /// numbers of that group, gradients that mean nothing, and `isComplete` is false.
+    /// Stops behind the forward pass of the first group whose loss or statistics are not finite: the network then has
+    /// the numbers of that group, gradients that mean nothing, and `isComplete` is false.
     ///
     /// - Parameters:
     ///   - images: shape [count][3][imageSize][imageSize], normalized.
@@ -105,8 +105,8 @@ package final class ImageGroups {
     /// Adds what the group in progress, if it were the whole batch, would add to a running statistic.
     func add(_ gain: Double, to offset: Int) { gains.pointer[offset] += gain * share }
 
-    /// Moves the running statistics by the groups of all ranks since `gradients` was called. Collective: sums one value per
-    /// running statistic.
+    /// Moves the running statistics by the groups of all ranks since `gradients` was called. Collective: sums one value
+    /// per running statistic.
     package func moveRunningStatistics(_ sums: any GlobalSums) throws {
         try sums.sum(gains.elements)
         let (running, momentum) = (network.runningStatistics, network.normMomentum)

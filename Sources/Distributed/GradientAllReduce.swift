@@ -7,14 +7,14 @@ import Support
 /// Backward fills the buffer from front to back and reports its progress, in buckets: contiguous parts of the buffer.
 ///
 /// - Where the ranks of a host see each other's gradients (`HostBuffers`), a bucket is summed once all of them have
-///   reported it (`MPI_Ibarrier`), each rank a part of it, in place in the buffer of the host's first rank; then each part
-///   over hosts, by the ranks that have it (`MPI_Iallreduce`).
+///   reported it (`MPI_Ibarrier`), each rank a part of it, in place in the buffer of the host's first rank; then each
+///   part over hosts, by the ranks that have it (`MPI_Iallreduce`).
 /// - Elsewhere each bucket starts an in-place `MPI_Iallreduce` as soon as it is full. It belongs to MPI until `finish`
 ///   returns.
 ///
-/// Both add in the same order wherever the ranks are, that of MPI's binomial tree: ranks 0 and 1, 2 and 3 and so on, then
-/// these sums in pairs. So the sums have the same bits. A step allocates nothing. With one rank, no MPI calls are made
-/// and the gradients are unchanged.
+/// Both add in the same order wherever the ranks are, that of MPI's binomial tree: ranks 0 and 1, 2 and 3 and so on,
+/// then these sums in pairs. So the sums have the same bits. A step allocates nothing. With one rank, no MPI calls are
+/// made and the gradients are unchanged.
 ///
 /// The object keeps the buffer alive. If an error drops it while buckets are in flight, MPI continues to write, so the
 /// buffer is leaked.
@@ -136,8 +136,8 @@ package final class GradientAllReduce {
         if !host.isFirstRank { _ = gradients.elements.update(fromContentsOf: sums.elements) }
     }
 
-    /// Collective: returns when all ranks of the host have come here (`MPI_Barrier`) and see what the others wrote to the
-    /// buffers that they have in common. Nothing to do without `HostBuffers`.
+    /// Collective: returns when all ranks of the host have come here (`MPI_Barrier`) and see what the others wrote to
+    /// the buffers that they have in common. Nothing to do without `HostBuffers`.
     package func meetHost() throws {
         guard let host else { return }
         communicator.progress.enter("meeting of the ranks of a host")
@@ -180,8 +180,8 @@ package final class GradientAllReduce {
         }
     }
 
-    /// Adds this rank's part of a bucket over the ranks of the host (`MPI_Reduce_local`), which all have reported it, and
-    /// starts to add it over hosts. Every rank's gradients of the part are this rank's to change now.
+    /// Adds this rank's part of a bucket over the ranks of the host (`MPI_Reduce_local`), which all have reported it,
+    /// and starts to add it over hosts. Every rank's gradients of the part are this rank's to change now.
     private func sumOverHost(_ host: HostBuffers, bucket index: Int, _ summed: PartIsSummed) throws {
         try host.window.synchronize()
         let part = parts[index]

@@ -3,8 +3,8 @@ import Support
 /// Flat buffers of equal size that all ranks of a host see, in one window of shared memory: one of each rank, and some
 /// that they have in common.
 ///
-/// Whoever writes orders accesses by collective calls, as `GradientAllReduce` does. The memory lasts as long as something
-/// refers to it, and ends with `MPIEnvironment.run`.
+/// Whoever writes orders accesses by collective calls, as `GradientAllReduce` does. The memory lasts as long as
+/// something refers to it, and ends with `MPIEnvironment.run`.
 package final class HostBuffers {
     /// This rank's buffer.
     package let own: AlignedBuffer<Float>

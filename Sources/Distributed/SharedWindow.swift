@@ -10,8 +10,8 @@ final class SharedWindow {
     let segments: [UnsafeMutableRawPointer]
     private var handle: MPI_Win?
 
-    /// Collective over the ranks of the host (`MPI_Win_allocate_shared`). Every rank has to agree afterwards that none of
-    /// them threw.
+    /// Collective over the ranks of the host (`MPI_Win_allocate_shared`). Every rank has to agree afterwards that none
+    /// of them threw.
     ///
     /// - Parameter bytes: of this rank's segment; may differ between ranks.
     /// - Throws: `Failure(.unavailable)` if MPI reports an error.
@@ -76,7 +76,8 @@ extension Communicator {
         windows = kept
     }
 
-    /// Collective (`MPI_Win_free`, `MPI_Comm_free`): frees what the ranks of the host share. Nothing may use it any more.
+    /// Collective (`MPI_Win_free`, `MPI_Comm_free`): frees what the ranks of the host share. Nothing may use it any
+    /// more.
     func releaseHost() throws {
         for window in windows { try window.free(on: self) }
         windows = []

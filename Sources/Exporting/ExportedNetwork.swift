@@ -4,8 +4,8 @@ import Support
 
 /// A network with its weights, to be written in another program's format.
 package struct ExportedNetwork {
-    /// How colours in 0…1 become the network's input: `(colour − mean) / std` per channel, then less a mean per pixel, if
-    /// there is one.
+    /// How colours in 0…1 become the network's input: `(colour − mean) / std` per channel, then less a mean per pixel,
+    /// if there is one.
     package struct Normalization {
         /// Three numbers: red, green, blue.
         package let mean: [Float]

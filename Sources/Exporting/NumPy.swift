@@ -1,8 +1,8 @@
 import Safetensors
 
 extension ExportedNetwork {
-    /// Writes an archive for `numpy.load`: an array per tensor, in torchvision's names and shapes, and the normalization as
-    /// `normalization.mean`, `normalization.std` and, where there is one, `normalization.pixel_mean`.
+    /// Writes an archive for `numpy.load`: an array per tensor, in torchvision's names and shapes, and the
+    /// normalization as `normalization.mean`, `normalization.std` and, where there is one, `normalization.pixel_mean`.
     ///
     /// - Throws: `Failure(.usage)` where it is too large for a zip archive; `Failure(.unavailable)` when the system
     ///   refuses.

@@ -3,7 +3,8 @@ import FoundationEssentials
 import Support
 
 extension ExportedNetwork {
-    /// Writes a folder for `timm.create_model('local-dir:FOLDER', pretrained=True)`: model.safetensors, then config.json.
+    /// Writes a folder for `timm.create_model('local-dir:FOLDER', pretrained=True)`: model.safetensors, then
+    /// config.json.
     ///
     /// - Throws: `Failure(.usage)` where timm has no such network or normalization; `Failure(.unavailable)` when the
     ///   system refuses.

@@ -1,7 +1,7 @@
 import DenseNetModel
 
-/// What a rank's own work takes between two events of a `StepSchedule`, and after the last, measured or derived, for one
-/// or several numbers of images a rank.
+/// What a rank's own work takes between two events of a `StepSchedule`, and after the last, measured or derived, for
+/// one or several numbers of images a rank.
 package struct ComputeProfile: Sendable, Equatable {
     /// A measurement: the samples of each part of a step, in seconds, ascending.
     package struct Point: Sendable, Equatable {
@@ -49,8 +49,8 @@ package struct ComputeProfile: Sendable, Equatable {
     }
 }
 
-/// The mean of the largest of some draws from samples, which ascend; with more draws than samples, nearly the largest of
-/// these.
+/// The mean of the largest of some draws from samples, which ascend; with more draws than samples, nearly the largest
+/// of these.
 package func expectedMaximum(of draws: Int, _ samples: [Double]) -> Double {
     let count = Double(samples.count)
     var (mean, below) = (0.0, 0.0)

@@ -35,8 +35,8 @@ package struct StepModel: Sendable {
         package var waiting = 0.0
         /// Sums of statistics.
         package var statistics = 0.0
-        /// What the sum of gradients adds: the work of the cores, what backward does not hide, and the agreement that it
-        /// is finite.
+        /// What the sum of gradients adds: the work of the cores, what backward does not hide, and the agreement that
+        /// it is finite.
         package var gradients = 0.0
 
         package var seconds: Double { compute + waiting + statistics + gradients }
@@ -91,8 +91,8 @@ package struct StepModel: Sendable {
         return one.seconds / (Double(step.ranks) * step.seconds)
     }
 
-    /// The global batch, of a power of two images a rank, from which on so many ranks have an efficiency; nil where they
-    /// do not with 1,024 images a rank.
+    /// The global batch, of a power of two images a rank, from which on so many ranks have an efficiency; nil where
+    /// they do not with 1,024 images a rank.
     package func payingBatch(ranks: Int, efficiency: Double) -> Int? {
         let batches = (0...10).reversed().map { ranks << $0 }
         return batches.prefix { self.efficiency(of: step(ranks: ranks, batchSize: $0)) >= efficiency }.last

@@ -5,12 +5,13 @@ import Support
 public enum BatchStatistics: Codable, Sendable, Equatable {
     /// Those of the global batch, as if one process had it: the same at any number of ranks.
     case globalBatch
-    /// Those of each `images` images of the global batch, in its order: ghost batch norm (Hoffer et al., arXiv 1705.08741).
-    /// A rank has whole groups, so this is the same at any number of ranks too. The last group of an epoch may be smaller.
+    /// Those of each `images` images of the global batch, in its order: ghost batch norm (Hoffer et al., arXiv
+    /// 1705.08741). A rank has whole groups, so this is the same at any number of ranks too. The last group of an epoch
+    /// may be smaller.
     case group(images: Int)
     /// Those of each rank's part of the batch, so that the result depends on the number of ranks: what PyTorch's
-    /// DistributedDataParallel does without SyncBatchNorm, which broadcasts rank zero's running statistics, however, where
-    /// these are the mean over ranks.
+    /// DistributedDataParallel does without SyncBatchNorm, which broadcasts rank zero's running statistics, however,
+    /// where these are the mean over ranks.
     case rank
 
     /// Images that stay together on a rank.

@@ -83,8 +83,8 @@ public final class Evaluator {
     private var mirror: MirrorImages?
     /// What is summed over ranks: images of each class that were recognized, images of each class, the loss.
     private var tally: [Double]
-    /// This rank's images that were not recognized: how many of a class and a guess, by class · classes + guess. There may
-    /// be too many classes for a matrix.
+    /// This rank's images that were not recognized: how many of a class and a guess, by class · classes + guess. There
+    /// may be too many classes for a matrix.
     private var confusions: [Int: Int] = [:]
     /// This rank's.
     private var mistakes: [Evaluation.Mistake] = []

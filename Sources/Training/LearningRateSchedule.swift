@@ -13,8 +13,8 @@ public struct LearningRateSchedule: Codable, Equatable, Sendable {
         /// Half a cosine from the full rate at the first step after the warm-up to 0 at the end
         /// (Loshchilov, Hutter, "SGDR", 2017, without restarts).
         case cosine
-        /// A straight line from the full rate at the first step after the warm-up to 0 at the end: the best of the simple
-        /// schedules where the number of steps is small (Li, Yumer, Ramanan, "Budgeted Training", 2020).
+        /// A straight line from the full rate at the first step after the warm-up to 0 at the end: the best of the
+        /// simple schedules where the number of steps is small (Li, Yumer, Ramanan, "Budgeted Training", 2020).
         case linear
         /// Up along a straight line over the first fifth of the steps and down along another to 0 at the end
         /// (Smith, "Cyclical Learning Rates", 2017, with one cycle).

@@ -63,8 +63,8 @@ package final class Optimizer {
         }
     }
 
-    /// Moves this rank's parts of the weights; the gradients are sums over `globalCount` images. The average, if there is
-    /// one, follows: its parts of the same weights, and all running statistics.
+    /// Moves this rank's parts of the weights; the gradients are sums over `globalCount` images. The average, if there
+    /// is one, follows: its parts of the same weights, and all running statistics.
     func step(rate: Double, globalCount: Int) {
         average?.updates += 1
         for (range, decay) in runs {

@@ -9,8 +9,8 @@ extension StatisticsAllReduce: GlobalSums {
 
 /// A network with all that moves its weights, on every rank: one step from a batch to new weights.
 ///
-/// All memory is allocated by `init`; a step allocates nothing. The ranks of a host share weights and momenta where they
-/// can, and each moves its part of them; their memory ends with `MPIEnvironment.run`.
+/// All memory is allocated by `init`; a step allocates nothing. The ranks of a host share weights and momenta where
+/// they can, and each moves its part of them; their memory ends with `MPIEnvironment.run`.
 public final class TrainingStep {
     /// The network that is trained.
     public let network: TrainableDenseNet
@@ -35,8 +35,8 @@ public final class TrainingStep {
     /// backward.
     private static let bucketElements = 65_536
 
-    /// Allocates momenta and the state of the all-reduces, and moves weights and gradients into memory that the ranks of
-    /// a host share. Collective.
+    /// Allocates momenta and the state of the all-reduces, and moves weights and gradients into memory that the ranks
+    /// of a host share. Collective.
     ///
     /// - Parameters:
     ///   - network: has the same weights on all ranks. From here on the ranks of a host have one copy of them, which each
@@ -173,7 +173,8 @@ public final class TrainingStep {
 }
 
 extension TrainingStep {
-    /// Runs `body` with the averages in the place of the network's parameters and running statistics; it must not train.
+    /// Runs `body` with the averages in the place of the network's parameters and running statistics; it must not
+    /// train.
     ///
     /// - Returns: nil, without a call, where there is no average.
     public func withAverage<Result>(_ body: () throws -> Result) rethrows -> Result? {

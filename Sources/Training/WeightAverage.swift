@@ -5,8 +5,8 @@ import Support
 /// An exponential moving average of a network's parameters and running statistics: after each step that has moved the
 /// weights, average ← d·average + (1 − d)·weights.
 ///
-/// With t such steps done, d is min(`decay`, (1 + t)/(10 + t)), so that the first weights are soon forgotten: the ramp of
-/// TensorFlow's `tf.train.ExponentialMovingAverage(decay, num_updates)`, with t for `num_updates`.
+/// With t such steps done, d is min(`decay`, (1 + t)/(10 + t)), so that the first weights are soon forgotten: the ramp
+/// of TensorFlow's `tf.train.ExponentialMovingAverage(decay, num_updates)`, with t for `num_updates`.
 package final class WeightAverage {
     /// Above 0 and below 1.
     package let decay: Double

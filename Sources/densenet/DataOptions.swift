@@ -50,8 +50,8 @@ struct DataOptions: ParsableArguments {
         }
     }
 
-    /// The folder of images; nil for the synthetic set. A name of a data set goes before a folder of that name, which is
-    /// written `./cifar10`.
+    /// The folder of images; nil for the synthetic set. A name of a data set goes before a folder of that name, which
+    /// is written `./cifar10`.
     private var folder: String? {
         guard let data, data != "synthetic" else { return nil }
         return FetchableSet(rawValue: data)?.folder ?? data

@@ -8,8 +8,8 @@ import Training
 /// For launch.sh, before mpirun starts: what a command line means for the start.
 ///
 /// The first line that it prints has four words: `ranks`, `process` or `help`, for what the command is started as; the
-/// number of ranks, or 0 where it is the scheduler's; how many processes the kernel has ended so far when memory ran out;
-/// `new` or `old`, for whether the run folder was made for this start. The second line is mpirun's options for the
+/// number of ranks, or 0 where it is the scheduler's; how many processes the kernel has ended so far when memory ran
+/// out; `new` or `old`, for whether the run folder was made for this start. The second line is mpirun's options for the
 /// layout (`RankMapping`). The rest is the run folder, where the command has one. Standard error gets the choice of
 /// ranks and threads, where the user has left it to launch.sh.
 struct LaunchPlan: ParsableCommand {

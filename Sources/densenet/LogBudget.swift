@@ -4,7 +4,8 @@ import Synchronization
 /// Keeps a log that nobody watches under 100 KB a day, however short the epochs: bytes may be written as they have
 /// been saved up. A run of some hundred epochs says all it has to.
 ///
-/// Lines of epochs may take all that is there; lines of progress, of which there are many more, leave most of it to them.
+/// Lines of epochs may take all that is there; lines of progress, of which there are many more, leave most of it to
+/// them.
 final class LogBudget: Sendable {
     /// What is there at the start, and at most.
     private static let capacity = 60_000.0

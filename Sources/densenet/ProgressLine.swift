@@ -13,8 +13,8 @@ import SystemPackage
 struct ProgressLine {
     /// When there are plain lines.
     enum Pace {
-        /// After each tenth of the epoch, at least ten seconds after the last one, and each five minutes; as long as the
-        /// budget has room for them.
+        /// After each tenth of the epoch, at least ten seconds after the last one, and each five minutes; as long as
+        /// the budget has room for them.
         case tenths(LogBudget, ClosedRange<Double> = 10...300)
         /// After each step whose number is a multiple, with so many steps before those of this line.
         case steps(Int, before: Int = 0)

@@ -17,7 +17,8 @@ struct WatchdogOptions: ParsableArguments {
 /// A command that shares its work over MPI ranks.
 protocol RankedCommand: ParsableCommand {
     var threads: ThreadOptions { get }
-    /// Images per step over all ranks, as far as the options say before anything is read; nil where none are shared out.
+    /// Images per step over all ranks, as far as the options say before anything is read; nil where none are shared
+    /// out.
     var imagesPerStep: Int? { get }
     /// Images of a step that stay together on a rank, likewise.
     var imagesTogether: Int { get }

@@ -30,8 +30,8 @@ struct Tuning {
         let ranks, threads, batchSize: Int
     }
 
-    /// All cores for each: a rank a core, and fewer ranks with more threads down to one, by halves. More ranks than images
-    /// are none.
+    /// All cores for each: a rank a core, and fewer ranks with more threads down to one, by halves. More ranks than
+    /// images are none.
     static func candidates(cores: Int, batchSize: Int) -> [Candidate] {
         let layouts = sequence(first: cores) { $0 > 1 ? $0 / 2 : nil }.map { (ranks: $0, threads: cores / $0) }
         return [batchSize, 2 * batchSize].flatMap { images in

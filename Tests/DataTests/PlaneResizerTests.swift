@@ -16,8 +16,8 @@ import Testing
         #expect(zip(weights(3).reversed(), ends).allSatisfy { abs($0 - $1) < 1e-6 })
     }
 
-    /// As `torch.nn.functional.interpolate(mode="bilinear", antialias=True)` defines it, pixel by pixel in float64: each
-    /// is the mean of all pixels of the image, weighted by a triangle around its centre in both directions, whose
+    /// As `torch.nn.functional.interpolate(mode="bilinear", antialias=True)` defines it, pixel by pixel in float64:
+    /// each is the mean of all pixels of the image, weighted by a triangle around its centre in both directions, whose
     /// radius is the scale, or 1 where the image grows.
     private func reference(_ image: TestImage, _ newHeight: Int, _ newWidth: Int) -> [Float] {
         func weight(_ source: Int, of count: Int, for index: Int, of newCount: Int) -> Double {

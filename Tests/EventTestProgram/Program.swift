@@ -3,8 +3,8 @@ import Reporting
 import Support
 import Training
 
-/// Records the steps of two epochs in event files below a folder: `FOLDER STEPS`, of each epoch. Prints how often memory
-/// is allocated in the second epoch, but for its last step.
+/// Records the steps of two epochs in event files below a folder: `FOLDER STEPS`, of each epoch. Prints how often
+/// memory is allocated in the second epoch, but for its last step.
 @main
 struct Program {
     static func main() throws {

@@ -62,7 +62,8 @@ import Testing
         }
     }
 
-    /// Starts or resumes the run and kills mpirun and all ranks, some seconds after the start or after some epochs of it.
+    /// Starts or resumes the run and kills mpirun and all ranks, some seconds after the start or after some epochs of
+    /// it.
     ///
     /// - Parameter epochs: nil for a kill in the start.
     /// - Returns: false if it has ended by itself, which must be a success.

@@ -122,7 +122,8 @@ import Testing
         }
     }
 
-    /// The first step has the same batch statistics at any momentum m: PyTorch's (1 − m)·running + m·batch, solved for them.
+    /// The first step has the same batch statistics at any momentum m: PyTorch's (1 − m)·running + m·batch, solved for
+    /// them.
     private func expectNormMomentum(_ run: FinishedRun) throws {
         let other = try train(smallRun + ["--steps", "1"], out: scratch("other"))
         let (with, without) = (

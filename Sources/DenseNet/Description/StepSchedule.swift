@@ -2,7 +2,8 @@
 ///
 /// Derived from the table's operations: a tensor of activations that a norm follows has its statistics summed once
 /// forward and once backward, and a part of the network has its gradients final once its first norm's are. Where batch
-/// statistics are not those of the global batch none of them is summed, but the running statistics are, once at the end.
+/// statistics are not those of the global batch none of them is summed, but the running statistics are, once at the
+/// end.
 package struct StepSchedule: Sendable, Equatable {
     /// Where this rank's work is interrupted.
     package enum Event: Sendable, Equatable {

@@ -44,8 +44,8 @@ final class PointwiseConvolution {
         forward(input, format, product, tapOffsets: state.workspace.noOffset.pointer, .pointwise, into: output, pass)
     }
 
-    /// The stem's forward. Three rows of the kernel count as a tap, since a sum over a whole patch would lose more digits
-    /// than any other step: seven sums of 21 products lose as few as 21 of seven.
+    /// The stem's forward. Three rows of the kernel count as a tap, since a sum over a whole patch would lose more
+    /// digits than any other step: seven sums of 21 products lose as few as 21 of seven.
     func forward(_ patches: ImagePatches, into output: ProducedChannels, _ pass: PassContext) {
         let taps = weight.shape[3]
         let length = inputs / taps

@@ -2,8 +2,9 @@ import Kernels
 
 /// The weight gradient of a 3×3 convolution.
 ///
-/// A task accumulates the products of Winograd's filtering, followed by the taps of the remaining rows, if there are any:
-/// shape [3][3][outputs][inputs, rounded up to whole vectors], or [outputs][inputs, rounded up] in images of one pixel.
+/// A task accumulates the products of Winograd's filtering, followed by the taps of the remaining rows, if there are
+/// any: shape [3][3][outputs][inputs, rounded up to whole vectors], or [outputs][inputs, rounded up] in images of one
+/// pixel.
 struct SpatialWeightGradient {
     /// The output's padded gradient; in bfloat16, too, one number per lane.
     let outputShape: PaddedGroup.Shape

@@ -3,8 +3,8 @@
 struct HeartbeatPace: Sendable, Equatable {
     /// From one heartbeat, and one look for a report, to the next.
     let pollsBetweenHeartbeats: Int
-    /// Between two readings of all heartbeats. A rank whose heartbeat does not change meanwhile is not running: it should
-    /// have written two.
+    /// Between two readings of all heartbeats. A rank whose heartbeat does not change meanwhile is not running: it
+    /// should have written two.
     let pollsBetweenReadings: Int
     /// Seconds after which the peer thread counts as blocked: more than its two readings and the last turn take.
     let investigationLimit: Double

@@ -273,8 +273,8 @@ public final class Watchdog: Sendable {
     ///
     /// Uses `_exit` rather than `MPI_Abort`: under `MPI_THREAD_FUNNELED` only the main thread may call MPI, and it is
     /// stuck in a call. mpirun ends all ranks when one exits without `MPI_Finalize`. Other launchers, such as srun
-    /// without `--kill-on-bad-exit`, do not; but the next time that a rank looks it sees the report, or the claim on its
-    /// host, and ends here too.
+    /// without `--kill-on-bad-exit`, do not; but the next time that a rank looks it sees the report, or the claim on
+    /// its host, and ends here too.
     private func endProcess(reportedByOther: Bool = false) -> Never {
         pause(reportedByOther ? Self.followerDelay : Self.reporterDelay)
         _exit(Failure.Kind.unavailable.rawValue)

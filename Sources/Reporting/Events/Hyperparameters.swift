@@ -10,8 +10,8 @@ enum Hyperparameters {
     /// Columns of its table beside the parameters.
     private static let metrics = ["test_accuracy", "test_loss", "train_accuracy", "train_loss"]
 
-    /// All that decides the result. The names are the same for every run, since the plugin hides a run that lacks one of
-    /// another's.
+    /// All that decides the result. The names are the same for every run, since the plugin hides a run that lacks one
+    /// of another's.
     private static func values(of run: RunConfiguration) -> [NamedValue] {
         [NamedValue("data", run.data.path ?? "synthetic")]
             + NamedValue.all(of: run, except: ["version", "path", "files", "faults"])

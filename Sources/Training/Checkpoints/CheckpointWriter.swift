@@ -3,8 +3,8 @@ import Support
 /// Writes a run's checkpoints, and the results of its epochs, on a thread of its own while training goes on. Rank zero
 /// alone has one.
 ///
-/// `begin` copies weights, running statistics, momenta and averages into memory that is allocated once, so the next steps may
-/// move them. One piece of work is under way at a time; `finish` waits for it and throws what it met.
+/// `begin` copies weights, running statistics, momenta and averages into memory that is allocated once, so the next
+/// steps may move them. One piece of work is under way at a time; `finish` waits for it and throws what it met.
 final class CheckpointWriter {
     /// Seconds that training has waited: for the copies, and for checkpoints that were not finished when they had to
     /// be.

@@ -4,8 +4,8 @@ import Support
 /// The version of what a run writes for itself and reads again: config.json and checkpoints.
 ///
 /// It grows when an older program would misunderstand a file, and a file has the lowest that fits it: 2 where the run
-/// averages its weights, or has a `normMomentum`, an image schedule or batch statistics of its own, which older programs
-/// would resume without. Files without a version are from before there were any, and like those of version 1.
+/// averages its weights, or has a `normMomentum`, an image schedule or batch statistics of its own, which older
+/// programs would resume without. Files without a version are from before there were any, and like those of version 1.
 enum FormatVersion {
     static let first = 1
     static let current = 2

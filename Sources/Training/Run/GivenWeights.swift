@@ -2,11 +2,11 @@ import DenseNetModel
 import Safetensors
 import Support
 
-/// Weights in a file that the user names: ours, PyTorch's, or a checkpoint of a run, whose momenta and averages are left
-/// out.
+/// Weights in a file that the user names: ours, PyTorch's, or a checkpoint of a run, whose momenta and averages are
+/// left out.
 package enum GivenWeights {
-    /// Opens a weights file, a checkpoint, or what a run folder has: the run's result, or the newest valid checkpoint of
-    /// a run that is not done.
+    /// Opens a weights file, a checkpoint, or what a run folder has: the run's result, or the newest valid checkpoint
+    /// of a run that is not done.
     ///
     /// - Returns: the file, and a line for the user for each newer checkpoint that is damaged.
     /// - Throws: as `SafetensorsFile.init` and `CheckpointFolder.newestValid`; `Failure(.noInput)` for a folder without

@@ -83,8 +83,8 @@ public struct RunConfiguration: Sendable, Equatable {
     public var imageSchedule: ImageSchedule?
     /// The weight of a new batch in the running statistics; above 0, up to 1.
     public var normMomentum: Double
-    /// Keeps a moving average of the weights, of which each step leaves this share; above 0 and below 1. It is evaluated
-    /// beside the weights, and decides which epoch is the best. Nil for none.
+    /// Keeps a moving average of the weights, of which each step leaves this share; above 0 and below 1. It is
+    /// evaluated beside the weights, and decides which epoch is the best. Nil for none.
     public var averageDecay: Double?
     /// What of each test image the network sees in a further evaluation after the last epoch; the image alone for none.
     public var finalViews: Evaluator.Views

@@ -18,8 +18,8 @@ public struct RunMachine: Codable, Sendable, Equatable {
     public let vectorLevel: String
     /// Whether every rank may run on a part of its host's processors only.
     public let isBound: Bool
-    /// Of each rank, the host and the processors that it may run on, as `node07, processors 0-3`. For the time of the run:
-    /// not encoded.
+    /// Of each rank, the host and the processors that it may run on, as `node07, processors 0-3`. For the time of the
+    /// run: not encoded.
     public private(set) var places: [String] = []
 
     private enum CodingKeys: String, CodingKey { case ranks, threads, hosts, processor, vectorLevel, isBound }

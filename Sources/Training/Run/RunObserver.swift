@@ -69,8 +69,8 @@ public struct RunProgress: Sendable {
     public let loss: Double
     /// From 0 to 1.
     public let accuracy: Double
-    /// How often the network has gone through the test images since the epoch's last step; an image and its mirror image
-    /// are two.
+    /// How often the network has gone through the test images since the epoch's last step; an image and its mirror
+    /// image are two.
     package let passes: Double
 
     init(

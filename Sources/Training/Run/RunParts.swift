@@ -31,8 +31,8 @@ struct RunParts {
             try TrainableDenseNet(
                 configuration.network, capacity: passSize, imageSize: configuration.imageSize(epoch: 1),
                 threads: threads ?? communicator.defaultThreads, precision: configuration.precision,
-                // Two loaders of two batches, each with a thread, and mirror images; averages; the sum of several groups'
-                // gradients; the checkpoints' copies, and their thread.
+                // Two loaders of two batches, each with a thread, and mirror images; averages; the sum of several
+                // groups' gradients; the checkpoints' copies, and their thread.
                 overhead: MemoryOverhead(
                     ranks: communicator.localSize,
                     batches: 2 * passes + (configuration.finalViews == .image ? 2 : 3),

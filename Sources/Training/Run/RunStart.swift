@@ -1,8 +1,8 @@
 import Glibc
 import Support
 
-/// Where a run begins or is resumed, on rank zero: its folder, and a network, optimizer and state that are as they have to
-/// be.
+/// Where a run begins or is resumed, on rank zero: its folder, and a network, optimizer and state that are as they have
+/// to be.
 struct RunStart {
     let folder: RunFolder
     let state: RunState

@@ -57,8 +57,8 @@ extension RunConfiguration {
     /// Height and width in pixels of the training images of an epoch, counted from 1.
     package func imageSize(epoch: Int) -> Int { imageSchedule?.size(epoch: epoch) ?? network.image }
 
-    /// The epochs of each size before the last, with the work of a step, its convolutions, over that of one with images of
-    /// the network's size.
+    /// The epochs of each size before the last, with the work of a step, its convolutions, over that of one with images
+    /// of the network's size.
     package var phases: [(epochs: Int, work: Double)] {
         guard let imageSchedule else { return [] }
         func work(_ size: Int) -> Double {
