@@ -9,10 +9,11 @@ import Support
 ///     RUN/metrics.jsonl          a line an epoch
 ///     RUN/events/                the same and more for TensorBoard; see `EventRecorder`
 ///     RUN/checkpoints/           see `CheckpointFolder`
-///     RUN/best.safetensors       the weights of the epoch with the best test accuracy; their average where there is
-///     one RUN/ema.safetensors        the average of the weights, where the run has one RUN/weights.safetensors    the
-///     result RUN/ranks/                 each rank's heartbeat while the run is active; see `Watchdog` RUN/.lock
-///               who is at work here
+///     RUN/best.safetensors       the weights, or their average where there is one, of the best epoch
+///     RUN/ema.safetensors        the average of the weights, where the run has one
+///     RUN/weights.safetensors    the result
+///     RUN/ranks/                 each rank's heartbeat while the run is active; see `Watchdog`
+///     RUN/.lock                  who is at work here
 package final class RunFolder: Sendable {
     package let path: String
     package var configuration: String { path + "/config.json" }
