@@ -62,16 +62,11 @@ package struct Machine: Sendable, Equatable, Codable {
 package struct GradientExchange: Sendable, Equatable {
     /// Elements of a bucket; the last may have fewer.
     package var bucketElements: Int
-    /// How often a bucket crosses from host to host for each level of the tree.
-    package var passes: Int
 
-    package init(bucketElements: Int, passes: Int) {
-        self.bucketElements = bucketElements
-        self.passes = passes
-    }
+    package init(bucketElements: Int) { self.bucketElements = bucketElements }
 
     /// What a training step does. A test compares it with the calls of real ranks.
-    package static let buckets = GradientExchange(bucketElements: 65_536, passes: 2)
+    package static let buckets = GradientExchange(bucketElements: 65_536)
 
     /// The elements of each bucket.
     package func bucketSizes(gradientCount: Int) -> [Int] {
@@ -88,19 +83,20 @@ package struct GradientExchange: Sendable, Equatable {
         Double(Machine.rounds(machine.localRanks(ranks: ranks))) * 4 * Double(elements) / machine.localGradients
     }
 
-    /// Seconds in which a bucket's bytes keep the network busy; they travel while ranks compute.
+    /// Seconds in which a bucket's bytes keep the busiest link busy, on their way up the tree; they travel while ranks
+    /// compute. On their way back they take as long in the link's other direction, beside the next bucket's.
     package func networkSeconds(elements: Int, ranks: Int, on machine: Machine) -> Double {
-        messages(ranks: ranks, on: machine) * 4 * Double(elements) / machine.network.bandwidth
+        rounds(ranks: ranks, on: machine) * 4 * Double(elements) / machine.network.bandwidth
     }
 
-    /// Seconds from the last bucket's bytes to its sum: the latencies of its messages. Those of the buckets before it
-    /// pass while other buckets are on their way.
-    package func networkLatency(ranks: Int, on machine: Machine) -> Double {
-        messages(ranks: ranks, on: machine) * machine.network.latency
+    /// Seconds from the last bucket's bytes at the top of the tree to its sum everywhere: its way back, and the
+    /// latencies of its messages. Those of the buckets before it pass while other buckets are on their way.
+    package func secondsBack(elements: Int, ranks: Int, on machine: Machine) -> Double {
+        networkSeconds(elements: elements, ranks: ranks, on: machine)
+            + 2 * rounds(ranks: ranks, on: machine) * machine.network.latency
     }
 
-    /// Messages between hosts that follow each other.
-    private func messages(ranks: Int, on machine: Machine) -> Double {
-        Double(passes * Machine.rounds(machine.hosts(ranks: ranks)))
+    private func rounds(ranks: Int, on machine: Machine) -> Double {
+        Double(Machine.rounds(machine.hosts(ranks: ranks)))
     }
 }

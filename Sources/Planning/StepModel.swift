@@ -79,7 +79,8 @@ package struct StepModel: Sendable {
                 started = end
             }
         }
-        step.gradients += max(0, networkFree + exchange.networkLatency(ranks: ranks, on: machine) - now)
+        let back = exchange.secondsBack(elements: sizes.last ?? 0, ranks: ranks, on: machine)
+        step.gradients += max(0, networkFree + back - now)
         // Ranks agree that the gradient is finite.
         step.gradients += machine.sum(values: 1, ranks: ranks)
         return step
