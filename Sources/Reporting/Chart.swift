@@ -98,7 +98,7 @@ struct Chart {
             marks.append(
                 .tag(
                     "circle", [("cx", number(across)), ("cy", number(up)), ("r", series.line == .solid ? "3" : "2")],
-                    [.tag("title", [], ["\(series.label), \(self.across.title) \(Int(point.x)): \(shown(point.y))"])]))
+                    [.tag("title", [], ["\(series.label), \(self.across.title) \(place(point.x)): \(shown(point.y))"])]))
         }
         let lines = runs.filter { !$0.isEmpty }.map { points in
             // A point between two gaps has no line; drawn twice its round end shows.
@@ -107,6 +107,10 @@ struct Chart {
         return .tag(
             "g", class: "series-\(series.colour)\(series.line == .solid ? "" : " " + series.line.rawValue)",
             [.tag("title", [], [Markup(series.label)])] + lines + marks)
+    }
+
+    private func place(_ value: Double) -> String {
+        value.formatted(places: across.scale == .fromZero ? 1 : 0)
     }
 
     private func shown(_ value: Double) -> String {

@@ -4,17 +4,26 @@ import Training
 /// A report on runs: one HTML file that needs nothing else, without a script, for light and dark and for phones.
 package struct ReportPage {
     let runs: [ReportedRun]
+    let horizontal: Horizontal
+
+    /// What the curves are drawn over.
+    package enum Horizontal: String, CaseIterable, Sendable {
+        case epochs
+        /// Of training, without the evaluations.
+        case minutes
+    }
 
     /// More curves could not be told apart.
     package static var runLimit: Int { Palette.seriesCount }
 
     /// - Throws: `Failure(.usage)` for more than `runLimit` runs.
-    package init(runs: [ReportedRun]) throws {
+    package init(runs: [ReportedRun], over horizontal: Horizontal = .epochs) throws {
         guard runs.count <= Self.runLimit else {
             throw Failure(
                 .usage, "\(runs.count) runs: one report has up to \(Self.runLimit), whose curves can be told apart")
         }
         self.runs = runs
+        self.horizontal = horizontal
     }
 
     /// Writes the page, atomically.
@@ -123,12 +132,12 @@ package struct ReportPage {
             _ suffix: String, _ line: Chart.Series.Line = .solid, _ value: (EpochMetrics) -> Double?
         ) -> [Chart.Series] {
             runs.enumerated().compactMap { index, run in
-                let points = run.epochs.compactMap { epoch in value(epoch).map { (Double(epoch.epoch), $0) } }
+                let points = zip(places(of: run.epochs), run.epochs).compactMap { x, epoch in value(epoch).map { (x, $0) } }
                 guard !points.isEmpty || run.epochs.isEmpty else { return nil }
                 return Chart.Series(label(of: run) + suffix, colour: index, line: line, points)
             }
         }
-        return [
+        let charts = [
             Chart(
                 title: "Loss", unit: "cross-entropy", scale: .fromZero,
                 series: series(", test") { $0.testLoss } + series(", average", .dotted) { $0.average?.loss }
@@ -143,6 +152,22 @@ package struct ReportPage {
                 series: series("") { $0.learningRate }),
             Chart(title: "Speed", unit: "images/s", scale: .fromZero, series: series("") { $0.imagesPerSecond }),
         ]
+        guard horizontal == .minutes else { return charts }
+        return charts.map { chart in
+            var chart = chart
+            chart.across = ("training minute", .fromZero)
+            return chart
+        }
+    }
+
+    /// Where the ends of epochs stand on the horizontal axis.
+    private func places(of epochs: [EpochMetrics]) -> [Double] {
+        guard horizontal == .minutes else { return epochs.map { Double($0.epoch) } }
+        var seconds = 0.0
+        return epochs.map { epoch in
+            seconds += epoch.epochSeconds
+            return seconds / 60
+        }
     }
 }
 

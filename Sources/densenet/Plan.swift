@@ -152,8 +152,11 @@ struct Plan: RankedCommand {
         let shares = Set(counts.filter { $0 > 1 && $0 <= run.batchSize }.map { (run.batchSize - 1) / $0 + 1 } + [1])
         let whole: Set = [1, max(1, run.batchSize / 4), run.batchSize]
         let isShared = world.size > 1 && target.perNode > 1
-        let alone = try measurement.profileAlone(images: (isShared ? whole : whole.union(shares)).sorted())
-        let full = try isShared ? measurement.profileFull(images: shares.sorted()) : alone
+        let ofOne = (isShared ? whole : whole.union(shares)).sorted()
+        let ofAll = isShared ? shares.sorted() : []
+        if world.rank == 0 { Console.remark(announcement(ofOne, ofAll, world.size)) }
+        let alone = try measurement.profileAlone(images: ofOne)
+        let full = try isShared ? measurement.profileFull(images: ofAll) : alone
         let (machine, links) = machine(try measurement.links())
         return PlanSource(
             network: run.network, threads: run.threads!,
@@ -163,6 +166,13 @@ struct Plan: RankedCommand {
             origin: "measured here, \(processorName()), "
                 + (isShared ? "1 and \(counted(world.localSize, "rank")) at a time" : "1 rank"),
             links: links)
+    }
+
+    /// A large network takes minutes.
+    private func announcement(_ ofOne: [Int], _ ofAll: [Int], _ ranks: Int) -> String {
+        func list(_ images: [Int]) -> String { images.map(String.init).joined(separator: ", ") }
+        return "# timing \(counted(measurement.steps, "step")) each of \(list(ofOne)) images by one rank"
+            + (ofAll.isEmpty ? "" : ", then of \(list(ofAll)) by \(ranks) ranks at a time")
     }
 
     private func fromFiles() throws -> PlanSource {

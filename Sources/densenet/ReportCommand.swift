@@ -18,6 +18,9 @@ struct ReportCommand: ParsableCommand {
 
             The curves as a picture too:
               ./launch.sh report runs/first --png curves.png
+
+            How fast two runs get there:
+              ./launch.sh report runs/first runs/second --over minutes
             """)
 
     @Argument(
@@ -39,12 +42,15 @@ struct ReportCommand: ParsableCommand {
                 "Write the curves as a PNG too, by rsvg-convert of librsvg2-bin (default: none).", valueName: "file"),
             completion: .file())
         var png: String?
+
+        @Option(help: "What the curves are drawn over: epochs, or minutes of training, evaluations left out.")
+        var over = ReportPage.Horizontal.epochs
     }
 
     func run() throws {
         try onOneProcess {
             let reported = try runs.map { try ReportedRun(path: $0) }
-            let page = try ReportPage(runs: reported)
+            let page = try ReportPage(runs: reported, over: output.over)
             if let png = output.png {
                 try CurvesPicture.write(page.curvesSVG(), to: png)
                 Console.say("curves: \(png)")
@@ -55,3 +61,5 @@ struct ReportCommand: ParsableCommand {
         }
     }
 }
+
+extension ReportPage.Horizontal: ExpressibleByArgument {}

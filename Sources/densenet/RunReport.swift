@@ -19,6 +19,8 @@ final class RunReport: RunObserver {
         var progress: RunProgress?
         var clock: RunClock?
         var epochs = 0
+        /// Pixels of the test images.
+        var image = 0
         /// When this start's first step began, and when there was something to report last.
         var (began, latest) = (monotonicSeconds(), monotonicSeconds())
         var bestAccuracy = -1.0
@@ -57,6 +59,7 @@ final class RunReport: RunObserver {
         state.withLock { state in
             state = State()
             state.epochs = run.configuration.epochs
+            state.image = run.configuration.network.image
             var clock = RunClock(
                 steps: run.steps, stepsPerEpoch: run.stepsPerEpoch,
                 testShare: Double(run.data.test.count) / Double(run.data.train.count),
@@ -166,6 +169,7 @@ final class RunReport: RunObserver {
             defer { state.bestAccuracy = max(state.bestAccuracy, epoch.decidingAccuracy) }
             return epoch.decidingAccuracy > state.bestAccuracy
         }
+        let size = epoch.image.flatMap { $0 == state.withLock(\.image) ? nil : " of \($0)×\($0) pixels" } ?? ""
         guard !logging.quiet else { return }
         func number(_ value: Double) -> String { value.formatted(places: 4) }
         let training =
@@ -173,7 +177,7 @@ final class RunReport: RunObserver {
             + "Training accuracy: \(number(epoch.trainAccuracy))"
         let test =
             "Test loss: \(number(epoch.testLoss)), Test accuracy: \(number(epoch.testAccuracy))  "
-            + "(\(epoch.imagesPerSecond.formatted(places: 1)) images/s, waited "
+            + "(\(epoch.imagesPerSecond.formatted(places: 1)) images/s\(size), waited "
             + "\(epoch.dataWaitSeconds.formatted(places: 2)) s for data, "
             + "\(epoch.checkpointWaitSeconds.formatted(places: 2)) s for checkpoints)"
         let further = epoch.furtherResults.map { name, result in

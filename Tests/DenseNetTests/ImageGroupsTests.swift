@@ -34,9 +34,11 @@ extension TinyNetwork {
             }
         }
         try groups.moveRunningStatistics(sums)
-        return PassResult(
-            logits: [], result: result, gradients: Array(network.gradients),
-            statistics: Array(network.runningStatistics))
+        return withExtendedLifetime(network) {
+            PassResult(
+                logits: [], result: result, gradients: Array(network.gradients),
+                statistics: Array(network.runningStatistics))
+        }
     }
 }
 
@@ -53,7 +55,8 @@ extension TinyNetwork {
     @Test(arguments: [1, 2, 4])
     func `gradients are the sum, and running statistics the mean, of those of each group alone`(_ size: Int) throws {
         for tiny in networks {
-            let before = Array(try tiny.network().runningStatistics)
+            let network = try tiny.network()
+            let before = withExtendedLifetime(network) { Array(network.runningStatistics) }
             let grouped = try tiny.grouped(size)
             var (gradients, statistics) = (
                 [Double](repeating: 0, count: grouped.gradients.count), before.map { _ in 0.0 }

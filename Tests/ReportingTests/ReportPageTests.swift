@@ -128,6 +128,18 @@ import Testing
         #expect(job.errors.contains("9 runs: one report has up to 8"), "\(job.errors)")
     }
 
+    @Test func `over minutes an epoch stands where its training ended`() throws {
+        let quick = try folder("quick", epochs: (1...4).map { metrics($0, seconds: 30) })
+        let slow = try folder("slow", epochs: (1...2).map { metrics($0, seconds: 90) })
+        try densenet(["report", quick, slow, "--over", "minutes", "--out", scratch("page.html")])
+        let source = try text(scratch("page.html"))
+        let page = try Page(String(source.split(separator: "\n", maxSplits: 1)[1]))
+        #expect(page.elements("svg", class: "chart").allSatisfy { $0.attributes["aria-label"]!.contains("training minutes") })
+        let marks = page.texts("title").filter { $0.contains(", test, training minute ") && $0.hasSuffix(": 50.00") }
+        let places = marks.map { $0.split(separator: " ").dropLast().last.map(String.init) ?? "" }
+        #expect(Set(places) == ["0.5:", "1.0:", "1.5:", "2.0:", "3.0:"], "\(marks)")
+    }
+
     @Test func `long runs of many classes stay below a megabyte`() throws {
         let classes = 1000
         var confusion = [Int](repeating: 0, count: classes * classes)

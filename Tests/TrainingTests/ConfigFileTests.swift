@@ -162,4 +162,14 @@ import Training
         #expect(other.contains("epochs: 90") && other.contains("batch-size: 256"), "\(other)")
         #expect(try printed(["--recipe=writeup", "--blocks=1,1"]).contains("blocks: 1,1"))
     }
+
+    @Test(arguments: ["fast-4", "fast-25", "fast-120"])
+    func `a fast recipe has a network of its own, and options win`(_ recipe: String) throws {
+        let small = ["--limit-train", "32", "--limit-test", "8", "--batch-size", "16", "--epochs", "1"]
+        let run = try densenet(["train", "--recipe", recipe, "--out", scratch(recipe)] + small)
+        #expect(run.status == 0 && run.output.contains("Test of average with flip"), "\(run.errors)\(run.output)")
+        let other = try printed(["--recipe", recipe, "--model", "densenet-bc-10-4", "--ema", "0.5"])
+        #expect(other.contains("model: densenet-bc-10-4") && other.contains("ema: 0.5"), "\(other)")
+        #expect(!other.contains { $0.hasPrefix("blocks") || $0.hasPrefix("stem-stride") }, "\(other)")
+    }
 }

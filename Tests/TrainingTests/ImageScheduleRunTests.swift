@@ -57,7 +57,10 @@ import Training
 
     @Test func `two ranks learn what one does, and exactly the same again when resumed between two sizes`() throws {
         let one = try train(Self.options, out: scratch("one"))
-        let two = try train(Self.options + Self.checkpoints, out: scratch("two"), ranks: 2)
+        let job = try densenet(["train", "--out", scratch("two")] + Self.options + Self.checkpoints, ranks: 2)
+        let shown = job.output.matches(of: /images\/s( of \d×\d pixels)?, waited/).map { $0.1 ?? "" }
+        #expect(job.status == 0 && shown == [" of 4×4 pixels", " of 6×6 pixels", ""], "\(job)")
+        let two = try FinishedRun(path: scratch("two"))
         #expect(two.lossDifference(to: one) <= 1e-4 && two.weights != one.weights)
         let resumed = try resume(two, afterCheckpoints: 2, ranks: 2)
         #expect(resumed.weights == two.weights && resumed.results == two.results)
