@@ -24,8 +24,8 @@ public enum Precision: String, Codable, Sendable, CaseIterable {
         // Intel's CPUs have the instruction, but multiply pairs at half the rate of single numbers (but for AMX).
         let ratio = Precision.bfloat16.secondsOfAProduct() / Precision.float32.secondsOfAProduct()
         guard ratio > 1 else { return nil }
-        return "bf16 on this CPU saves memory but no time: a product takes \(ratio.formatted(places: 1)) times as long as in "
-            + "f32, for all that there is avx512_bf16"
+        return "bf16 on this CPU saves memory but no time: a product takes \(ratio.formatted(places: 1)) times as long "
+            + "as in f32, for all that there is avx512_bf16"
     }
 
     /// The seconds of one 1×1 convolution, 96 to 48 channels on 64 pixels, in cache: of the fastest of many calls.

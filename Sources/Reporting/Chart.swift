@@ -98,7 +98,8 @@ struct Chart {
             marks.append(
                 .tag(
                     "circle", [("cx", number(across)), ("cy", number(up)), ("r", series.line == .solid ? "3" : "2")],
-                    [.tag("title", [], ["\(series.label), \(self.across.title) \(place(point.x)): \(shown(point.y))"])]))
+                    [.tag("title", [], ["\(series.label), \(self.across.title) \(place(point.x)): \(shown(point.y))"])])
+            )
         }
         let lines = runs.filter { !$0.isEmpty }.map { points in
             // A point between two gaps has no line; drawn twice its round end shows.

@@ -132,7 +132,9 @@ package struct ReportPage {
             _ suffix: String, _ line: Chart.Series.Line = .solid, _ value: (EpochMetrics) -> Double?
         ) -> [Chart.Series] {
             runs.enumerated().compactMap { index, run in
-                let points = zip(places(of: run.epochs), run.epochs).compactMap { x, epoch in value(epoch).map { (x, $0) } }
+                let points = zip(places(of: run.epochs), run.epochs).compactMap { x, epoch in
+                    value(epoch).map { (x, $0) }
+                }
                 guard !points.isEmpty || run.epochs.isEmpty else { return nil }
                 return Chart.Series(label(of: run) + suffix, colour: index, line: line, points)
             }

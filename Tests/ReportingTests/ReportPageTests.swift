@@ -134,7 +134,10 @@ import Testing
         try densenet(["report", quick, slow, "--over", "minutes", "--out", scratch("page.html")])
         let source = try text(scratch("page.html"))
         let page = try Page(String(source.split(separator: "\n", maxSplits: 1)[1]))
-        #expect(page.elements("svg", class: "chart").allSatisfy { $0.attributes["aria-label"]!.contains("training minutes") })
+        #expect(
+            page.elements("svg", class: "chart").allSatisfy {
+                $0.attributes["aria-label"]!.contains("training minutes")
+            })
         let marks = page.texts("title").filter { $0.contains(", test, training minute ") && $0.hasSuffix(": 50.00") }
         let places = marks.map { $0.split(separator: " ").dropLast().last.map(String.init) ?? "" }
         #expect(Set(places) == ["0.5:", "1.0:", "1.5:", "2.0:", "3.0:"], "\(marks)")
