@@ -20,7 +20,7 @@ package struct GoldenVerification {
         package let relative: Double
     }
 
-    private struct Configuration: Decodable {
+    fileprivate struct Configuration: Decodable {
         var blocks: [Int]
         /// One of both.
         var growthRate: Int?
@@ -38,6 +38,10 @@ package struct GoldenVerification {
         var nesterov: Bool
         var weightDecay: Double
         var steps: Int
+        /// Images that are normalized together; all of the batch where there is none.
+        var statisticsGroup: Int?
+
+        var statistics: BatchStatistics { statisticsGroup.map { .group(images: $0) } ?? .globalBatch }
 
         /// The file's keys are Python's, such as growth_rate.
         static var decoder: JSONDecoder {
@@ -78,13 +82,17 @@ package struct GoldenVerification {
                 throw Failure(
                     .data, "\(path): batch \(golden.batch) and \(golden.steps) steps, expected 1 or more of each")
             }
+            guard golden.statisticsGroup.map({ $0 >= 1 }) ?? true else {
+                throw Failure(.data, "\(path): groups of \(golden.statisticsGroup!) images, expected 1 or more")
+            }
             let configuration = DenseNetConfiguration(
                 stem: golden.stem, stemStride: golden.stemStride, blocks: golden.blocks,
                 growthRates: golden.growthRates ?? [golden.growthRate ?? 0],
                 stemChannels: golden.stemChannels, bottleneck: golden.bottleneck, compression: golden.compression,
                 classes: golden.classes, image: golden.image)
             let network = try TrainableDenseNet(
-                configuration, capacity: communicator.maximumLocalBatchSize(of: golden.batch), threads: threads,
+                configuration, capacity: golden.statistics.passSize(images: communicator.images(of: golden)),
+                threads: threads,
                 overhead: MemoryOverhead(ranks: communicator.localSize))
             let input = AlignedBuffer<Float>(count: golden.batch * 3 * golden.image * golden.image)
             try file.floats(named: "input", shape: [golden.batch, 3, golden.image, golden.image], into: input.elements)
@@ -100,12 +108,13 @@ package struct GoldenVerification {
             return (file, golden, network, input, labels)
         }
         step = try TrainingStep(
-            network,
+            network, groups: golden.statistics.groups(of: network, images: communicator.images(of: golden)),
             optimizer: OptimizerConfiguration(
                 momentum: golden.momentum, nesterov: golden.nesterov, weightDecay: golden.weightDecay),
             seed: 0, communicator: communicator)
         let sampler = try Sampler(
-            sampleCount: golden.batch, globalBatch: golden.batch, worldSize: communicator.size, seed: 0, shuffle: false)
+            sampleCount: golden.batch, globalBatch: golden.batch, worldSize: communicator.size, seed: 0, shuffle: false,
+            unit: golden.statistics.unit)
         part = sampler.localRange(step: 0, rank: communicator.rank)
     }
 
@@ -125,7 +134,11 @@ package struct GoldenVerification {
             let result = try step.gradients(of: batch)
             losses.append(try communicator.allReduceSum(result.lossSum) / Double(golden.batch))
             if number == 1 {
-                deviations.append(try Deviation(name: "logits", relative: relativeError([(allLogits(), "logits")])))
+                // The network has those of the last group only.
+                if golden.statisticsGroup == nil {
+                    let logits = try allLogits(Array(network.logits[..<(part.count * golden.classes)]))
+                    deviations.append(try Deviation(name: "logits", relative: relativeError([(logits, "logits")])))
+                }
                 let scale = 1 / Float(golden.batch)
                 deviations.append(
                     try Deviation(
@@ -140,8 +153,8 @@ package struct GoldenVerification {
         }
         deviations.append(try stateError("after\(golden.steps)"))
         deviations.append(try Deviation(name: "losses", relative: relativeError([(losses.map(Float.init), "losses")])))
-        _ = try network.evaluate(batch.images, count: part.count)
-        deviations.append(try Deviation(name: "eval logits", relative: relativeError([(allLogits(), "eval_logits")])))
+        let logits = try allLogits(evaluated())
+        deviations.append(try Deviation(name: "eval logits", relative: relativeError([(logits, "eval_logits")])))
         return deviations
     }
 
@@ -156,12 +169,22 @@ package struct GoldenVerification {
             relative: relativeError(state))
     }
 
-    /// The logits of all ranks' images. Collective.
-    private func allLogits() throws -> [Float] {
-        var all = [Float](repeating: 0, count: golden.batch * golden.classes)
-        for index in 0..<part.count * golden.classes {
-            all[part.lowerBound * golden.classes + index] = network.logits[index]
+    /// The logits of this rank's images in evaluation.
+    private func evaluated() throws -> [Float] {
+        var logits: [Float] = []
+        for first in stride(from: 0, to: part.count, by: max(network.capacity, 1)) {
+            let count = min(network.capacity, part.count - first)
+            _ = try network.evaluate(batch.images + first * batch.imageCount, count: count)
+            logits += network.logits[..<(count * golden.classes)]
         }
+        return logits
+    }
+
+    /// The logits of all ranks' images. Collective.
+    private func allLogits(_ own: [Float]) throws -> [Float] {
+        var all = [Float](repeating: 0, count: golden.batch * golden.classes)
+        let first = part.lowerBound * golden.classes
+        all.replaceSubrange(first..<first + own.count, with: own)
         return try communicator.allReduceSum(all)
     }
 
@@ -183,5 +206,12 @@ package struct GoldenVerification {
             }
             return sqrt(difference / max(size, .leastNormalMagnitude))
         }
+    }
+}
+
+extension Communicator {
+    /// The most images of the batch that a rank has.
+    fileprivate func images(of golden: GoldenVerification.Configuration) -> Int {
+        maximumLocalBatchSize(of: golden.batch, unit: golden.statistics.unit)
     }
 }

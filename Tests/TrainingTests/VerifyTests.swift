@@ -8,7 +8,7 @@ import Testing
 
 /// `densenet verify` on PyTorch's results.
 @Suite struct VerifyTests {
-    static let golden = ["bc-wide", "bc", "imagenet-stem", "plain", "strided", "writeup"]
+    static let golden = ["bc-wide", "bc", "groups", "imagenet-stem", "plain", "strided", "writeup"]
     static let quantities = [
         "logits", "gradient", "state after 1 step", "state after 3 steps", "losses", "eval logits",
     ]
@@ -29,7 +29,7 @@ import Testing
         #expect(rest.popFirst() == "\(ranks) rank\(ranks > 1 ? "s" : ""), vector level \(level), \(processorName())")
         for file in files {
             #expect(try rest.popFirst().map(String.init) == Self.path(file))
-            for quantity in Self.quantities {
+            for quantity in Self.quantities where file != "groups" || quantity != "logits" {
                 let line = rest.popFirst() ?? ""
                 #expect(line.hasPrefix("  \(quantity) "), "\(line)")
                 let error = line.split(separator: " ").last.flatMap { Double($0) } ?? .infinity
