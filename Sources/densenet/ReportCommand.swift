@@ -5,6 +5,7 @@ import Support
 struct ReportCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "report", abstract: "One HTML page on runs: curves, confusion, mistakes, configuration, time.",
+        usage: "densenet report <run> ... [<options>]",
         discussion: """
             The page needs no other file and no network. Runs may be over or still under
             way; several of them share the curves. A training that ends writes
@@ -13,14 +14,12 @@ struct ReportCommand: ParsableCommand {
             A run that is still under way:
               ./launch.sh report runs/first
 
-            Two runs on one page:
-              ./launch.sh report runs/first runs/second --out both.html
+            Two runs on one page, by the time that they took:
+              ./launch.sh report runs/first runs/second \\
+                  --over minutes --out both.html
 
             The curves as a picture too:
               ./launch.sh report runs/first --png curves.png
-
-            How fast two runs get there:
-              ./launch.sh report runs/first runs/second --over minutes
             """)
 
     @Argument(
@@ -43,7 +42,9 @@ struct ReportCommand: ParsableCommand {
             completion: .file())
         var png: String?
 
-        @Option(help: "What the curves are drawn over: epochs, or minutes of training, evaluations left out.")
+        @Option(
+            help: ArgumentHelp(
+                "What the curves are drawn over: epochs, or minutes of training.", valueName: "axis"))
         var over = ReportPage.Horizontal.epochs
     }
 
