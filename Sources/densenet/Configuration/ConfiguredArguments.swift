@@ -50,7 +50,7 @@ struct ConfiguredArguments {
 
     /// Options that take the place of others of a file.
     private static let exclusions: [String: Set<String>] = [
-        "model": ["blocks", "growth-rate", "stem", "stem-channels", "no-bottleneck", "compression"],
+        "model": ["blocks", "growth-rate", "stem", "stem-stride", "stem-channels", "no-bottleneck", "compression"],
         "blocks": ["model"], "schedule": ["milestones"], "milestones": ["schedule"], "normalize": ["mean", "std"],
         "mean": ["normalize"], "std": ["normalize"],
     ]
