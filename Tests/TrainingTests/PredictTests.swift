@@ -33,6 +33,21 @@ import Testing
 
     private func pictures(_ names: String...) -> [String] { names.map { "\(fixtures)/\($0)" } }
 
+    @Test func `the weights that come with the source name classes of CIFAR-10`() throws {
+        let root = #filePath.split(separator: "/").dropLast(3).map { "/" + $0 }.joined()
+        let weights = "\(root)/Examples/cifar10-fast-4.safetensors"
+        let job = try densenet(["predict", "--weights", weights] + pictures("rgb.png") + ["--top", "10", "--json"])
+        let classes = try #require(try entries(job).first).classes
+        #expect(
+            Set(classes.map(\.name)) == [
+                "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+            ])
+        #expect(abs(classes.reduce(0) { $0 + $1.probability } - 1) < 1e-5)
+        // Of a network that has learned something.
+        let described = try WeightsFile.network(from: weights, capacity: 1)
+        #expect(described.configuration.blocks == [6, 6, 6] && described.configuration.growthRate == 16)
+    }
+
     /// Fresh weights of a small network, with what metadata is given.
     private func freshWeights(_ metadata: [String: String]) throws -> String {
         try WeightsFile.write(try freshSmallNetwork(), to: scratch("fresh"), metadata: metadata)

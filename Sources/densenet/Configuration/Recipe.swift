@@ -6,7 +6,6 @@ enum Recipe: String, ExpressibleByArgument, CaseIterable {
     case paper, writeup
     case fast4 = "fast-4"
     case fast25 = "fast-25"
-    case fast120 = "fast-120"
 
     /// The file's text.
     ///
@@ -17,7 +16,6 @@ enum Recipe: String, ExpressibleByArgument, CaseIterable {
             case .writeup: PackageResources.writeup_yaml
             case .fast4: PackageResources.fast_4_yaml
             case .fast25: PackageResources.fast_25_yaml
-            case .fast120: PackageResources.fast_120_yaml
             case .paper where Self.isForImageNet(value): PackageResources.paper_imagenet_yaml
             case .paper: PackageResources.paper_cifar_yaml
             }
