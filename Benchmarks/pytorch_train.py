@@ -1,6 +1,6 @@
 """The peer of a whole run: PyTorch trains the network of a run folder by the same recipe on the same images.
 
-    pytorch_train.py RUN OUT --data FOLDER [--test-every N] [--minutes M] [--mode eager|channels_last]
+    pytorch_train.py RUN OUT --data FOLDER [--minutes M] [--mode eager|channels_last]
 
 RUN is a run folder of `densenet train`, of which config.json is read; FOLDER holds the binary files of CIFAR-10; OUT becomes a folder that
 `densenet report` reads, too. Random numbers are PyTorch's own, so that accuracies agree within their spread, not digit by digit. Two threads,
@@ -112,7 +112,6 @@ def main():
     parser.add_argument("run", type=pathlib.Path)
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--data", type=pathlib.Path, required=True)
-    parser.add_argument("--test-every", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--mode", default="channels_last", choices=["eager", "channels_last"])
     options = parser.parse_args()
@@ -162,8 +161,6 @@ def main():
         elapsed = time.perf_counter() - began
         seconds += elapsed
         is_last = epoch == epochs or seconds > 60 * options.minutes
-        if not (is_last or epoch % options.test_every == 0):
-            continue
         began = time.perf_counter()
         test_loss, accuracy, mirrored = evaluate(model, batches, test_images, test_labels, layout, with_mirror=is_last)
         line = {
