@@ -118,9 +118,12 @@ def main():
     config = json.loads((options.run / "config.json").read_text())
     if config["network"]["stem"] != "cifar" or config["network"]["dropout"] or "channel" not in config["normalization"]:
         sys.exit("only CIFAR stems without dropout, with images normalized by channel, are known here")
-    for option in ("imageSchedule", "ema"):
-        if config.get(option):
-            print(f"left out: {option}")
+    unknown = [name for name in ("imageSchedule", "steps", "baseBatch") if config.get(name)]
+    unknown += [name for name in ("limitTrain", "limitTest") if config["data"].get(name)]
+    if unknown or not config["shuffle"] or "globalBatch" not in config["statistics"]:
+        sys.exit(f"what is not known here: {', '.join(unknown) or 'images in their order, batch statistics of a part'}")
+    if config.get("ema"):
+        print("left out: the moving average of the weights")
     layout = torch.channels_last if options.mode == "channels_last" else torch.contiguous_format
 
     torch.manual_seed(config["seed"])
