@@ -217,7 +217,7 @@ extension Benchmark.Result {
         var lines = [
             "\(rates(median)) images/s  (\(steps.count) steps: \(rates(sorted[sorted.count - 1])) to \(rates(sorted[0])); "
                 + "\(operations.formatted(places: 0)) GFLOP/s, \((100 * operations / sgemmPeak).formatted(places: 0)) % of sgemm's "
-                + "\(sgemmPeak.formatted(places: 0))\(OpenBLAS.weakness.map { " " + $0 } ?? ""))",
+                + "\(sgemmPeak.formatted(places: 0))\(OpenBLAS.reservation))",
             "\(description?.name ?? "network"), \(network.image)×\(network.image), batch \(batchSize)\(scope), \(ranks) ranks × \(threads) threads, "
                 + "vector level \(VectorLevel.current), peak \((Double(peakMemory) / 0x1p20).formatted(places: 0)) MiB per rank",
             "a step takes \((median / productSeconds).formatted(places: 2)) times its matrix products alone",

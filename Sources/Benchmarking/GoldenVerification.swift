@@ -20,7 +20,7 @@ package struct GoldenVerification {
         package let relative: Double
     }
 
-    fileprivate struct Configuration: Decodable {
+    private struct Configuration: Decodable {
         var blocks: [Int]
         /// One of both.
         var growthRate: Int?
@@ -42,6 +42,11 @@ package struct GoldenVerification {
         var statisticsGroup: Int?
 
         var statistics: BatchStatistics { statisticsGroup.map { .group(images: $0) } ?? .globalBatch }
+
+        /// The most images of the batch that a rank has.
+        func localImages(_ communicator: Communicator) -> Int {
+            communicator.maximumLocalBatchSize(of: batch, unit: statistics.unit)
+        }
 
         /// The file's keys are Python's, such as growth_rate.
         static var decoder: JSONDecoder {
@@ -82,8 +87,8 @@ package struct GoldenVerification {
                 throw Failure(
                     .data, "\(path): batch \(golden.batch) and \(golden.steps) steps, expected 1 or more of each")
             }
-            guard golden.statisticsGroup.map({ $0 >= 1 }) ?? true else {
-                throw Failure(.data, "\(path): groups of \(golden.statisticsGroup!) images, expected 1 or more")
+            if let images = golden.statisticsGroup, images < 1 {
+                throw Failure(.data, "\(path): groups of \(images) images, expected 1 or more")
             }
             let configuration = DenseNetConfiguration(
                 stem: golden.stem, stemStride: golden.stemStride, blocks: golden.blocks,
@@ -91,9 +96,8 @@ package struct GoldenVerification {
                 stemChannels: golden.stemChannels, bottleneck: golden.bottleneck, compression: golden.compression,
                 classes: golden.classes, image: golden.image)
             let network = try TrainableDenseNet(
-                configuration, capacity: golden.statistics.passSize(images: communicator.images(of: golden)),
-                threads: threads,
-                overhead: MemoryOverhead(ranks: communicator.localSize))
+                configuration, capacity: golden.statistics.passSize(images: golden.localImages(communicator)),
+                threads: threads, overhead: MemoryOverhead(ranks: communicator.localSize))
             let input = AlignedBuffer<Float>(count: golden.batch * 3 * golden.image * golden.image)
             try file.floats(named: "input", shape: [golden.batch, 3, golden.image, golden.image], into: input.elements)
             let labels = AlignedBuffer<Int32>(count: golden.batch)
@@ -108,7 +112,7 @@ package struct GoldenVerification {
             return (file, golden, network, input, labels)
         }
         step = try TrainingStep(
-            network, groups: golden.statistics.groups(of: network, images: communicator.images(of: golden)),
+            network, groups: golden.statistics.groups(of: network, images: golden.localImages(communicator)),
             optimizer: OptimizerConfiguration(
                 momentum: golden.momentum, nesterov: golden.nesterov, weightDecay: golden.weightDecay),
             seed: 0, communicator: communicator)
@@ -206,12 +210,5 @@ package struct GoldenVerification {
             }
             return sqrt(difference / max(size, .leastNormalMagnitude))
         }
-    }
-}
-
-extension Communicator {
-    /// The most images of the batch that a rank has.
-    fileprivate func images(of golden: GoldenVerification.Configuration) -> Int {
-        maximumLocalBatchSize(of: golden.batch, unit: golden.statistics.unit)
     }
 }

@@ -50,12 +50,12 @@ package enum OpenBLAS {
     /// Its version, how it was built, and the kernels that it has chosen for this CPU.
     package static var configuration: String { String(cString: openblas_get_config()) }
 
-    /// Why its rate is no measure of this CPU; nil where it is one. A version older than the CPU takes the kernels of a
-    /// Prescott, of 2004.
-    package static var weakness: String? {
+    /// What to say behind its rate where that is no measure of this CPU, with a space in front; empty where it is one. A
+    /// version older than the CPU takes the kernels of a Prescott, of 2004.
+    package static var reservation: String {
         let core = String(cString: openblas_get_corename())
-        guard core == "Prescott", VectorLevel.best > VectorLevel.allCases[0] else { return nil }
-        return "by kernels for \(core), as OpenBLAS does not know this CPU"
+        guard core == "Prescott", VectorLevel.best > VectorLevel.allCases[0] else { return "" }
+        return " by kernels for \(core), as OpenBLAS does not know this CPU"
     }
 
     /// Makes OpenBLAS allocate its buffer now. It retries forever if there is no memory: call `requireMemory` first.

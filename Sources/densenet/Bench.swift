@@ -177,8 +177,7 @@ struct Bench: RankedCommand {
 
     private func reportKernels(_ configuration: DenseNetConfiguration, precision: Precision) {
         let peak = ConvolutionProducts.sgemmPeak()
-        let weakness = OpenBLAS.weakness.map { " " + $0 } ?? ""
-        Console.say("sgemm 1024×1024×1024: \(peak.formatted(places: 0)) GFLOP/s\(weakness)")
+        Console.say("sgemm 1024×1024×1024: \(peak.formatted(places: 0)) GFLOP/s\(OpenBLAS.reservation)")
         var seen: Set<String> = []
         let measurements = ConvolutionProducts(configuration, images: batch.batchSize, precision: precision).measure()
         for measurement in measurements where seen.insert(measurement.product.name).inserted {

@@ -169,8 +169,8 @@ final class RunReport: RunObserver {
             defer { state.bestAccuracy = max(state.bestAccuracy, epoch.decidingAccuracy) }
             return epoch.decidingAccuracy > state.bestAccuracy
         }
-        let size = epoch.image.flatMap { $0 == state.withLock(\.image) ? nil : " of \($0)×\($0) pixels" } ?? ""
         guard !logging.quiet else { return }
+        let size = epoch.image.flatMap { $0 == state.withLock(\.image) ? nil : " of \($0)×\($0) pixels" } ?? ""
         func number(_ value: Double) -> String { value.formatted(places: 4) }
         let training =
             "epoch \(String(epoch.epoch).paddedWithZeros(to: 3)), Training loss: \(number(epoch.trainLoss)), "

@@ -22,6 +22,10 @@ public func builtExecutable(named name: String) throws -> String {
             + "run the tests with `swift test`")
 }
 
+/// Whether `Tests/sanitizers.sh` runs the tests: then programs keep memory that they have given back, and need the
+/// sanitizer's variables.
+public let isSanitized = getenv("DENSENET_SANITIZER") != nil
+
 /// Prints why a test is cancelled, which the runner does not do for one of several cases, and returns the reason.
 public func saying(_ reason: String) -> String {
     print("skipped: \(reason)")

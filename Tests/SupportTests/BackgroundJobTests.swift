@@ -1,6 +1,7 @@
 import Glibc
 import Support
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite struct BackgroundJobTests {
@@ -56,7 +57,7 @@ import Testing
     }
 
     @Test func `a thread that the system refuses is an error with the caller's words`() async throws {
-        guard getenv("DENSENET_SANITIZER") == nil else { try Test.cancel("a sanitizer ends the process itself") }
+        guard !isSanitized else { try Test.cancel("a sanitizer ends the process itself") }
         await #expect(processExitsWith: .success) {
             // Address space for a few more stacks at most.
             var limit = rlimit()

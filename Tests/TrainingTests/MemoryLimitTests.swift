@@ -15,7 +15,7 @@ import Testing
         "--model", "densenet121", "--image", "224", "--limit-train", "8", "--limit-test", "8", "--batch-size", "8",
     ]
     /// The address sanitizer reserves terabytes.
-    private static let canLimit = getenv("DENSENET_SANITIZER") == nil
+    private static let canLimit = !isSanitized
 
     /// Trains with a limit on the address space of each process, in KiB.
     private func limited(_ options: [String], addressSpace: Int, ranks: Int) throws -> ProgramResult {
@@ -137,7 +137,7 @@ import Testing
 private final class ControlGroup {
     let folder: String
 
-    static let canBeMade: Bool = getenv("DENSENET_SANITIZER") == nil && (try? ControlGroup(mebibytes: 100)) != nil
+    static let canBeMade: Bool = !isSanitized && (try? ControlGroup(mebibytes: 100)) != nil
 
     init(mebibytes: Int) throws {
         let lines = String(decoding: try Data(contentsOf: URL(filePath: "/proc/self/cgroup")), as: UTF8.self).lines

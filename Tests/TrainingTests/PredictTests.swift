@@ -43,7 +43,6 @@ import Testing
                 "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
             ])
         #expect(abs(classes.reduce(0) { $0 + $1.probability } - 1) < 1e-5)
-        // Of a network that has learned something.
         let described = try WeightsFile.network(from: weights, capacity: 1)
         #expect(described.configuration.blocks == [6, 6, 6] && described.configuration.growthRate == 16)
     }
