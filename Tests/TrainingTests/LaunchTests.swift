@@ -20,7 +20,7 @@ import Testing
         status: Int32, line: String
     ) {
         try withLaunchedJob(arguments, environment: environment) { job in
-            let result = try job.wait(timeout: 20)
+            let result = try job.wait(timeout: 60)
             #expect(result.errors.lines.count == 1, "\(result.errors)")
             return (result.status, result.errors)
         }
@@ -33,7 +33,7 @@ import Testing
         try train(Self.endless) { job in
             try job.wait(for: "training") { job.output.contains("epoch 001") }
             kill(job.process, signal)
-            let result = try job.wait(timeout: 20)
+            let result = try job.wait(timeout: 60)
             #expect(result.status == 75, "\(result.errors)")
             #expect(result.errors.contains("; resume with: train --resume \(path)"), "\(result.errors)")
         }
@@ -73,7 +73,7 @@ import Testing
                 })
             kill(launcher, SIGPIPE)
             kill(launcher, SIGTERM)
-            #expect(try job.wait(timeout: 20).status == 0)
+            #expect(try job.wait(timeout: 60).status == 0)
         }
         #expect(try String(decoding: scratch.read("code"), as: UTF8.self) == "75\n")
     }
@@ -93,7 +93,7 @@ import Testing
             let epochs = try readMetrics(path).count
             try job.wait(for: "more epochs") { (try? readMetrics(path).count > epochs + 1) == true }
             kill(job.process, SIGTERM)
-            #expect(try job.wait(timeout: 20).status == 75)
+            #expect(try job.wait(timeout: 60).status == 75)
         }
     }
 
@@ -101,13 +101,13 @@ import Testing
 
     @Test(arguments: [40, 80]) func `on a terminal of any width one line is redrawn`(columns: Int) throws {
         let options =
-            smallNetwork.joined(separator: " ") + " --limit-train 6000 --limit-test 32 --batch-size 16 --epochs 1"
+            smallNetwork.joined(separator: " ") + " --limit-train 3000 --limit-test 32 --batch-size 16 --epochs 1"
         try withLaunchScript { script in
             // mpirun may bring lines of the two streams in another order, so one of them stays away.
             let command = "stty cols \(columns); bash '\(script)' -n 2 train --out '\(path)' \(options) >/dev/null"
             let job = try run(
                 "script", ["-qec", command, "/dev/null"], environment: ["LC_ALL": "C.UTF-8", "TERM": "xterm"],
-                timeout: 60)
+                timeout: 240)
             #expect(job.status == 0, "\(job.output)")
             let drawn = job.output.split { $0 == "\r" || $0 == "\n" || $0 == "\r\n" }.filter { $0.hasPrefix("[") }
             #expect(drawn.count > 3 && drawn.allSatisfy { $0.count <= columns }, "\(drawn)")
@@ -121,7 +121,7 @@ import Testing
             let command =
                 "stty cols 120; bash '\(script)' -n 1 train --out '\(path)' \(smallRun.joined(separator: " ")) --epochs 1"
             let job = try run(
-                "script", ["-qec", command, "/dev/null"], environment: ["LC_ALL": "C", "TERM": "xterm"], timeout: 60)
+                "script", ["-qec", command, "/dev/null"], environment: ["LC_ALL": "C", "TERM": "xterm"], timeout: 240)
             #expect(job.status == 0 && job.output.contains(": 100%|##########| 4/4"), "\(job.output)")
             #expect(job.output.utf8.allSatisfy { $0 < 128 }, "\(job.output)")
         }
@@ -133,11 +133,11 @@ import Testing
         let hosts = try scratch.write(Array("localhost slots=2\n".utf8), to: "hosts")
         for options in [["-n2"], ["--hostfile=\(hosts)"]] {
             try withLaunchedJob(options + ["evaluate", "--weights", "/nowhere"]) { job in
-                let result = try job.wait(timeout: 20)
+                let result = try job.wait(timeout: 60)
                 #expect(result.status == 66, "\(options): \(result.errors)")
             }
         }
-        let version = try withLaunchedJob(["--version"]) { try $0.wait(timeout: 20) }
+        let version = try withLaunchedJob(["--version"]) { try $0.wait(timeout: 60) }
         #expect(version.output.hasPrefix("densenet "), "\(version.errors)")
     }
 
@@ -145,7 +145,7 @@ import Testing
         let hosts = try scratch.write(Array("localhost\nlocalhost\n".utf8), to: "nodes")
         // More ranks than slots are refused by mpirun unless launch.sh has counted them.
         try withLaunchedJob(["-n", "3", "--hostfile", hosts, "evaluate", "--weights", "/nowhere"]) { job in
-            let result = try job.wait(timeout: 20)
+            let result = try job.wait(timeout: 60)
             #expect(result.status == 66, "\(result.errors)")
         }
     }
@@ -159,14 +159,14 @@ import Testing
             (["--ranks-per-node=2"], 2, max(1, cores / 2)),
         ] {
             try withLaunchedJob(options + bench) { job in
-                let result = try job.wait(timeout: 30)
+                let result = try job.wait(timeout: 60)
                 #expect(result.status == 0 && result.errors.isEmpty, "\(options): \(result.errors)")
                 let report = try JSONDecoder().decode(Report.self, from: Data(result.output.utf8))
                 #expect(report.ranks == ranks && report.threads == threads, "\(options): \(report)")
             }
         }
         try withLaunchedJob(["evaluate", "--weights", "/nowhere", "--batch-size", "8"]) { job in
-            let result = try job.wait(timeout: 20)
+            let result = try job.wait(timeout: 60)
             let line = "# 1 rank × \(cores) thread\(cores == 1 ? "" : "s"), because "
             #expect(result.status == 66 && result.errors.lines.first?.hasPrefix(line) == true, "\(result.errors)")
         }
