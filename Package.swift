@@ -8,7 +8,7 @@ let documentation: [Package.Dependency] =
 
 // Imports run one way: DensenetTool → Benchmarking → Training → {DenseNetModel, ImageData, DataParallel}, DenseNetModel
 // → {Kernels, Safetensors}, {DensenetTool, Benchmarking} → Planning → DenseNetModel, DensenetTool → Exporting →
-// DenseNetModel, DensenetTool → Reporting → {Training, Pictures}, Pictures → ImageData, DensenetTool → Fetching →
+// DenseNetModel, DensenetTool → Reporting → {Training, Pictures}, ImageData → Pictures, DensenetTool → Fetching →
 // ImageData, and any of them → Support. Only Kernels imports CKernels and COpenBLAS.
 //
 // Two folders keep short names while their modules do not: a module `Distributed` would shadow the standard library's,
@@ -44,8 +44,11 @@ let package = Package(
         .target(name: "Kernels", dependencies: ["CKernels", "COpenBLAS", "Support"]),
         .target(
             name: "DenseNetModel", dependencies: ["Kernels", "Safetensors", "Support"], path: "Sources/DenseNet"),
-        .target(name: "ImageData", dependencies: ["Support"], path: "Sources/Data"),
-        .target(name: "Pictures", dependencies: ["CPNG", "CTurboJPEG", "ImageData", "Support"]),
+        .target(
+            name: "ImageData",
+            dependencies: ["Pictures", "Support", .product(name: "SystemPackage", package: "swift-system")],
+            path: "Sources/Data"),
+        .target(name: "Pictures", dependencies: ["CPNG", "CTurboJPEG", "Support"]),
         .target(name: "DataParallel", dependencies: ["COpenMPI", "Support"], path: "Sources/Distributed"),
         .target(
             name: "Training",
@@ -103,7 +106,7 @@ let package = Package(
         .executableTarget(
             name: "ImageSizeTestProgram",
             dependencies: [
-                "AllocationCounter", "DataParallel", "DenseNetModel", "ImageData", "Support", "Training",
+                "AllocationCounter", "DataParallel", "DenseNetModel", "ImageData", "Pictures", "Support", "Training",
             ],
             path: "Tests/ImageSizeTestProgram"),
         .target(name: "SlowCalls", path: "Tests/SlowCalls"),
@@ -127,6 +130,10 @@ let package = Package(
         .executableTarget(
             name: "ExportTestProgram", dependencies: ["DenseNetModel", "Safetensors", "Support"],
             path: "Tests/ExportTestProgram"),
+        .executableTarget(
+            name: "PictureTestProgram",
+            dependencies: ["DenseNetModel", "ImageData", "Pictures", "Safetensors", "Support"],
+            path: "Tests/PictureTestProgram"),
         .testTarget(name: "SupportTests", dependencies: ["Safetensors", "Support", "TestSupport"]),
         .testTarget(name: "SafetensorsTests", dependencies: ["Safetensors", "Support", "TestSupport"]),
         .testTarget(name: "KernelsTests", dependencies: ["Kernels", "Support"]),
@@ -135,7 +142,7 @@ let package = Package(
             dependencies: [
                 "DenseNetModel", "Kernels", "NumericsTestProgram", "Safetensors", "Support", "TestSupport",
             ]),
-        .testTarget(name: "DataTests", dependencies: ["ImageData", "Support"]),
+        .testTarget(name: "DataTests", dependencies: ["ImageData", "Pictures", "Support", "TestSupport"]),
         .testTarget(
             name: "PicturesTests", dependencies: ["Pictures", "Support", "TestSupport"], exclude: ["Fixtures"]),
         .testTarget(

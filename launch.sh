@@ -15,7 +15,7 @@ usage() {
     cat <<'TEXT'
 usage: ./launch.sh [-v] [-n RANKS] [--hostfile FILE] [--] [COMMAND [OPTION …]]
   ./launch.sh                        set up, build, and train on the built-in synthetic set, on all cores
-  ./launch.sh -n 2 train OPTION …    any densenet command; train, evaluate, predict, verify, bench and plan run over MPI ranks, others as one process
+  ./launch.sh -n 2 train OPTION …    any densenet command; scan, train, evaluate, predict, verify, bench and plan run over MPI ranks, others as one process
   ./launch.sh test [OPTION …]        set up and run the tests (options go to swift test)
   ./launch.sh build                  set up and build only
 

@@ -89,17 +89,6 @@ def timm_folder(name, torch, timm):
         return logits(name, network((torch.from_numpy(values(name)["colours"]) - mean) / std).numpy())
 
 
-def define_operators():
-    """Lets torchvision be imported beside a torch of another build, where its own operators (two for boxes) do not load."""
-    try:
-        import torch
-
-        for operator in ["nms", "qnms"]:
-            torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float threshold) -> Tensor")
-    except (ImportError, RuntimeError):
-        pass
-
-
 def densenet_cifar(name, torch, densenet_cifar):
     network, normalize = densenet_cifar.load(weights(name))
     state = torch.load(export(name, "pytorch", "pth"), weights_only=True)
@@ -108,7 +97,7 @@ def densenet_cifar(name, torch, densenet_cifar):
         return logits(name, network(normalize(torch.from_numpy(values(name)["colours"]))).numpy())
 
 
-define_operators()
+interop_table.define_operators()
 check("npz: numpy.load", ["numpy", "safetensors.numpy"], networks, npz)
 check("onnx: onnx.checker", ["onnx"], networks, onnx_checker)
 check("onnx: onnxruntime", ["onnxruntime"], networks, onnxruntime)

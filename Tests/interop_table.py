@@ -4,6 +4,17 @@ import importlib
 failed = False
 
 
+def define_operators():
+    """Lets torchvision be imported beside a torch of another build, where its own operators (two for boxes) do not load."""
+    try:
+        import torch
+
+        for operator in ["nms", "qnms"]:
+            torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float threshold) -> Tensor")
+    except (ImportError, RuntimeError):
+        pass
+
+
 def row(check, name, result):
     print(f"{check:44} {name:12} {result}", flush=True)
 

@@ -1,4 +1,6 @@
+import Pictures
 import Support
+import Synchronization
 
 /// One rank's part of a global batch. The memory belongs to the loader and is valid until its next `next()`.
 public struct Batch {
@@ -12,8 +14,9 @@ public struct Batch {
     package let sampleIndices: UnsafePointer<Int32>
     /// This rank's number of samples; may be zero in the last batch of an epoch.
     public let count: Int
-    /// The number of samples of all ranks.
-    public let globalCount: Int
+    /// The number of samples of all ranks; with pictures that are skipped, those of other ranks included until
+    /// somebody knows of them.
+    public package(set) var globalCount: Int
     /// Counted from 1.
     package let epoch: Int
     /// Counted from 0 in each epoch.
@@ -44,6 +47,8 @@ public struct Batch {
 public final class BatchLoader {
     /// Seconds that `next()` has waited for batches so far, including the first.
     package private(set) var waitSeconds = 0.0
+    /// Why pictures are missing in the batch that `next()` gave last, where the set skips bad ones.
+    package private(set) var lost: [Failure] = []
 
     private let source: BatchSource
     /// Each prepares its part of every batch.
@@ -110,15 +115,36 @@ public final class BatchLoader {
         waitSeconds += monotonicSeconds() - before
         if let failure { throw failure }
         let buffer = source.buffers[cursor.parity]
+        let planned = source.sampler.localRange(step: cursor.step, rank: source.rank).count
+        let imageCount = source.imageCount(epoch: cursor.epoch)
+        let count = source.images.skipsBadPictures ? closeGaps(of: buffer, planned, imageCount) : planned
         let batch = Batch(
-            images: UnsafePointer(buffer.images.pointer), imageCount: source.imageCount(epoch: cursor.epoch),
+            images: UnsafePointer(buffer.images.pointer), imageCount: imageCount,
             labels: UnsafePointer(buffer.labels.pointer),
             sampleIndices: UnsafePointer(buffer.sampleIndices.pointer),
-            count: source.sampler.localRange(step: cursor.step, rank: source.rank).count,
-            globalCount: source.sampler.globalCount(step: cursor.step), epoch: cursor.epoch, step: cursor.step)
+            count: count, globalCount: source.sampler.globalCount(step: cursor.step), epoch: cursor.epoch, step: cursor.step)
         cursor.advance()
         for job in jobs { job.start(cursor) }
         return batch
+    }
+
+    /// Moves samples to the places before them that have none.
+    ///
+    /// - Returns: how many samples there are.
+    private func closeGaps(of buffer: BatchBuffer, _ planned: Int, _ imageCount: Int) -> Int {
+        lost = buffer.lost.take()
+        guard !lost.isEmpty else { return planned }
+        var count = 0
+        for slot in 0..<planned where buffer.labels.pointer[slot] >= 0 {
+            if slot > count {
+                (buffer.images.pointer + count * imageCount).update(
+                    from: buffer.images.pointer + slot * imageCount, count: imageCount)
+                buffer.labels.pointer[count] = buffer.labels.pointer[slot]
+                buffer.sampleIndices.pointer[count] = buffer.sampleIndices.pointer[slot]
+            }
+            count += 1
+        }
+        return count
     }
 }
 
@@ -148,13 +174,30 @@ private struct BatchCursor: Sendable {
 /// The memory of one batch.
 private struct BatchBuffer: Sendable {
     let images: AlignedBuffer<Float>
+    /// Below zero where an image could not be read.
     let labels: AlignedBuffer<Int32>
     let sampleIndices: AlignedBuffer<Int32>
+    let lost = LostImages()
 
     init(capacity: Int, imageCount: Int) {
         images = AlignedBuffer(count: capacity * imageCount)
         labels = AlignedBuffer(count: capacity)
         sampleIndices = AlignedBuffer(count: capacity)
+    }
+}
+
+/// Why images of a batch could not be read.
+private final class LostImages: Sendable {
+    private let failures = Mutex<[Failure]>([])
+
+    func add(_ failure: Failure) { failures.withLock { $0.append(failure) } }
+
+    /// In an order that does not depend on threads.
+    func take() -> [Failure] {
+        failures.withLock { failures in
+            defer { failures = [] }
+            return failures.sorted { $0.message < $1.message }
+        }
     }
 }
 
@@ -198,7 +241,9 @@ private final class BatchPart {
     private let index: Int
     private let count: Int
     private var order: (epoch: Int, samples: [Int32]) = (0, [])
-    private let record: AlignedBuffer<UInt8>
+    private let reader: ImageReader
+    /// An image as it is read.
+    private let pixels: AlignedBuffer<UInt8>
     /// An image before it is resized.
     private let original: AlignedBuffer<Float>
     /// By the size that images get, other than their own.
@@ -209,9 +254,10 @@ private final class BatchPart {
         self.index = index
         self.count = count
         let images = source.images
-        record = AlignedBuffer(count: images.layout.recordBytes)
+        reader = ImageReader(images)
+        pixels = AlignedBuffer(count: images.pixelBytes)
         let others = Set(source.imageSizes?.sizes ?? []).filter { $0 != images.height || $0 != images.width }
-        original = AlignedBuffer(count: others.isEmpty ? 0 : images.layout.pixelBytes)
+        original = AlignedBuffer(count: others.isEmpty ? 0 : images.pixelBytes)
         resizers = Dictionary(
             uniqueKeysWithValues: others.map { size in
                 let resizer = PlaneResizer(
@@ -233,8 +279,13 @@ private final class BatchPart {
             let target = buffer.images.pointer + slot * count
             let planes = ImagePlanes(
                 resizer == nil ? target : original.pointer, height: images.height, width: images.width)
-            let label = try images.read(sample, into: record.pointer)
-            planes.load(record.pointer + images.layout.headerBytes)
+            let label: Int
+            do { label = try read(sample, epoch: batch.epoch) } catch where images.skipsBadPictures {
+                buffer.labels.pointer[slot] = -1
+                buffer.lost.add(error)
+                continue
+            }
+            planes.load(pixels.pointer)
             source.augmentation.applyBeforeNormalization(
                 to: planes, seed: source.seed, epoch: batch.epoch, sample: sample)
             source.normalization.apply(to: planes)
@@ -243,6 +294,13 @@ private final class BatchPart {
             resizer?.resize(planes, into: target)
             buffer.labels.pointer[slot] = Int32(label)
             buffer.sampleIndices.pointer[slot] = Int32(sample)
+        }
+    }
+
+    /// Leaves an image, or the part of it that this epoch shows, in `pixels`.
+    private func read(_ sample: Int, epoch: Int) throws(Failure) -> Int {
+        try reader.read(sample, into: pixels.pointer) { height, width in
+            source.augmentation.part(height: height, width: width, seed: source.seed, epoch: epoch, sample: sample)
         }
     }
 }

@@ -117,6 +117,11 @@ public enum CIFAR {
         return (variant.layout.classes, variant.layout.height)
     }
 
+    /// Whether a folder holds one of the sets, or its parent does.
+    package static func isIn(_ path: String) -> Bool {
+        variants.contains { variant in variant.isIn(path) || variant.isIn("\(path)/\(variant.folder)") }
+    }
+
     private static func find(_ path: String) throws -> (Variant, folder: String) {
         switch PathKind(of: path) {
         case .missing(let failure): throw Failure(.noInput, "\(failure); \(download)")
@@ -133,7 +138,7 @@ public enum CIFAR {
             throw Failure(
                 .noInput,
                 "\(path): has neither CIFAR-10 (\(batchFiles[0]), …) nor CIFAR-100 (train.bin, test.bin), nor a folder "
-                    + "\(variants.map(\.folder).joined(separator: " or ")) with it; \(download)"
+                    + "\(variants.map(\.folder).joined(separator: " or ")) with it, nor folders of pictures; \(download)"
             )
         }
         guard found.count == 1 else {

@@ -1,4 +1,5 @@
 import Glibc
+import Pictures
 
 /// One image as floats in red, green and blue planes: shape [3][height][width]. It borrows its memory.
 ///
@@ -83,17 +84,32 @@ package struct ImagePlanes {
         }
     }
 
+    /// Mirrors the image top to bottom.
+    func mirrorVertically() {
+        for channel in 0..<ImageSet.channels {
+            for y in 0..<height / 2 {
+                let upper = pointer + channel * planeCount + y * width
+                let lower = pointer + channel * planeCount + (height - 1 - y) * width
+                for x in 0..<width { swap(&upper[x], &lower[x]) }
+            }
+        }
+    }
+
+    /// Zeroes a part.
+    func erase(_ box: PixelBox) {
+        for channel in 0..<ImageSet.channels {
+            for y in box.top..<box.top + box.height {
+                (pointer + channel * planeCount + y * width + box.left).update(repeating: 0, count: box.width)
+            }
+        }
+    }
+
     /// Zeroes a square, clipped at the border: `edge` rows and columns from `centre − edge / 2` on (DeVries, Taylor,
     /// "Improved regularization of convolutional neural networks with Cutout", 2017).
     func cutOut(centreRow: Int, centreColumn: Int, edge: Int) {
         let rows = max(0, centreRow - edge / 2)..<min(height, centreRow - edge / 2 + edge)
         let columns = max(0, centreColumn - edge / 2)..<min(width, centreColumn - edge / 2 + edge)
-        for channel in 0..<ImageSet.channels {
-            for y in rows {
-                (pointer + channel * planeCount + y * width + columns.lowerBound).update(
-                    repeating: 0, count: columns.count)
-            }
-        }
+        erase(PixelBox(top: rows.lowerBound, left: columns.lowerBound, height: rows.count, width: columns.count))
     }
 
     // MARK: Colour
@@ -168,3 +184,14 @@ package struct ImagePlanes {
 
 @inline(__always)
 func clamped(_ x: Float) -> Float { x < 0 ? 0 : x > 1 ? 1 : x }
+
+extension PlaneResizer {
+    /// Resizes an image of the size that `init` was given. Allocates nothing.
+    ///
+    /// - Parameter result: shape [3][new height][new width].
+    package func resize(_ image: ImagePlanes, into result: UnsafeMutablePointer<Float>) {
+        resize(into: result) { channel, y in
+            UnsafePointer(image.pointer + (channel * image.height + y) * image.width)
+        }
+    }
+}

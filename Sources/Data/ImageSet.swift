@@ -1,6 +1,9 @@
 import Support
 
-/// An immutable set of labelled RGB images of one size, in files or in memory that the set owns. Thread-safe.
+/// An immutable set of labelled RGB images: records of one size in files or in memory that the set owns, or pictures of
+/// any sizes in files. Thread-safe.
+///
+/// Images are read in one size: that of the records, or the one that a framing gives them.
 public final class ImageSet: Sendable {
     /// The layout of a record: header bytes, the last of which is the label, then the red, green and blue planes.
     struct Layout: Sendable {
@@ -25,30 +28,53 @@ public final class ImageSet: Sendable {
         let records: Records
     }
 
+    /// Where the images are.
+    enum Storage: Sendable {
+        case records(RecordFiles)
+        case pictures(PictureFiles)
+    }
+
     static let channels = 3
 
     /// The number of images.
     public let count: Int
     /// The names of the classes in the order of their labels, if known.
     public let classNames: [String]?
-    let layout: Layout
-    private let segments: [Segment]
-
     /// The number of classes; labels are `0 ..< classes`.
-    public var classes: Int { layout.classes }
+    public let classes: Int
+    /// How images get their size; nil leaves records as they are.
+    public let framing: ImageFraming?
+    let storage: Storage
+
     /// Always 3: red, green, blue.
     package var channels: Int { Self.channels }
-    /// Of every image, in pixels.
-    public var height: Int { layout.height }
-    /// Of every image, in pixels.
-    public var width: Int { layout.width }
+    /// Of every image as it is read, in pixels.
+    public let height: Int
+    /// Of every image as it is read, in pixels.
+    public let width: Int
+    /// Numbers of an image as it is read.
+    var pixelBytes: Int { Self.channels * height * width }
 
     init(layout: Layout, segments: [Segment], classNames: [String]?, limit: Int? = nil) {
         let total = segments.reduce(0) { $0 + $1.count }
-        self.layout = layout
-        self.segments = segments
+        storage = .records(RecordFiles(layout: layout, segments: segments))
         self.classNames = classNames
         count = min(total, limit ?? total)
+        (classes, height, width, framing) = (layout.classes, layout.height, layout.width, nil)
+    }
+
+    package init(pictures: PictureFiles, classNames: [String], framing: ImageFraming) {
+        storage = .pictures(pictures)
+        self.classNames = classNames
+        (count, classes) = (pictures.files.count, classNames.count)
+        (height, width, self.framing) = (framing.size, framing.size, framing)
+    }
+
+    private init(_ other: ImageSet, count: Int, framing: ImageFraming?) {
+        (storage, classNames, classes) = (other.storage, other.classNames, other.classes)
+        self.count = count
+        self.framing = framing
+        (height, width) = framing.map { ($0.size, $0.size) } ?? (other.height, other.width)
     }
 
     /// A set of images given by the caller.
@@ -90,68 +116,63 @@ public final class ImageSet: Sendable {
         self.init(layout: layout, segments: [segment], classNames: classNames)
     }
 
+    /// Whether pictures that cannot be read are left out of batches.
+    package var skipsBadPictures: Bool {
+        guard case .pictures(let pictures) = storage else { return false }
+        return pictures.skipsBad
+    }
+
+    /// Whether the images are pictures in files of their own.
+    package var arePictures: Bool {
+        guard case .pictures = storage else { return false }
+        return true
+    }
+
+    /// The file of a picture, below the folder of the set; nil for a record.
+    package func path(of index: Int) -> String? {
+        guard case .pictures(let pictures) = storage else { return nil }
+        return pictures.files[index].path
+    }
+
+    /// Whether a folder may hold pictures: whether it has folders.
+    package static func hasPictures(in folder: String) -> Bool { ClassFolders.areIn(folder) }
+
     /// The first `n` images, or all if there are fewer. Shares this set's memory.
     package func prefix(_ n: Int) -> ImageSet {
         precondition(n >= 0, "a set cannot have \(n) images")
-        return ImageSet(layout: layout, segments: segments, classNames: classNames, limit: min(n, count))
+        return ImageSet(self, count: min(n, count), framing: framing)
+    }
+
+    /// The same images in another size. Shares this set's memory.
+    public func framed(_ framing: ImageFraming) -> ImageSet {
+        if case .records(let records) = storage, records.layout.height == framing.size,
+            records.layout.width == framing.size, framing.edge == framing.size
+        {
+            return ImageSet(self, count: count, framing: nil)
+        }
+        return ImageSet(self, count: count, framing: framing)
     }
 
     /// One image: its pixels, shape [3][height][width], and its label.
     ///
-    /// - Throws: `Failure(.data)` for a damaged record, `Failure(.noInput)` if the system refuses to read it.
+    /// - Throws: `Failure(.data)` for a damaged record or picture, `Failure(.noInput)` if the system refuses to read it.
     /// - Precondition: `0 ≤ index < count`.
     public func image(_ index: Int) throws -> (pixels: [UInt8], label: Int) {
-        let record = AlignedBuffer<UInt8>(count: layout.recordBytes)
-        let label = try read(index, into: record.pointer)
-        return (Array(record.elements[layout.headerBytes...]), label)
-    }
-
-    /// Copies the record of an image, laid out as in `Layout`.
-    ///
-    /// - Parameter record: `layout.recordBytes` bytes.
-    /// - Returns: the label, in `0..<classes`.
-    /// - Throws: `Failure(.data)` for a label out of range, naming file, record, byte offset, value and range, and for
-    ///   a file that has become shorter; `Failure(.noInput)` if the system refuses to read it.
-    /// - Precondition: `0 ≤ index < count`.
-    @discardableResult
-    func read(_ index: Int, into record: UnsafeMutablePointer<UInt8>) throws(Failure) -> Int {
-        let (segment, position) = locate(index)
-        let start = position * layout.recordBytes
-        switch segment.records {
-        case .memory(let buffer): record.update(from: buffer.pointer + start, count: layout.recordBytes)
-        case .file(let file):
-            try file.read(into: UnsafeMutableRawBufferPointer(start: record, count: layout.recordBytes), at: start)
-        }
-        let label = Int(record[layout.headerBytes - 1])
-        guard label < classes else {
-            throw Failure(
-                .data,
-                "\(segment.name): record \(position) (byte \(start + layout.headerBytes - 1)) has label \(label), "
-                    + "expected 0 to \(classes - 1); the file is damaged, fetch it again")
-        }
-        return label
+        let reader = ImageReader(self)
+        var pixels = [UInt8](repeating: 0, count: pixelBytes)
+        let label = try pixels.withUnsafeMutableBufferPointer { try reader.read(index, into: $0.baseAddress!) }
+        return (pixels, label)
     }
 
     /// The files of the set, with the number and the CRC-32 of the bytes in use.
     ///
+    /// Picture files count as one, by their list and a sample of their bytes: see `PictureFiles.checksum`.
+    ///
     /// - Throws: `Failure(.noInput)` if the system refuses to read.
     package func checksums() throws -> [(path: String, bytes: Int, checksum: CRC32)] {
-        let block = AlignedBuffer<UInt8>(count: 1 << 20)
-        var rest = count
-        return try segments.map { segment in
-            let bytes = min(segment.count, rest) * layout.recordBytes
-            rest -= min(segment.count, rest)
-            var sum = CRC32()
-            switch segment.records {
-            case .memory(let buffer): sum.add(UnsafeRawBufferPointer(buffer[0..<bytes]))
-            case .file(let file):
-                for start in stride(from: 0, to: bytes, by: block.count) {
-                    let part = UnsafeMutableRawBufferPointer(block[0..<min(block.count, bytes - start)])
-                    try file.read(into: part, at: start)
-                    sum.add(UnsafeRawBufferPointer(part))
-                }
-            }
-            return (segment.name, bytes, sum)
+        switch storage {
+        case .records(let records): try records.checksums(count: count)
+        case .pictures(let pictures): [try pictures.checksum()]
         }
     }
 
@@ -159,21 +180,9 @@ public final class ImageSet: Sendable {
     ///
     /// - Throws: as `read`, for the first invalid image.
     package func validateLabels(part: Int, of parts: Int) throws {
-        let record = AlignedBuffer<UInt8>(count: layout.recordBytes)
+        guard case .records(let records) = storage else { return }
+        let record = AlignedBuffer<UInt8>(count: records.layout.recordBytes)
         defer { withExtendedLifetime(record) {} }
-        for index in partition(count, into: parts, part: part) { try read(index, into: record.pointer) }
-    }
-
-    /// The segment that holds an image, and the image's index in it. A linear search suffices for CIFAR-10's five
-    /// segments.
-    private func locate(_ index: Int) -> (segment: Segment, position: Int) {
-        precondition(index >= 0 && index < count, "there is no image \(index) in a set of \(count)")
-        var segment = 0
-        var position = index
-        while position >= segments[segment].count {
-            position -= segments[segment].count
-            segment += 1
-        }
-        return (segments[segment], position)
+        for index in partition(count, into: parts, part: part) { try records.read(index, into: record.pointer) }
     }
 }

@@ -4,28 +4,37 @@ import Support
 ///
 /// The sums are exact integers, so parts added up over ranks give the same numbers for any number of ranks.
 package struct PixelSums: Sendable, Equatable {
-    /// The number of images; the sums of the 3 channels; their sums of squares; the sums of each pixel, shape
-    /// [3][height][width]. Bytes count as 0…255. One array, so that it can be all-reduced in place.
+    /// The number of pixels; the sums of the 3 channels; their sums of squares; where all images have one size the sums
+    /// of each pixel, shape [3][height][width]. Bytes count as 0…255. One array, so that it can be all-reduced in place.
     package var values: [Int64]
-    let pixelsPerChannel: Int
+    /// Pixels of each image; 0 where images have sizes of their own.
+    let pixelsPerImage: Int
 
-    /// Sums over one of `parts` contiguous parts of the images.
+    /// Sums that were taken image by image.
+    init(pixels: Int, sums: [Int64], squares: [Int64]) {
+        values = [Int64(pixels)] + sums + squares
+        pixelsPerImage = 0
+    }
+
+    /// Sums over one of `parts` contiguous parts of the records of a set, as they are stored.
     ///
-    /// - Throws: as `ImageSet.read`.
+    /// - Throws: as `ImageReader.read`.
+    /// - Precondition: the set has records.
     package init(of images: ImageSet, part: Int = 0, of parts: Int = 1) throws {
+        guard case .records(let records) = images.storage else { preconditionFailure("pictures have facts") }
         let channels = ImageSet.channels
-        let plane = images.height * images.width
-        pixelsPerChannel = plane
+        let plane = records.layout.height * records.layout.width
+        pixelsPerImage = plane
         values = [Int64](repeating: 0, count: 1 + 2 * channels + channels * plane)
         let range = partition(images.count, into: parts, part: part)
-        let record = AlignedBuffer<UInt8>(count: images.layout.recordBytes)
+        let record = AlignedBuffer<UInt8>(count: records.layout.recordBytes)
         defer { withExtendedLifetime(record) {} }
         try values.withUnsafeMutableBufferPointer { all in
             let values = all.baseAddress!
             let pixelSums = values + 1 + 2 * channels
             for index in range {
-                try images.read(index, into: record.pointer)
-                let pixels = record.pointer + images.layout.headerBytes
+                try records.read(index, into: record.pointer)
+                let pixels = record.pointer + records.layout.headerBytes
                 for channel in 0..<channels {
                     var squares: Int64 = 0
                     for i in channel * plane..<(channel + 1) * plane {
@@ -36,7 +45,7 @@ package struct PixelSums: Sendable, Equatable {
                     values[1 + channels + channel] += squares
                 }
             }
-            values[0] = Int64(range.count)
+            values[0] = Int64(range.count * plane)
             for channel in 0..<channels {
                 for i in channel * plane..<(channel + 1) * plane { values[1 + channel] += pixelSums[i] }
             }
@@ -45,7 +54,7 @@ package struct PixelSums: Sendable, Equatable {
 
     /// The mean and population deviation of a channel, in bytes.
     fileprivate func moments(_ channel: Int) -> (mean: Double, deviation: Double) {
-        let count = Int128(values[0]) * Int128(pixelsPerChannel)
+        let count = Int128(values[0])
         let sum = Int128(values[1 + channel])
         let squares = Int128(values[1 + ImageSet.channels + channel])
         // The difference is an exact integer, so a constant channel gives zero rather than a rounding error.
@@ -54,7 +63,8 @@ package struct PixelSums: Sendable, Equatable {
     }
 
     fileprivate var pixelMeans: [Float] {
-        values[(1 + 2 * ImageSet.channels)...].map { Float(Double($0) / Double(values[0]) / 255) }
+        let images = Double(values[0]) / Double(pixelsPerImage)
+        return values[(1 + 2 * ImageSet.channels)...].map { Float(Double($0) / images / 255) }
     }
 }
 
@@ -90,9 +100,9 @@ public struct Normalization: Sendable, Equatable, Codable {
 
     /// Subtracts the mean image, without scaling.
     ///
-    /// - Precondition: the sums are over at least one image.
+    /// - Precondition: the sums are over at least one image, and all have one size.
     package static func pixelMean(from sums: PixelSums) -> Normalization {
-        precondition(sums.values[0] > 0, "there is no mean of no images")
+        precondition(sums.values[0] > 0 && sums.pixelsPerImage > 0, "there is no mean of no images")
         return Normalization(mean: none.mean, std: none.std, pixelMean: sums.pixelMeans)
     }
 

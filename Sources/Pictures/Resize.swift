@@ -1,5 +1,3 @@
-import ImageData
-
 extension Picture {
     /// The whole picture in another size, proportions not kept, by an antialiased bilinear filter.
     ///

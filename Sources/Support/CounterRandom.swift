@@ -10,7 +10,7 @@ package struct CounterRandom: RandomNumberGenerator, Sendable {
     /// What the numbers are used for; two purposes never share a stream.
     package enum Purpose: UInt64, Sendable {
         case weights = 1
-        case shuffle, augmentation, dropout, synthetic
+        case shuffle, augmentation, dropout, synthetic, split
     }
 
     private var state: UInt64
@@ -40,6 +40,11 @@ package struct CounterRandom: RandomNumberGenerator, Sendable {
 
     /// A uniform number between the two bounds.
     package mutating func uniform(_ low: Float, _ high: Float) -> Float { low + (high - low) * unit() }
+
+    /// A uniform number of a range, one of 2⁵³ values.
+    package mutating func uniform(in range: ClosedRange<Double>) -> Double {
+        range.lowerBound + (range.upperBound - range.lowerBound) * (Double(next() >> 11) * 0x1p-53)
+    }
 
     /// A uniform number in `0..<bound`, with a bias below 2⁻³² (multiply and shift).
     ///

@@ -71,19 +71,24 @@ package enum FileSystem {
         return unsafe String(cString: path)
     }
 
-    /// The names of the entries of a folder, in no particular order.
+    /// The names of the entries of a folder, in no particular order; what is not UTF-8 in them is replaced.
     ///
     /// - Throws: `Failure(.noInput)` if it cannot be read.
     package static func names(inFolder path: String) throws(Failure) -> [String] {
+        try entries(ofFolder: path).map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    /// The bytes of the names of the entries of a folder, in no particular order.
+    ///
+    /// - Throws: `Failure(.noInput)` if it cannot be read.
+    package static func entries(ofFolder path: String) throws(Failure) -> [[UInt8]] {
         guard let folder = unsafe opendir(path) else { throw unreadable(path) }
         defer { unsafe closedir(folder) }
-        var names: [String] = []
+        var names: [[UInt8]] = []
         errno = 0
         while let entry = unsafe readdir(folder) {
-            let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) {
-                unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-            }
-            if name != ".", name != ".." { names.append(name) }
+            let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { unsafe Array($0.prefix { $0 != 0 }) }
+            if name != [UInt8(ascii: ".")], name != [UInt8(ascii: "."), UInt8(ascii: ".")] { names.append(name) }
             errno = 0
         }
         guard errno == 0 else { throw unreadable(path) }
@@ -110,6 +115,37 @@ package enum FileSystem {
             let error = Errno(rawValue: errno)
             guard error == .interrupted else { throw error }
         }
+    }
+}
+
+/// What the system says of a file or folder, links followed.
+package struct FileFacts: Sendable, Equatable {
+    package let isFolder: Bool
+    /// A file that has bytes to read: no pipe, no device.
+    package let isFile: Bool
+    /// In bytes.
+    package let size: Int
+    /// When it was changed last, in nanoseconds since 1970.
+    package let modified: Int
+    /// The same for two paths that lead to one file or folder.
+    package let device, inode: UInt64
+
+    /// Of a name that leads to nothing.
+    package static let nothing = FileFacts()
+
+    private init() { (isFolder, isFile, size, modified, device, inode) = (false, false, 0, 0, 0, 0) }
+
+    /// - Throws: `Failure(.noInput)` if the system does not say.
+    package init(of path: String) throws(Failure) {
+        self = try explainingErrors("cannot read", path, .noInput) { FileFacts(try unsafe Stat(path)) }
+    }
+
+    init(_ status: Stat) {
+        (isFolder, isFile) = (status.type == .directory, status.type == .regular)
+        size = Int(status.size)
+        modified = status.st_mtim.tv_sec * 1_000_000_000 + status.st_mtim.tv_nsec
+        device = UInt64(status.rawValue.st_dev)
+        inode = UInt64(status.rawValue.st_ino)
     }
 }
 

@@ -98,11 +98,12 @@ public final class Evaluator {
     ///   - batchSize: images per batch over all ranks; this rank's part has to fit the network's `capacity`.
     ///   - normalization: as the network was trained with.
     ///   - mistakeLimit: how many mistakes a result has at most.
+    ///   - loaderThreads: of this rank, which read images ahead.
     ///   - communicator: the ranks that share each batch.
     /// - Throws: `Failure(.unavailable)` when the loader cannot start.
     public init(
         _ network: DenseNet, images: ImageSet, batchSize: Int, normalization: Normalization, mistakeLimit: Int = 0,
-        communicator: Communicator
+        loaderThreads: Int = 1, communicator: Communicator
     ) throws {
         self.network = network
         self.mistakeLimit = mistakeLimit
@@ -111,7 +112,7 @@ public final class Evaluator {
             sampleCount: images.count, globalBatch: batchSize, worldSize: communicator.size, seed: 0, shuffle: false)
         loader = try BatchLoader(
             images: images, sampler: sampler, rank: communicator.rank, augmentation: .none,
-            normalization: normalization, seed: 0)
+            normalization: normalization, seed: 0, threads: loaderThreads)
         tally = [Double](repeating: 0, count: 2 * network.configuration.classes + 1)
     }
 

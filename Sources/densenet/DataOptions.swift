@@ -8,14 +8,30 @@ import Training
 struct DataOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "A folder of CIFAR-10 or CIFAR-100 binary files, or its parent; cifar10 or cifar100: what fetch has brought; synthetic (default).",
+            "A folder of pictures: train and test (or val) with a folder of PNG or JPEG files for each class, or only the latter with --split; a folder of CIFAR-10 or CIFAR-100 binary files, or its parent; cifar10 or cifar100: what fetch has brought; synthetic (default).",
             valueName: "folder"), completion: .directory)
     var data: String?
 
-    @Option(help: ArgumentHelp("Use the first N training images only (default: all).", valueName: "n"))
+    @OptionGroup var pictures: PictureOptions
+
+    @Option(
+        help: ArgumentHelp(
+            "What pictures that cannot be read do: stop the run, or skip them (default: stop).", valueName: "action"))
+    var onBadImage: RunConfiguration.DataSource.BadImage?
+
+    @Option(
+        help: ArgumentHelp(
+            "Where to keep decoded pictures, resized to the network's shorter edge: ram, a folder, or none (default).",
+            valueName: "place"), completion: .directory)
+    var cache: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Use the first N training images only; of pictures a choice by their names (default: all).",
+            valueName: "n"))
     var limitTrain: Int?
 
-    @Option(help: ArgumentHelp("Use the first N test images only (default: all).", valueName: "n"))
+    @Option(help: ArgumentHelp("Use the first N test images only, likewise (default: all).", valueName: "n"))
     var limitTest: Int?
 
     @Option(
@@ -68,10 +84,14 @@ struct DataOptions: ParsableArguments {
     /// What the ranks have to agree on before they open files: paths may differ, as contents are compared later.
     var kind: NamedValue { NamedValue("--data", folder == nil ? "synthetic" : "a folder") }
 
-    /// What a folder of images holds; nil for the synthetic set.
-    func shape() throws -> (classes: Int, imageSize: Int)? {
+    /// What a folder of images holds; nil for the synthetic set. Pictures have no size of their own.
+    func shape(seed: UInt64) throws -> (classes: Int, imageSize: Int?)? {
         try requireFetched()
-        return try folder.map { try CIFAR.shape(of: $0) }
+        guard let folder else { return nil }
+        var source = RunConfiguration.DataSource(path: folder)
+        try apply(to: &source)
+        guard source.hasPictures else { return try CIFAR.shape(of: folder) }
+        return (try source.listPictures(seed: seed).classNames.count, nil)
     }
 
     /// Sets what is given.
@@ -80,6 +100,9 @@ struct DataOptions: ParsableArguments {
     func apply(to source: inout RunConfiguration.DataSource) throws {
         try requireFetched()
         if data != nil, !isSameFile(folder, source.path) { source.path = folder }
+        pictures.apply(to: &source)
+        source.onBadImage = onBadImage ?? source.onBadImage
+        if let cache { source.cache = cache == "none" ? nil : cache }
         source.limitTrain = limitTrain ?? source.limitTrain
         source.limitTest = limitTest ?? source.limitTest
     }
@@ -97,15 +120,36 @@ struct DataOptions: ParsableArguments {
     }
 }
 
+/// Which pictures of a folder are used, and for what.
+struct PictureOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Use the pictures below --data that this file lists, a line for each: path,label, and perhaps ,train or ,test; tabs in a .tsv file (default: all that lie there).",
+            valueName: "file"), completion: .file())
+    var list: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "The share of pictures to test with where neither folders nor the list say it, by file name and --seed (default: none).",
+            valueName: "share"))
+    var split: Double?
+
+    /// Sets what is given.
+    func apply(to source: inout RunConfiguration.DataSource) {
+        if list != nil, !isSameFile(list, source.list) { source.list = list }
+        source.split = split ?? source.split
+    }
+}
+
 /// How training images are changed at random.
 struct AugmentationOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Random changes of training images: some of crop, flip, jitter, cutout, or none. crop:2 pads two pixels in place of four, reflect-crop the image's mirror in place of black; alternating-flip shows an image's other side in each epoch (default: \(RunConfiguration.standard.augmentation)).",
+            "Random changes of training images: some of resized-crop, crop, flip, vertical-flip, jitter, cutout, erase, or none. resized-crop:0.25 takes a quarter of the area at least, in place of 0.08; crop:2 pads two pixels in place of four, reflect-crop the image's mirror in place of black; alternating-flip shows an image's other side in each epoch (default: \(RunConfiguration.standard.augmentation); of pictures, with the ImageNet stem, \(Augmentation.standardOfPictures)).",
             valueName: "list"),
         completion: .list([
             "none", "crop", "flip", "crop,flip", "crop,flip,jitter", "crop,flip,cutout",
-            "reflect-crop:2,alternating-flip",
+            "reflect-crop:2,alternating-flip", "resized-crop,flip",
         ]),
         transform: augmentation)
     var augment: Augmentation?

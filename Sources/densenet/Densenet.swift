@@ -27,7 +27,8 @@ struct Densenet: ParsableCommand {
             CommandGroup(
                 name: "Training",
                 subcommands: [
-                    Fetch.self, Describe.self, Train.self, Evaluate.self, ReportCommand.self, Predict.self, Export.self,
+                    Fetch.self, Scan.self, Describe.self, Train.self, Evaluate.self, ReportCommand.self, Predict.self,
+                    Export.self,
                 ]),
             CommandGroup(name: "Machine", subcommands: [Verify.self, Bench.self, Plan.self, Environment.self]),
             CommandGroup(name: "Synthetic data", subcommands: [Synthesize.self]),

@@ -33,6 +33,7 @@ struct Evaluate: RankedCommand {
     @OptionGroup(title: "Output") var output: OutputOptions
     @OptionGroup(title: "Speed") var batch: BatchOptions
     @OptionGroup(title: "Speed") var threads: ThreadOptions
+    @OptionGroup(title: "Speed") var loader: LoaderOptions
     @OptionGroup(title: "Speed") var precision: PrecisionOptions
     @OptionGroup(title: "Logging") var logging: LoggingOptions
     @OptionGroup(title: "Safety") var watchdog: WatchdogOptions
@@ -114,14 +115,17 @@ struct Evaluate: RankedCommand {
         try world.requireSameOptions(NamedValue.all(of: configuration, except: ["path"]))
         let (network, ready) = try load(file, configuration, world)
         let data = try RunData(
-            configuration.data, seed: configuration.seed, imageSize: configuration.network.image,
-            classes: configuration.network.classes, normalization: configuration.normalization ?? .channel,
-            ready: ready, communicator: world)
+            configuration.data, seed: configuration.seed, network: configuration.network,
+            normalization: configuration.normalization ?? .channel, ready: ready, warn: { Console.note($0) },
+            communicator: world)
         if world.rank == 0, isFirst { for warning in data.warnings { Console.note(warning) } }
         let evaluator = try world.throwOnAllRanks {
             try Evaluator(
                 network, images: data.test, batchSize: configuration.batchSize, normalization: data.normalization,
-                mistakeLimit: folder == nil ? 0 : data.test.count, communicator: world)
+                mistakeLimit: folder == nil ? 0 : data.test.count,
+                loaderThreads: loader.loaderThreads
+                    ?? data.test.defaultLoaderThreads(of: threads.threads ?? world.defaultThreads),
+                communicator: world)
         }
         let machine = try RunMachine(threads: threads.threads ?? world.defaultThreads, communicator: world)
         let saysMore = world.rank == 0 && logging.verbose && !output.json.isOn
@@ -172,8 +176,11 @@ struct Evaluate: RankedCommand {
         var data = RunConfiguration.DataSource()
         try dataOptions.apply(to: &data)
         let network = try network.network(of: file) {
-            let shape = try dataOptions.shape()
-            return (shape?.classes ?? SyntheticImages.classNames.count, shape?.imageSize ?? CIFAR.imageSize)
+            let shape = try dataOptions.shape(seed: imageSeed.seed)
+            return (
+                shape?.classes ?? SyntheticImages.classNames.count,
+                shape == nil ? CIFAR.imageSize : shape?.imageSize
+            )
         }
         return Configuration(
             network: network, data: data, normalization: try dataOptions.normalization(),

@@ -4,6 +4,7 @@ import FoundationEssentials
 import ImageData
 import Pictures
 import Support
+import Training
 
 /// What the command line names: PNG and JPEG files are one picture each, `.bin` files one per record.
 struct PictureList {
@@ -74,6 +75,7 @@ final class Predictor {
     private let normalization: Normalization
     /// The pictures of one pass, shape [capacity][3][image][image].
     private let input: AlignedBuffer<Float>
+    private let resizer = PictureResizer()
     /// The file of records that was read last.
     private var records: (path: String, file: CIFARRecords)?
 
@@ -121,9 +123,10 @@ final class Predictor {
         _ element: PictureList.Element, classes: Int, into destination: UnsafeMutablePointer<Float>
     ) throws {
         let edge = network.configuration.image
-        let numbers = try picture(element, classes: classes).resized(height: edge, width: edge)
-        for (index, number) in numbers.enumerated() { destination[index] = number / 255 }
-        normalization.apply(to: ImagePlanes(destination, height: edge, width: edge))
+        let framing = network.configuration.framing(ofPictures: element.record == nil)
+        let planes = ImagePlanes(destination, height: edge, width: edge)
+        planes.load(try picture(element, classes: classes).framed(framing, by: resizer))
+        normalization.apply(to: planes)
     }
 
     private func picture(_ element: PictureList.Element, classes: Int) throws -> Picture {

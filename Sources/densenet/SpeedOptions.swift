@@ -11,6 +11,15 @@ struct ThreadOptions: ParsableArguments {
     var threads: Int?
 }
 
+/// The number of threads per rank that read images ahead.
+struct LoaderOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Threads of each rank that read images while it computes (default: 1, or of pictures a quarter of its threads). Results do not depend on it in a single bit.",
+            valueName: "n"))
+    var loaderThreads: Int?
+}
+
 /// The element type of the network's multiplications.
 struct PrecisionOptions: ParsableArguments {
     @Option(

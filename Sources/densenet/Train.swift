@@ -37,6 +37,7 @@ struct Train: RankedCommand {
     @OptionGroup(title: "Safety (may change with --resume, for that start)") var safety: SafetyOptions
     @OptionGroup(title: "Logging (may change with --resume, for that start)") var logging: TrainLoggingOptions
     @OptionGroup(title: "Speed") var threads: ThreadOptions
+    @OptionGroup(title: "Speed") var loader: LoaderOptions
     @OptionGroup(title: "Speed") var precision: PrecisionOptions
     @OptionGroup(title: "Plan (nothing is trained)") var plan: PlanOptions
 
@@ -78,7 +79,8 @@ struct Train: RankedCommand {
             let run: TrainingRun
             if let resume = try folderToResume(world) {
                 run = try TrainingRun(
-                    resuming: resume, threads: threads.threads, stepMetrics: logging.stepMetrics, watchdog: watchdog,
+                    resuming: resume, threads: threads.threads, loaderThreads: loader.loaderThreads,
+                    stepMetrics: logging.stepMetrics, watchdog: watchdog,
                     observer: report, communicator: world
                 ) { configuration in
                     if let out = runFolder.out, !isSameFile(out, resume) {
@@ -91,7 +93,8 @@ struct Train: RankedCommand {
                 // A folder of images may be missing on one host only.
                 let configuration = try world.throwOnAllRanks { try newRun() }
                 run = try TrainingRun(
-                    configuration, path: runFolder.out, threads: threads.threads, stepMetrics: logging.stepMetrics,
+                    configuration, path: runFolder.out, threads: threads.threads, loaderThreads: loader.loaderThreads,
+                    stepMetrics: logging.stepMetrics,
                     watchdog: watchdog, observer: report, communicator: world)
             }
             Launcher.hasBegun.store(true, ordering: .relaxed)
@@ -143,6 +146,9 @@ struct Train: RankedCommand {
     private func yaml(of configuration: RunConfiguration) throws -> String {
         var entries = try RunOptions.entries(of: configuration)
         if let threads = threads.threads { entries.append(ConfigEntry(name: "threads", value: "\(threads)")) }
+        if let threads = loader.loaderThreads {
+            entries.append(ConfigEntry(name: "loader-threads", value: "\(threads)"))
+        }
         entries.append(ConfigEntry(name: "collective-timeout", value: "\(safety.watchdog.collectiveTimeout)"))
         entries += logging.entries
         if let out = runFolder.out { entries.append(ConfigEntry(name: "out", value: out)) }
@@ -158,13 +164,15 @@ struct Train: RankedCommand {
     }
 
     private func newRun() throws -> RunConfiguration {
-        let shape = try dataOptions.shape()
+        let shape = try dataOptions.shape(seed: schedule.seed ?? RunConfiguration.standard.seed)
+        let arePictures = shape != nil && shape?.imageSize == nil
         let (model, network) = try network.network(
             default: Self.defaultModel, classes: shape?.classes ?? SyntheticImages.classNames.count,
-            image: shape?.imageSize ?? CIFAR.imageSize)
+            image: arePictures ? nil : shape?.imageSize ?? CIFAR.imageSize)
         var configuration = RunConfiguration(
             model: model, network: network,
             epochs: shape == nil ? ScheduleOptions.syntheticEpochs : RunConfiguration.standard.epochs)
+        if arePictures, network.stem == .imagenet { configuration.augmentation = .standardOfPictures }
         try apply(to: &configuration)
         return configuration
     }

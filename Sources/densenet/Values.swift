@@ -9,6 +9,7 @@ import Training
 extension Precision: ExpressibleByArgument {}
 extension DenseNetConfiguration.Stem: ExpressibleByArgument {}
 extension Evaluator.Views: ExpressibleByArgument {}
+extension RunConfiguration.DataSource.BadImage: ExpressibleByArgument {}
 
 /// A learning rate schedule by name.
 enum ScheduleName: String, ExpressibleByArgument, CaseIterable {

@@ -1,6 +1,7 @@
 import Testing
 
 @testable import ImageData
+@testable import Pictures
 
 /// The resizing of colour planes. `PicturesTests` holds it against Pillow's numbers.
 @Suite struct PlaneResizerTests {

@@ -50,16 +50,10 @@ final class TemporaryFolder {
 let pixelBytes = 3 * 32 * 32
 
 extension ImageSet {
-    func label(of index: Int) throws -> Int { Int(try record(index)[layout.headerBytes - 1]) }
+    func label(of index: Int) throws -> Int { try image(index).label }
 
     /// The planes of an image.
-    func pixels(of index: Int) throws -> [UInt8] { Array(try record(index)[layout.headerBytes...]) }
-
-    private func record(_ index: Int) throws -> [UInt8] {
-        var record = [UInt8](repeating: 0, count: layout.recordBytes)
-        try record.withUnsafeMutableBufferPointer { _ = try read(index, into: $0.baseAddress!) }
-        return record
-    }
+    func pixels(of index: Int) throws -> [UInt8] { try image(index).pixels }
 }
 
 /// CIFAR-10 files whose records encode their index: label `i mod 10`, pixel p `i + p mod 251`.

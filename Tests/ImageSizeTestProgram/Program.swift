@@ -3,6 +3,7 @@ import DataParallel
 import DenseNetModel
 @preconcurrency import Glibc
 import ImageData
+import Pictures
 import Support
 import Training
 

@@ -110,4 +110,58 @@ private let readable = [
             #expect(picture.resized(height: height, width: width).allSatisfy { abs($0 - 200) < 1e-3 })
         }
     }
+
+    @Test(arguments: [(5, 4), (13, 9), (40, 30), (8, 9), (13, 5)])
+    func `a picture resized as bytes has Pillow's bytes, and so has each part of it`(width: Int, height: Int) throws {
+        let expected = try bytes(of: "resized-\(width)x\(height).rgb")
+        let picture = try Picture(path: "\(fixtures)/rgb.png")
+        let resizer = PictureResizer()
+        for kept in [
+            PixelBox(top: 0, left: 0, height: height, width: width),
+            PixelBox(top: 1, left: 2, height: height - 2, width: width - 3),
+            PixelBox(top: height - 1, left: width - 1, height: 1, width: 1),
+        ] {
+            let whole = PixelBox(top: 0, left: 0, height: 9, width: 13)
+            let part = resizer.resized(whole, of: picture, toHeight: height, width: width, keeping: kept)
+            #expect(part == cut(kept, from: expected, height: height, width: width), "\(kept)")
+        }
+    }
+
+    @Test func `a part of a picture is resized as if there were nothing around it`() throws {
+        let picture = try Picture(path: "\(fixtures)/rgb.png")
+        let box = PixelBox(top: 2, left: 3, height: 5, width: 7)
+        let alone = Picture(height: 5, width: 7, planes: cut(box, from: picture.planes, height: 9, width: 13))
+        let whole = PixelBox(top: 0, left: 0, height: 11, width: 4)
+        let resizer = PictureResizer()
+        #expect(
+            resizer.resized(box, of: picture, toHeight: 11, width: 4, keeping: whole)
+                == resizer.resized(
+                    PixelBox(top: 0, left: 0, height: 5, width: 7), of: alone, toHeight: 11, width: 4, keeping: whole))
+    }
+}
+
+/// A part of planes of bytes, shape [3][height][width].
+private func cut(_ box: PixelBox, from planes: [UInt8], height: Int, width: Int) -> [UInt8] {
+    var part: [UInt8] = []
+    for channel in 0..<3 {
+        for y in box.top..<box.top + box.height {
+            let start = (channel * height + y) * width + box.left
+            part += planes[start..<start + box.width]
+        }
+    }
+    return part
+}
+
+extension PictureResizer {
+    fileprivate func resized(
+        _ box: PixelBox, of picture: Picture, toHeight height: Int, width: Int, keeping kept: PixelBox
+    ) -> [UInt8] {
+        var result = [UInt8](repeating: 0, count: 3 * kept.height * kept.width)
+        picture.planes.withUnsafeBufferPointer { planes in
+            resize(
+                box, of: PixelPlanes(planes.baseAddress!, height: picture.height, width: picture.width),
+                toHeight: height, width: width, keeping: kept, into: &result)
+        }
+        return result
+    }
 }

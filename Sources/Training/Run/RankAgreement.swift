@@ -87,7 +87,7 @@ extension Communicator {
     /// Collective: throws on all ranks when the values of any rank are not those of rank zero, naming the first that
     /// differs.
     package func requireSame(_ own: [NamedValue], _ kind: Failure.Kind, advice: String) throws {
-        let hash = textChecksum(own.map { "\($0.name)\n\($0.value)\n" }.joined())
+        let hash = textHash(own.map { "\($0.name)\n\($0.value)\n" }.joined())
         guard let other = try ranksDiffering(from: hash).first else { return }
         let all = try allGather(bytes: Array(JSONEncoder().encode(own)))
             .map { try JSONDecoder().decode([NamedValue].self, from: Data($0)) }
@@ -122,7 +122,7 @@ private func programFile() throws -> NamedValue {
     return NamedValue("the program", sum.text, shown: "\(name) (CRC-32 \(sum.text))")
 }
 
-private func textChecksum(_ text: String) -> UInt64 {
+private func textHash(_ text: String) -> UInt64 {
     var sum = CRC32()
     sum.add(text)
     return UInt64(sum.value)

@@ -7,14 +7,33 @@ import Support
 public struct RunConfiguration: Sendable, Equatable {
     /// Where the images come from.
     public struct DataSource: Codable, Sendable, Equatable {
-        /// A folder of CIFAR-10 or CIFAR-100 binary files; nil for the built-in synthetic set.
+        /// A folder of CIFAR-10 or CIFAR-100 binary files, or of pictures in folders for each class; nil for the built-in
+        /// synthetic set.
         public var path: String?
+        /// A file that lists pictures below the folder with their classes; nil for all that lie in it.
+        public var list: String?
+        /// The share of pictures to test with, above 0 and below 1, where neither folders nor the list say it.
+        public var split: Double?
+        /// What a picture that cannot be used does to the run; nil for the default, `stop`.
+        public var onBadImage: BadImage?
+        /// Where decoded pictures are kept: `ram`, or a folder; nil for nowhere.
+        public var cache: String?
         /// Use the first n training images only.
         public var limitTrain: Int?
         /// Use the first n test images only.
         public var limitTest: Int?
+        /// The pictures that the run leaves out, for they could not be used when it began; nil for none.
+        package var skipped: [String]?
         /// What the files held when the run began; nil for the synthetic set, and in the run folders of older programs.
         package var files: [DataFile]?
+
+        /// What becomes of pictures that cannot be read or decoded.
+        public enum BadImage: String, Codable, Sendable, CaseIterable {
+            /// The run ends before its first step, with a list of them; or with the first that goes bad later.
+            case stop
+            /// They are left out, on all ranks alike.
+            case skip
+        }
 
         /// The built-in synthetic set where no path is given, and all images where no limit is.
         public init(path: String? = nil, limitTrain: Int? = nil, limitTest: Int? = nil) {
@@ -22,6 +41,9 @@ public struct RunConfiguration: Sendable, Equatable {
             self.limitTrain = limitTrain
             self.limitTest = limitTest
         }
+
+        /// The `cache` that is in memory.
+        package static let memoryCache = "ram"
 
         /// Images of the synthetic set where no limit says otherwise.
         static let syntheticTrain = 10_000

@@ -4,7 +4,11 @@ import Support
 
 extension RunConfiguration {
     /// What the ranks of a job have to agree on. Data may lie at other paths on other hosts; its content is compared.
-    var sharedValues: [NamedValue] { NamedValue.all(of: self, except: ["path"]) }
+    /// Where it is cached does not matter; whether it is changes the random parts of pictures.
+    var sharedValues: [NamedValue] {
+        NamedValue.all(of: self, except: ["path", "list", "cache"])
+            + [NamedValue("`cache`", data.cache == nil ? "none" : "used")]
+    }
 
     /// Refuses changes that would make another run of one that is resumed.
     ///
@@ -86,11 +90,7 @@ extension RunConfiguration {
                 "`warmUpEpochs` is \(schedule.warmUpEpochs), expected less than `epochs`, which is \(epochs); the learning "
                     + "rate would never be at its height")
         }
-        for (name, limit) in [("`limitTrain`", data.limitTrain), ("`limitTest`", data.limitTest)] {
-            guard (1...Int(Int32.max)).contains(limit ?? 1) else {
-                throw Failure(.usage, "\(name) is \(limit ?? 1), expected 1 to \(Int32.max)")
-            }
-        }
+        try data.validate()
         try faults.validate()
         if case .explicit(let mean, let std) = normalization { _ = try Normalization(mean: mean, std: std) }
     }
@@ -99,8 +99,38 @@ extension RunConfiguration {
     func withAbsolutePaths() -> RunConfiguration {
         var copy = self
         copy.data.path = data.path.map(absolutePath)
+        copy.data.list = data.list.map(absolutePath)
+        if data.cache != DataSource.memoryCache { copy.data.cache = data.cache.map(absolutePath) }
         copy.initialWeights = initialWeights.map(absolutePath)
         return copy
+    }
+}
+
+extension RunConfiguration.DataSource {
+    /// - Throws: `Failure(.usage)` naming the parameter and what it has to be.
+    package func validate() throws {
+        for (name, limit) in [("`limitTrain`", limitTrain), ("`limitTest`", limitTest)] {
+            guard (1...Int(Int32.max)).contains(limit ?? 1) else {
+                throw Failure(.usage, "\(name) is \(limit ?? 1), expected 1 to \(Int32.max)")
+            }
+        }
+        if let split, !(split > 0 && split < 1) {
+            throw Failure(.usage, "`split` is \(split), expected above 0 and below 1, such as 0.1")
+        }
+    }
+
+    /// - Throws: `Failure(.usage)` for what is for pictures alone.
+    func requireNothingOfPictures() throws {
+        let given = [
+            ("`list`", list != nil), ("`split`", split != nil), ("`onBadImage`", onBadImage != nil),
+            ("`cache`", cache != nil),
+        ]
+        if let (name, _) = given.first(where: \.1) {
+            throw Failure(
+                .usage,
+                "\(name) is for pictures, but \(path.map { "\($0) has CIFAR's files" } ?? "the synthetic images are none"); "
+                    + "leave it out")
+        }
     }
 }
 

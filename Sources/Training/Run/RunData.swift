@@ -1,4 +1,5 @@
 import DataParallel
+import DenseNetModel
 import ImageData
 import Support
 
@@ -16,47 +17,68 @@ package struct RunData {
     /// Lines for the user; the same on all ranks.
     package let warnings: [String]
 
-    /// Opens the sets, checks their labels (each rank a share) and takes the normalization's sums (likewise).
-    /// Collective.
+    /// The pictures that are left out; nil for none, or where there are none.
+    let skipped: [String]?
+
+    /// Opens the sets, checks their labels or pictures (each rank a share) and takes the normalization's sums
+    /// (likewise). Collective.
     ///
     /// - Parameters:
     ///   - source: where the images are, and what they have to be where that is known.
-    ///   - imageSize: what the network reads; the synthetic set is drawn in that size.
+    ///   - seed: what synthetic images, and the split of pictures, are drawn from.
+    ///   - network: whose images they are to be.
     ///   - normalization: taken from the training set where it depends on it; given ready for weights that bring
-    ///     theirs.
+    ///     theirs. Then no picture is opened before it is used.
+    ///   - factFolder: where facts of pictures are kept from run to run; nil for nowhere.
+    ///   - warn: called on rank zero with lines for the user.
     /// - Throws: on all ranks the failure of the first rank that has one.
     package init(
-        _ source: RunConfiguration.DataSource, seed: UInt64, imageSize: Int, classes: Int,
+        _ source: RunConfiguration.DataSource, seed: UInt64, network: DenseNetConfiguration,
         normalization choice: RunConfiguration.NormalizationChoice, ready: Normalization? = nil,
-        communicator: Communicator
+        factFolder: String? = nil, warn: (String) -> Void = { _ in }, communicator: Communicator
     ) throws {
         communicator.progress.enter("opening the data")
-        let (train, test, warnings) = try communicator.throwOnAllRanks {
-            let sets = try Self.open(source, seed: seed, imageSize: imageSize, ranks: communicator.localSize)
-            guard sets.train.height == imageSize else {
+        var sums: PixelSums?
+        let hasPictures = source.hasPictures
+        guard try communicator.ranksDiffering(from: hasPictures ? 1 : 0).isEmpty else {
+            throw communicator.markAgreed(
+                Failure(
+                    .data, "some ranks find pictures, others CIFAR's files or nothing; give all nodes the same files"))
+        }
+        if let path = source.path, hasPictures {
+            let framing = network.framing(ofPictures: true)
+            let pictures = try RunPictures(
+                RunPictures.Request(
+                    source: source, seed: seed, framing: (framing, framing), inspects: ready == nil,
+                    factFolder: factFolder), path: path, warn: warn, communicator: communicator)
+            (train, test, warnings) = (pictures.train, pictures.test, pictures.warnings)
+            (sums, skipped) = (pictures.sums, pictures.skipped)
+        } else {
+            let sets = try communicator.throwOnAllRanks {
+                try source.requireNothingOfPictures()
+                let sets = try Self.open(source, seed: seed, imageSize: network.image, ranks: communicator.localSize)
+                try sets.train.validateLabels(part: communicator.rank, of: communicator.size)
+                try sets.test.validateLabels(part: communicator.rank, of: communicator.size)
+                return sets
+            }
+            let framing = network.framing(ofPictures: false)
+            (train, test, warnings) = (sets.train.framed(framing), sets.test.framed(framing), sets.warnings)
+            skipped = nil
+        }
+        let (train, test) = (train, test)
+        try communicator.throwOnAllRanks {
+            guard train.classes <= network.classes else {
                 throw Failure(
                     .usage,
-                    "the images are \(sets.train.height)×\(sets.train.width) pixels, `image` is \(imageSize); leave it out"
-                )
+                    "the data has \(train.classes) classes, the network only \(network.classes); leave out `classes`")
             }
-            guard sets.train.classes <= classes else {
-                throw Failure(
-                    .usage,
-                    "the data has \(sets.train.classes) classes, the network only \(classes); leave out `classes`")
-            }
-            try sets.train.validateLabels(part: communicator.rank, of: communicator.size)
-            try sets.test.validateLabels(part: communicator.rank, of: communicator.size)
-            return sets
         }
         files = source.path == nil ? nil : try communicator.requireSameImages([train, test], as: source.files)
-        self.train = train
-        self.test = test
-        self.warnings = warnings
         if let ready {
-            try communicator.throwOnAllRanks { try ready.validate(height: imageSize, width: imageSize) }
+            try communicator.throwOnAllRanks { try ready.validate(height: network.image, width: network.image) }
             normalization = ready
         } else {
-            normalization = try Self.normalization(choice, of: train, communicator)
+            normalization = try Self.normalization(choice, of: train, pictureSums: sums, communicator)
         }
     }
 
@@ -86,9 +108,11 @@ package struct RunData {
 
     /// Sums over shares of the training set are exact integers, so every number of ranks gets the same normalization.
     private static func normalization(
-        _ choice: RunConfiguration.NormalizationChoice, of train: ImageSet, _ communicator: Communicator
+        _ choice: RunConfiguration.NormalizationChoice, of train: ImageSet, pictureSums: PixelSums?,
+        _ communicator: Communicator
     ) throws -> Normalization {
         func sums() throws -> PixelSums {
+            if let pictureSums { return pictureSums }
             var sums = try communicator.throwOnAllRanks {
                 try PixelSums(of: train, part: communicator.rank, of: communicator.size)
             }
@@ -97,10 +121,33 @@ package struct RunData {
         }
         switch choice {
         case .channel: return .channel(from: try sums())
-        case .pixelMean: return .pixelMean(from: try sums())
+        case .pixelMean:
+            guard pictureSums == nil, train.framing == nil else {
+                throw communicator.markAgreed(
+                    Failure(
+                        .usage,
+                        "`normalization` pixel-mean is for images of one size, that of the network; use another"))
+            }
+            return .pixelMean(from: try sums())
         case .none: return .none
         case .explicit(let mean, let std):
             return try communicator.throwOnAllRanks { try Normalization(mean: mean, std: std) }
         }
+    }
+}
+
+extension DenseNetConfiguration {
+    /// How images become the network's: resized to its size; pictures for a network with the ImageNet stem a seventh
+    /// larger, of which the middle is kept, as that family is evaluated (256 pixels for 224).
+    package func framing(ofPictures isPictures: Bool) -> ImageFraming {
+        ImageFraming(edge: isPictures && stem == .imagenet ? image * 8 / 7 : image, size: image)
+    }
+}
+
+extension RunConfiguration.DataSource {
+    /// Whether the images are pictures in files of their own, rather than records or synthetic. Looks for files.
+    package var hasPictures: Bool {
+        guard let path else { return false }
+        return list != nil || !CIFAR.isIn(path) && ImageSet.hasPictures(in: path)
     }
 }

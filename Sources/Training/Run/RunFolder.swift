@@ -56,6 +56,13 @@ package final class RunFolder: Sendable {
         try Self.removeTemporaries(in: checkpoints)
     }
 
+    /// The folder that a run folder lies in, or will: that of `makeNew` where there is no path yet.
+    static func parent(of path: String?) -> String {
+        guard let path else { return "runs" }
+        let absolute = absolutePath(path)
+        return absolute.lastIndex(of: "/").map { String(absolute[..<$0]) } ?? "."
+    }
+
     /// Makes a folder for a new run below another, named after the time and the model; of several runs that want the
     /// same name the others get `NAME-2`, `NAME-3`, ….
     ///

@@ -17,8 +17,16 @@ struct RunParts {
 
     /// Collective.
     ///
+    /// - Parameters:
+    ///   - threads: of this rank; nil shares the host's cores.
+    ///   - loaderThreads: of this rank; nil for the default.
+    ///   - factFolder: where facts of pictures are kept from run to run; nil for nowhere.
+    ///   - warn: called on rank zero with lines for the user.
     /// - Throws: on all ranks the failure of the first rank that has one.
-    init(_ configuration: RunConfiguration, threads: Int?, communicator: Communicator) throws {
+    init(
+        _ configuration: RunConfiguration, threads: Int?, loaderThreads: Int? = nil, factFolder: String? = nil,
+        warn: (String) -> Void = { _ in }, communicator: Communicator
+    ) throws {
         try communicator.requireSameOptions(configuration.sharedValues)
         try communicator.requireSameVectorLevel()
         var configuration = configuration.withAbsolutePaths()
@@ -41,12 +49,13 @@ struct RunParts {
         }
         network.normMomentum = configuration.normMomentum
         data = try RunData(
-            configuration.data, seed: configuration.seed, imageSize: configuration.network.image,
-            classes: configuration.network.classes, normalization: configuration.normalization,
-            communicator: communicator)
-        configuration.data.files = data.files
+            configuration.data, seed: configuration.seed, network: configuration.network,
+            normalization: configuration.normalization, factFolder: factFolder, warn: warn, communicator: communicator)
+        (configuration.data.files, configuration.data.skipped) = (data.files, data.skipped)
         self.configuration = configuration
         let (train, test, normalization) = (data.train, data.test, data.normalization)
+        let loaderThreads =
+            loaderThreads ?? train.defaultLoaderThreads(of: threads ?? communicator.defaultThreads)
         (sampler, evaluator) = try communicator.throwOnAllRanks {
             (
                 try Sampler(
@@ -54,7 +63,8 @@ struct RunParts {
                     seed: configuration.seed, shuffle: configuration.shuffle, unit: statistics.unit),
                 try Evaluator(
                     network, images: test, batchSize: min(configuration.batchSize, passSize * communicator.size),
-                    normalization: normalization, mistakeLimit: Self.mistakeLimit, communicator: communicator)
+                    normalization: normalization, mistakeLimit: Self.mistakeLimit, loaderThreads: loaderThreads,
+                    communicator: communicator)
             )
         }
         step = try TrainingStep(
@@ -63,6 +73,12 @@ struct RunParts {
             seed: configuration.seed, communicator: communicator)
         images = TrainingImages(
             configuration, data: data, sampler: sampler, network: network, evaluator: evaluator,
-            communicator: communicator)
+            threads: loaderThreads, communicator: communicator)
     }
+}
+
+extension ImageSet {
+    /// Threads that read images ahead for a rank that computes with `threads`: records need little work, and decoding a
+    /// picture takes about a twentieth of what a large network does with it.
+    package func defaultLoaderThreads(of threads: Int) -> Int { arePictures ? max(1, threads / 4) : 1 }
 }

@@ -14,13 +14,19 @@ final class TrainingImages {
     private let network: TrainableDenseNet
     private let evaluator: Evaluator
     private let communicator: Communicator
+    private let threads: Int
+    /// What rank zero has told of pictures that are missing, so that it says it once and not in every epoch.
+    private var told: Set<String> = []
 
     /// Allocates nothing.
+    ///
+    /// - Parameter threads: of this rank's loader.
     init(
         _ configuration: RunConfiguration, data: RunData, sampler: Sampler, network: TrainableDenseNet,
-        evaluator: Evaluator, communicator: Communicator
+        evaluator: Evaluator, threads: Int, communicator: Communicator
     ) {
         (self.configuration, self.data, self.sampler) = (configuration, data, sampler)
+        self.threads = threads
         (self.network, self.evaluator, self.communicator) = (network, evaluator, communicator)
     }
 
@@ -31,9 +37,28 @@ final class TrainingImages {
                 images: data.train, sampler: sampler, rank: communicator.rank,
                 augmentation: configuration.augmentation, normalization: data.normalization,
                 imageSizes: size.map { ImageSchedule(phases: [], lastSize: $0) } ?? configuration.imageSchedule,
-                seed: configuration.seed, startEpoch: startEpoch,
-                startStep: startStep)
+                seed: configuration.seed, startEpoch: startEpoch, startStep: startStep, threads: threads)
         }
+    }
+
+    /// This rank's next batch. Where pictures that go bad are skipped, its `globalCount` is what is left of it on all
+    /// ranks. Collective.
+    ///
+    /// - Parameter warn: called on rank zero, once for each picture.
+    /// - Throws: on this rank alone what `BatchLoader.next` throws.
+    func next(_ loader: BatchLoader, warn: (String) -> Void) throws -> Batch {
+        var batch = try loader.next()
+        guard data.train.skipsBadPictures else { return batch }
+        let sums = try communicator.allReduceSum([Int64(batch.count), Int64(loader.lost.count)])
+        batch.globalCount = Int(sums[0])
+        guard sums[1] > 0 else { return batch }
+        let words = try communicator.allGather(bytes: Array(loader.lost.map(\.message).joined(separator: "\n").utf8))
+        guard communicator.rank == 0 else { return batch }
+        for line in words.flatMap({ String(decoding: $0, as: UTF8.self).split(separator: "\n").map(String.init) })
+        where told.insert(line).inserted {
+            warn("\(line); left out")
+        }
+        return batch
     }
 
     /// Makes memory for the images of an epoch, counted from 1, unless it is there. Collective.

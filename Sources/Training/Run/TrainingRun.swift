@@ -50,18 +50,19 @@ public final class TrainingRun {
     ///   - configuration: the same on all ranks, but for the path of the data.
     ///   - path: the run folder, made on rank zero once all else is in order; nil for a new one below `runs`.
     ///   - threads: of this rank; nil shares the host's cores. The result does not depend on it.
+    ///   - loaderThreads: of this rank, which read images ahead; nil for as many as `threads` suggest. Likewise.
     ///   - stepMetrics: metrics.jsonl has a line of every so many steps too.
     ///   - watchdog: writes heartbeats to the run folder.
     ///   - observer: hears the run's reports, on rank zero, and may ask it to stop, on any.
     ///   - communicator: the ranks that train.
     /// - Throws: on all ranks the failure of the first rank that has one.
     public convenience init(
-        _ configuration: RunConfiguration, path: String?, threads: Int? = nil, stepMetrics: Int? = nil,
-        watchdog: Watchdog? = nil, observer: any RunObserver, communicator: Communicator
+        _ configuration: RunConfiguration, path: String?, threads: Int? = nil, loaderThreads: Int? = nil,
+        stepMetrics: Int? = nil, watchdog: Watchdog? = nil, observer: any RunObserver, communicator: Communicator
     ) throws {
         try communicator.throwOnAllRanks { try configuration.validate(worldSize: communicator.size) }
         try self.init(
-            configuration, path: path, threads: threads, stepMetrics: stepMetrics, watchdog: watchdog,
+            configuration, path: path, threads: (threads, loaderThreads), stepMetrics: stepMetrics, watchdog: watchdog,
             observer: observer, resumed: nil, communicator: communicator)
     }
 
@@ -71,6 +72,7 @@ public final class TrainingRun {
     /// - Parameters:
     ///   - path: the run folder.
     ///   - threads: of this rank; nil shares the host's cores. The result does not depend on it.
+    ///   - loaderThreads: of this rank, which read images ahead; nil for as many as `threads` suggest. Likewise.
     ///   - stepMetrics: metrics.jsonl has a line of every so many steps too.
     ///   - watchdog: writes heartbeats to the run folder.
     ///   - observer: hears the run's reports, on rank zero, and may ask it to stop, on any.
@@ -79,8 +81,8 @@ public final class TrainingRun {
     ///     rates of a run of that length; the policy on faults for this start. Nothing else may change.
     /// - Throws: on all ranks `Failure(.usage)` for other changes, naming the parameter and both values.
     public convenience init(
-        resuming path: String, threads: Int? = nil, stepMetrics: Int? = nil, watchdog: Watchdog? = nil,
-        observer: any RunObserver, communicator: Communicator,
+        resuming path: String, threads: Int? = nil, loaderThreads: Int? = nil, stepMetrics: Int? = nil,
+        watchdog: Watchdog? = nil, observer: any RunObserver, communicator: Communicator,
         changes: (inout RunConfiguration) throws -> Void = { _ in }
     ) throws {
         let folder = try communicator.throwOnAllRanks {
@@ -99,14 +101,14 @@ public final class TrainingRun {
             return (configuration, before)
         }
         try self.init(
-            configuration, path: path, threads: threads, stepMetrics: stepMetrics, watchdog: watchdog,
+            configuration, path: path, threads: (threads, loaderThreads), stepMetrics: stepMetrics, watchdog: watchdog,
             observer: observer, resumed: folder.map { ($0, before) }, communicator: communicator)
     }
 
     /// - Parameter resumed: the run's folder, on rank zero, and its configuration as it was.
     private init(
-        _ configuration: RunConfiguration, path: String?, threads: Int?, stepMetrics: Int?, watchdog: Watchdog?,
-        observer: any RunObserver, resumed: (folder: RunFolder, before: RunConfiguration)?, communicator: Communicator
+        _ configuration: RunConfiguration, path: String?, threads: (own: Int?, loader: Int?), stepMetrics: Int?,
+        watchdog: Watchdog?, observer: any RunObserver, resumed: (folder: RunFolder, before: RunConfiguration)?, communicator: Communicator
     ) throws {
         self.communicator = communicator
         self.observer = observer
@@ -115,10 +117,12 @@ public final class TrainingRun {
                 throw Failure(.usage, "`stepMetrics` is \(stepMetrics ?? 1), expected 1 or more steps")
             }
         }
-        let parts = try RunParts(configuration, threads: threads, communicator: communicator)
+        let parts = try RunParts(
+            configuration, threads: threads.own, loaderThreads: threads.loader, factFolder: RunFolder.parent(of: path), warn: observer.warn,
+            communicator: communicator)
         (self.configuration, data, sampler) = (parts.configuration, parts.data, parts.sampler)
         (evaluator, step, images) = (parts.evaluator, parts.step, parts.images)
-        machine = try RunMachine(threads: threads ?? communicator.defaultThreads, communicator: communicator)
+        machine = try RunMachine(threads: threads.own ?? communicator.defaultThreads, communicator: communicator)
         let configuration = parts.configuration
         let (data, step, stepsPerEpoch) = (data, step, sampler.stepsPerEpoch)
         communicator.progress.enter("opening the run folder")
@@ -198,7 +202,12 @@ public final class TrainingRun {
             let rate = try learningRate()
             communicator.progress.enter("waiting for data")
             let waitBefore = loader.waitSeconds
-            let batch = try loader.next()
+            let batch = try images.next(loader, warn: observer.warn)
+            guard batch.globalCount > 0 else {
+                // None of its pictures can be read.
+                state.stepInEpoch += 1
+                continue
+            }
             let result = try step(batch, rate: rate)
             let (sums, stopWasAsked) = try add(result, of: batch)
             let seconds = monotonicSeconds() - began

@@ -11,6 +11,10 @@ enum RunOptions {
             if let value { list.append(ConfigEntry(name: name, value: "\(value)")) }
         }
         add("data", run.data.path ?? "synthetic")
+        add("list", run.data.list)
+        add("split", run.data.split)
+        add("on-bad-image", run.data.onBadImage?.rawValue)
+        add("cache", run.data.cache)
         add("limit-train", run.data.limitTrain)
         add("limit-test", run.data.limitTest)
         switch run.normalization {

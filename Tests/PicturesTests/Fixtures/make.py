@@ -69,3 +69,8 @@ open('grey-16-bit.png', 'wb').write(png(16, 0, b''.join(b'\0' + row[:, 0].tobyte
 for size in [(5, 4), (13, 3), (32, 32), (1, 1), (20, 7)]:
     planes = [np.asarray(Image.fromarray(noise[:, :, c].astype(np.float32)).resize(size, Image.BILINEAR)) for c in range(3)]
     open(f'resized-{size[0]}x{size[1]}.f32', 'wb').write(np.stack(planes).astype('<f4').tobytes())
+
+# Pillow resizes bytes in two passes, with bytes in between. A size, and the middle that is kept of it.
+for width, height in [(5, 4), (13, 9), (40, 30), (8, 9), (13, 5)]:
+    resized = np.asarray(colour.resize((width, height), Image.BILINEAR))
+    open(f'resized-{width}x{height}.rgb', 'wb').write(resized.transpose(2, 0, 1).tobytes())

@@ -58,7 +58,7 @@ package final class PlaneResizer {
     ) {
         let sum = sum.pointer
         var next = result
-        for channel in 0..<ImageSet.channels {
+        for channel in 0..<3 {
             for tap in vertical.taps {
                 sum.update(repeating: 0, count: width)
                 for (offset, index) in tap.weights.enumerated() {
@@ -74,15 +74,6 @@ package final class PlaneResizer {
                 }
                 next += newWidth
             }
-        }
-    }
-
-    /// Resizes an image of the size that `init` was given. Allocates nothing.
-    ///
-    /// - Parameter result: shape [3][new height][new width].
-    package func resize(_ image: ImagePlanes, into result: UnsafeMutablePointer<Float>) {
-        resize(into: result) { channel, y in
-            UnsafePointer(image.pointer + (channel * image.height + y) * image.width)
         }
     }
 }
