@@ -174,7 +174,7 @@ let package = Package(
             name: "TrainingTests",
             dependencies: [
                 "CheckpointTestProgram", "DenseNetModel", "FuzzTestProgram", "ImageData", "ImageSizeTestProgram",
-                "Kernels", "Safetensors", "Support", "TestSupport", "Training",
+                "Kernels", "Pictures", "Safetensors", "Support", "TestSupport", "Training",
             ]),
     ],
     swiftLanguageModes: [.v6]

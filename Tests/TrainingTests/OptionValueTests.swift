@@ -11,7 +11,7 @@ import Testing
 
     @Test(arguments: [
         (["--augment", "crop,flop"], "'crop,flop' is invalid for '--augment"), (["--augment=none,crop"], "'none,crop'"),
-        (["--augment=crop,"], "'crop,'"), (["--augment", " "], "flip or alternating-flip, jitter, cutout"),
+        (["--augment=crop,"], "'crop,'"), (["--augment", " "], "vertical-flip, jitter, cutout, erase"),
         (
             ["--augment", "reflect-crop:16", "--blocks", "1"],
             "reflects 16 pixels, expected less than half of the image's 32"

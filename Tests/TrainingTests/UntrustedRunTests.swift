@@ -1,6 +1,7 @@
 import FoundationEssentials
 import Glibc
 import ImageData
+import Pictures
 import Support
 import TestSupport
 import Testing
@@ -51,9 +52,19 @@ import Testing
         try train(Array(options), out: scratch("run"))
         try edit("\"path\" : \"\(scratch("images"))\"", "\"path\" : \"/etc/passwd\"")
         #expect(try refusal(["train", "--resume", scratch("run")], .noInput).contains("/etc/passwd: not a folder"))
-        try edit("/etc/passwd", "/dev")
-        #expect(try refusal(["train", "--resume", scratch("run")], .noInput).contains("/dev: has neither CIFAR-10"))
-        try edit("\"/dev\"", "\"\(scratch("images"))\"")
+        mkdir(scratch("empty"), 0o777)
+        try edit("/etc/passwd", scratch("empty"))
+        #expect(
+            try refusal(["train", "--resume", scratch("run")], .noInput).contains("/empty: has neither CIFAR-10"))
+        // Other images, of another kind.
+        for (name, part) in [("a", "train"), ("b", "train"), ("a", "test")] {
+            try FileSystem.makeFolderAndParents(scratch("empty/\(part)/\(name)"))
+            let picture = Picture(height: 32, width: 32, planes: [UInt8](repeating: 1, count: 3 * 32 * 32))
+            _ = try scratch.write(try picture.png, to: "empty/\(part)/\(name)/1.png")
+        }
+        #expect(
+            try refusal(["train", "--resume", scratch("run")], .data).contains("/empty/train: holds other images"))
+        try edit(scratch("empty"), scratch("images"))
         unlink(scratch("images/data_batch_1.bin"))
         mkfifo(scratch("images/data_batch_1.bin"), 0o600)
         #expect(

@@ -62,13 +62,12 @@ extension Communicator {
         }
         try requireSame(values, .data, advice: "give all nodes the same files")
         for (file, path) in zip(files, paths) {
-            guard let expected, let before = expected.first(where: { $0.name == file.name }), before != file else {
-                continue
-            }
+            guard let expected, !expected.contains(file) else { continue }
+            let before = expected.first { $0.name == file.name }.map(shown) ?? "(other files)"
             throw markAgreed(
                 Failure(
                     .data,
-                    "\(path): holds other images \(shown(file)) than when the run began \(shown(before)); bring them back, or begin "
+                    "\(path): holds other images \(shown(file)) than when the run began \(before); bring them back, or begin "
                         + "another run from the weights of this one (`initialWeights`)"))
         }
         return files
