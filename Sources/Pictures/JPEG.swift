@@ -19,14 +19,18 @@ enum JPEG {
             throw Failure(.data, "\(path): is in CMYK, expected grey or RGB; convert it to RGB")
         }
         try Picture.validate(height: Int(height), width: Int(width), path: path)
-        var pixels = [UInt8](repeating: 0, count: 3 * Int(height) * Int(width))
         // A warning of the library's means that pixels are missing or made up.
         let flags = TJFLAG_ACCURATEDCT | TJFLAG_STOPONWARNING | TJFLAG_LIMITSCANS
-        guard
-            tjDecompress2(
-                decoder, bytes, size, &pixels, width, 3 * width, height, Int32(TJPF_RGB.rawValue), Int32(flags)) == 0
-        else {
-            throw Picture.broken("JPEG", message(of: decoder), path: path)
+        // Not zeroed: of a file that claims a large picture, and has none, no memory is touched.
+        let pixels = try [UInt8](unsafeUninitializedCapacity: 3 * Int(height) * Int(width)) { pixels, count in
+            guard
+                tjDecompress2(
+                    decoder, bytes, size, pixels.baseAddress, width, 3 * width, height, Int32(TJPF_RGB.rawValue),
+                    Int32(flags)) == 0
+            else {
+                throw Picture.broken("JPEG", message(of: decoder), path: path)
+            }
+            count = 3 * Int(height) * Int(width)
         }
         return Picture(height: Int(height), width: Int(width), interleaved: pixels, channels: 3)
     }

@@ -25,9 +25,12 @@ enum PNG {
             try Picture.validate(height: height, width: width, path: path)
             // With alpha, as libpng would blend a picture that has it with a background otherwise.
             image.format = UInt32(PNG_FORMAT_FLAG_COLOR | PNG_FORMAT_FLAG_ALPHA)
-            var pixels = [UInt8](repeating: 0, count: 4 * height * width)
-            guard png_image_finish_read(&image, nil, &pixels, Int32(4 * width), nil) != 0 else {
-                throw Picture.broken("PNG", message(of: image), path: path)
+            // Not zeroed: of a file that claims a large picture, and has none, no memory is touched.
+            let pixels = try [UInt8](unsafeUninitializedCapacity: 4 * height * width) { pixels, count in
+                guard png_image_finish_read(&image, nil, pixels.baseAddress, Int32(4 * width), nil) != 0 else {
+                    throw Picture.broken("PNG", message(of: image), path: path)
+                }
+                count = 4 * height * width
             }
             return Picture(height: height, width: width, interleaved: pixels, channels: 4)
         }

@@ -25,7 +25,7 @@ package enum EvaluationFiles {
     ) throws {
         try FileSystem.makeFolderAndParents(folder)
         try AtomicFile.write(Array(confusion(evaluation, names).utf8), to: folder + "/confusion.csv")
-        try AtomicFile.write(Array(mistakes(evaluation, names).utf8), to: folder + "/mistakes.csv")
+        try AtomicFile.write(Array(mistakes(evaluation, of: images, names).utf8), to: folder + "/mistakes.csv")
         let sheet = folder + "/mistakes.png"
         let shown = evaluation.mistakes.prefix(pictureLimit)
         guard !shown.isEmpty else { return FileSystem.remove(sheet) }
@@ -54,11 +54,14 @@ package enum EvaluationFiles {
         }
     }
 
-    /// A line for each mistake, the most confident first.
-    private static func mistakes(_ evaluation: Evaluation, _ names: ClassNames) -> String {
-        evaluation.mistakes.reduce(into: csvLine(["index", "truth", "guess", "probability"])) { text, mistake in
-            text += csvLine(
-                ["\(mistake.index)", names[mistake.truth], names[mistake.guess], "\(mistake.probability)"])
+    /// A line for each mistake, the most confident first; of pictures with their files.
+    private static func mistakes(_ evaluation: Evaluation, of images: ImageSet, _ names: ClassNames) -> String {
+        let header = ["index", "truth", "guess", "probability"] + (images.arePictures ? ["file"] : [])
+        return evaluation.mistakes.reduce(into: csvLine(header)) { text, mistake in
+            let fields = [
+                "\(mistake.index)", names[mistake.truth], names[mistake.guess], "\(mistake.probability)",
+            ]
+            text += csvLine(fields + (images.path(of: mistake.index).map { [$0] } ?? []))
         }
     }
 

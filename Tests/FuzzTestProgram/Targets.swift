@@ -16,6 +16,8 @@ func makeTarget(_ name: String, folder: String) throws -> any Target {
     case "checkpoints": try CheckpointsTarget(folder)
     case "metrics": try MetricsTarget(folder)
     case "record": try RecordTarget(folder)
+    case "pictures": try PicturesTarget()
+    case "table": try PictureTableTarget(folder)
     default: throw Failure(.usage, "no target is called \(name)")
     }
 }

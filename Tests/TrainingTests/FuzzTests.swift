@@ -14,6 +14,7 @@ import Testing
     @Test(arguments: [
         ("weights", 80_000), ("pytorch", 30_000), ("archive", 8_000), ("images", 10_000), ("configuration", 65_000),
         ("checkpoints", 5_000), ("metrics", 45_000), ("record", 20_000),
+        ("pictures", 20_000), ("table", 10_000),
     ])
     func `damaged files are read or refused, without a crash and without allocating for data that does not exist`(
         _ target: String, _ cases: Int
