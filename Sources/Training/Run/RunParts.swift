@@ -40,6 +40,8 @@ struct RunParts {
                     imageSizes: configuration.imageSchedule?.sizes ?? []))
         }
         network.normMomentum = configuration.normMomentum
+        let fineTuning = configuration.fineTuning
+        try network.freeze(fineTuning.freeze ?? [], evaluatingNorms: fineTuning.freezeNorm)
         data = try RunData(
             configuration.data, seed: configuration.seed, imageSize: configuration.network.image,
             classes: configuration.network.classes, normalization: configuration.normalization,
@@ -60,7 +62,7 @@ struct RunParts {
         step = try TrainingStep(
             network, groups: statistics.groups(of: network, images: localBatch), optimizer: configuration.optimizer,
             averageDecay: configuration.averageDecay, labelSmoothing: configuration.labelSmoothing,
-            seed: configuration.seed, communicator: communicator)
+            rateFactors: configuration.rateFactors, seed: configuration.seed, communicator: communicator)
         images = TrainingImages(
             configuration, data: data, sampler: sampler, network: network, evaluator: evaluator,
             communicator: communicator)
