@@ -228,6 +228,10 @@ public final class TrainableDenseNet: DenseNet {
     package var gradients: UnsafeMutableBufferPointer<Float> { state.gradients.elements }
     /// The end of the gradients that backward computes; those behind it stay 0.
     package var gradientEnd: Int { frozen.gradientEnd(table) }
+    /// The number of parameters that are not frozen.
+    package var learningParameterCount: Int {
+        table.trainable.reduce(0) { $0 + (frozen.contain($1.range, of: table) ? 0 : $1.count) }
+    }
     /// The memory of `gradients`, for an all-reduce that keeps it alive.
     package var gradientBuffer: AlignedBuffer<Float> { state.gradients }
 

@@ -1,4 +1,5 @@
 import DenseNetModel
+import Kernels
 import Support
 import Testing
 
@@ -8,9 +9,9 @@ private let networks = [TinyNetwork.plain, .bottleneck, .imageNet]
 extension TinyNetwork {
     /// The network whose parts before one are frozen.
     fileprivate func network(
-        learningFrom first: Int, evaluating: Bool = false, capacity: Int? = nil
+        learningFrom first: Int, evaluating: Bool = false, capacity: Int? = nil, precision: Precision = .float32
     ) throws -> TrainableDenseNet {
-        let network = try network(capacity: capacity)
+        let network = try network(capacity: capacity, precision: precision)
         // Statistics that are not those of a new network, nor of a batch.
         for i in network.runningStatistics.indices { network.runningStatistics[i] += 0.01 * Float(i % 7) }
         try network.freeze(Array(configuration.networkParts[..<first]), evaluatingNorms: evaluating && first > 0)
@@ -66,12 +67,14 @@ private final class CountedSums: GlobalSums {
     func `with all features evaluated the forward pass is that of evaluation, and ranks sum nothing`(
         _ tiny: TinyNetwork
     ) throws {
-        let network = try tiny.network(learningFrom: tiny.parts.count - 1, evaluating: true)
-        let evaluated = try network.evaluate(tiny)
-        let sums = CountedSums()
-        let found = try network.run(tiny, sums: sums)
-        #expect(found.logits == evaluated.logits && found.statistics == evaluated.statistics && sums.count == 0)
-        #expect(found.gradients[..<tiny.end(tiny.parts.count - 1)].contains { $0 != 0 })
+        for precision in Precision.allCases {
+            let network = try tiny.network(learningFrom: tiny.parts.count - 1, evaluating: true, precision: precision)
+            let evaluated = try network.evaluate(tiny)
+            let sums = CountedSums()
+            let found = try network.run(tiny, sums: sums)
+            #expect(found.logits == evaluated.logits && found.statistics == evaluated.statistics && sums.count == 0)
+            #expect(found.gradients[..<tiny.end(tiny.parts.count - 1)].contains { $0 != 0 })
+        }
     }
 
     /// As `GradientTests` compares the whole network's.
