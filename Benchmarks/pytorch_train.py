@@ -120,6 +120,7 @@ def main():
         sys.exit("only CIFAR stems without dropout, with images normalized by channel, are known here")
     unknown = [name for name in ("imageSchedule", "steps", "baseBatch") if config.get(name)]
     unknown += [name for name in ("limitTrain", "limitTest") if config["data"].get(name)]
+    unknown += [name for name in ("freeze", "learningRateOf") if config.get("fineTuning", {}).get(name)]
     if unknown or not config["shuffle"] or "globalBatch" not in config["statistics"]:
         sys.exit(f"what is not known here: {', '.join(unknown) or 'images in their order, batch statistics of a part'}")
     if config.get("ema"):

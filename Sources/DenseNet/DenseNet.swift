@@ -13,6 +13,8 @@ public class DenseNet {
     /// Height and width in pixels of the images of a pass: the configuration's, unless a network in training has
     /// others.
     package fileprivate(set) var imageSize: Int
+    /// What does not learn; passes of a network in training follow it.
+    package fileprivate(set) var frozen = FrozenParts.none
     /// Nil only while memory for another size of images is made.
     private var builtParts: NetworkParts?
     private let threads: Int
@@ -136,16 +138,20 @@ public class DenseNet {
         precondition(pass.count <= capacity, "\(pass.count) images do not fit a network for \(capacity)")
         for s in parts.featureMaps.indices { parts.featureMaps[s].begin(images: pass.count) }
         clock.enter(.other, backward: false)
-        try clock.span("stem forward") { try parts.stem.forward(images, pass) }
+        // The stem is part 0 of the network, block b of 0… part 2b + 1, and the norm after it part 2b + 2.
+        try clock.span("stem forward") { try parts.stem.forward(images, frozen.pass(pass, of: 0)) }
         for b in parts.blocks.indices {
+            let blockPass = frozen.pass(pass, of: 2 * b + 1)
             for l in parts.layers[b].indices {
-                try clock.span("block \(b + 1) layer \(l + 1) forward") { try parts.layers[b][l].forward(pass) }
+                try clock.span("block \(b + 1) layer \(l + 1) forward") { try parts.layers[b][l].forward(blockPass) }
             }
             guard b < parts.transitions.count else { break }
-            try clock.span("transition \(b + 1) forward") { try parts.transitions[b].forward(pass) }
+            try clock.span("transition \(b + 1) forward") {
+                try parts.transitions[b].forward(frozen.pass(pass, of: 2 * b + 2))
+            }
         }
         clock.enter(.loss)
-        parts.head.forward(pass)
+        parts.head.forward(frozen.pass(pass, of: 2 * parts.blocks.count))
     }
 }
 
@@ -220,6 +226,12 @@ public final class TrainableDenseNet: DenseNet {
 
     /// The gradients of `parameters`, in the same layout.
     package var gradients: UnsafeMutableBufferPointer<Float> { state.gradients.elements }
+    /// The end of the gradients that backward computes; those behind it stay 0.
+    package var gradientEnd: Int { frozen.gradientEnd(table) }
+    /// The number of parameters that are not frozen.
+    package var learningParameterCount: Int {
+        table.trainable.reduce(0) { $0 + (frozen.contain($1.range, of: table) ? 0 : $1.count) }
+    }
     /// The memory of `gradients`, for an all-reduce that keeps it alive.
     package var gradientBuffer: AlignedBuffer<Float> { state.gradients }
 
@@ -230,6 +242,23 @@ public final class TrainableDenseNet: DenseNet {
     public var normMomentum: Double {
         get { state.normMomentum }
         set { state.normMomentum = newValue }
+    }
+
+    /// Freezes parts of the network, in place of those that were: their parameters do not move. Call it before
+    /// `TrainingStep.init`.
+    ///
+    /// What lies before the first part that learns has no gradients.
+    ///
+    /// - Parameters:
+    ///   - parts: may be empty.
+    ///   - evaluatingNorms: whether they work as in evaluation: norms by running statistics, which stay as they are, and
+    ///     no dropout. Otherwise they take batch statistics and move their running statistics, as PyTorch's do in
+    ///     training mode where `requires_grad` is false.
+    /// - Throws: `Failure(.usage)` for a part that the network does not have, where no part is left that learns, and for
+    ///   `evaluatingNorms` where a frozen part comes after one that learns.
+    public func freeze(_ parts: [NetworkPart], evaluatingNorms: Bool = false) throws {
+        frozen = try FrozenParts(parts, areEvaluated: evaluatingNorms, of: configuration)
+        gradients.update(repeating: 0)
     }
 
     /// Runs `body` with other parameters and running statistics in the place of the network's own, and of those that
@@ -308,20 +337,23 @@ public final class TrainableDenseNet: DenseNet {
 
     fileprivate func backward(_ images: UnsafePointer<Float>, _ pass: PassContext, ready: (Int) throws -> Void) throws {
         clock.enter(.loss, backward: true)
-        parts.head.backward()
-        try ready(table.finalNorm.weight.range.upperBound)
-        for b in parts.blocks.indices.reversed() {
+        let passesNorm = frozen.hasGradients(2 * parts.blocks.count)
+        parts.head.backward(toFeatures: passesNorm)
+        try ready(table.range(of: passesNorm ? .norm : .classifier).upperBound)
+        for b in parts.blocks.indices.reversed() where frozen.hasGradients(2 * b + 1) {
             for l in parts.layers[b].indices.reversed() {
                 try clock.span("block \(b + 1) layer \(l + 1) backward") { try parts.layers[b][l].backward(pass) }
                 try ready(table.blocks[b][l].end)
             }
-            guard b > 0 else { break }
+            guard b > 0, frozen.hasGradients(2 * b) else { break }
             try clock.span("transition \(b) backward") { try parts.transitions[b - 1].backward(pass) }
             try ready(table.transitions[b - 1].end)
         }
-        try clock.span("stem backward") { try parts.stem.backward(images, pass) }
+        if frozen.hasGradients(0) {
+            try clock.span("stem backward") { try parts.stem.backward(images, pass) }
+            try ready(table.parameterCount)
+        }
         clock.enter(.other)
-        try ready(table.parameterCount)
     }
 }
 

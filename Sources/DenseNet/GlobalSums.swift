@@ -18,8 +18,11 @@ package final class LocalSums: GlobalSums {
 
 /// One pass of the network over a batch, as its layers see it.
 struct PassContext {
-    /// Whether batch statistics are computed and dropout is on.
-    let training: Bool
+    /// Whether norms take batch statistics and dropout is on.
+    private(set) var training: Bool
+    /// Whether the channels that a block gains are summed for their batch statistics: a part that is not in training may
+    /// produce what a norm reads that is.
+    private(set) var summingFeatures: Bool
     /// This rank's number of images.
     let count: Int
     /// The number of images that batch statistics are of: the global batch, or a group of this rank's images.
@@ -36,7 +39,7 @@ struct PassContext {
         training: Bool, count: Int, statisticsCount: Int, dropoutKeys: UnsafePointer<UInt64>?,
         sums: (any GlobalSums)?, groups: ImageGroups? = nil, clock: PhaseClock
     ) {
-        self.training = training
+        (self.training, summingFeatures) = (training, training)
         self.count = count
         self.statisticsCount = statisticsCount
         self.dropoutKeys = dropoutKeys
@@ -49,6 +52,13 @@ struct PassContext {
     init(evaluating count: Int, clock: PhaseClock) {
         self.init(
             training: false, count: count, statisticsCount: count, dropoutKeys: nil, sums: nil, clock: clock)
+    }
+
+    /// The same with the running statistics and without dropout.
+    func evaluating(summingFeatures: Bool) -> PassContext {
+        var copy = self
+        (copy.training, copy.summingFeatures) = (false, summingFeatures)
+        return copy
     }
 
     /// Replaces each value by its sum over the ranks whose images batch statistics are of. Collective if these are all.

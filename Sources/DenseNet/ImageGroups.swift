@@ -106,10 +106,12 @@ package final class ImageGroups {
     func add(_ gain: Double, to offset: Int) { gains.pointer[offset] += gain * share }
 
     /// Moves the running statistics by the groups of all ranks since `gradients` was called. Collective: sums one value
-    /// per running statistic.
+    /// per running statistic that is not frozen.
     package func moveRunningStatistics(_ sums: any GlobalSums) throws {
-        try sums.sum(gains.elements)
         let (running, momentum) = (network.runningStatistics, network.normMomentum)
-        for i in running.indices { running[i] = Float((1 - momentum) * Double(running[i]) + gains.pointer[i]) }
+        let moving = network.frozen.fixedStatistics(network.table)..<running.count
+        guard !moving.isEmpty else { return }
+        try sums.sum(UnsafeMutableBufferPointer(rebasing: gains.elements[moving]))
+        for i in moving { running[i] = Float((1 - momentum) * Double(running[i]) + gains.pointer[i]) }
     }
 }

@@ -74,7 +74,7 @@ extension TrainableDenseNet {
         let statistics = produced.statistics
         let channels = produced.first..<produced.first + produced.count
         return [
-            Place(name: name, isPersistent: false) { channels.allSatisfy { statistics.ownIsFinite.pointer[$0] } },
+            Place(name: name, isPersistent: false) { channels.allSatisfy { !statistics.ownIsNonfinite.pointer[$0] } },
             Place(name: name, isPersistent: false) {
                 channels.allSatisfy {
                     Float(statistics.mean.pointer[$0]).isFinite && Float(statistics.variance.pointer[$0]).isFinite

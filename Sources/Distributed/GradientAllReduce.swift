@@ -27,6 +27,8 @@ package final class GradientAllReduce {
 
     private let communicator: Communicator
     private let gradients: AlignedBuffer<Float>
+    /// The elements that are summed: the first ones.
+    private let count: Int
     private let host: HostBuffers?
     private let bucketElements: Int
     private let bucketCount: Int
@@ -45,29 +47,33 @@ package final class GradientAllReduce {
 
     /// - Parameters:
     ///   - gradients: of the same size on all ranks.
+    ///   - count: the elements to sum, from the first on; nil for all.
     ///   - host: shared memory, whose `own` is `gradients`; on all ranks or none.
     ///   - bucketElements: elements per bucket, the same on all ranks; the last bucket may be smaller.
     /// - Precondition: `1 ≤ bucketElements ≤ Int32.max`.
     package init(
-        communicator: Communicator, gradients: AlignedBuffer<Float>, host: HostBuffers? = nil, bucketElements: Int
+        communicator: Communicator, gradients: AlignedBuffer<Float>, count: Int? = nil, host: HostBuffers? = nil,
+        bucketElements: Int
     ) {
+        let count = count ?? gradients.count
         precondition(
             bucketElements >= 1 && bucketElements <= Int(Int32.max), "a bucket cannot have \(bucketElements) elements")
         self.communicator = communicator
         self.gradients = gradients
+        self.count = count
         self.host = host
         self.bucketElements = bucketElements
-        bucketCount = (gradients.count + bucketElements - 1) / bucketElements
+        bucketCount = (count + bucketElements - 1) / bucketElements
         requests = RequestTable(capacity: bucketCount)
         crossesHosts = host != nil && communicator.localSize < communicator.size
         crossings = RequestTable(capacity: crossesHosts ? bucketCount : 0)
         guard let host else {
-            (sums, parts) = (gradients, [0..<gradients.count])
+            (sums, parts) = (gradients, [0..<count])
             return
         }
         precondition(host.own === gradients, "the gradients are not in the shared memory")
-        sums = AlignedBuffer(over: host.ofRanks[0], count: gradients.count, keeping: host.window)
-        let buckets = Self.buckets(of: bucketElements, in: gradients.count)
+        sums = AlignedBuffer(over: host.ofRanks[0], count: count, keeping: host.window)
+        let buckets = Self.buckets(of: bucketElements, in: count)
         parts = buckets.map { Self.part(communicator.localRank, of: communicator.localSize, in: $0) }
     }
 
@@ -86,12 +92,12 @@ package final class GradientAllReduce {
     /// - Throws: `Failure(.unavailable)` if MPI reports an error.
     package func ready(upTo offset: Int, summed: PartIsSummed = { _ in }) throws {
         precondition(
-            offset >= readyElements && offset <= gradients.count,
-            "gradients ready up to \(offset) after \(readyElements) of \(gradients.count)")
+            offset >= readyElements && offset <= count,
+            "gradients ready up to \(offset) after \(readyElements) of \(count)")
         if communicator.size == 1 { summed(gradients[readyElements..<offset]) }
         readyElements = offset
         guard communicator.size > 1 else { return }
-        try start(upTo: offset == gradients.count ? bucketCount : offset / bucketElements)
+        try start(upTo: offset == count ? bucketCount : offset / bucketElements)
         guard let host else { return try requests.progress() }
         while hostSums < requests.startedCount, try requests.isComplete(hostSums) {
             try sumOverHost(host, bucket: hostSums, summed)
@@ -105,7 +111,7 @@ package final class GradientAllReduce {
     /// - Throws: `Failure(.unavailable)` if MPI reports an error.
     package func finish(summed: PartIsSummed = { _ in }) throws {
         guard communicator.size > 1 else {
-            summed(gradients[readyElements..<gradients.count])
+            summed(gradients[readyElements..<count])
             readyElements = 0
             return
         }
@@ -149,7 +155,7 @@ package final class GradientAllReduce {
     // MARK: Buckets
 
     private func bucket(_ index: Int) -> Range<Int> {
-        index * bucketElements..<min((index + 1) * bucketElements, gradients.count)
+        index * bucketElements..<min((index + 1) * bucketElements, count)
     }
 
     private static func buckets(of size: Int, in count: Int) -> [Range<Int>] {

@@ -111,6 +111,11 @@ package struct ModelCard {
         }
         if let decay = run.averageDecay { parts.append("moving average of the weights with decay \(decay)") }
         if let initial = run.initialWeights { parts.append("from the weights \(initial)") }
+        if let freeze = run.fineTuning.freeze {
+            let how = run.fineTuning.freezeNorm ? " with their norms" : ""
+            parts.append("frozen\(how): \(freeze.map(\.rawValue).joined(separator: " "))")
+        }
+        if let rates = run.fineTuning.learningRateOf { parts.append("learning rates of their own: \(rates)") }
         return parts.joined(separator: ", ") + ", \(run.precision.rawValue)"
     }
 

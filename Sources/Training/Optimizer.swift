@@ -32,46 +32,63 @@ package final class Optimizer {
     private let average: WeightAverage?
     /// Elements that are moved, and then averaged, at a time: weights of a block are in the second-level cache still.
     private static let blockElements = 16_384
-    /// Runs of the flat buffers, with the decay of each.
-    private let runs: [(range: Range<Int>, decay: Float)]
+    /// Parameters that lie one after the other in the flat buffers and move alike.
+    private struct Run {
+        var range: Range<Int>
+        let decay: Float
+        /// Times the rate of a step.
+        let rateFactor: Double
+    }
+    /// Without what is frozen.
+    private let runs: [Run]
 
     /// - Parameters:
     ///   - momentumBuffer: zero, of the parameters' number.
     ///   - gradients: laid out as the parameters.
     ///   - parts: what is to be moved, ascending; other ranks move the rest, in memory that they share with this one.
+    ///   - rateFactors: what the rate of a step is taken times in parts of the network, none of which belongs to another.
     ///   - average: what is to follow the weights.
     init(
         _ configuration: OptimizerConfiguration, of network: TrainableDenseNet, momentumBuffer: AlignedBuffer<Float>,
-        gradients: AlignedBuffer<Float>, parts: [Range<Int>], average: WeightAverage?
+        gradients: AlignedBuffer<Float>, parts: [Range<Int>], rateFactors: [NetworkPart: Double],
+        average: WeightAverage?
     ) {
         self.configuration = configuration
         self.network = network
         self.momentumBuffer = momentumBuffer
         self.gradients = gradients
         self.average = average
-        var runs: [(range: Range<Int>, decay: Float)] = []
+        let factors = rateFactors.map { (range: network.table.range(of: $0.key), factor: $0.value) }
+        var runs: [Run] = []
         for parameter in network.table.trainable.sorted(by: { $0.offset < $1.offset }) {
+            let range = parameter.range
+            guard !network.frozen.contain(range, of: network.table) else { continue }
             let decay = parameter.isWeight || configuration.decaysNorms ? Float(configuration.weightDecay) : 0
-            if let last = runs.last, last.decay == decay {
-                runs[runs.count - 1].range = last.range.lowerBound..<parameter.range.upperBound
+            let factor = factors.first { $0.range.contains(range) }?.factor ?? 1
+            if let last = runs.last, last.range.upperBound == range.lowerBound, last.decay == decay,
+                last.rateFactor == factor
+            {
+                runs[runs.count - 1].range = last.range.lowerBound..<range.upperBound
             } else {
-                runs.append((parameter.range, decay))
+                runs.append(Run(range: range, decay: decay, rateFactor: factor))
             }
         }
         self.runs = runs.flatMap { run in
-            parts.filter { $0.overlaps(run.range) }.map { ($0.clamped(to: run.range), run.decay) }
+            parts.filter { $0.overlaps(run.range) }.map { part in
+                Run(range: part.clamped(to: run.range), decay: run.decay, rateFactor: run.rateFactor)
+            }
         }
     }
 
     /// Moves this rank's parts of the weights; the gradients are sums over `globalCount` images. The average, if there
-    /// is one, follows: its parts of the same weights, and all running statistics.
+    /// is one, follows: its parts of the same weights, and all running statistics. What is frozen it has already.
     func step(rate: Double, globalCount: Int) {
         average?.updates += 1
-        for (range, decay) in runs {
-            var start = range.lowerBound
-            while start < range.upperBound {
-                let block = start..<min(start + Self.blockElements, range.upperBound)
-                move(block, decay: decay, rate: rate, globalCount: globalCount)
+        for run in runs {
+            var start = run.range.lowerBound
+            while start < run.range.upperBound {
+                let block = start..<min(start + Self.blockElements, run.range.upperBound)
+                move(block, decay: run.decay, rate: rate * run.rateFactor, globalCount: globalCount)
                 start = block.upperBound
             }
         }

@@ -39,7 +39,7 @@ public final class TrainingStep {
     /// of a host share. Collective.
     ///
     /// - Parameters:
-    ///   - network: has the same weights on all ranks. From here on the ranks of a host have one copy of them, which each
+    ///   - network: has the same weights, and the same parts frozen, on all ranks. From here on the ranks of a host have one copy of them, which each
     ///     may change before a step only as the others do.
     ///   - optimizer: how weights follow gradients.
     ///   - averageDecay: keeps a moving average of parameters and running statistics, which begins at those that the
@@ -57,11 +57,13 @@ public final class TrainingStep {
             seed: seed, communicator: communicator)
     }
 
-    /// - Parameter groups: of `network`, on all ranks or none; nil where batch statistics are those of the global batch.
+    /// - Parameters:
+    ///   - groups: of `network`, on all ranks or none; nil where batch statistics are those of the global batch.
+    ///   - rateFactors: what the rate of a step is taken times for parts that have another than the others.
     package init(
         _ network: TrainableDenseNet, groups: ImageGroups?,
         optimizer: OptimizerConfiguration = OptimizerConfiguration(), averageDecay: Double? = nil,
-        labelSmoothing: Double = 0, seed: UInt64, communicator: Communicator
+        labelSmoothing: Double = 0, rateFactors: [NetworkPart: Double] = [:], seed: UInt64, communicator: Communicator
     ) throws {
         let count = network.table.parameterCount
         let host: HostBuffers?
@@ -81,14 +83,14 @@ public final class TrainingStep {
         statisticsBefore = AlignedBuffer(count: network.runningStatistics.count)
         sums = StatisticsAllReduce(communicator: communicator)
         allReduce = GradientAllReduce(
-            communicator: communicator, gradients: network.gradientBuffer, host: host,
+            communicator: communicator, gradients: network.gradientBuffer, count: network.gradientEnd, host: host,
             bucketElements: Self.bucketElements)
         average = averageDecay.map {
             WeightAverage(decay: $0, of: network, parameters: host?.common[2] ?? AlignedBuffer(count: count))
         }
         self.optimizer = Optimizer(
             optimizer, of: network, momentumBuffer: host?.common[1] ?? AlignedBuffer(count: count),
-            gradients: allReduce.sums, parts: allReduce.parts, average: average)
+            gradients: allReduce.sums, parts: allReduce.parts, rateFactors: rateFactors, average: average)
         average?.begin(at: network, writingParameters: host?.isFirstRank ?? true)
         try allReduce.meetHost()
     }

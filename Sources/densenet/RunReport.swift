@@ -77,7 +77,13 @@ final class RunReport: RunObserver {
         if logging.verbose { lines += run.machine.details }
         lines += [
             "\(configuration.model): \(run.step.network.table.parameterCount) parameters, "
-                + "\(network.image)×\(network.image) images, \(network.classes) classes",
+                + "\(network.image)×\(network.image) images, \(network.classes) classes"
+        ]
+        if let freeze = configuration.fineTuning.freeze {
+            let names = freeze.map(\.rawValue).joined(separator: ", ")
+            lines.append("frozen: \(names); \(run.step.network.learningParameterCount) parameters learn")
+        }
+        lines += [
             "\(run.data.train.count) training and \(run.data.test.count) test images "
                 + "(\(configuration.data.path ?? "synthetic")), \(configuration.batchSize) a step, "
                 + "\(counted(run.stepsPerEpoch, "step")) an epoch, \(counted(configuration.epochs, "epoch"))"

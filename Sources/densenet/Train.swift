@@ -27,6 +27,7 @@ struct Train: RankedCommand {
 
     @OptionGroup(title: "Recipe") var recipe: RecipeOptions
     @OptionGroup(title: "Network") var network: NetworkOptions
+    @OptionGroup(title: "Fine-tuning") var fineTuning: FineTuningOptions
     @OptionGroup(title: "Data") var dataOptions: DataOptions
     @OptionGroup(title: "Data") var augmentation: AugmentationOptions
     @OptionGroup(title: "Data") var finalViews: FinalViewOptions
@@ -187,7 +188,7 @@ struct Train: RankedCommand {
         run.statistics = try statistics.value() ?? run.statistics
         optimizer.apply(to: &run)
         run.precision = precision.precision ?? run.precision
-        recipe.apply(to: &run)
+        fineTuning.apply(to: &run)
         runFolder.apply(to: &run.faults)
         safety.apply(to: &run.faults)
     }

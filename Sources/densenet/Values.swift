@@ -67,6 +67,22 @@ func imageSizes(_ text: String) throws -> ImageSchedule {
     return schedule
 }
 
+/// Reads the value of `--freeze`.
+func networkParts(_ text: String) throws -> [NetworkPart] {
+    try text.split(separator: ",", omittingEmptySubsequences: false).map { name in
+        guard let part = NetworkPart(rawValue: String(name)) else {
+            throw ValidationError("expected parts separated by commas, as stem,block1,transition1")
+        }
+        return part
+    }.sorted()
+}
+
+/// Reads the value of `--learning-rate-of`.
+func partRates(_ text: String) throws -> PartRates {
+    guard let rates = PartRates(text) else { throw ValidationError("expected \(PartRates.grammar)") }
+    return rates
+}
+
 /// Reads the value of `--seed`.
 func seedNumber(_ text: String) throws -> UInt64 {
     guard let seed = UInt64(text) else { throw ValidationError("expected a whole number from 0 to \(UInt64.max)") }

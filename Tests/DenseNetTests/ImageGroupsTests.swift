@@ -16,11 +16,12 @@ private let networks = [
 extension TinyNetwork {
     /// Gradients, running statistics and result of the images `range`, in groups of `size`; without logits.
     fileprivate func grouped(
-        _ size: Int, range: Range<Int>? = nil, threads: Int = 1, most: Int? = nil, sums: any GlobalSums = LocalSums(),
-        ready: (TrainableDenseNet, Int) throws -> Void = { _, _ in }
+        _ size: Int, range: Range<Int>? = nil, threads: Int = 1, most: Int? = nil, evaluating: [NetworkPart] = [],
+        sums: any GlobalSums = LocalSums(), ready: (TrainableDenseNet, Int) throws -> Void = { _, _ in }
     ) throws -> PassResult {
         let range = range ?? 0..<count
         let network = try network(capacity: size, threads: threads)
+        try network.freeze(evaluating, evaluatingNorms: !evaluating.isEmpty)
         let groups = ImageGroups(of: network, size: size, most: most ?? range.count)
         let (images, labels, samples) = (images + [0], labels + [0], samples + [0])
         let result = try images.withUnsafeBufferPointer { images in
@@ -113,6 +114,24 @@ extension TinyNetwork {
                 end = offset
             }
             #expect(seen == grouped.gradients, "\(tiny)")
+        }
+    }
+
+    @Test func `frozen parts that are evaluated keep their running statistics, and the others move theirs`() throws {
+        for tiny in networks {
+            let table = ParameterTable(tiny.configuration)
+            let fresh = try tiny.network()
+            let before = withExtendedLifetime(fresh) { Array(fresh.runningStatistics) }
+            let fixed = table.blocks[1][0].norm.runningMean.offset
+            let frozen: [NetworkPart] = [.stem, .block(1), .transition(1)]
+            let grouped = try tiny.grouped(4, evaluating: frozen)
+            #expect(grouped.statistics[..<fixed] == before[..<fixed], "\(tiny)")
+            #expect(zip(grouped.statistics, before).dropFirst(fixed).allSatisfy { $0 != $1 }, "\(tiny)")
+            try fresh.freeze(frozen, evaluatingNorms: true)
+            var whole = try fresh.run(tiny)
+            whole.logits = []
+            #expect(try tiny.grouped(tiny.count, evaluating: frozen) == whole, "\(tiny)")
+            #expect(try tiny.grouped(4, evaluating: [.features]).statistics == before, "\(tiny)")
         }
     }
 

@@ -42,7 +42,7 @@ private var isOptimized: Bool {
         let counts = try output(["allocations", "\(threads)"])
         // A sanitizer has allocation functions of its own.
         guard counts != [["not", "counted"]] else { return }
-        #expect(counts.count == 7)
+        #expect(counts.count == 8)
         for line in counts {
             let steps = try #require(line.last.flatMap { Int($0) })
             // Without optimization the standard library's loops over arrays allocate, a few times per layer but not

@@ -23,6 +23,8 @@ final class ReferenceNetwork {
     /// In the network's layout.
     var parameters: [Double]
     var statistics: [Double]
+    /// Norms whose weights lie here in the flat buffer or behind take the running statistics in training too.
+    var evaluatedOffset = Int.max
     private var isTraining = true
 
     /// Copies a network's parameters and running statistics.
@@ -122,7 +124,7 @@ final class ReferenceNetwork {
         for c in 0..<norm.channels {
             var mean = statistics[norm.runningMean.offset + c]
             var variance = statistics[norm.runningVariance.offset + c]
-            if isTraining {
+            if isTraining, norm.weight.offset < evaluatedOffset {
                 let count = Double(input.images * pixels)
                 mean = 0
                 variance = 0

@@ -117,8 +117,8 @@ import Testing
         }
         #expect(
             sections == [
-                "recipe", "network", "data", "batch-and-schedule", "optimizer", "run-folder", "safety", "logging",
-                "speed", "plan",
+                "recipe", "network", "fine-tuning", "data", "batch-and-schedule", "optimizer", "run-folder", "safety",
+                "logging", "speed", "plan",
             ])
     }
 

@@ -192,6 +192,8 @@ struct ConfigurationTarget: Target {
                 labelSmoothing: 0.1, normalization: .explicit(mean: [0.5, 0.5, 0.5], std: [1, 1, 1]),
                 precision: .bfloat16,
                 initialWeights: "/weights",
+                fineTuning: FineTuning(
+                    freeze: [.stem], freezeNorm: true, learningRateOf: PartRates([(.classifier, 0.01)])),
                 faults: FaultPolicy(keep: 2, checkpointSteps: 5, onCheckpointError: .continue, onNonfinite: .skip)))
         original = try contents(of: self.folder.configuration)
     }

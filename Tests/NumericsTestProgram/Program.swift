@@ -4,7 +4,8 @@ import Kernels
 import Support
 
 /// Trains tiny networks and prints the results (`numbers`), or how often ten steps allocate memory (`allocations
-/// THREADS`). With `lower-levels` it prints the vector levels below this CPU's best.
+/// THREADS`). With `lower-levels` it prints the vector levels below this CPU's best, with `freezing IMAGES THREADS PAIRS`
+/// what a step takes that trains the classifier alone.
 @main
 struct Program {
     static func main() throws {
@@ -38,8 +39,12 @@ struct Program {
             print("background job: \(count)")
         case "lower-levels":
             for level in VectorLevel.allCases where level < .best { print(level) }
+        case "freezing":
+            let numbers = CommandLine.arguments.dropFirst(2).compactMap { Int($0) }
+            guard numbers.count == 3 else { throw Failure(.usage, "expected images, threads and pairs") }
+            try FreezingCost.report(images: numbers[0], threads: numbers[1], pairs: numbers[2])
         default:
-            throw Failure(.usage, "expected numbers, allocations or lower-levels")
+            throw Failure(.usage, "expected numbers, allocations, lower-levels or freezing")
         }
     }
 
@@ -60,6 +65,9 @@ struct Program {
             Training("ImageNet", configuration(.imagenet, [1, 2], 9, 33, true, 33), images: 3, threads),
             Training("dropout", configuration(.cifar, [1, 1], 5, 7, true, 9, dropout: 0.2), images: 20, threads),
             Training(
+                "frozen", configuration(.cifar, [2, 2], 12, 24, true, 8), images: 5, frozen: [.stem, .block(1)], threads
+            ),
+            Training(
                 "groups", configuration(.cifar, [1, 1], 5, 7, true, 9, dropout: 0.2), images: 20, group: 8, threads),
         ]
     }
@@ -79,13 +87,14 @@ final class Training {
     private var loss = 0.0
 
     init(
-        _ name: String, _ configuration: DenseNetConfiguration, images count: Int, group: Int? = nil, _ threads: Int,
-        precision: Precision = .float32
+        _ name: String, _ configuration: DenseNetConfiguration, images count: Int, group: Int? = nil,
+        frozen: [NetworkPart] = [], _ threads: Int, precision: Precision = .float32
     ) throws {
         self.name = name
         network = try TrainableDenseNet(
             configuration, capacity: group ?? count, threads: threads, precision: precision)
         network.initialize(seed: 1)
+        try network.freeze(frozen, evaluatingNorms: !frozen.isEmpty)
         let network = network
         groups = group.map { ImageGroups(of: network, size: $0, most: count) }
         momentumBuffer = AlignedBuffer(count: network.parameters.count)

@@ -66,7 +66,7 @@ import Testing
             ranks: 2, program: "ScheduleTestProgram", arguments: [], environment: environment, timeout: 60)
         #expect(job.status == 0, "\(job.errors)")
         let agreeing = job.output.split(separator: "\n").count { $0.hasSuffix(" calls as planned, \(path)") }
-        // Four networks, and one of them in groups.
-        #expect(agreeing == 5, "\(job.output)")
+        // Four networks, one of them in groups too, and twice with frozen features.
+        #expect(agreeing == 7, "\(job.output)")
     }
 }

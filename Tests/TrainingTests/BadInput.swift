@@ -51,6 +51,39 @@ struct BadInput: CustomTestStringConvertible, Sendable {
             ["train", "--learning-rate", "-0.1"]
         },
         BadInput("a seed that is none", .usage, "--seed", "0 to 18446744073709551615") { _ in ["train", "--seed=-5"] },
+        BadInput("a part that is none", .usage, "--freeze", "stem,block1,transition1") {
+            small($0) + ["--freeze", "stem,blocks"]
+        },
+        BadInput("a part that the network does not have", .usage, "--freeze names block3", "parts are stem, block1, ") {
+            small($0) + ["--freeze", "block3"]
+        },
+        BadInput("all parts frozen", .usage, "--freeze names all parts", "leave the classifier out") {
+            small($0) + ["--freeze", "classifier,features"]
+        },
+        BadInput("frozen norms of no part", .usage, "--freeze-norm is about", "name these by --freeze") {
+            small($0) + ["--freeze-norm"]
+        },
+        BadInput("frozen norms behind what learns", .usage, "block1 learns and transition1 is frozen") {
+            small($0) + ["--freeze", "stem,transition1", "--freeze-norm"]
+        },
+        BadInput("rates that are none", .usage, "--learning-rate-of", "block4=0.001,classifier=0.01") {
+            small($0) + ["--learning-rate-of", "classifier:0.1"]
+        },
+        BadInput("a rate of 0", .usage, "--learning-rate-of norm is 0.0, expected a number above 0") {
+            small($0) + ["--learning-rate-of", "norm=0"]
+        },
+        BadInput("a rate for a part that is not there", .usage, "--learning-rate-of names transition2") {
+            small($0) + ["--learning-rate-of", "transition2=0.1"]
+        },
+        BadInput("two rates for a part", .usage, "--learning-rate-of has two rates for norm, that of features too") {
+            small($0) + ["--learning-rate-of", "norm=0.1,features=0.2"]
+        },
+        BadInput("a rate for a frozen part", .usage, "--learning-rate-of names block1", "--freeze features keeps") {
+            small($0) + ["--freeze", "features", "--learning-rate-of", "block1=0.1"]
+        },
+        BadInput("strictness about no weights", .usage, "--init-strict is about", "--init names") {
+            small($0) + ["--init-strict"]
+        },
         BadInput("a warm-up as long as the run", .usage, "--warm-up is 2", "--epochs, which is 2") {
             small($0) + ["--epochs", "2", "--warm-up", "2"]
         },

@@ -85,7 +85,8 @@ import Testing
             "--no-decay-norm", "--label-smoothing", "0.1", "--seed", "7", "--no-shuffle", "--precision", "bf16",
             "--epochs", "3", "--keep", "2", "--checkpoint-steps", "9", "--on-checkpoint-error", "continue",
             "--on-nonfinite", "skip", "--dropout", "0.1", "--ema", "0.99", "--norm-momentum", "1", "--tta", "flip",
-            "--statistics-group", "8",
+            "--statistics-group", "8", "--freeze", "block1,stem", "--freeze-norm", "--learning-rate-of",
+            "classifier=0.2,block2=1e-3",
         ])
         var expected = RunConfiguration(
             network: plain.network, data: plain.data, epochs: 3, steps: 1, batchSize: 16, seed: 7, shuffle: false,
@@ -96,9 +97,12 @@ import Testing
             labelSmoothing: 0.1, normMomentum: 1, averageDecay: 0.99, finalViews: .imageAndMirrorImage,
             augmentation: .init(crop: true, jitter: true), normalization: .pixelMean,
             precision: .bfloat16,
+            fineTuning: FineTuning(
+                freeze: [.stem, .block(1)], freezeNorm: true,
+                learningRateOf: PartRates([(.block(2), 0.001), (.classifier, 0.2)])),
             faults: FaultPolicy(keep: 2, checkpointSteps: 9, onCheckpointError: .continue, onNonfinite: .skip))
         expected.network.dropout = 0.1
-        expected.version = 2
+        expected.version = 3
         #expect(full == expected)
         #expect(try configuration(["--no-sync-bn"]).statistics == .rank)
         let given = try configuration(["--mean", "0.5,0.25,0", "--std", "0.5,0.25,1"])
@@ -118,6 +122,7 @@ import Testing
         for safety in ["", "\"safety\":{},", "\"safety\":{\"keep\":7},"] {
             let old = Data(text.replacing("SAFETY", with: safety).utf8)
             let read = try JSONDecoder().decode(RunConfiguration.self, from: old)
+            #expect(read.fineTuning == FineTuning())
             #expect(read.averageDecay == nil && read.normMomentum == 0.1 && read.finalViews == .image)
             #expect(read.augmentation == .init(crop: true, flip: true) && read.precision == .float32)
             #expect(read.normalization == .explicit(mean: [0.5, 0.25, 0.1], std: [0.2, 1, 1]))

@@ -85,13 +85,13 @@ import Testing
         let text = String(decoding: try scratch.read("run/config.json"), as: UTF8.self)
         #expect(text.contains("\"version\" : 1\n"), "\(text)")
         // A newer program's format may not be readable at all.
-        let newer = text.replacing("\"version\" : 1", with: "\"version\" : 3").replacing(
+        let newer = text.replacing("\"version\" : 1", with: "\"version\" : 4").replacing(
             "\"batchSize\"", with: "\"globalBatch\"")
         _ = try scratch.write(Array(newer.utf8), to: "run/config.json")
         let job = try resume()
         #expect(job.status == Failure.Kind.data.rawValue, "\(job.errors)")
         #expect(
-            job.errors.contains("\(run)/config.json: has format version 3, this program reads up to 2; "),
+            job.errors.contains("\(run)/config.json: has format version 4, this program reads up to 3; "),
             "\(job.errors)")
     }
 
@@ -161,7 +161,13 @@ import Testing
             ("--tta flip", "--tta is flip, but the run in \(run) has none, "),
             ("--seed 2", "--seed is 2, but "), ("--no-shuffle", "shuffling (--no-shuffle) is false, but "),
             ("--init nowhere", "--init is nowhere, but the run in \(run) has none, "),
-            ("--precision bf16", "--precision is bf16, but the run in \(run) has f32, "),
+            ("--init-strict", "--init-strict is true, but the run in \(run) has false, "),
+            ("--freeze stem,block1", "--freeze is stem,block1, but the run in \(run) has none, "),
+            ("--freeze-norm", "--freeze-norm is true, but the run in \(run) has false, "),
+            (
+                "--learning-rate-of norm=0.1,stem=1",
+                "--learning-rate-of is stem=1.0,norm=0.1, but the run in \(run) has none, "
+            ), ("--precision bf16", "--precision is bf16, but the run in \(run) has f32, "),
             (
                 "--statistics-group 8",
                 "the scope of batch statistics (--statistics-group, --no-sync-bn) is groups of 8, but the run in \(run) has global "

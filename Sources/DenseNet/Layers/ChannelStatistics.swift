@@ -12,15 +12,16 @@ final class ChannelStatistics {
     let variance: AlignedBuffer<Double>
     let inverseDeviation: AlignedBuffer<Float>
     let normalizedOffset: AlignedBuffer<Float>
-    /// Whether this rank's own sums of a channel are finite in float32, the type of the running statistics.
-    let ownIsFinite: AlignedBuffer<Bool>
+    /// Whether a sum of this rank's own of a channel is not finite in float32, the type of the running statistics. False
+    /// where no batch statistics are taken.
+    let ownIsNonfinite: AlignedBuffer<Bool>
 
     init(channels: Int) {
         mean = AlignedBuffer(count: channels)
         variance = AlignedBuffer(count: channels)
         inverseDeviation = AlignedBuffer(count: channels)
         normalizedOffset = AlignedBuffer(count: channels)
-        ownIsFinite = AlignedBuffer(count: channels)
+        ownIsNonfinite = AlignedBuffer(count: channels)
     }
 
     /// Computes the statistics of the channels from `first` on. Collective.
@@ -31,7 +32,7 @@ final class ChannelStatistics {
     func set(channelsFrom first: Int, _ sums: ChannelSums, pixels: Double, _ pass: PassContext) throws {
         sums.finish()
         for c in 0..<sums.channels {
-            ownIsFinite.pointer[first + c] = Float(sums.sum[c]).isFinite && Float(sums.productSum[c]).isFinite
+            ownIsNonfinite.pointer[first + c] = !(Float(sums.sum[c]).isFinite && Float(sums.productSum[c]).isFinite)
         }
         try pass.sumOverRanks(sums.all)
         for c in 0..<sums.channels {
@@ -57,6 +58,9 @@ final class ProducedChannels {
     let gradients: Panels
     let first: Int
     let count: Int
+    /// Whether they are channels of a block, rather than the output of a bottleneck or of the ImageNet stem's
+    /// convolution.
+    private let areFeatures: Bool
     /// Σx and Σx² in forward; Σg and Σg·x̂ in backward.
     let sums: ChannelSums
     /// Indexed from `first` on, too.
@@ -64,14 +68,15 @@ final class ProducedChannels {
     private let inputGradient: BatchNormInputGradient
 
     init(
-        _ count: Int, from first: Int = 0, of values: Panels, gradients: Panels, statistics: ChannelStatistics,
-        featureMap: FeatureMap, in scratch: ReductionScratch
+        _ count: Int, from first: Int = 0, areFeatures: Bool = false, of values: Panels, gradients: Panels,
+        statistics: ChannelStatistics, featureMap: FeatureMap, in scratch: ReductionScratch
     ) {
         self.featureMap = featureMap
         self.values = values
         self.gradients = gradients
         self.first = first
         self.count = count
+        self.areFeatures = areFeatures
         self.statistics = statistics
         sums = ChannelSums(channels: count, in: scratch)
         inputGradient = BatchNormInputGradient(channels: count)
@@ -84,6 +89,9 @@ final class ProducedChannels {
 
     /// Row `y` of a group: shape [count][lanes].
     func row(_ group: Int, _ y: Int) -> PanelNumbers { values.numbers(group, y) + first * layout.lanes }
+
+    /// Whether a forward pass sums them, for their batch statistics.
+    func isSummed(_ pass: PassContext) -> Bool { areFeatures ? pass.summingFeatures : pass.training }
 
     /// Computes the batch statistics. Call it once all rows are written and summed. Collective.
     func synchronize(_ pass: PassContext) throws {

@@ -40,7 +40,8 @@ final class DenseBlock {
     /// The `count` channels from `first` on, for the layer that produces them.
     func produced(_ count: Int, from first: Int) -> ProducedChannels {
         ProducedChannels(
-            count, from: first, of: values, gradients: gradients, statistics: statistics, featureMap: featureMap,
+            count, from: first, areFeatures: true, of: values, gradients: gradients, statistics: statistics,
+            featureMap: featureMap,
             in: reductionScratch)
     }
 

@@ -30,7 +30,7 @@ final class PlainLayer: DenseLayer {
     func forward(_ pass: PassContext) throws {
         norm.prepare(pass)
         conv.forward(norm, into: features, pass)
-        if pass.training { try features.synchronize(pass) }
+        if pass.summingFeatures { try features.synchronize(pass) }
     }
 
     func backward(_ pass: PassContext) throws {
@@ -78,7 +78,7 @@ final class BottleneckLayer: DenseLayer {
         conv1.forward(norm1, into: bottleneck, pass)
         try norm2.prepare(pass)
         conv2.forward(norm2, into: features, pass)
-        if pass.training { try features.synchronize(pass) }
+        if pass.summingFeatures { try features.synchronize(pass) }
     }
 
     func backward(_ pass: PassContext) throws {

@@ -34,7 +34,7 @@ final class GrowthConvolution {
 
     // MARK: Forward
 
-    /// output = dropout(W * input); in training also sums the output.
+    /// output = dropout(W * input); also sums the output where its batch statistics are taken.
     func forward(_ input: some NormalizedInput, into output: ProducedChannels, _ pass: PassContext) {
         let product = SpatialProduct(
             outputs: growth, inputs: inputs, inputShape, precision,
@@ -46,7 +46,7 @@ final class GrowthConvolution {
                 let padded = padded(input, group, task)
                 dropout.begin(group: group, task.worker, pass)
                 convolve(padded, product, input, group, into: output, sums, task, pass)
-                if pass.training { sums.flushValues() }
+                if output.isSummed(pass) { sums.flushValues() }
             }
         }
     }
@@ -95,7 +95,7 @@ final class GrowthConvolution {
         let floats = row.precision == .float32 ? row.floats : place
         dropout.apply(floats, channels: growth, stride: layout.lanes, row: y, worker, pass)
         row.store(floats, channels: growth, lanes: layout.lanes, stride: layout.lanes)
-        if pass.training { addSums(row, lanes: layout.lanes, mask: output.featureMap.mask(group), to: sums) }
+        if output.isSummed(pass) { addSums(row, lanes: layout.lanes, mask: output.featureMap.mask(group), to: sums) }
     }
 
     // MARK: Backward

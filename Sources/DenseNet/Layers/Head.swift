@@ -51,9 +51,11 @@ final class Head {
             accumulate: true)
     }
 
-    /// From the gradient of the logits, as `loss` left it, computes the classifier's gradients and G of the last block,
-    /// of which the head's norm is the first consumer that backward reaches.
-    func backward() {
+    /// From the gradient of the logits, as `loss` left it, computes the classifier's gradients, then the norm's and G of
+    /// the last block, of which the head's norm is the first consumer that backward reaches.
+    ///
+    /// - Parameter toFeatures: whether to go beyond the classifier.
+    func backward(toFeatures: Bool) {
         let gradients = state.gradients.pointer
         for c in 0..<classes {
             var sum: Float = 0
@@ -65,10 +67,11 @@ final class Head {
             matrixMultiply(
                 logitGradients.transposed, MatrixFactor(features.pointer, rows: count, columns: channels),
                 into: gradients + weight.offset)
-            matrixMultiply(logitGradients, weights, into: featureGradients.pointer)
+            if toFeatures { matrixMultiply(logitGradients, weights, into: featureGradients.pointer) }
         } else {
             (gradients + weight.offset).update(repeating: 0, count: weight.count)
         }
+        guard toFeatures else { return }
         pool.backward(featureGradients.pointer, to: norm)
         norm.finishBackward()
     }

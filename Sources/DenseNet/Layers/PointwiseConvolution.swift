@@ -35,7 +35,7 @@ final class PointwiseConvolution {
 
     // MARK: Forward
 
-    /// output = dropout(W·input); in training also sums the output.
+    /// output = dropout(W·input); also sums the output where its batch statistics are taken.
     func forward(_ input: some ConvolutionInput, into output: ProducedChannels, _ pass: PassContext) {
         let product = PackedWeights(
             taps: 1, outputs: outputs, inputs: inputs, in: state.workspace.weights, precision: precision)
@@ -61,7 +61,7 @@ final class PointwiseConvolution {
         _ input: some ConvolutionInput, _ format: OperandFormat, _ product: PackedWeights,
         tapOffsets: UnsafePointer<Int>, _ phase: Phase, into output: ProducedChannels, _ pass: PassContext
     ) {
-        let lanes = output.layout.lanes
+        let (lanes, isSummed) = (output.layout.lanes, output.isSummed(pass))
         state.workspace.forEachTask(of: output.featureMap) { task in
             let (worker, sums) = (task.worker, output.sums.begin(task: task.index, worker: task.worker.index))
             for group in task.groups {
@@ -78,9 +78,9 @@ final class PointwiseConvolution {
                     worker.clock.enter(.norm)
                     dropout.apply(place, channels: outputs, stride: lanes, row: y, worker, pass)
                     row.store(place, channels: outputs, lanes: lanes, stride: lanes)
-                    if pass.training { addSums(row, lanes: lanes, mask: output.featureMap.mask(group), to: sums) }
+                    if isSummed { addSums(row, lanes: lanes, mask: output.featureMap.mask(group), to: sums) }
                 }
-                if pass.training { sums.flushValues() }
+                if isSummed { sums.flushValues() }
             }
         }
     }

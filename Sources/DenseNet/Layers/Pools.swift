@@ -66,7 +66,7 @@ final class MaxPool {
         state.workspace.needs.reserve(.columns, MaxPoolKernel.scratchCount(source.layout))
     }
 
-    /// In training also sums the output.
+    /// Also sums the output where its batch statistics are taken.
     func forward(_ input: BatchNorm, into output: ProducedChannels, _ pass: PassContext) {
         state.workspace.forEachTask(of: source, cutAt: RowUnits(height: target.layout.height)) { task in
             task.worker.clock.enter(.pool)
@@ -78,7 +78,7 @@ final class MaxPool {
                 }
             }
         }
-        guard pass.training else { return }
+        guard output.isSummed(pass) else { return }
         state.workspace.forEachTask(of: target) { task in
             let sums = output.sums.begin(task: task.index, worker: task.worker.index)
             task.worker.clock.enter(.norm)

@@ -36,7 +36,7 @@ final class CIFARStem: Stem {
 
     func forward(_ images: UnsafePointer<Float>, _ pass: PassContext) throws {
         conv.forward(patches(images), into: features, pass)
-        if pass.training { try features.synchronize(pass) }
+        if pass.summingFeatures { try features.synchronize(pass) }
     }
 
     func backward(_ images: UnsafePointer<Float>, _ pass: PassContext) throws {
@@ -85,7 +85,7 @@ final class ImageNetStem: Stem {
         conv.forward(patches(images), into: output, pass)
         try norm.prepare(pass)
         pool.forward(norm, into: features, pass)
-        if pass.training { try features.synchronize(pass) }
+        if pass.summingFeatures { try features.synchronize(pass) }
     }
 
     func backward(_ images: UnsafePointer<Float>, _ pass: PassContext) throws {

@@ -32,7 +32,7 @@ final class Transition {
         norm.prepare(pass)
         pool.forward(norm, into: pooled)
         conv.forward(PlainInput(panels: pooled, featureMap: target.featureMap), into: features, pass)
-        if pass.training { try features.synchronize(pass) }
+        if pass.summingFeatures { try features.synchronize(pass) }
     }
 
     /// Sets G of the preceding block, of which the transition is the first consumer that backward reaches. Collective.

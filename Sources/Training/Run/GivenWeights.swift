@@ -35,9 +35,10 @@ package enum GivenWeights {
 
     /// Reads weights to begin from. A classifier for another number of classes leaves the network's own.
     ///
-    /// - Returns: a line for the user where that is so.
-    /// - Throws: as `SafetensorsFile.init` and `WeightsFile.load`.
-    static func begin(_ network: DenseNet, from path: String) throws -> String? {
+    /// - Parameter isStrict: whether to refuse such a classifier.
+    /// - Returns: a line for the user where there is one.
+    /// - Throws: as `SafetensorsFile.init` and `WeightsFile.load`; `Failure(.data)` for a classifier that is refused.
+    static func begin(_ network: DenseNet, from path: String, isStrict: Bool) throws -> String? {
         let file = try SafetensorsFile(path: path)
         guard
             let classes = try WeightsFile.load(
@@ -45,8 +46,12 @@ package enum GivenWeights {
         else {
             return nil
         }
-        return "\(path): its classifier is for \(classes) classes, this network has \(network.configuration.classes); "
-            + "the classifier begins anew"
+        let difference =
+            "\(path): its classifier is for \(classes) classes, this network has \(network.configuration.classes); "
+        guard !isStrict else {
+            throw Failure(.data, difference + "give weights for as many, or leave out `initStrict` to begin it anew")
+        }
+        return difference + "the classifier begins anew"
     }
 
     private static func others(in file: SafetensorsFile) -> [String] {

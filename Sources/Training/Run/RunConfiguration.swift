@@ -118,6 +118,8 @@ public struct RunConfiguration: Sendable, Equatable {
     public var precision: Precision
     /// A weights file that the run starts from.
     public var initialWeights: String?
+    /// What of the network learns, and how fast.
+    public var fineTuning: FineTuning
     /// How the run guards its checkpoints and its numbers.
     public var faults: FaultPolicy
 
@@ -133,7 +135,7 @@ public struct RunConfiguration: Sendable, Equatable {
         finalViews: Evaluator.Views = .image,
         augmentation: Augmentation = Augmentation(crop: true, flip: true),
         normalization: NormalizationChoice = .channel, precision: Precision = .float32, initialWeights: String? = nil,
-        faults: FaultPolicy = FaultPolicy()
+        fineTuning: FineTuning = FineTuning(), faults: FaultPolicy = FaultPolicy()
     ) {
         self.model = model
         self.network = network
@@ -156,6 +158,7 @@ public struct RunConfiguration: Sendable, Equatable {
         self.normalization = normalization
         self.precision = precision
         self.initialWeights = initialWeights
+        self.fineTuning = fineTuning
         self.faults = faults
     }
 
@@ -163,6 +166,14 @@ public struct RunConfiguration: Sendable, Equatable {
     package func learningRate(step: Int, stepsPerEpoch: Int) -> Double {
         schedule.rate(step: step, stepsPerEpoch: stepsPerEpoch, epochs: epochs)
             * (baseBatch.map { Double(batchSize) / Double($0) } ?? 1)
+    }
+
+    /// What the learning rate of a step is taken times for parts that have a highest rate of their own.
+    package var rateFactors: [NetworkPart: Double] {
+        Dictionary(
+            uniqueKeysWithValues: (fineTuning.learningRateOf?.rates ?? []).map { part, rate in
+                (part, rate / schedule.learningRate)
+            })
     }
 
     /// How often the network goes through the test images after each epoch, and after the last: an image and its mirror
@@ -184,7 +195,7 @@ extension RunConfiguration: Codable {
         case averageDecay = "ema"
         case finalViews = "tta"
         case augmentation = "augment"
-        case normalization, precision, initialWeights
+        case normalization, precision, initialWeights, fineTuning
         case faults = "safety"
     }
 
@@ -215,6 +226,7 @@ extension RunConfiguration: Codable {
             normalization: try values.decode(NormalizationChoice.self, forKey: .normalization),
             precision: try values.decodeIfPresent(Precision.self, forKey: .precision) ?? .float32,
             initialWeights: try values.decodeIfPresent(String.self, forKey: .initialWeights),
+            fineTuning: try values.decodeIfPresent(FineTuning.self, forKey: .fineTuning) ?? FineTuning(),
             faults: try values.decodeIfPresent(FaultPolicy.self, forKey: .faults) ?? FaultPolicy())
         version = try values.decodeIfPresent(Int.self, forKey: .version)
     }

@@ -84,6 +84,11 @@ extension RunConfiguration {
         }
         try validateImageSchedule()
         try schedule.validate()
+        try fineTuning.validate(network)
+        guard !fineTuning.initStrict || initialWeights != nil else {
+            throw Failure(
+                .usage, "`initStrict` is about the weights that `initialWeights` names; give them, or leave it out")
+        }
         guard schedule.warmUpEpochs == 0 || schedule.warmUpEpochs < epochs else {
             throw Failure(
                 .usage,

@@ -48,6 +48,8 @@ struct RunParts {
                     imageSizes: configuration.imageSchedule?.sizes ?? []))
         }
         network.normMomentum = configuration.normMomentum
+        let fineTuning = configuration.fineTuning
+        try network.freeze(fineTuning.freeze ?? [], evaluatingNorms: fineTuning.freezeNorm)
         data = try RunData(
             configuration.data, seed: configuration.seed, network: configuration.network,
             normalization: configuration.normalization, factFolder: factFolder, warn: warn, communicator: communicator)
@@ -70,7 +72,7 @@ struct RunParts {
         step = try TrainingStep(
             network, groups: statistics.groups(of: network, images: localBatch), optimizer: configuration.optimizer,
             averageDecay: configuration.averageDecay, labelSmoothing: configuration.labelSmoothing,
-            seed: configuration.seed, communicator: communicator)
+            rateFactors: configuration.rateFactors, seed: configuration.seed, communicator: communicator)
         images = TrainingImages(
             configuration, data: data, sampler: sampler, network: network, evaluator: evaluator,
             threads: loaderThreads, communicator: communicator)

@@ -17,8 +17,9 @@ struct RunStart {
         newAt path: String?, _ configuration: RunConfiguration, step: TrainingStep, warn: (String) -> Void
     ) throws {
         step.network.initialize(seed: configuration.seed)
-        if let weights = configuration.initialWeights, let note = try GivenWeights.begin(step.network, from: weights) {
-            warn(note)
+        if let weights = configuration.initialWeights {
+            let isStrict = configuration.fineTuning.initStrict
+            if let note = try GivenWeights.begin(step.network, from: weights, isStrict: isStrict) { warn(note) }
         }
         step.average?.begin(at: step.network)
         folder = try RunFolder(
