@@ -40,15 +40,16 @@ public class DenseNet {
             precision: precision, overhead: overhead)
     }
 
-    /// Builds a network for inference that shares the weights and running statistics of one that is trained, for images
-    /// of the configuration's size, whatever those that train it have.
+    /// Builds a network for inference that shares the weights and running statistics of one that is trained, whatever
+    /// the size of the images that train it.
     ///
     /// Needs no check for memory: `MemoryOverhead` counts it.
     ///
+    /// - Parameter size: height and width in pixels of its images.
     /// - Throws: `Failure(.unavailable)` if the system refuses the threads.
-    package init(sharingWeightsOf network: TrainableDenseNet) throws {
+    package init(sharingWeightsOf network: TrainableDenseNet, imageSize size: Int) throws {
         (configuration, capacity, threads) = (network.configuration, network.capacity, network.threads)
-        imageSize = configuration.image
+        imageSize = size
         try build(training: false, precision: network.state.precision, buffers: network.state.buffers)
     }
 

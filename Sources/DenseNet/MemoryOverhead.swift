@@ -8,17 +8,22 @@ public struct MemoryOverhead: Sendable {
     let copies: Int
     let threads: Int
     let imageSizes: [Int]
+    let testImage: Int?
 
     /// - Parameters:
     ///   - ranks: ranks on this host, each with such a network.
     ///   - batches: buffers for batches of the network's capacity.
     ///   - copies: copies of all parameters.
     ///   - threads: threads yet to be started, beside the network's own.
-    ///   - imageSizes: the sizes that images in training have in turn, beside the configuration's. Where they have
-    ///     another than that, there is a second network, for evaluation.
-    public init(ranks: Int = 1, batches: Int = 0, copies: Int = 0, threads: Int = 0, imageSizes: [Int] = []) {
+    ///   - imageSizes: the sizes that images in training have in turn, beside the configuration's.
+    ///   - testImage: the size of images in evaluation; nil for the configuration's. Where those in training have
+    ///     another, there is a second network, for evaluation.
+    public init(
+        ranks: Int = 1, batches: Int = 0, copies: Int = 0, threads: Int = 0, imageSizes: [Int] = [],
+        testImage: Int? = nil
+    ) {
         (self.ranks, self.batches, self.copies, self.threads) = (ranks, batches, copies, threads)
-        self.imageSizes = imageSizes
+        (self.imageSizes, self.testImage) = (imageSizes, testImage)
     }
 
     /// Checks that a network fits in the host's memory.
@@ -29,11 +34,13 @@ public struct MemoryOverhead: Sendable {
     ) throws {
         let float = Double(MemoryLayout<Float>.stride)
         let sizes = Set(imageSizes + [configuration.image]).sorted(by: >)
-        let largest = sizes[0]
+        let testSize = testImage ?? configuration.image
+        let largest = max(sizes[0], testSize)
+        let hasSecond = sizes.contains { $0 != testSize }
         let pixels = 3 * Double(largest * largest)
         let batches = float * Double(batches * images) * pixels
         let copies = float * Double(copies) * Double(configuration.parameterCount)
-        let ownThreads = (sizes.count == 1 ? 1 : 2) * (threads - 1)
+        let ownThreads = (hasSecond ? 2 : 1) * (threads - 1)
         let reserved = OpenBLAS.bufferBytes + (ownThreads + self.threads) * threadStackBytes
         func require(_ bytes: Double, addressSpace: Int?) throws {
             try Support.requireMemory(
@@ -42,7 +49,7 @@ public struct MemoryOverhead: Sendable {
                 advice: "use a smaller `batchSize` or more nodes")
         }
         // First reject what would overflow `Int`, or need too large a table.
-        for size in sizes {
+        for size in sizes + [testSize] {
             let shape = configuration.withImages(of: size)
             try require(
                 TrainingMemory.minimumBytes(shape, images: images, training: training, precision: precision),
@@ -53,10 +60,10 @@ public struct MemoryOverhead: Sendable {
                 configuration.withImages(of: size), images: images, training: training, threads: threads,
                 precision: precision)
         }
-        let evaluating = sizes.count == 1 ? nil : memory(configuration.image, training: false)
+        let evaluating = hasSecond ? memory(testSize, training: false) : nil
         for size in sizes {
             let training = memory(size, training: training)
-            let beside = size == configuration.image ? nil : evaluating
+            let beside = size == testSize ? nil : evaluating
             try require(
                 Double(training.total + (beside?.dependingOnImages ?? 0)),
                 addressSpace: training.alignment + (beside?.alignment ?? 0) + self.copies * hugePage)

@@ -224,18 +224,18 @@ private final class MirrorImages {
     let logits: AlignedBuffer<Float>
     private let network: DenseNet
     private let images: AlignedBuffer<Float>
-    private var pixels: Int { 3 * network.configuration.image * network.configuration.image }
+    private var pixels: Int { 3 * network.imageSize * network.imageSize }
 
     init(of network: DenseNet) {
         self.network = network
         logits = AlignedBuffer(count: network.logits.count)
-        let size = network.configuration.image
+        let size = network.imageSize
         images = AlignedBuffer(count: network.capacity * 3 * size * size)
     }
 
     func evaluate(_ batch: Batch) throws {
         images.pointer.update(from: batch.images, count: batch.count * pixels)
-        let size = network.configuration.image
+        let size = network.imageSize
         for image in 0..<batch.count {
             ImagePlanes(images.pointer + image * pixels, height: size, width: size).mirror()
         }

@@ -155,6 +155,14 @@ struct AugmentationOptions: ParsableArguments {
     var augment: Augmentation?
 }
 
+/// The size of test images.
+struct TestImageOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Height and width of the images in evaluation (default: the network's, as --image).", valueName: "pixels"))
+    var testImage: Int?
+}
+
 /// What of each test image the network sees once a run is trained.
 struct FinalViewOptions: ParsableArguments {
     @Option(

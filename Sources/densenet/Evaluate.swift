@@ -29,6 +29,7 @@ struct Evaluate: RankedCommand {
     @OptionGroup(title: "Network (default: as the weights file says)") var network: NetworkOptions
     @OptionGroup(title: "Data") var dataOptions: DataOptions
     @OptionGroup(title: "Data") var imageSeed: ImageSeedOptions
+    @OptionGroup(title: "Data") var testImage: TestImageOptions
     @OptionGroup(title: "Data") var views: ViewOptions
     @OptionGroup(title: "Output") var output: OutputOptions
     @OptionGroup(title: "Speed") var batch: BatchOptions
@@ -175,13 +176,14 @@ struct Evaluate: RankedCommand {
         try batch.requireValid()
         var data = RunConfiguration.DataSource()
         try dataOptions.apply(to: &data)
-        let network = try network.network(of: file) {
+        var network = try network.network(of: file) {
             let shape = try dataOptions.shape(seed: imageSeed.seed)
             return (
                 shape?.classes ?? SyntheticImages.classNames.count,
                 shape == nil ? CIFAR.imageSize : shape?.imageSize
             )
         }
+        network.image = testImage.testImage ?? network.image
         return Configuration(
             network: network, data: data, normalization: try dataOptions.normalization(),
             precision: precision.value, batchSize: batch.batchSize, seed: imageSeed.seed)

@@ -30,6 +30,7 @@ struct Train: RankedCommand {
     @OptionGroup(title: "Fine-tuning") var fineTuning: FineTuningOptions
     @OptionGroup(title: "Data") var dataOptions: DataOptions
     @OptionGroup(title: "Data") var augmentation: AugmentationOptions
+    @OptionGroup(title: "Data") var testImage: TestImageOptions
     @OptionGroup(title: "Data") var finalViews: FinalViewOptions
     @OptionGroup(title: "Batch and schedule") var schedule: ScheduleOptions
     @OptionGroup(title: "Batch and schedule") var statistics: StatisticsOptions
@@ -183,6 +184,7 @@ struct Train: RankedCommand {
         try dataOptions.apply(to: &run.data)
         run.normalization = try dataOptions.normalization() ?? run.normalization
         run.augmentation = augmentation.augment ?? run.augmentation
+        run.testImage = testImage.testImage ?? run.testImage
         run.finalViews = finalViews.views ?? run.finalViews
         try schedule.apply(to: &run)
         run.statistics = try statistics.value() ?? run.statistics

@@ -17,7 +17,7 @@ enum FreezingCost {
         var configuration = try DenseNetConfiguration(model: "densenet121")
         (configuration.classes, configuration.image) = (classes, size)
         let network = try TrainableDenseNet(configuration, capacity: count, threads: threads)
-        let evaluating = try DenseNet(sharingWeightsOf: network)
+        let evaluating = try DenseNet(sharingWeightsOf: network, imageSize: network.imageSize)
         network.initialize(seed: 1)
         try network.freeze([.features], evaluatingNorms: true)
         let learning = 0..<network.gradientEnd

@@ -101,8 +101,10 @@ public struct RunConfiguration: Sendable, Equatable {
     /// The share of the target that is spread over all classes; 0 or above and below 1.
     public var labelSmoothing: Double
     /// The sizes that training images have by epochs, once all else is done to them; nil for the network's in all.
-    /// Evaluations always have the network's.
+    /// Evaluations have the network's, or `testImage`.
     public var imageSchedule: ImageSchedule?
+    /// Height and width of test images; nil for the network's.
+    public var testImage: Int?
     /// The weight of a new batch in the running statistics; above 0, up to 1.
     public var normMomentum: Double
     /// Keeps a moving average of the weights, of which each step leaves this share; above 0 and below 1. It is
@@ -130,7 +132,7 @@ public struct RunConfiguration: Sendable, Equatable {
         schedule: LearningRateSchedule = LearningRateSchedule(), baseBatch: Int? = nil,
         statistics: BatchStatistics = .globalBatch,
         optimizer: OptimizerConfiguration = OptimizerConfiguration(), labelSmoothing: Double = 0,
-        imageSchedule: ImageSchedule? = nil,
+        imageSchedule: ImageSchedule? = nil, testImage: Int? = nil,
         normMomentum: Double = TrainableDenseNet.defaultNormMomentum, averageDecay: Double? = nil,
         finalViews: Evaluator.Views = .image,
         augmentation: Augmentation = Augmentation(crop: true, flip: true),
@@ -151,6 +153,7 @@ public struct RunConfiguration: Sendable, Equatable {
         self.optimizer = optimizer
         self.labelSmoothing = labelSmoothing
         self.imageSchedule = imageSchedule
+        self.testImage = testImage
         self.normMomentum = normMomentum
         self.averageDecay = averageDecay
         self.finalViews = finalViews
@@ -191,7 +194,7 @@ public struct RunConfiguration: Sendable, Equatable {
 extension RunConfiguration: Codable {
     private enum CodingKeys: String, CodingKey {
         case version, model, network, data, epochs, steps, batchSize, seed, shuffle, schedule, baseBatch
-        case statistics, optimizer, labelSmoothing, imageSchedule, normMomentum
+        case statistics, optimizer, labelSmoothing, imageSchedule, testImage, normMomentum
         case averageDecay = "ema"
         case finalViews = "tta"
         case augmentation = "augment"
@@ -217,6 +220,7 @@ extension RunConfiguration: Codable {
             optimizer: try values.decode(OptimizerConfiguration.self, forKey: .optimizer),
             labelSmoothing: try values.decode(Double.self, forKey: .labelSmoothing),
             imageSchedule: try values.decodeIfPresent(ImageSchedule.self, forKey: .imageSchedule),
+            testImage: try values.decodeIfPresent(Int.self, forKey: .testImage),
             // Missing in the run folders of programs that had no choice, as are some below.
             normMomentum: try values.decodeIfPresent(Double.self, forKey: .normMomentum)
                 ?? TrainableDenseNet.defaultNormMomentum,

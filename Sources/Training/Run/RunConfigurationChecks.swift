@@ -83,6 +83,7 @@ extension RunConfiguration {
                     + "the image's \(network.image)")
         }
         try validateImageSchedule()
+        if let testImage { try network.withImages(of: testImage).validate() }
         try schedule.validate()
         try fineTuning.validate(network)
         guard !fineTuning.initStrict || initialWeights != nil else {

@@ -27,6 +27,7 @@ package struct RunData {
     ///   - source: where the images are, and what they have to be where that is known.
     ///   - seed: what synthetic images, and the split of pictures, are drawn from.
     ///   - network: whose images they are to be.
+    ///   - testImage: the size of test images; nil for the network's.
     ///   - normalization: taken from the training set where it depends on it; given ready for weights that bring
     ///     theirs. Then no picture is opened before it is used.
     ///   - factFolder: where facts of pictures are kept from run to run; nil for nowhere.
@@ -34,7 +35,7 @@ package struct RunData {
     /// - Throws: on all ranks the failure of the first rank that has one.
     package init(
         _ source: RunConfiguration.DataSource, seed: UInt64, network: DenseNetConfiguration,
-        normalization choice: RunConfiguration.NormalizationChoice, ready: Normalization? = nil,
+        testImage: Int? = nil, normalization choice: RunConfiguration.NormalizationChoice, ready: Normalization? = nil,
         factFolder: String? = nil, warn: (String) -> Void = { _ in }, communicator: Communicator
     ) throws {
         communicator.progress.enter("opening the data")
@@ -45,11 +46,14 @@ package struct RunData {
                 Failure(
                     .data, "some ranks find pictures, others CIFAR's files or nothing; give all nodes the same files"))
         }
+        let testNetwork = network.withImages(of: testImage ?? network.image)
+        let framing = (
+            train: network.framing(ofPictures: hasPictures), test: testNetwork.framing(ofPictures: hasPictures)
+        )
         if let path = source.path, hasPictures {
-            let framing = network.framing(ofPictures: true)
             let pictures = try RunPictures(
                 RunPictures.Request(
-                    source: source, seed: seed, framing: (framing, framing), inspects: ready == nil,
+                    source: source, seed: seed, framing: framing, inspects: ready == nil,
                     factFolder: factFolder), path: path, warn: warn, communicator: communicator)
             (train, test, warnings) = (pictures.train, pictures.test, pictures.warnings)
             (sums, skipped) = (pictures.sums, pictures.skipped)
@@ -61,8 +65,9 @@ package struct RunData {
                 try sets.test.validateLabels(part: communicator.rank, of: communicator.size)
                 return sets
             }
-            let framing = network.framing(ofPictures: false)
-            (train, test, warnings) = (sets.train.framed(framing), sets.test.framed(framing), sets.warnings)
+            train = sets.train.framed(framing.train)
+            test = sets.test.framed(framing.test)
+            warnings = sets.warnings
             skipped = nil
         }
         let (train, test) = (train, test)
@@ -78,7 +83,7 @@ package struct RunData {
             try communicator.throwOnAllRanks { try ready.validate(height: network.image, width: network.image) }
             normalization = ready
         } else {
-            normalization = try Self.normalization(choice, of: train, pictureSums: sums, communicator)
+            normalization = try Self.normalization(choice, of: train, test, pictureSums: sums, communicator)
         }
     }
 
@@ -108,8 +113,8 @@ package struct RunData {
 
     /// Sums over shares of the training set are exact integers, so every number of ranks gets the same normalization.
     private static func normalization(
-        _ choice: RunConfiguration.NormalizationChoice, of train: ImageSet, pictureSums: PixelSums?,
-        _ communicator: Communicator
+        _ choice: RunConfiguration.NormalizationChoice, of train: ImageSet, _ test: ImageSet,
+        pictureSums: PixelSums?, _ communicator: Communicator
     ) throws -> Normalization {
         func sums() throws -> PixelSums {
             if let pictureSums { return pictureSums }
@@ -122,7 +127,7 @@ package struct RunData {
         switch choice {
         case .channel: return .channel(from: try sums())
         case .pixelMean:
-            guard pictureSums == nil, train.framing == nil else {
+            guard pictureSums == nil, train.framing == nil, train.height == test.height else {
                 throw communicator.markAgreed(
                     Failure(
                         .usage,

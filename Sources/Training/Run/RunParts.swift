@@ -45,13 +45,14 @@ struct RunParts {
                     ranks: communicator.localSize,
                     batches: 2 * passes + (configuration.finalViews == .image ? 2 : 3),
                     copies: averages + (passes > 1 ? 1 : 0) + (communicator.rank == 0 ? 2 + averages : 0), threads: 3,
-                    imageSizes: configuration.imageSchedule?.sizes ?? []))
+                    imageSizes: configuration.imageSchedule?.sizes ?? [], testImage: configuration.testImage))
         }
         network.normMomentum = configuration.normMomentum
         let fineTuning = configuration.fineTuning
         try network.freeze(fineTuning.freeze ?? [], evaluatingNorms: fineTuning.freezeNorm)
         data = try RunData(
             configuration.data, seed: configuration.seed, network: configuration.network,
+            testImage: configuration.testImage,
             normalization: configuration.normalization, factFolder: factFolder, warn: warn, communicator: communicator)
         (configuration.data.files, configuration.data.skipped) = (data.files, data.skipped)
         self.configuration = configuration

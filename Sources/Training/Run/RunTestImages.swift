@@ -6,19 +6,21 @@ extension RunConfiguration {
     ///
     /// - Throws: as `CIFAR.open` or `PictureListing`; `Failure(.unavailable)` where memory is short for the synthetic set.
     package func openTestImages() throws -> ImageSet {
+        let testNetwork = network.withImages(of: testImage ?? network.image)
         if data.hasPictures {
             let listing = try data.listPictures(seed: seed)
             return ImageSet(
-                pictures: listing.test, classNames: listing.classNames, framing: network.framing(ofPictures: true))
+                pictures: listing.test, classNames: listing.classNames, framing: testNetwork.framing(ofPictures: true))
         }
         if let path = data.path {
             return try CIFAR.open(path, limitTrain: data.limitTrain, limitTest: data.limitTest).test
-                .framed(network.framing(ofPictures: false))
+                .framed(testNetwork.framing(ofPictures: false))
         }
         let count = data.limitTest ?? DataSource.syntheticTest
         try ImageSet.requireMemory(
             synthetic: count, imageSize: network.image, ranks: 1, advice: "free memory on this machine")
         return ImageSet.synthetic(count: count, seed: seed, split: .test, imageSize: network.image)
+            .framed(testNetwork.framing(ofPictures: false))
     }
 }
 

@@ -66,14 +66,16 @@ final class TrainingImages {
     /// What is not needed any more is released first, so that there is never more memory than an epoch needs.
     func begin(epoch: Int) throws {
         let size = configuration.imageSize(epoch: epoch)
-        let isWhole = size == configuration.network.image
+        let testSize = configuration.testImage ?? configuration.network.image
         let evaluatesTrained = evaluator.network === network
-        guard size != network.imageSize || isWhole != evaluatesTrained else { return }
+        guard size != network.imageSize || (size == testSize) != evaluatesTrained else { return }
         communicator.progress.enter("memory for the images of an epoch", mayTakeLong: true)
         try communicator.throwOnAllRanks {
-            if isWhole { evaluator.network = network }
+            if size == testSize { evaluator.network = network }
             try network.setImageSize(size)
-            if !isWhole, evaluatesTrained { evaluator.network = try DenseNet(sharingWeightsOf: network) }
+            if size != testSize, evaluatesTrained {
+                evaluator.network = try DenseNet(sharingWeightsOf: network, imageSize: testSize)
+            }
         }
     }
 }

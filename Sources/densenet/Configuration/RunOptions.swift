@@ -47,6 +47,7 @@ enum RunOptions {
         add("label-smoothing", run.labelSmoothing)
         add("norm-momentum", run.normMomentum)
         add("ema", run.averageDecay)
+        add("test-image", run.testImage)
         add("tta", run.finalViews.rawValue)
         add("seed", run.seed)
         add("no-shuffle", !run.shuffle)
