@@ -85,13 +85,13 @@ import Testing
         let text = String(decoding: try scratch.read("run/config.json"), as: UTF8.self)
         #expect(text.contains("\"version\" : 1\n"), "\(text)")
         // A newer program's format may not be readable at all.
-        let newer = text.replacing("\"version\" : 1", with: "\"version\" : 3").replacing(
+        let newer = text.replacing("\"version\" : 1", with: "\"version\" : 4").replacing(
             "\"batchSize\"", with: "\"globalBatch\"")
         _ = try scratch.write(Array(newer.utf8), to: "run/config.json")
         let job = try resume()
         #expect(job.status == Failure.Kind.data.rawValue, "\(job.errors)")
         #expect(
-            job.errors.contains("\(run)/config.json: has format version 3, this program reads up to 2; "),
+            job.errors.contains("\(run)/config.json: has format version 4, this program reads up to 3; "),
             "\(job.errors)")
     }
 
@@ -156,6 +156,7 @@ import Testing
             ("--learning-rate 0.2", "--learning-rate is 0.2, but the run in \(run) has 0.1, "),
             ("--no-nesterov", "--nesterov is false, but "), ("--weight-decay 0", "--weight-decay is 0.0, but "),
             ("--no-decay-norm", "--decay-norm is false, but "), ("--label-smoothing 0.1", "--label-smoothing is 0.1, "),
+            ("--class-weights balanced", "--class-weights is balanced, but the run in \(run) has none, "),
             ("--ema 0.9", "--ema is 0.9, but the run in \(run) has none, "),
             ("--norm-momentum 0.2", "--norm-momentum is 0.2, but the run in \(run) has 0.1, "),
             ("--tta flip", "--tta is flip, but the run in \(run) has none, "),

@@ -78,6 +78,8 @@ public struct RunConfiguration: Sendable, Equatable {
     public var optimizer: OptimizerConfiguration
     /// The share of the target that is spread over all classes; 0 or above and below 1.
     public var labelSmoothing: Double
+    /// What each class counts for in the training loss; nil where all count the same.
+    public var classWeights: ClassWeights?
     /// The sizes that training images have by epochs, once all else is done to them; nil for the network's in all.
     /// Evaluations always have the network's.
     public var imageSchedule: ImageSchedule?
@@ -106,7 +108,7 @@ public struct RunConfiguration: Sendable, Equatable {
         schedule: LearningRateSchedule = LearningRateSchedule(), baseBatch: Int? = nil,
         statistics: BatchStatistics = .globalBatch,
         optimizer: OptimizerConfiguration = OptimizerConfiguration(), labelSmoothing: Double = 0,
-        imageSchedule: ImageSchedule? = nil,
+        classWeights: ClassWeights? = nil, imageSchedule: ImageSchedule? = nil,
         normMomentum: Double = TrainableDenseNet.defaultNormMomentum, averageDecay: Double? = nil,
         finalViews: Evaluator.Views = .image,
         augmentation: Augmentation = Augmentation(crop: true, flip: true),
@@ -126,6 +128,7 @@ public struct RunConfiguration: Sendable, Equatable {
         self.statistics = statistics
         self.optimizer = optimizer
         self.labelSmoothing = labelSmoothing
+        self.classWeights = classWeights
         self.imageSchedule = imageSchedule
         self.normMomentum = normMomentum
         self.averageDecay = averageDecay
@@ -158,7 +161,7 @@ public struct RunConfiguration: Sendable, Equatable {
 extension RunConfiguration: Codable {
     private enum CodingKeys: String, CodingKey {
         case version, model, network, data, epochs, steps, batchSize, seed, shuffle, schedule, baseBatch
-        case statistics, optimizer, labelSmoothing, imageSchedule, normMomentum
+        case statistics, optimizer, labelSmoothing, classWeights, imageSchedule, normMomentum
         case averageDecay = "ema"
         case finalViews = "tta"
         case augmentation = "augment"
@@ -183,6 +186,7 @@ extension RunConfiguration: Codable {
             statistics: try values.decodeIfPresent(BatchStatistics.self, forKey: .statistics) ?? .globalBatch,
             optimizer: try values.decode(OptimizerConfiguration.self, forKey: .optimizer),
             labelSmoothing: try values.decode(Double.self, forKey: .labelSmoothing),
+            classWeights: try values.decodeIfPresent(ClassWeights.self, forKey: .classWeights),
             imageSchedule: try values.decodeIfPresent(ImageSchedule.self, forKey: .imageSchedule),
             // Missing in the run folders of programs that had no choice, as are some below.
             normMomentum: try values.decodeIfPresent(Double.self, forKey: .normMomentum)

@@ -54,6 +54,7 @@ extension RunConfiguration {
         guard labelSmoothing >= 0, labelSmoothing < 1 else {
             throw Failure(.usage, "`labelSmoothing` is \(labelSmoothing), expected 0 or above and below 1")
         }
+        try classWeights?.validate(classes: network.classes)
         guard normMomentum > 0, normMomentum <= 1 else {
             throw Failure(.usage, "`normMomentum` is \(normMomentum), expected above 0, up to 1")
         }
@@ -99,6 +100,7 @@ extension RunConfiguration {
     func withAbsolutePaths() -> RunConfiguration {
         var copy = self
         copy.data.path = data.path.map(absolutePath)
+        copy.classWeights?.path = classWeights?.path.map(absolutePath)
         copy.initialWeights = initialWeights.map(absolutePath)
         return copy
     }

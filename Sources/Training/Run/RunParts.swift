@@ -45,6 +45,8 @@ struct RunParts {
             classes: configuration.network.classes, normalization: configuration.normalization,
             communicator: communicator)
         configuration.data.files = data.files
+        configuration.classWeights = try configuration.classWeights?.resolved(
+            for: data.train, classes: configuration.network.classes, communicator)
         self.configuration = configuration
         let (train, test, normalization) = (data.train, data.test, data.normalization)
         (sampler, evaluator) = try communicator.throwOnAllRanks {
@@ -60,7 +62,7 @@ struct RunParts {
         step = try TrainingStep(
             network, groups: statistics.groups(of: network, images: localBatch), optimizer: configuration.optimizer,
             averageDecay: configuration.averageDecay, labelSmoothing: configuration.labelSmoothing,
-            seed: configuration.seed, communicator: communicator)
+            classWeights: configuration.classWeights?.values, seed: configuration.seed, communicator: communicator)
         images = TrainingImages(
             configuration, data: data, sampler: sampler, network: network, evaluator: evaluator,
             communicator: communicator)

@@ -204,11 +204,11 @@ public final class TrainingRun {
             let seconds = monotonicSeconds() - began
             state.seconds += seconds
             if isRankZero {
-                let images = Double(batch.globalCount)
                 let metrics = StepMetrics(
-                    epoch: state.epoch, step: state.step(stepsPerEpoch), loss: sums.loss / images,
-                    accuracy: sums.correct / images, learningRate: rate, images: batch.globalCount,
-                    seconds: seconds, dataWaitSeconds: loader.waitSeconds - waitBefore)
+                    epoch: state.epoch, step: state.step(stepsPerEpoch), loss: sums.loss / sums.weight,
+                    accuracy: sums.correct / Double(batch.globalCount), learningRate: rate,
+                    images: batch.globalCount, weight: sums.weight, seconds: seconds,
+                    dataWaitSeconds: loader.waitSeconds - waitBefore)
                 checkpoints?.add(metrics)
                 observer.stepped(metrics)
             }
@@ -219,7 +219,7 @@ public final class TrainingRun {
             }
             if isCheckpointDue { try writeCheckpoint() }
             advanced(
-                .training, state.stepInEpoch, of: stepsPerEpoch, loss: state.lossSum / state.images,
+                .training, state.stepInEpoch, of: stepsPerEpoch, loss: state.meanLoss,
                 accuracy: state.correct / state.images)
         }
     }
@@ -249,25 +249,29 @@ public final class TrainingRun {
 
     /// Adds a step's loss and hits, of all ranks, to the epoch's. Collective.
     ///
-    /// - Returns: the sums over the step's images, and whether any rank has been asked to stop.
+    /// - Returns: the sums over the step's images, as `BatchResult` has them, and whether any rank has been asked
+    ///   to stop.
     private func add(
         _ result: BatchResult, of batch: Batch
-    ) throws -> (sums: (loss: Double, correct: Double), stopWasAsked: Bool) {
+    ) throws -> (sums: (loss: Double, correct: Double, weight: Double), stopWasAsked: Bool) {
         communicator.progress.enter("loss")
         let sums = try communicator.allReduceSum([
-            result.lossSum, Double(result.correct), observer.wantsStop ? 1 : 0, checkpoints?.hasFailed == true ? 1 : 0,
+            result.lossSum, Double(result.correct), result.weight, observer.wantsStop ? 1 : 0,
+            checkpoints?.hasFailed == true ? 1 : 0,
         ])
-        let (lossSum, correct, stopRequests, failedCheckpoints) = (sums[0], sums[1], sums[2], sums[3])
+        let (lossSum, correct, weight) = (sums[0], sums[1], sums[2])
+        let (stopRequests, failedCheckpoints) = (sums[3], sums[4])
         if failedCheckpoints > 0 { try finishCheckpoint() }
         if step.isFinite {
             state.lossSum += lossSum
+            state.lossWeight += weight
             state.correct += correct
             state.images += Double(batch.globalCount)
         } else {
             try skipOrStop()
         }
         state.stepInEpoch += 1
-        return ((lossSum, correct), stopRequests > 0)
+        return ((lossSum, correct, weight), stopRequests > 0)
     }
 
     /// Counts a skipped step, whose numbers were not finite, or ends all ranks. Collective.
@@ -332,7 +336,7 @@ public final class TrainingRun {
         let maxima = try communicator.allReduceMax([dataWait, observer.wantsStop ? 1 : 0])
         let (longestDataWait, stopRequest) = (maxima[0], maxima[1])
         let metrics = EpochMetrics(
-            epoch: state.epoch, trainLoss: state.lossSum / state.images, trainAccuracy: state.correct / state.images,
+            epoch: state.epoch, trainLoss: state.meanLoss, trainAccuracy: state.correct / state.images,
             testLoss: test.loss, testAccuracy: test.accuracy, imagesPerSecond: state.images / state.seconds,
             learningRate: configuration.learningRate(
                 step: state.step(stepsPerEpoch) - 1, stepsPerEpoch: stepsPerEpoch),

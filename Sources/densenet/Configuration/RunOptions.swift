@@ -41,6 +41,7 @@ enum RunOptions {
         add("weight-decay", run.optimizer.weightDecay)
         add("decay-norm", run.optimizer.decaysNorms)
         add("label-smoothing", run.labelSmoothing)
+        add("class-weights", run.classWeights)
         add("norm-momentum", run.normMomentum)
         add("ema", run.averageDecay)
         add("tta", run.finalViews.rawValue)
