@@ -31,6 +31,7 @@ struct Train: RankedCommand {
     @OptionGroup(title: "Data") var augmentation: AugmentationOptions
     @OptionGroup(title: "Data") var finalViews: FinalViewOptions
     @OptionGroup(title: "Batch and schedule") var schedule: ScheduleOptions
+    @OptionGroup(title: "Batch and schedule") var bestEpoch: BestEpochOptions
     @OptionGroup(title: "Batch and schedule") var statistics: StatisticsOptions
     @OptionGroup(title: "Optimizer") var optimizer: OptimizerOptions
     @OptionGroup(title: "Run folder") var runFolder: RunFolderOptions
@@ -176,6 +177,7 @@ struct Train: RankedCommand {
         run.augmentation = augmentation.augment ?? run.augmentation
         run.finalViews = finalViews.views ?? run.finalViews
         try schedule.apply(to: &run)
+        bestEpoch.apply(to: &run)
         run.statistics = try statistics.value() ?? run.statistics
         optimizer.apply(to: &run)
         run.precision = precision.precision ?? run.precision

@@ -157,6 +157,8 @@ import Testing
             ("--no-nesterov", "--nesterov is false, but "), ("--weight-decay 0", "--weight-decay is 0.0, but "),
             ("--no-decay-norm", "--decay-norm is false, but "), ("--label-smoothing 0.1", "--label-smoothing is 0.1, "),
             ("--class-weights balanced", "--class-weights is balanced, but the run in \(run) has none, "),
+            ("--early-stop 2", "--early-stop is 2, but the run in \(run) has none, "),
+            ("--best-by loss", "--best-by is loss, but the run in \(run) has accuracy, "),
             ("--ema 0.9", "--ema is 0.9, but the run in \(run) has none, "),
             ("--norm-momentum 0.2", "--norm-momentum is 0.2, but the run in \(run) has 0.1, "),
             ("--tta flip", "--tta is flip, but the run in \(run) has none, "),

@@ -5,7 +5,7 @@ import Support
 ///
 /// It grows when an older program would misunderstand a file, and a file has the lowest that fits it: 2 where the run
 /// averages its weights, or has a `normMomentum`, an image schedule or batch statistics of its own, and 3 where its
-/// classes have weights, which older programs would resume without. Files without a version are from before there were any, and like those of version 1.
+/// classes have weights, it may end early or its best epoch is not that of the best accuracy, which older programs would resume without. Files without a version are from before there were any, and like those of version 1.
 enum FormatVersion {
     static let first = 1
     static let current = 3
@@ -15,7 +15,7 @@ enum FormatVersion {
         let isAsEver =
             run.averageDecay == nil && run.normMomentum == TrainableDenseNet.defaultNormMomentum
             && run.imageSchedule == nil && run.statistics == .globalBatch
-        guard run.classWeights == nil else { return current }
+        guard run.classWeights == nil, run.earlyStop == nil, run.bestBy == .accuracy else { return current }
         return isAsEver ? first : 2
     }
 

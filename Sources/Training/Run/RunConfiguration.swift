@@ -61,6 +61,10 @@ public struct RunConfiguration: Sendable, Equatable {
     public var epochs: Int
     /// Stop after this many steps in all, even before the last epoch ends.
     public var steps: Int?
+    /// Stop once no epoch has been better for so many, by `bestBy`. Nil for no such end.
+    public var earlyStop: Int?
+    /// What decides which epoch is the best.
+    public var bestBy: BestMeasure
     /// Images per step over all ranks.
     public var batchSize: Int
     /// What all random numbers are drawn from: weights, order, augmentation, dropout, synthetic images.
@@ -104,7 +108,8 @@ public struct RunConfiguration: Sendable, Equatable {
     /// The recipe of the paper (arXiv 1608.06993, section 4.2) where no argument says otherwise.
     public init(
         model: String = customModel, network: DenseNetConfiguration, data: DataSource = DataSource(),
-        epochs: Int = 300, steps: Int? = nil, batchSize: Int = 64, seed: UInt64 = 1, shuffle: Bool = true,
+        epochs: Int = 300, steps: Int? = nil, earlyStop: Int? = nil, bestBy: BestMeasure = .accuracy,
+        batchSize: Int = 64, seed: UInt64 = 1, shuffle: Bool = true,
         schedule: LearningRateSchedule = LearningRateSchedule(), baseBatch: Int? = nil,
         statistics: BatchStatistics = .globalBatch,
         optimizer: OptimizerConfiguration = OptimizerConfiguration(), labelSmoothing: Double = 0,
@@ -120,6 +125,8 @@ public struct RunConfiguration: Sendable, Equatable {
         self.data = data
         self.epochs = epochs
         self.steps = steps
+        self.earlyStop = earlyStop
+        self.bestBy = bestBy
         self.batchSize = batchSize
         self.seed = seed
         self.shuffle = shuffle
@@ -160,7 +167,8 @@ public struct RunConfiguration: Sendable, Equatable {
 /// As RUN/config.json has it, which programs before and after this one read as well.
 extension RunConfiguration: Codable {
     private enum CodingKeys: String, CodingKey {
-        case version, model, network, data, epochs, steps, batchSize, seed, shuffle, schedule, baseBatch
+        case version, model, network, data, epochs, steps, earlyStop, bestBy, batchSize, seed, shuffle, schedule
+        case baseBatch
         case statistics, optimizer, labelSmoothing, classWeights, imageSchedule, normMomentum
         case averageDecay = "ema"
         case finalViews = "tta"
@@ -178,6 +186,8 @@ extension RunConfiguration: Codable {
             data: try values.decode(DataSource.self, forKey: .data),
             epochs: try values.decode(Int.self, forKey: .epochs),
             steps: try values.decodeIfPresent(Int.self, forKey: .steps),
+            earlyStop: try values.decodeIfPresent(Int.self, forKey: .earlyStop),
+            bestBy: try values.decodeIfPresent(BestMeasure.self, forKey: .bestBy) ?? .accuracy,
             batchSize: try values.decode(Int.self, forKey: .batchSize),
             seed: try values.decode(UInt64.self, forKey: .seed),
             shuffle: try values.decode(Bool.self, forKey: .shuffle),

@@ -41,6 +41,9 @@ extension RunConfiguration {
             throw Failure(.usage, "`epochs` is \(epochs), expected 1 to 1,000,000")
         }
         if let steps, steps < 1 { throw Failure(.usage, "`steps` is \(steps), expected 1 or more") }
+        if let earlyStop, !(1...1_000_000).contains(earlyStop) {
+            throw Failure(.usage, "`earlyStop` is \(earlyStop), expected 1 to 1,000,000 epochs")
+        }
         guard (1...1_000_000).contains(batchSize) else {
             throw Failure(.usage, "`batchSize` is \(batchSize), expected 1 to 1,000,000 images over all ranks")
         }

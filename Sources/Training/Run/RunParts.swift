@@ -1,6 +1,7 @@
 import DataParallel
 import DenseNetModel
 import ImageData
+import Support
 
 /// What a run consists of on every rank but for the run folder, allocated; the weights are not set yet.
 struct RunParts {
@@ -58,6 +59,10 @@ struct RunParts {
                     network, images: test, batchSize: min(configuration.batchSize, passSize * communicator.size),
                     normalization: normalization, mistakeLimit: Self.mistakeLimit, communicator: communicator)
             )
+        }
+        if configuration.bestBy == .auroc, let refusal = evaluator.scoresRefusal {
+            throw communicator.markAgreed(
+                Failure(.usage, "`bestBy` is auroc, but the \(refusal), too many for it; use macro-recall or another"))
         }
         step = try TrainingStep(
             network, groups: statistics.groups(of: network, images: localBatch), optimizer: configuration.optimizer,

@@ -21,8 +21,9 @@ public final class TrainingRun {
     package let data: RunData
     package let step: TrainingStep
     private let observer: any RunObserver
-    private let evaluator: Evaluator
+    package let evaluator: Evaluator
     private let images: TrainingImages
+    package let earlyStop: EarlyStop
     private let sampler: Sampler
     /// On rank zero only.
     private let folder: RunFolder?
@@ -120,6 +121,7 @@ public final class TrainingRun {
         (evaluator, step, images) = (parts.evaluator, parts.step, parts.images)
         machine = try RunMachine(threads: threads ?? communicator.defaultThreads, communicator: communicator)
         let configuration = parts.configuration
+        earlyStop = EarlyStop(configuration, communicator)
         let (data, step, stepsPerEpoch) = (data, step, sampler.stepsPerEpoch)
         communicator.progress.enter("opening the run folder")
         let (start, checkpoints) = try communicator.throwOnAllRanks { () -> (RunStart?, CheckpointWriter?) in
@@ -144,6 +146,7 @@ public final class TrainingRun {
         communicator.progress.enter("first weights")
         state = RunState(try communicator.broadcast((start?.state ?? RunState()).numbers, from: 0))
         try step.broadcast(from: 0, communicator)
+        try earlyStop.begin(after: start?.epochs ?? [])
     }
 
     /// Trains to the end. Collective.
@@ -183,7 +186,7 @@ public final class TrainingRun {
 
     /// Whether all epochs, or all steps that the configuration allows, are done and evaluated.
     package var isFinished: Bool {
-        state.epoch > configuration.epochs
+        state.epoch > configuration.epochs || earlyStop.hasEnded
             || state.stepInEpoch == 0 && state.step(stepsPerEpoch) >= configuration.steps ?? .max
     }
 
@@ -329,7 +332,9 @@ public final class TrainingRun {
         let (steps, began) = (evaluator.steps, monotonicSeconds())
         let isLast = state.epoch == configuration.epochs || state.step(stepsPerEpoch) >= configuration.steps ?? .max
         let evaluated = try EpochEvaluation(
-            evaluator, step, views: isLast ? configuration.finalViews : .image, stopping: { observer.wantsStop },
+            evaluator, step,
+            furtherViews: { try earlyStop.add($0, epoch: epoch) || isLast ? configuration.finalViews : .image },
+            stopping: { observer.wantsStop },
             advanced: { advanced($0, $2, of: steps, loss: $3, accuracy: $4, passesBefore: $1) })
         guard let evaluated else { return try stop() }
         let test = evaluated.test
@@ -343,8 +348,8 @@ public final class TrainingRun {
             dataWaitSeconds: longestDataWait,
             checkpointWaitSeconds: (checkpoints?.waitSeconds ?? 0) - reportedCheckpointWait,
             epochSeconds: state.seconds, evaluationSeconds: monotonicSeconds() - began,
-            image: step.network.imageSize, average: evaluated.average, flipped: evaluated.flipped,
-            averageFlipped: evaluated.averageFlipped)
+            image: step.network.imageSize, measures: test.measures, average: evaluated.average,
+            flipped: evaluated.flipped, averageFlipped: evaluated.averageFlipped)
         reportedCheckpointWait = checkpoints?.waitSeconds ?? 0
         lastResult = metrics
         if isRankZero { observer.epochEnded(metrics, test) }

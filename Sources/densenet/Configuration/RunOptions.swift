@@ -22,6 +22,8 @@ enum RunOptions {
         add("augment", run.augmentation)
         add("epochs", run.epochs)
         add("steps", run.steps)
+        add("early-stop", run.earlyStop)
+        add("best-by", run.bestBy.rawValue)
         add("batch-size", run.batchSize)
         add("learning-rate", run.schedule.learningRate)
         add("base-batch", run.baseBatch)
