@@ -69,6 +69,10 @@ public final class TrainingStep {
         optimizer: OptimizerConfiguration = OptimizerConfiguration(), averageDecay: Double? = nil,
         labelSmoothing: Double = 0, classWeights: [Double]? = nil, seed: UInt64, communicator: Communicator
     ) throws {
+        let classes = network.configuration.classes
+        precondition(
+            classWeights?.count ?? classes == classes,
+            "\(classWeights?.count ?? 0) weights for \(classes) classes")
         let count = network.table.parameterCount
         let host: HostBuffers?
         let common = averageDecay == nil ? 2 : 3

@@ -103,7 +103,8 @@ final class Head {
     func loss(_ labels: UnsafePointer<Int32>, labelSmoothing: Double, classWeights: [Double]?) -> BatchResult {
         var result = BatchResult(lossSum: 0, correct: 0, weight: 0)
         let spread = labelSmoothing / Double(classes)
-        let spreadTotal = spread * (classWeights?.reduce(0, +) ?? 0)
+        var spreadTotal = 0.0
+        if let classWeights { for c in 0..<classes { spreadTotal += spread * classWeights[c] } }
         for image in 0..<count {
             let row = logits.pointer + image * classes
             let gradient = logitGradients.pointer + image * classes
@@ -114,14 +115,18 @@ final class Head {
             var total = 0.0
             for c in 0..<classes { total += exp(Double(row[c]) - largest) }
             let logTotal = log(total) + largest
-            let targetTotal = classWeights.map { spreadTotal + (1 - labelSmoothing) * $0[label] } ?? 1
+            var (weight, targetTotal) = (1.0, 1.0)
+            if let classWeights {
+                weight = classWeights[label]
+                targetTotal = spreadTotal + (1 - labelSmoothing) * weight
+            }
             for c in 0..<classes {
                 let logProbability = Double(row[c]) - logTotal
                 let target = (spread + (c == label ? 1 - labelSmoothing : 0)) * (classWeights?[c] ?? 1)
                 if target > 0 { result.lossSum -= target * logProbability }
                 gradient[c] = Float(targetTotal * exp(logProbability) - target)
             }
-            result.weight += classWeights?[label] ?? 1
+            result.weight += weight
         }
         return result
     }
