@@ -120,7 +120,8 @@ let package = Package(
         .executableTarget(
             name: "FuzzTestProgram",
             dependencies: [
-                "DenseNetModel", "Exporting", "Fetching", "ImageData", "Pictures", "Reporting", "Safetensors", "Support",
+                "DenseNetModel", "Exporting", "Fetching", "ImageData", "Pictures", "Reporting", "Safetensors",
+                "Support",
                 "Training",
             ],
             path: "Tests/FuzzTestProgram"),

@@ -118,7 +118,7 @@ def main():
     config = json.loads((options.run / "config.json").read_text())
     if config["network"]["stem"] != "cifar" or config["network"]["dropout"] or "channel" not in config["normalization"]:
         sys.exit("only CIFAR stems without dropout, with images normalized by channel, are known here")
-    unknown = [name for name in ("imageSchedule", "steps", "baseBatch") if config.get(name)]
+    unknown = [name for name in ("imageSchedule", "steps", "baseBatch", "classWeights", "earlyStop") if config.get(name)]
     unknown += [name for name in ("limitTrain", "limitTest") if config["data"].get(name)]
     unknown += [name for name in ("freeze", "learningRateOf") if config.get("fineTuning", {}).get(name)]
     if unknown or not config["shuffle"] or "globalBatch" not in config["statistics"]:

@@ -152,7 +152,7 @@ package struct GoldenVerification {
                                 (network.gradients[parameter.range].map { $0 * scale }, "grad.\(parameter.name)")
                             })))
             }
-            try step.moveWeights(rate: golden.lr, globalCount: golden.batch)
+            try step.moveWeights(rate: golden.lr, weight: Double(golden.batch))
             if number == 1 { deviations.append(try stateError("after1")) }
         }
         deviations.append(try stateError("after\(golden.steps)"))

@@ -122,7 +122,8 @@ public final class BatchLoader {
             images: UnsafePointer(buffer.images.pointer), imageCount: imageCount,
             labels: UnsafePointer(buffer.labels.pointer),
             sampleIndices: UnsafePointer(buffer.sampleIndices.pointer),
-            count: count, globalCount: source.sampler.globalCount(step: cursor.step), epoch: cursor.epoch, step: cursor.step)
+            count: count, globalCount: source.sampler.globalCount(step: cursor.step), epoch: cursor.epoch,
+            step: cursor.step)
         cursor.advance()
         for job in jobs { job.start(cursor) }
         return batch
@@ -280,7 +281,7 @@ private final class BatchPart {
             let planes = ImagePlanes(
                 resizer == nil ? target : original.pointer, height: images.height, width: images.width)
             let label: Int
-            do { label = try read(sample, epoch: batch.epoch) } catch where images.skipsBadPictures {
+            do { label = try read(sample, epoch: batch.epoch) } catch  where images.skipsBadPictures {
                 buffer.labels.pointer[slot] = -1
                 buffer.lost.add(error)
                 continue

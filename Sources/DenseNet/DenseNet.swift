@@ -158,10 +158,12 @@ public class DenseNet {
 
 /// Loss and accuracy of a batch, summed over this rank's images.
 public struct BatchResult: Sendable, Equatable {
-    /// The sum of the images' cross-entropies (natural logarithm).
+    /// The sum of the images' cross-entropies (natural logarithm), weighted where classes have weights.
     public var lossSum: Double
     /// The number of images whose label has the largest logit.
     public var correct: Int
+    /// What the sum is divided by for the mean loss: the number of images, or the sum of the weights of their classes.
+    public var weight: Double
 }
 
 /// The network's output for a batch; valid until the network's next pass.
@@ -180,7 +182,7 @@ package struct Predictions: ~Copyable {
     ///
     /// - Parameter labels: shape [count], each below the number of classes.
     package func loss(_ labels: UnsafePointer<Int32>) -> BatchResult {
-        network.parts.head.loss(labels, labelSmoothing: 0)
+        network.parts.head.loss(labels, labelSmoothing: 0, classWeights: nil)
     }
 }
 
@@ -366,9 +368,14 @@ package struct ForwardPass: ~Copyable {
 
     /// Cross-entropy and correct predictions, summed over this rank's images.
     ///
-    /// - Parameter labels: shape [count], each below the number of classes.
-    package consuming func loss(_ labels: UnsafePointer<Int32>, labelSmoothing: Double = 0) -> Loss {
-        let result = network.parts.head.loss(labels, labelSmoothing: labelSmoothing)
+    /// - Parameters:
+    ///   - labels: shape [count], each below the number of classes.
+    ///   - labelSmoothing: the share of the target that is spread over all classes.
+    ///   - classWeights: what each class counts for, 0 or above; nil where all count the same.
+    package consuming func loss(
+        _ labels: UnsafePointer<Int32>, labelSmoothing: Double = 0, classWeights: [Double]? = nil
+    ) -> Loss {
+        let result = network.parts.head.loss(labels, labelSmoothing: labelSmoothing, classWeights: classWeights)
         return Loss(result: result, network: network, images: images, pass: pass)
     }
 }
@@ -382,8 +389,8 @@ package struct Loss: ~Copyable {
 
     /// Computes the gradients of the SUM of this rank's losses. Collective.
     ///
-    /// Summed over ranks and divided by the global number of images, they are the gradients of the global batch's mean
-    /// loss.
+    /// Summed over ranks and divided by the results' `weight`, likewise summed, they are the gradients of the global
+    /// batch's mean loss.
     ///
     /// - Parameter ready: called with the offset up to which `gradients` is final; the buffer fills from front to back.
     package consuming func backward(ready: (_ offset: Int) throws -> Void = { _ in }) throws {

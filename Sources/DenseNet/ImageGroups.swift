@@ -52,18 +52,19 @@ package final class ImageGroups {
     ///   - labels: shape [count], each below the number of classes.
     ///   - count: this rank's number of images; may be 0.
     ///   - globalCount: the number of images of all ranks.
+    ///   - labelSmoothing: as `ForwardPass.loss` has it, likewise `classWeights`.
     ///   - dropout: the random source of dropout; may be nil if dropout is 0.
     ///   - ready: called with the offset up to which the gradients are final, within the last group's backward; the buffer
     ///     fills from front to back.
     /// - Returns: the sums over this rank's images, as far as it came.
     package func gradients(
         _ images: UnsafePointer<Float>, labels: UnsafePointer<Int32>, count: Int, globalCount: Int,
-        labelSmoothing: Double = 0, dropout: TrainableDenseNet.DropoutSource? = nil,
+        labelSmoothing: Double = 0, classWeights: [Double]? = nil, dropout: TrainableDenseNet.DropoutSource? = nil,
         ready: (_ offset: Int) throws -> Void = { _ in }
     ) throws -> BatchResult {
         gains.elements.update(repeating: 0)
         isComplete = true
-        var result = BatchResult(lossSum: 0, correct: 0)
+        var result = BatchResult(lossSum: 0, correct: 0, weight: 0)
         if count == 0 { network.gradients.update(repeating: 0) }
         let imageCount = 3 * network.imageSize * network.imageSize
         for first in stride(from: 0, to: count, by: size) {
@@ -72,9 +73,10 @@ package final class ImageGroups {
             let pass = try network.forward(
                 images + first * imageCount, count: groupCount,
                 dropout: dropout.map { ($0.seed, $0.epoch, $0.samples + first) }, groups: self)
-            let loss = pass.loss(labels + first, labelSmoothing: labelSmoothing)
+            let loss = pass.loss(labels + first, labelSmoothing: labelSmoothing, classWeights: classWeights)
             result.lossSum += loss.result.lossSum
             result.correct += loss.result.correct
+            result.weight += loss.result.weight
             // A ReLU may hide a NaN from the loss.
             isComplete = result.lossSum.isFinite && gains.elements.allSatisfy { Float($0).isFinite }
             guard isComplete else { break }

@@ -36,6 +36,7 @@ package struct ModelCard {
         let (configuration, record) = (run.configuration, run.record)
         let network = configuration.network
         var rows = [("accuracy", accuracy)]
+        if let last = run.epochs.last, let measures = measures(of: last.measures) { rows.append(("classes", measures)) }
         if let last = run.epochs.last { rows.append(("test loss", "\(plain(last.testLoss, 4)) (cross-entropy)")) }
         rows.append(("data", data))
         rows.append(
@@ -75,11 +76,21 @@ package struct ModelCard {
         var text = "\(percent(last.testAccuracy)) of the test images after epoch \(last.epoch)"
         for (name, result) in last.furtherResults { text += "; \(name) \(percent(result.accuracy))" }
         if last.average != nil { text += "; the average is ema.safetensors" }
-        if let best = run.epochs.best {
-            let words = best.average == nil ? "" : ", average"
-            text += "; best \(percent(best.decidingAccuracy)) in epoch \(best.epoch)\(words) (best.safetensors)"
+        if let best = run.best {
+            text += "; best \(percent(best.deciding.accuracy)) in \(run.place(ofBest: best)) (best.safetensors)"
         }
         return text
+    }
+
+    /// Nil in logs of older programs.
+    private func measures(of measures: ClassMeasures) -> String? {
+        let parts = [
+            measures.macroRecall.map { "macro recall (balanced accuracy) \(percent($0))" },
+            measures.macroPrecision.map { "macro precision \(percent($0))" },
+            measures.topFive.map { "top-5 accuracy \(percent($0))" },
+            measures.auroc.map { "AUROC \(plain($0, 4)), the mean of each class against the rest" },
+        ].compactMap(\.self)
+        return parts.isEmpty ? nil : parts.joined(separator: ", ")
     }
 
     private var data: String {
@@ -106,6 +117,10 @@ package struct ModelCard {
         if run.schedule.warmUpEpochs > 0 { parts.append("warm-up of \(run.schedule.warmUpEpochs) epochs") }
         if run.network.dropout > 0 { parts.append("dropout \(run.network.dropout)") }
         if run.labelSmoothing > 0 { parts.append("label smoothing \(run.labelSmoothing)") }
+        if let weights = run.classWeights {
+            parts.append("classes weighted " + (weights.path == nil ? "by balance" : "as in \(weights)"))
+        }
+        if let patience = run.earlyStop { parts.append("at most \(patience) epochs without a better one") }
         if run.normMomentum != TrainableDenseNet.defaultNormMomentum {
             parts.append("norm momentum \(run.normMomentum)")
         }

@@ -124,6 +124,7 @@ extension ReportPage {
 
     private func classes(_ evaluation: RunRecord.Evaluated, _ run: ReportedRun) -> Markup {
         let correct = evaluation.correct
+        let (precision, auroc) = (evaluation.evaluation().precision, evaluation.auroc)
         var shares = evaluation.total.indices.filter { evaluation.total[$0] > 0 }.map {
             (label: $0, share: Double(correct[$0]) / Double(evaluation.total[$0]))
         }
@@ -145,8 +146,9 @@ extension ReportPage {
                                 ("style", "width: \((100 * min(share, 1)).formatted(places: 1))%"),
                             ],
                             [" "])
-                    ]), Markup(percent(share)),
-                Markup("\(correct[label].grouped) of \(evaluation.total[label].grouped)"),
+                    ]), Markup(percent(share)), Markup(percent(precision[label])),
+            ] + (auroc.map { [Markup(plain($0[label], 4))] } ?? []) + [
+                Markup("\(correct[label].grouped) of \(evaluation.total[label].grouped)")
             ]
         }
         return section(
@@ -155,7 +157,11 @@ extension ReportPage {
                 + [
                     .tag(
                         "div", class: isLong ? "long" : "short",
-                        [table(["class", "", "accuracy", "images"], rows, words: 2)])
+                        [
+                            table(
+                                ["class", "", "recall", "precision"] + (auroc == nil ? [] : ["AUROC"]) + ["images"],
+                                rows, words: 2)
+                        ])
                 ])
     }
 

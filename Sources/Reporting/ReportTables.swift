@@ -19,10 +19,13 @@ extension ReportPage {
             for (name, result) in last.furtherResults {
                 tiles.append(("test accuracy, \(name)", percent(result.accuracy), "after epoch \(last.epoch)"))
             }
-            if let best = run.epochs.best {
-                let note = best.average == nil ? "in epoch \(best.epoch)" : "in epoch \(best.epoch), average"
-                tiles.append(("best", percent(best.decidingAccuracy), note))
+            if let best = run.best {
+                tiles.append(("best", percent(best.deciding.accuracy), "in \(run.place(ofBest: best))"))
             }
+            if let recall = last.measures.macroRecall {
+                tiles.append(("macro recall", percent(recall), "balanced accuracy"))
+            }
+            if let auroc = last.measures.auroc { tiles.append(("AUROC", plain(auroc, 4), "mean of all classes")) }
             tiles.append(("test loss", plain(last.testLoss, 4), "cross-entropy"))
             tiles.append(("speed", plain(last.imagesPerSecond, 0), "images/s in epoch \(last.epoch)"))
             tiles.append(("time", duration(run.seconds), "training and evaluation"))
@@ -49,10 +52,7 @@ extension ReportPage {
             return [
                 Markup([.tag("span", class: "swatch series-\(index)", [" "]), Markup(label(of: run))]),
                 Markup(percent(last?.testAccuracy)),
-                Markup(
-                    run.epochs.best.map {
-                        "\(percent($0.decidingAccuracy)) (epoch \($0.epoch)\($0.average == nil ? "" : ", average"))"
-                    } ?? "–"),
+                Markup(run.best.map { "\(percent($0.deciding.accuracy)) (\(run.place(ofBest: $0)))" } ?? "–"),
                 Markup(plain(last?.testLoss, 4)), Markup("\(last?.epoch ?? 0) of \(run.configuration.epochs)"),
                 Markup(plain(last?.imagesPerSecond, 0)), Markup(duration(run.seconds)),
                 Markup(run.configuration.model),

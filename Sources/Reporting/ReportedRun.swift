@@ -44,6 +44,15 @@ package struct ReportedRun {
         }
     }
 
+    /// The epoch whose weights best.safetensors has; nil where there is none.
+    var best: EpochMetrics? { epochs.best(by: configuration.bestBy) }
+
+    /// Which epoch that is, and by what.
+    func place(ofBest best: EpochMetrics) -> String {
+        "epoch \(best.epoch)" + (best.average == nil ? "" : ", average")
+            + (configuration.bestBy == .accuracy ? "" : ", by \(configuration.bestBy.words)")
+    }
+
     /// Where the report on this run alone goes.
     package var defaultReport: String { path + "/report.html" }
 

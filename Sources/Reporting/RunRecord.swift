@@ -11,12 +11,13 @@ import Training
 ///                   "machine": {"ranks": 2, "threads": 1, "hosts": ["node1"], …}}, …],
 ///       "data": {"name": "cifar-10-batches-bin", "train": 50000, "test": 10000, "classes": ["airplane", …]},
 ///       "evaluation": {"epoch": 3, "loss": 0.8, "accuracy": 0.7, "total": [1000, …],
-///                      "confusion": [[truth, guess, images], …],
+///                      "confusion": [[truth, guess, images], …], "auroc": [0.97, …],
 ///                      "mistakes": [{"index": 17, "truth": 3, "guess": 5, "probability": 0.99}, …]}
 ///     }
 ///
 /// Classes are numbers from 0. `evaluation` is of the newest epoch, and absent before the first; cells of the confusion
-/// matrix that no image is in are left out; a loss that is no number is absent. The oldest start is the first, and of
+/// matrix that no image is in are left out; a loss that is no number is absent, and so are the areas under ROC curves where
+/// the evaluation has none, as in the records of older programs. The oldest start is the first, and of
 /// more than `startLimit` those behind it are dropped.
 package struct RunRecord: Codable, Sendable, Equatable {
     /// One start of the program on the run.
@@ -45,6 +46,7 @@ package struct RunRecord: Codable, Sendable, Equatable {
         /// Each a class, the class it is taken for, and how many images.
         package let confusion: [[Int]]
         package let mistakes: [Evaluation.Mistake]
+        package let auroc: [Double?]?
     }
 
     package static let currentVersion = 1
@@ -103,6 +105,8 @@ package struct RunRecord: Codable, Sendable, Equatable {
             && evaluation.confusion.allSatisfy {
                 $0.count == 3 && classes.contains($0[0]) && classes.contains($0[1]) && counts.contains($0[2])
             }
+            && evaluation.auroc.map { $0.count == classes.count && $0.allSatisfy { $0.map((0...1).contains) ?? true } }
+                ?? true
             && evaluation.mistakes.allSatisfy {
                 counts.contains($0.index) && classes.contains($0.truth) && classes.contains($0.guess)
             }
@@ -117,6 +121,7 @@ extension RunRecord.Evaluated {
         total = evaluation.total
         confusion = evaluation.confusion.map { [$0.truth, $0.guess, $0.images] }
         mistakes = evaluation.mistakes
+        auroc = evaluation.auroc.isEmpty ? nil : evaluation.auroc
     }
 
     /// Images of each class that were recognized.
@@ -129,6 +134,6 @@ extension RunRecord.Evaluated {
     /// What was evaluated.
     func evaluation() -> Evaluation {
         let cells = confusion.map { Evaluation.Cell(truth: $0[0], guess: $0[1], images: $0[2]) }
-        return Evaluation(loss: loss ?? .nan, confusion: cells, total: total, mistakes: mistakes)
+        return Evaluation(loss: loss ?? .nan, confusion: cells, total: total, mistakes: mistakes, auroc: auroc ?? [])
     }
 }

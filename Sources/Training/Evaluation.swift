@@ -16,6 +16,11 @@ public struct Evaluation: Sendable {
     public let total: [Int]
     /// Images that were not recognized, the most confident mistakes first; as many as were asked for.
     public let mistakes: [Mistake]
+    /// The share of all images whose class has one of the five largest outputs; nil for five classes or fewer.
+    public let topFive: Double?
+    /// The area under each class's ROC curve, by its softmax output for the images of the class against all others; nil for
+    /// a class that has no image or all of them. Empty where there are too many images and classes, see `Evaluator`.
+    public let auroc: [Double?]
 
     /// Images of one class that the network takes for one class, the same or another.
     public struct Cell: Codable, Sendable, Equatable {
@@ -44,11 +49,16 @@ public struct Evaluation: Sendable {
         public let probability: Double
     }
 
-    package init(loss: Double, confusion: [Cell], total: [Int], mistakes: [Mistake]) {
+    package init(
+        loss: Double, confusion: [Cell], total: [Int], mistakes: [Mistake], topFive: Double? = nil,
+        auroc: [Double?] = []
+    ) {
         self.loss = loss
         self.confusion = confusion
         self.total = total
         self.mistakes = mistakes
+        self.topFive = topFive
+        self.auroc = auroc
     }
 
     /// Images of each class that were recognized.
@@ -62,6 +72,9 @@ public struct Evaluation: Sendable {
 }
 
 /// Evaluates a network on every image of a set once, each rank on its part of each batch.
+///
+/// The areas under ROC curves are exact, and need the outputs of all images at once: of 16,777,216 outputs (images ×
+/// classes) or fewer they are computed, of more they are left out.
 public final class Evaluator {
     /// What of each image the network sees; the names are those of options and config.json.
     public enum Views: String, Codable, CaseIterable, Sendable {
@@ -81,13 +94,21 @@ public final class Evaluator {
     private lazy var mirrorImages = MirrorImages(of: network)
     /// For the evaluation in progress.
     private var mirror: MirrorImages?
-    /// What is summed over ranks: images of each class that were recognized, images of each class, the loss.
+    /// What is summed over ranks: images of each class that were recognized, images of each class, those with their class
+    /// among the first five, the loss.
     private var tally: [Double]
+    /// This rank's; nil where all ranks together would have too many.
+    private var scores: ClassScores?
+    /// Why evaluations have no areas under ROC curves; nil where they have.
+    package let scoresRefusal: String?
     /// This rank's images that were not recognized: how many of a class and a guess, by class · classes + guess. There
     /// may be too many classes for a matrix.
     private var confusions: [Int: Int] = [:]
     /// This rank's.
     private var mistakes: [Evaluation.Mistake] = []
+
+    /// What the user should know of a `scoresRefusal`.
+    package static func note(on refusal: String) -> String { "\(refusal): the AUROC is left out" }
 
     /// Batches of an evaluation.
     public var steps: Int { sampler.stepsPerEpoch }
@@ -113,7 +134,10 @@ public final class Evaluator {
         loader = try BatchLoader(
             images: images, sampler: sampler, rank: communicator.rank, augmentation: .none,
             normalization: normalization, seed: 0, threads: loaderThreads)
-        tally = [Double](repeating: 0, count: 2 * network.configuration.classes + 1)
+        let classes = network.configuration.classes
+        tally = [Double](repeating: 0, count: 2 * classes + 2)
+        scoresRefusal = ClassScores.refusal(images: images.count, classes: classes)
+        scores = scoresRefusal == nil ? ClassScores(classes: classes) : nil
     }
 
     /// Goes through all images. Collective.
@@ -132,6 +156,7 @@ public final class Evaluator {
         mirror = views == .imageAndMirrorImage ? mirrorImages : nil
         for index in tally.indices { tally[index] = 0 }
         (confusions, mistakes) = ([:], [])
+        scores?.removeAll()
         var (hits, done) = (0, 0)
         for step in 0..<steps {
             communicator.progress.enter("evaluation batch", step + 1, of: steps)
@@ -150,9 +175,12 @@ public final class Evaluator {
             Evaluation.Cell(truth: $0.offset, guess: $0.offset, images: Int($0.element))
         }
         let confusion = (recognized + (try gatherConfusions())).sorted { ($0.truth, $0.guess) < ($1.truth, $1.guess) }
+        let images = Double(total.reduce(0, +))
         return Evaluation(
-            loss: tally[tally.count - 1] / Double(total.reduce(0, +)), confusion: confusion, total: total,
-            mistakes: mistakeLimit > 0 ? worst(try gather(worst(mistakes))) : [])
+            loss: tally[tally.count - 1] / images, confusion: confusion, total: total,
+            mistakes: mistakeLimit > 0 ? worst(try gather(worst(mistakes))) : [],
+            topFive: classes > Self.topCount ? tally[2 * classes] / images : nil,
+            auroc: try scores?.areas(communicator) ?? [])
     }
 
     /// - Returns: the number of images that were recognized.
@@ -169,6 +197,9 @@ public final class Evaluator {
         for image in 0..<batch.count {
             let label = Int(batch.labels[image])
             tally[classes + label] += 1
+            let row = network.logits[image * classes..<(image + 1) * classes]
+            scores?.add(row, label: batch.labels[image])
+            if isAmongFirst(label, of: row) { tally[2 * classes] += 1 }
             guard let guess = predictions[image] else { continue }
             guard guess != label else {
                 tally[label] += 1
@@ -185,6 +216,16 @@ public final class Evaluator {
         // Sorting now and then keeps the memory that a limit promises.
         if mistakes.count >= 2 * max(mistakeLimit, 1024) { mistakes = worst(mistakes) }
         return hits
+    }
+
+    /// Outputs of which one has to be the image's class in `Evaluation.topFive`.
+    private static let topCount = 5
+
+    /// Whether fewer than five logits go before a class's: larger ones, and equal ones of classes before it.
+    private func isAmongFirst(_ label: Int, of row: Slice<UnsafeBufferPointer<Float>>) -> Bool {
+        let place = row.startIndex + label
+        guard !row.contains(where: \.isNaN) else { return false }
+        return row.indices.count { row[$0] > row[place] || row[$0] == row[place] && $0 < place } < Self.topCount
     }
 
     /// The softmax of an image's logits, for the class with the largest; to four decimals.

@@ -80,15 +80,20 @@ package final class Optimizer {
         }
     }
 
-    /// Moves this rank's parts of the weights; the gradients are sums over `globalCount` images. The average, if there
-    /// is one, follows: its parts of the same weights, and all running statistics. What is frozen it has already.
-    func step(rate: Double, globalCount: Int) {
+    /// Moves this rank's parts of the weights. The average, if there is one, follows: its parts of the same weights, and
+    /// all running statistics. What is frozen it has already.
+    ///
+    /// - Parameter weight: what the gradients, which are sums, are divided by; where it is 0 no image counts, and they
+    ///   are taken for 0.
+    func step(rate: Double, weight: Double) {
         average?.updates += 1
         for run in runs {
             var start = run.range.lowerBound
             while start < run.range.upperBound {
                 let block = start..<min(start + Self.blockElements, run.range.upperBound)
-                move(block, decay: run.decay, rate: rate * run.rateFactor, globalCount: globalCount)
+                move(
+                    block, decay: run.decay, rate: rate * run.rateFactor,
+                    gradientScale: weight > 0 ? Float(1 / weight) : 0)
                 start = block.upperBound
             }
         }
@@ -96,11 +101,11 @@ package final class Optimizer {
         moveAverage(average.statistics.elements, towards: network.runningStatistics, share: average.share)
     }
 
-    private func move(_ block: Range<Int>, decay: Float, rate: Double, globalCount: Int) {
+    private func move(_ block: Range<Int>, decay: Float, rate: Double, gradientScale: Float) {
         let weights = UnsafeMutableBufferPointer(rebasing: network.parameters[block])
         sgdStep(
             weights: weights, gradients: gradients[block], momentumBuffer: momentumBuffer[block],
-            learningRate: Float(rate), gradientScale: Float(1 / Double(globalCount)),
+            learningRate: Float(rate), gradientScale: gradientScale,
             momentum: Float(configuration.momentum), weightDecay: decay, nesterov: configuration.nesterov)
         guard let average else { return }
         moveAverage(average.parameters[block], towards: weights, share: average.share)

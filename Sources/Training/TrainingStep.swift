@@ -29,6 +29,9 @@ public final class TrainingStep {
     /// Nil where batch statistics are those of the global batch.
     private let groups: ImageGroups?
     private let labelSmoothing: Double
+    private let classWeights: [Double]?
+    /// The sum over all ranks' images of the weights of their classes, where classes have weights.
+    private let weightSum = AlignedBuffer<Double>(count: 1)
     private let seed: UInt64
 
     /// Elements of a gradient bucket: 256 KiB, so that the first buckets of a small network are on their way early in
@@ -45,16 +48,19 @@ public final class TrainingStep {
     ///   - averageDecay: keeps a moving average of parameters and running statistics, which begins at those that the
     ///     network has; see `WeightAverage`. Above 0 and below 1.
     ///   - labelSmoothing: the share of the target that is spread over all classes.
+    ///   - classWeights: what each class counts for in the loss, 0 or above, the same on all ranks; nil where all count
+    ///     the same.
     ///   - seed: what dropout is drawn from, with epoch and sample.
     ///   - communicator: the ranks that share each batch.
     /// - Throws: `Failure(.unavailable)` if MPI reports an error.
     public convenience init(
         _ network: TrainableDenseNet, optimizer: OptimizerConfiguration = OptimizerConfiguration(),
-        averageDecay: Double? = nil, labelSmoothing: Double = 0, seed: UInt64, communicator: Communicator
+        averageDecay: Double? = nil, labelSmoothing: Double = 0, classWeights: [Double]? = nil, seed: UInt64,
+        communicator: Communicator
     ) throws {
         try self.init(
             network, groups: nil, optimizer: optimizer, averageDecay: averageDecay, labelSmoothing: labelSmoothing,
-            seed: seed, communicator: communicator)
+            classWeights: classWeights, seed: seed, communicator: communicator)
     }
 
     /// - Parameters:
@@ -63,8 +69,13 @@ public final class TrainingStep {
     package init(
         _ network: TrainableDenseNet, groups: ImageGroups?,
         optimizer: OptimizerConfiguration = OptimizerConfiguration(), averageDecay: Double? = nil,
-        labelSmoothing: Double = 0, rateFactors: [NetworkPart: Double] = [:], seed: UInt64, communicator: Communicator
+        labelSmoothing: Double = 0, classWeights: [Double]? = nil, rateFactors: [NetworkPart: Double] = [:],
+        seed: UInt64, communicator: Communicator
     ) throws {
+        let classes = network.configuration.classes
+        precondition(
+            classWeights?.count ?? classes == classes,
+            "\(classWeights?.count ?? 0) weights for \(classes) classes")
         let count = network.table.parameterCount
         let host: HostBuffers?
         let common = averageDecay == nil ? 2 : 3
@@ -79,6 +90,7 @@ public final class TrainingStep {
         self.network = network
         self.groups = groups
         self.labelSmoothing = labelSmoothing
+        self.classWeights = classWeights
         self.seed = seed
         statisticsBefore = AlignedBuffer(count: network.runningStatistics.count)
         sums = StatisticsAllReduce(communicator: communicator)
@@ -104,10 +116,11 @@ public final class TrainingStep {
     public func callAsFunction(_ batch: Batch, rate: Double) throws -> BatchResult {
         _ = statisticsBefore.elements.update(fromContentsOf: network.runningStatistics)
         let (result, gradientIsFinite) = try sumGradients(of: batch)
+        let weight = try globalWeight(of: result, batch)
         network.clock.enter(.optimizer, backward: false)
         isFinite = try allReduce.agree(gradientIsFinite && network.runningStatistics.allFinite)
         if isFinite {
-            try moveWeights(rate: rate, globalCount: batch.globalCount)
+            try moveWeights(rate: rate, weight: weight)
         } else {
             try allReduce.gatherSums()
             _ = network.runningStatistics.update(fromContentsOf: statisticsBefore.elements)
@@ -124,11 +137,21 @@ public final class TrainingStep {
         return result
     }
 
-    /// Moves the weights by the gradient, of `globalCount` images, and their average. Collective.
-    package func moveWeights(rate: Double, globalCount: Int) throws {
-        optimizer.step(rate: rate, globalCount: globalCount)
+    /// Moves the weights by the gradient, a sum that is divided by `weight`, and their average. Collective.
+    package func moveWeights(rate: Double, weight: Double) throws {
+        optimizer.step(rate: rate, weight: weight)
         // No rank may read weights that another is about to move.
         try allReduce.meetHost()
+    }
+
+    /// What the gradient's sum over all ranks is divided by. Collective where classes have weights.
+    private func globalWeight(of result: BatchResult, _ batch: Batch) throws -> Double {
+        guard classWeights != nil else { return Double(batch.globalCount) }
+        weightSum.pointer[0] = result.weight
+        network.clock.enter(.statisticsSync)
+        sums.beginPass("weights of classes")
+        try sums.sum(weightSum.elements)
+        return weightSum.pointer[0]
     }
 
     /// Leaves this rank's parts of the gradient of the whole global batch in `allReduce`. Collective.
@@ -161,12 +184,12 @@ public final class TrainingStep {
             sums.beginPass("forward and backward")
             return try groups.gradients(
                 batch.images, labels: batch.labels, count: batch.count, globalCount: batch.globalCount,
-                labelSmoothing: labelSmoothing, dropout: dropout, ready: ready)
+                labelSmoothing: labelSmoothing, classWeights: classWeights, dropout: dropout, ready: ready)
         }
         sums.beginPass("forward statistics")
         let pass = try network.forward(
             batch.images, count: batch.count, globalCount: batch.globalCount, dropout: dropout, sums: sums)
-        let loss = pass.loss(batch.labels, labelSmoothing: labelSmoothing)
+        let loss = pass.loss(batch.labels, labelSmoothing: labelSmoothing, classWeights: classWeights)
         let result = loss.result
         sums.beginPass("backward statistics")
         try loss.backward(ready: ready)

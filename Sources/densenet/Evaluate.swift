@@ -10,7 +10,7 @@ import Training
 
 struct Evaluate: RankedCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Loss, accuracy and each class's accuracy of weights on test images.",
+        abstract: "Loss, accuracy and each class's recall, precision and AUROC on test images.",
         discussion: """
             Several weights give a table, and with --json an array.
 
@@ -128,6 +128,9 @@ struct Evaluate: RankedCommand {
                     ?? data.test.defaultLoaderThreads(of: threads.threads ?? world.defaultThreads),
                 communicator: world)
         }
+        if world.rank == 0, isFirst, let refusal = evaluator.scoresRefusal {
+            Console.note(Evaluator.note(on: refusal))
+        }
         let machine = try RunMachine(threads: threads.threads ?? world.defaultThreads, communicator: world)
         let saysMore = world.rank == 0 && logging.verbose && !output.json.isOn
         if saysMore, isFirst { for line in [machine.summary] + machine.details { Console.say(line) } }
@@ -193,17 +196,26 @@ struct Evaluate: RankedCommand {
         Console.say("\(report.weights): \(report.images) images")
         Console.say(
             "Test loss: \(report.loss.formatted(places: 4)), Test accuracy: \(report.accuracy.formatted(places: 4))")
+        let means = [
+            ("Macro recall", report.macroRecall), ("Macro precision", report.macroPrecision),
+            ("Top-5 accuracy", report.top5), ("AUROC", report.auroc),
+        ].compactMap { name, value in value.map { "\(name): \($0.formatted(places: 4))" } }
+        Console.say(means.joined(separator: ", "))
+        Console.say("recall    precision   AUROC  class")
         for row in report.classes {
-            let share = (100 * Double(row.correct) / Double(row.images)).formatted(places: 2, width: 6)
-            Console.say("\(share) %  \(row.name) (\(row.correct) of \(row.images))")
+            let shares = [row.recall, row.precision].map { (100 * $0).formatted(places: 2, width: 6) + " %" }
+            let auroc = row.auroc.map { $0.formatted(places: 4, width: 6) } ?? "     –"
+            Console.say("\(shares[0])   \(shares[1])  \(auroc)  \(row.name) (\(row.correct) of \(row.images))")
         }
     }
 
     private func sayTable(_ reports: [Report]) {
-        Console.say("Test loss  Test accuracy  parameters  weights")
+        Console.say("Test loss  Test accuracy  Macro recall   AUROC  parameters  weights")
         for report in reports {
             let numbers = [
                 report.loss.formatted(places: 4, width: 9), report.accuracy.formatted(places: 4, width: 13),
+                report.macroRecall?.formatted(places: 4, width: 12) ?? "           –",
+                report.auroc?.formatted(places: 4, width: 6) ?? "     –",
                 Double(report.parameters).formatted(places: 0, width: 10),
             ]
             Console.say(numbers.joined(separator: "  ") + "  \(report.weights)")
@@ -216,11 +228,15 @@ private struct Report: Encodable {
     struct Class: Encodable {
         let name: String
         let correct, images: Int
+        let recall, precision: Double
+        let auroc: Double?
     }
 
     let weights: String
     let images, parameters: Int
     let loss, accuracy: Double
+    /// Missing where the evaluation has none.
+    let macroRecall, macroPrecision, top5, auroc: Double?
     let classes: [Class]
 
     init(_ result: Evaluation, _ names: ClassNames, path: String, parameters: Int) {
@@ -228,8 +244,15 @@ private struct Report: Encodable {
         images = result.total.reduce(0, +)
         self.parameters = parameters
         (loss, accuracy) = (result.loss, result.accuracy)
-        classes = result.total.indices.filter { result.total[$0] > 0 }.map { label in
-            Class(name: names[label], correct: result.correct[label], images: result.total[label])
+        let measures = result.measures
+        (macroRecall, macroPrecision) = (measures.macroRecall, measures.macroPrecision)
+        (top5, auroc) = (measures.topFive, measures.auroc)
+        let (correct, recall, precision) = (result.correct, result.recall, result.precision)
+        classes = result.total.indices.compactMap { label in
+            guard let recall = recall[label], let precision = precision[label] else { return nil }
+            return Class(
+                name: names[label], correct: correct[label], images: result.total[label], recall: recall,
+                precision: precision, auroc: result.auroc.isEmpty ? nil : result.auroc[label])
         }
     }
 }

@@ -31,6 +31,12 @@ struct OptimizerOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
+            "What each class counts for in the training loss: balanced, the less the more images it has, or a file of lines class,weight (default: all count the same).",
+            valueName: "balanced|file"), completion: .file())
+    var classWeights: String?
+
+    @Option(
+        help: ArgumentHelp(
             "What a new batch counts for in the running statistics of norms, above 0 and up to 1 (default: \(defaults.normMomentum)).",
             valueName: "share"))
     var normMomentum: Double?
@@ -48,6 +54,13 @@ struct OptimizerOptions: ParsableArguments {
         run.optimizer.weightDecay = weightDecay ?? run.optimizer.weightDecay
         run.optimizer.decaysNorms = decayNorm ?? run.optimizer.decaysNorms
         run.labelSmoothing = labelSmoothing ?? run.labelSmoothing
+        if let classWeights {
+            let path = classWeights == "\(ClassWeights.balanced)" ? nil : classWeights
+            // A run that is resumed keeps the weights that it began with.
+            if run.classWeights == nil || !isSameFile(path, run.classWeights?.path) {
+                run.classWeights = ClassWeights(path: path)
+            }
+        }
         run.normMomentum = normMomentum ?? run.normMomentum
         run.averageDecay = ema ?? run.averageDecay
     }

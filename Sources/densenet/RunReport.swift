@@ -23,7 +23,9 @@ final class RunReport: RunObserver {
         var image = 0
         /// When this start's first step began, and when there was something to report last.
         var (began, latest) = (monotonicSeconds(), monotonicSeconds())
-        var bestAccuracy = -1.0
+        /// The best epoch's value of the measure that decides.
+        var best: Double?
+        var bestBy = BestMeasure.accuracy
         var isThinned = false
     }
 
@@ -52,10 +54,11 @@ final class RunReport: RunObserver {
     func runBegins(_ run: TrainingRun) {
         if !logging.quiet { for line in introduction(run) { Console.say(line) } }
         for warning in run.data.warnings { Console.note(warning) }
+        if let refusal = run.evaluator.scoresRefusal { Console.note(Evaluator.note(on: refusal)) }
         if let warning = run.configuration.precision.warning { Console.note(warning) }
         if let refusal = run.step.refusal, refusal.isOfSystem { Console.note(refusal.note) }
         for recorder in recorders { recorder.runBegins(run) }
-        let before = run.isResumed ? RunSummary(path: run.path) : nil
+        let before = run.isResumed ? RunSummary(path: run.path, bestBy: run.configuration.bestBy) : nil
         state.withLock { state in
             state = State()
             state.epochs = run.configuration.epochs
@@ -66,7 +69,8 @@ final class RunReport: RunObserver {
                 phases: run.configuration.phases, passes: run.configuration.evaluationPasses)
             clock.evaluated(seconds: before?.evaluationSeconds ?? .nan)
             state.clock = clock
-            state.bestAccuracy = before?.bestAccuracy ?? -1
+            state.best = before?.bestValue
+            state.bestBy = run.configuration.bestBy
         }
     }
 
@@ -110,7 +114,8 @@ final class RunReport: RunObserver {
     func conclude(_ run: TrainingRun, seconds: Double? = nil) {
         guard !logging.quiet else { return RunSummary.showWeights(of: run.path) }
         let checkpoints = seconds == nil ? nil : run.checkpointSummary
-        RunSummary(path: run.path).show(
+        if let reason = run.earlyStop.reason { Console.say(reason) }
+        RunSummary(path: run.path, bestBy: run.configuration.bestBy).show(
             seconds: seconds, checkpoints: checkpoints.map { ($0.written, $0.waitSeconds) })
     }
 
@@ -172,8 +177,10 @@ final class RunReport: RunObserver {
         let isBest = state.withLock { state in
             state.clock?.evaluated(seconds: epoch.evaluationSeconds)
             state.latest = monotonicSeconds()
-            defer { state.bestAccuracy = max(state.bestAccuracy, epoch.decidingAccuracy) }
-            return epoch.decidingAccuracy > state.bestAccuracy
+            let value = state.bestBy.value(of: epoch.deciding)
+            let isBest = state.bestBy.isBetter(value, than: state.best)
+            if isBest { state.best = value }
+            return isBest
         }
         guard !logging.quiet else { return }
         let size = epoch.image.flatMap { $0 == state.withLock(\.image) ? nil : " of \($0)×\($0) pixels" } ?? ""

@@ -5,16 +5,20 @@ import Training
 struct RunSummary {
     private let epochs: [EpochMetrics]
     private let folder: String
+    private let measure: BestMeasure
 
-    /// - Parameter path: of the run folder. A log that cannot be read is taken for one without epochs: the run has
-    ///   succeeded all the same.
-    init(path: String) {
+    /// - Parameters:
+    ///   - path: of the run folder. A log that cannot be read is taken for one without epochs: the run has succeeded all
+    ///     the same.
+    ///   - measure: what decides which epoch is the best.
+    init(path: String, bestBy measure: BestMeasure) {
         folder = path
+        self.measure = measure
         epochs = (try? MetricsLog(path: path + "/metrics.jsonl").epochs()) ?? []
     }
 
-    /// The highest test accuracy so far, of the average where there is one.
-    var bestAccuracy: Double { epochs.best?.decidingAccuracy ?? -1 }
+    /// The best value of the measure so far, of the average where there is one.
+    var bestValue: Double? { epochs.best(by: measure).flatMap { measure.value(of: $0.deciding) } }
 
     /// How long the last evaluation took.
     var evaluationSeconds: Double { epochs.last?.evaluationSeconds ?? .nan }
@@ -25,13 +29,11 @@ struct RunSummary {
     ///   - seconds: how long this start took; nil where it did nothing.
     ///   - checkpoints: those of this start, and how long training waited for them.
     func show(seconds: Double?, checkpoints: (written: Int, waitSeconds: Double)?) {
-        if let last = epochs.last, let best = epochs.best {
+        if let last = epochs.last, let best = epochs.best(by: measure) {
             Console.say(time(seconds))
-            let plain = TestResult(last.testLoss, last.testAccuracy)
-            let bestResult = best.average ?? TestResult(best.testLoss, best.testAccuracy)
             let words = best.average == nil ? "" : ", average"
-            Console.say("best\(words): epoch \(best.epoch), \(text(bestResult))", in: .green)
-            Console.say("last: epoch \(last.epoch), \(text(plain))")
+            Console.say("best\(words): epoch \(best.epoch), \(text(best.deciding))", in: .green)
+            Console.say("last: epoch \(last.epoch), \(text(last.test))")
             for (name, result) in last.furtherResults {
                 Console.say("last, \(name): \(text(result))")
             }
@@ -53,7 +55,11 @@ struct RunSummary {
     static func showWeights(of folder: String) { Console.say("weights: \(folder)/weights.safetensors") }
 
     private func text(_ result: TestResult) -> String {
-        "test accuracy \(result.accuracy.formatted(places: 4)), test loss \(result.loss.formatted(places: 4))"
+        let further =
+            [.accuracy, .loss].contains(measure)
+            ? "" : measure.value(of: result).map { ", \(measure.words) \($0.formatted(places: 4))" } ?? ""
+        return "test accuracy \(result.accuracy.formatted(places: 4)), test loss \(result.loss.formatted(places: 4))"
+            + further
     }
 
     /// Of all epochs, whichever start they were trained in. Old logs lack some of the numbers.

@@ -33,6 +33,7 @@ struct Train: RankedCommand {
     @OptionGroup(title: "Data") var testImage: TestImageOptions
     @OptionGroup(title: "Data") var finalViews: FinalViewOptions
     @OptionGroup(title: "Batch and schedule") var schedule: ScheduleOptions
+    @OptionGroup(title: "Batch and schedule") var bestEpoch: BestEpochOptions
     @OptionGroup(title: "Batch and schedule") var statistics: StatisticsOptions
     @OptionGroup(title: "Optimizer") var optimizer: OptimizerOptions
     @OptionGroup(title: "Run folder") var runFolder: RunFolderOptions
@@ -187,6 +188,7 @@ struct Train: RankedCommand {
         run.testImage = testImage.testImage ?? run.testImage
         run.finalViews = finalViews.views ?? run.finalViews
         try schedule.apply(to: &run)
+        bestEpoch.apply(to: &run)
         run.statistics = try statistics.value() ?? run.statistics
         optimizer.apply(to: &run)
         run.precision = precision.precision ?? run.precision

@@ -104,7 +104,7 @@ private final class CountedSums: GlobalSums {
                     for (i, d) in zip(parameter.range, direction) { reference.parameters[i] = parameters[i] + step * d }
                     reference.statistics = statistics
                     let logits = reference.forward(tiny.images, count: tiny.count, training: true)
-                    return reference.loss(logits, tiny.labels, labelSmoothing: tiny.labelSmoothing)
+                    return reference.loss(logits, tiny.labels, tiny)
                 }
                 let slope = (loss(1e-6) - loss(-1e-6)) / 2e-6
                 reference.parameters = parameters

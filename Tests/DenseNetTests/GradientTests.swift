@@ -9,7 +9,7 @@ import Testing
         let found = try network.run(tiny, backward: false)
         let logits = reference.forward(tiny.images, count: tiny.count, training: true)
         #expect(relativeDifference(found.logits, logits.map(Float.init)) < 1e-5)
-        let loss = reference.loss(logits, tiny.labels, labelSmoothing: tiny.labelSmoothing)
+        let loss = reference.loss(logits, tiny.labels, tiny)
         #expect(abs(found.result.lossSum / loss - 1) < 1e-5)
         #expect(relativeDifference(found.statistics, reference.statistics.map(Float.init)) < 1e-5)
         let classes = tiny.configuration.classes
@@ -36,7 +36,7 @@ import Testing
             func loss(_ step: Double) -> Double {
                 for (i, d) in zip(parameter.range, direction) { reference.parameters[i] = parameters[i] + step * d }
                 let logits = reference.forward(images, count: tiny.count, training: true)
-                return reference.loss(logits, labels, labelSmoothing: tiny.labelSmoothing)
+                return reference.loss(logits, labels, tiny)
             }
             let slope = (loss(1e-6) - loss(-1e-6)) / 2e-6
             reference.parameters = parameters

@@ -4,7 +4,9 @@ import Testing
 
 /// Networks with six images, in groups of 1 to 6 of them.
 private let networks = [
-    TinyNetwork("plain", [2, 1], growth: 5, channels: 7, image: 9, count: 6, labelSmoothing: 0.1),
+    TinyNetwork(
+        "plain", [2, 1], growth: 5, channels: 7, image: 9, count: 6, labelSmoothing: 0.1,
+        classWeights: [0.5, 3, 1, 0.25]),
     TinyNetwork(
         "BC, dropout", [2, 2], growth: 3, channels: 6, bottleneck: true, compression: 0.5, dropout: 0.3, image: 8,
         count: 6),
@@ -30,7 +32,8 @@ extension TinyNetwork {
                     try groups.gradients(
                         images.baseAddress! + range.lowerBound * pixels, labels: labels.baseAddress! + range.lowerBound,
                         count: range.count, globalCount: count, labelSmoothing: labelSmoothing,
-                        dropout: (1, 1, samples.baseAddress! + range.lowerBound), ready: { try ready(network, $0) })
+                        classWeights: classWeights, dropout: (1, 1, samples.baseAddress! + range.lowerBound),
+                        ready: { try ready(network, $0) })
                 }
             }
         }

@@ -63,8 +63,9 @@ final class ReferenceNetwork {
         }
     }
 
-    /// The sum over images of the cross-entropy with smoothed labels.
-    func loss(_ logits: [Double], _ labels: [Int32], labelSmoothing: Double) -> Double {
+    /// The sum over images of the cross-entropy with smoothed labels, each class's part times its weight.
+    func loss(_ logits: [Double], _ labels: [Int32], _ tiny: TinyNetwork) -> Double {
+        let labelSmoothing = tiny.labelSmoothing
         let classes = configuration.classes
         var sum = 0.0
         for (n, label) in labels.enumerated() {
@@ -73,7 +74,7 @@ final class ReferenceNetwork {
             let logTotal = largest + log(row.reduce(0) { $0 + exp($1 - largest) })
             for (c, logit) in row.enumerated() {
                 let target = labelSmoothing / Double(classes) + (c == Int(label) ? 1 - labelSmoothing : 0)
-                sum += target * (logTotal - logit)
+                sum += target * (tiny.classWeights?[c] ?? 1) * (logTotal - logit)
             }
         }
         return sum

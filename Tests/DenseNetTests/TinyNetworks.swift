@@ -9,6 +9,7 @@ struct TinyNetwork: Sendable, CustomStringConvertible {
     /// The number of images in the global batch.
     let count: Int
     let labelSmoothing: Double
+    let classWeights: [Double]?
 
     var description: String { name }
 
@@ -16,11 +17,12 @@ struct TinyNetwork: Sendable, CustomStringConvertible {
         _ name: String, stem: DenseNetConfiguration.Stem = .cifar, stride: Int? = nil, _ blocks: [Int], growth: Int...,
         channels: Int,
         bottleneck: Bool = false, compression: Double = 1, dropout: Double = 0, classes: Int = 4, image: Int,
-        count: Int, labelSmoothing: Double = 0
+        count: Int, labelSmoothing: Double = 0, classWeights: [Double]? = nil
     ) {
         self.name = name
         self.count = count
         self.labelSmoothing = labelSmoothing
+        self.classWeights = classWeights
         configuration = DenseNetConfiguration(
             stem: stem, stemStride: stride, blocks: blocks,
             growthRates: growth, stemChannels: channels,
@@ -106,6 +108,9 @@ struct TinyNetwork: Sendable, CustomStringConvertible {
             image: 19, count: 4),
         TinyNetwork(
             "strided, plain", stride: 2, [1, 2], growth: 4, 3, channels: 5, compression: 0.6, image: 10, count: 3),
+        TinyNetwork(
+            "weighted classes", [1, 1], growth: 3, channels: 5, bottleneck: true, compression: 0.5, image: 8, count: 6,
+            labelSmoothing: 0.2, classWeights: [2, 0.5, 0, 4]),
         TinyNetwork("wide rows", [1, 1], growth: 2, channels: 2, image: 33, count: 2),
     ]
 
@@ -155,7 +160,8 @@ extension TrainableDenseNet {
                     pixels.baseAddress!, count: range.count, globalCount: globalCount ?? range.count,
                     dropout: (seed, epoch, samples.baseAddress!), sums: sums)
                 let logits = Array(logits.prefix(range.count * configuration.classes))
-                let loss = pass.loss(Array(tiny.labels[range]), labelSmoothing: tiny.labelSmoothing)
+                let loss = pass.loss(
+                    Array(tiny.labels[range]), labelSmoothing: tiny.labelSmoothing, classWeights: tiny.classWeights)
                 var result = PassResult(logits: logits, result: loss.result)
                 if backward {
                     try loss.backward(ready: ready)

@@ -18,7 +18,7 @@ struct RecordTarget: Target {
             "began":"2026-01-31T23:59:59Z","machine":{"ranks":2,"threads":1,"hosts":["a"],"processor":"CPU",\
             "vectorLevel":"v3","isBound":true}}],"data":{"name":"images","train":64,"test":32,"classes":["x","y"]},\
             "evaluation":{"epoch":1,"loss":0.8,"accuracy":0.7,"total":[16,16],"confusion":[[0,0,12],[0,1,4],[1,1,16]],\
-            "mistakes":[{"index":17,"truth":0,"guess":1,"probability":0.99}]}}
+            "mistakes":[{"index":17,"truth":0,"guess":1,"probability":0.99}],"auroc":[0.75,null]}}
             """
         record = Array(text.utf8)
         // One start's events.

@@ -184,12 +184,15 @@ struct ConfigurationTarget: Target {
 
     init(_ folder: String) throws {
         self.folder = try RunFolder(path: folder + "/run", resuming: false)
+        var weights = ClassWeights(path: "/weights.csv")
+        weights.values = [0.5, 2]
         try self.folder.writeConfiguration(
             RunConfiguration(
                 network: smallNetwork, data: .init(path: "/images", limitTrain: 10, limitTest: 5), epochs: 3, steps: 7,
-                batchSize: 4,
+                earlyStop: 2, bestBy: .macroRecall, batchSize: 4,
                 schedule: LearningRateSchedule(shape: .step(milestones: [0.5, 0.75], factor: 0.1), warmUpEpochs: 1),
-                labelSmoothing: 0.1, normalization: .explicit(mean: [0.5, 0.5, 0.5], std: [1, 1, 1]),
+                labelSmoothing: 0.1, classWeights: weights,
+                normalization: .explicit(mean: [0.5, 0.5, 0.5], std: [1, 1, 1]),
                 precision: .bfloat16,
                 initialWeights: "/weights",
                 fineTuning: FineTuning(
@@ -283,7 +286,8 @@ struct MetricsTarget: Target {
                 EpochMetrics(
                     epoch: epoch, trainLoss: 1.5, trainAccuracy: .nan, testLoss: 2, testAccuracy: 0.5,
                     imagesPerSecond: 100, learningRate: 0.1, dataWaitSeconds: 0, checkpointWaitSeconds: 0,
-                    epochSeconds: 1, evaluationSeconds: 1))
+                    epochSeconds: 1, evaluationSeconds: 1,
+                    measures: ClassMeasures(macroRecall: 0.5, macroPrecision: 0.25, topFive: 1, auroc: 0.75)))
         }
         original = try contents(of: log.path)
     }

@@ -119,17 +119,19 @@ final class Training {
         if let groups {
             let result = try groups.gradients(
                 images.pointer, labels: labels.pointer, count: labels.count, globalCount: labels.count,
-                labelSmoothing: 0.1, dropout: (1, 1, samples))
+                labelSmoothing: 0.1, classWeights: Self.classWeights, dropout: (1, 1, samples))
             try groups.moveRunningStatistics(sums)
             return result.lossSum
         }
         let pass = try network.forward(
             images.pointer, count: labels.count, globalCount: labels.count, dropout: (1, 1, samples), sums: sums)
-        let loss = pass.loss(labels.pointer, labelSmoothing: 0.1)
+        let loss = pass.loss(labels.pointer, labelSmoothing: 0.1, classWeights: Self.classWeights)
         let lossSum = loss.result.lossSum
         try loss.backward()
         return lossSum
     }
+
+    private static let classWeights = (0..<10).map { 0.5 + Double($0) / 8 }
 
     /// Prints a line per kind of number: its name, then the numbers.
     func report(_ step: String) {

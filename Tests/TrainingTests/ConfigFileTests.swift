@@ -83,12 +83,17 @@ import Training
         let odd = ["--data", "synthetic", "--init", "a: \"b\" #c\\", "--mean", "0.5,0.25,0.1", "--std", "0.1,1,1"]
         let tuned =
             smallRun + ["--freeze", "stem,block1", "--freeze-norm", "--learning-rate-of", "norm=0.1,classifier=1"]
-        for options in [[], tuned, smallRun + ["--precision=bf16"], odd + ["--threads", "2", "--out=-x y"]] {
+        let unbalanced = ["--class-weights", "./balanced", "--early-stop=3", "--best-by=auroc"]
+        for options in [
+            [], tuned, smallRun + ["--precision=bf16"] + unbalanced, odd + ["--threads", "2", "--out=-x y"],
+        ] {
             let lines = try printed(options)
             let whole = try densenet(["train", "--print-config"] + options).output
             #expect(try printed(["--config", file(whole)]) == lines)
         }
         #expect(try printed(tuned).contains("learning-rate-of: \"norm=0.1,classifier=1.0\""))
+        let lines = try printed(unbalanced)
+        for line in ["class-weights: ./balanced", "early-stop: 3", "best-by: auroc"] { #expect(lines.contains(line)) }
         #expect(try printed(smallRun).contains("blocks: 1,1") && printed([]).contains("model: densenet-bc-22-12"))
         try train(smallRun + ["--epochs", "1"], out: scratch("run"))
         #expect(try printed(["--resume", scratch("run"), "--epochs", "9"]).contains("epochs: 9"))

@@ -74,7 +74,9 @@ struct FinishedRun {
 
     /// All numbers that do not depend on the clock, exactly, one list per epoch.
     var results: [[Double]] {
-        epochs.map { [Double($0.epoch), $0.learningRate, $0.trainAccuracy, $0.testAccuracy] + $0.losses }
+        epochs.map {
+            [Double($0.epoch), $0.learningRate, $0.trainAccuracy, $0.testAccuracy] + $0.losses + $0.measures.numbers
+        }
     }
 
     /// The largest relative difference between the losses of two runs.
@@ -83,6 +85,10 @@ struct FinishedRun {
         return zip(epochs.flatMap(\.losses), other.epochs.flatMap(\.losses)).map { abs($0 - $1) / $1 }.max()
             ?? .infinity
     }
+}
+
+extension ClassMeasures {
+    var numbers: [Double] { [macroRecall, macroPrecision, topFive, auroc].map { $0 ?? -1 } }
 }
 
 extension EpochMetrics {

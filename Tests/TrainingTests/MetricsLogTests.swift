@@ -60,11 +60,43 @@ import Training
             ))
         let read = try #require(try log.epochs().first)
         #expect(read.average == metrics.average && read.flipped == nil && read.averageFlipped?.accuracy == 0.25)
-        #expect(read.averageFlipped?.loss.isNaN == true && read.decidingAccuracy == 0.75)
+        #expect(read.averageFlipped?.loss.isNaN == true && read.deciding.accuracy == 0.75)
         // The average decides, whatever the weights themselves come to.
         var other = self.metrics(2)
         (other.testAccuracy, other.average) = (0.9, TestResult(1, 0.5))
-        #expect([read, other].best?.epoch == 1)
+        #expect([read, other].best(by: .accuracy)?.epoch == 1)
+    }
+
+    @Test func `measures of classes have keys where there are any, and old lines are read without`() throws {
+        var metrics = metrics(1)
+        metrics.measures = ClassMeasures(macroRecall: 0.5, macroPrecision: 0.25, topFive: 0.75, auroc: 0.875)
+        metrics.average = TestResult(1, 0.5, ClassMeasures(macroRecall: 0.125))
+        metrics.flipped = TestResult(1, 0.5)
+        try log.append(metrics)
+        try log.append(self.metrics(2))
+        let lines = try text().lines
+        for part in [
+            #""macro_precision":0.25,"macro_recall":0.5,"#, #""top5":0.75,"#, #"{"auroc":0.875,"#,
+            #""ema_macro_recall":0.125,"ema_test_accuracy":0.5,"#,
+        ] { #expect(lines[0].contains(part), "\(lines[0])") }
+        #expect(!lines[1].contains("macro") && !lines[0].contains("flip_macro") && !lines[0].contains("ema_auroc"))
+        let read = try log.epochs()
+        #expect(read[0].test == metrics.test && read[0].average == metrics.average)
+        #expect(read[0].flipped == metrics.flipped && read[1].measures == ClassMeasures())
+        // The average decides, which has no area here.
+        #expect(read.best(by: .macroRecall)?.epoch == 1 && read.best(by: .auroc) == nil)
+    }
+
+    @Test func `the best epoch is the first of those with the best measure, and one that is no number is never`()
+        throws
+    {
+        let losses = [1.5, 0.5, 0.5, Double.nan, 2].enumerated().map { epoch, loss in
+            var metrics = self.metrics(epoch + 1)
+            (metrics.testLoss, metrics.testAccuracy) = (loss, epoch < 3 ? 0.25 : 0.75)
+            return metrics
+        }
+        #expect(losses.best(by: .loss)?.epoch == 2 && losses.best(by: .accuracy)?.epoch == 4)
+        #expect(losses[3...3].map(\.self).best(by: .loss) == nil)
     }
 
     @Test func `resuming drops later epochs and a truncated last line`() throws {

@@ -24,7 +24,7 @@ import Testing
         let optimizer = Optimizer(
             Self.configuration, of: network, momentumBuffer: AlignedBuffer(count: gradients.count),
             gradients: gradients, parts: parts(gradients.count), rateFactors: rateFactors, average: nil)
-        for rate in [0.1, 0.05] { optimizer.step(rate: rate, globalCount: 4) }
+        for rate in [0.1, 0.05] { optimizer.step(rate: rate, weight: 4) }
         return (network, Array(optimizer.momentumBuffer.elements), Array(gradients.elements), before)
     }
 

@@ -17,6 +17,8 @@ import Testing
             "reflects 16 pixels, expected less than half of the image's 32"
         ),
         (["--ema", "1"], "--ema is 1.0, expected above 0 and below 1"), (["--ema", "nan"], "--ema is nan, expected"),
+        (["--early-stop", "0"], "--early-stop is 0, expected 1 to 1,000,000 epochs"),
+        (["--best-by", "recall"], "'accuracy', 'loss', 'macro-recall' or 'auroc'"),
         (["--norm-momentum", "0"], "--norm-momentum is 0.0, expected above 0, up to 1"),
         (["--norm-momentum", "1.1"], "--norm-momentum is 1.1, "), (["--tta", "mirror"], "'none' and 'flip'"),
         (["--base-batch", "0"], "--base-batch is 0, expected 1 to 1,000,000"),
@@ -86,15 +88,18 @@ import Testing
             "--epochs", "3", "--keep", "2", "--checkpoint-steps", "9", "--on-checkpoint-error", "continue",
             "--on-nonfinite", "skip", "--dropout", "0.1", "--ema", "0.99", "--norm-momentum", "1", "--tta", "flip",
             "--statistics-group", "8", "--freeze", "block1,stem", "--freeze-norm", "--learning-rate-of",
-            "classifier=0.2,block2=1e-3",
+            "classifier=0.2,block2=1e-3", "--class-weights", "balanced", "--early-stop", "4", "--best-by",
+            "macro-recall",
         ])
         var expected = RunConfiguration(
-            network: plain.network, data: plain.data, epochs: 3, steps: 1, batchSize: 16, seed: 7, shuffle: false,
+            network: plain.network, data: plain.data, epochs: 3, steps: 1, earlyStop: 4, bestBy: .macroRecall,
+            batchSize: 16, seed: 7, shuffle: false,
             schedule: LearningRateSchedule(
                 shape: .step(milestones: [0.3, 0.6], factor: 0.1), learningRate: 0.05, warmUpEpochs: 1),
             statistics: .group(images: 8),
             optimizer: OptimizerConfiguration(momentum: 0.5, nesterov: false, weightDecay: 0, decaysNorms: false),
-            labelSmoothing: 0.1, normMomentum: 1, averageDecay: 0.99, finalViews: .imageAndMirrorImage,
+            labelSmoothing: 0.1, classWeights: full.classWeights, normMomentum: 1, averageDecay: 0.99,
+            finalViews: .imageAndMirrorImage,
             augmentation: .init(crop: true, jitter: true), normalization: .pixelMean,
             precision: .bfloat16,
             fineTuning: FineTuning(
@@ -103,7 +108,7 @@ import Testing
             faults: FaultPolicy(keep: 2, checkpointSteps: 9, onCheckpointError: .continue, onNonfinite: .skip))
         expected.network.dropout = 0.1
         expected.version = 3
-        #expect(full == expected)
+        #expect(full == expected && full.classWeights?.path == nil && full.classWeights?.values?.count == 10)
         #expect(try configuration(["--no-sync-bn"]).statistics == .rank)
         let given = try configuration(["--mean", "0.5,0.25,0", "--std", "0.5,0.25,1"])
         #expect(given.normalization == .explicit(mean: [0.5, 0.25, 0], std: [0.5, 0.25, 1]))

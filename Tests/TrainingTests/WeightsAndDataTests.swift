@@ -16,8 +16,9 @@ import Testing
         let job = try densenet(["evaluate", "--weights", "\(run.path)/\(weights)"] + options, ranks: ranks)
         try #require(job.status == 0, "\(job.output)\(job.errors)")
         let lines = job.output.lines
-        try #require(lines.count > 2, "\(job.output)")
-        let classes = lines.dropFirst(2).map { line in
+        try #require(lines.count > 4, "\(job.output)")
+        // Behind the means and the headings.
+        let classes = lines.dropFirst(4).map { line in
             let numbers = line.split { !$0.isNumber }.suffix(2).compactMap { Int($0) }
             return (numbers[0], numbers[1])
         }

@@ -102,7 +102,9 @@ private struct FolderWalk {
     /// The files with a name that `isWanted` takes: folders in the order of their paths, then names.
     func sorted(_ isWanted: (String) -> Bool) -> [(path: String, facts: FileFacts)] {
         files.sorted { isBefore($0.folder, $1.folder) }.flatMap { folder, names in
-            names.filter { isWanted($0.name) }.sorted { isBefore($0.name, $1.name) }.map { ("\(folder)/\($0.name)", $0.facts) }
+            names.filter { isWanted($0.name) }.sorted { isBefore($0.name, $1.name) }.map {
+                ("\(folder)/\($0.name)", $0.facts)
+            }
         }
     }
 
@@ -110,7 +112,8 @@ private struct FolderWalk {
         let own = try FileFacts(of: "\(root)/\(folder)")
         guard !path.contains(where: { $0.device == own.device && $0.inode == own.inode }) else {
             throw Failure(
-                .data, "\(root)/\(folder): is a link to a folder that it lies in, so there is no end of files; remove it")
+                .data,
+                "\(root)/\(folder): is a link to a folder that it lies in, so there is no end of files; remove it")
         }
         path.append(own)
         defer { path.removeLast() }
@@ -120,7 +123,8 @@ private struct FolderWalk {
                 let shown = bytes.map { $0 < 0x80 ? String(UnicodeScalar($0)) : "\\x\(String($0, radix: 16))" }.joined()
                 problems.append(
                     PictureProblem(
-                        path: "\(folder)/\(shown)", text: "\(root)/\(folder)/\(shown): its name is not UTF-8; rename it"))
+                        path: "\(folder)/\(shown)", text: "\(root)/\(folder)/\(shown): its name is not UTF-8; rename it"
+                    ))
                 continue
             }
             guard let facts = try? FileFacts(of: "\(root)/\(folder)/\(name)") else {

@@ -98,10 +98,16 @@ final class Head {
 
     /// Cross-entropy of the logits. Also stores the gradient of its SUM over images, where backward starts.
     ///
-    /// With label smoothing s the target is (1 − s) on the label plus s/classes on every class, as in PyTorch.
-    func loss(_ labels: UnsafePointer<Int32>, labelSmoothing: Double) -> BatchResult {
-        var result = BatchResult(lossSum: 0, correct: 0)
+    /// With label smoothing s the target is (1 − s) on the label plus s/classes on every class, as in PyTorch. Where
+    /// classes have weights each class's part of the target is multiplied by its own, as by the `weight` of
+    /// `torch.nn.functional.cross_entropy`; the parts of an image's target do not add up to 1 then.
+    ///
+    /// - Parameter classWeights: of each class; nil where all count the same.
+    func loss(_ labels: UnsafePointer<Int32>, labelSmoothing: Double, classWeights: [Double]?) -> BatchResult {
+        var result = BatchResult(lossSum: 0, correct: 0, weight: 0)
         let spread = labelSmoothing / Double(classes)
+        var spreadTotal = 0.0
+        if let classWeights { for c in 0..<classes { spreadTotal += spread * classWeights[c] } }
         for image in 0..<count {
             let row = logits.pointer + image * classes
             let gradient = logitGradients.pointer + image * classes
@@ -112,12 +118,18 @@ final class Head {
             var total = 0.0
             for c in 0..<classes { total += exp(Double(row[c]) - largest) }
             let logTotal = log(total) + largest
+            var (weight, targetTotal) = (1.0, 1.0)
+            if let classWeights {
+                weight = classWeights[label]
+                targetTotal = spreadTotal + (1 - labelSmoothing) * weight
+            }
             for c in 0..<classes {
                 let logProbability = Double(row[c]) - logTotal
-                let target = spread + (c == label ? 1 - labelSmoothing : 0)
+                let target = (spread + (c == label ? 1 - labelSmoothing : 0)) * (classWeights?[c] ?? 1)
                 if target > 0 { result.lossSum -= target * logProbability }
-                gradient[c] = Float(exp(logProbability) - target)
+                gradient[c] = Float(targetTotal * exp(logProbability) - target)
             }
+            result.weight += weight
         }
         return result
     }

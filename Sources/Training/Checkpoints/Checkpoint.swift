@@ -250,7 +250,9 @@ extension TrainingStep {
 }
 
 extension RunState {
-    private static let keys = ["epoch_in_progress", "step_in_epoch", "loss_sum", "correct", "images", "seconds"]
+    private static let keys = [
+        "epoch_in_progress", "step_in_epoch", "loss_sum", "correct", "images", "seconds", "loss_weight",
+    ]
 
     /// Whether a file's metadata are those of a checkpoint.
     static func isOfCheckpoint(_ metadata: [String: String]) -> Bool { metadata[keys[0]] != nil }
@@ -262,7 +264,9 @@ extension RunState {
 
     init(_ metadata: [String: String], path: String) throws {
         let numbers = try Self.keys.map { key in
-            guard let text = metadata[key], let number = Double(text), number.isFinite, number >= 0 else {
+            // Checkpoints of older programs, which weighted no classes, lack the last one.
+            let substitute = key == Self.keys[6] ? metadata[Self.keys[4]] : nil
+            guard let text = metadata[key] ?? substitute, let number = Double(text), number.isFinite, number >= 0 else {
                 throw Failure(
                     .data, "\(path): the metadata key '\(key)' is \(metadata[key] ?? "missing"), expected a number")
             }

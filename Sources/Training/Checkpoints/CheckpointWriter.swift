@@ -16,6 +16,7 @@ final class CheckpointWriter {
     /// The best epoch whose weights and checkpoint are on the disk.
     private(set) var best: BestEpoch?
     private let contents: CheckpointContents
+    private let bestBy: BestMeasure
     private let step: TrainingStep
     private let job: BackgroundJob<Job>
     /// Where lines of steps are wanted.
@@ -35,17 +36,19 @@ final class CheckpointWriter {
     /// - Parameters:
     ///   - newest: the checkpoint that the run goes on from, if any.
     ///   - metrics: where the results of epochs go and, of each `stepMetrics` steps where these are given, a line.
-    ///   - bestWeights: the file of the best epoch's weights; with `metadata` and `summary`, and `best` where it is
-    ///     there already.
+    ///   - bestWeights: the file of the best epoch's weights, the best by `bestBy`; with `metadata` and `summary`, and
+    ///     `best` where it is there already.
     ///   - version: of checkpoints; see `FormatVersion`.
     /// - Throws: `Failure(.unavailable)` when the system refuses the thread.
     init(
         of step: TrainingStep, folder: CheckpointFolder, newest: CheckpointPosition?, metrics: MetricsLog,
-        stepMetrics: Int?, bestWeights: String, best: BestEpoch?, metadata: [String: String], version: Int,
+        stepMetrics: Int?, bestWeights: String, bestBy: BestMeasure, best: BestEpoch?, metadata: [String: String],
+        version: Int,
         summary: @escaping @Sendable (EpochMetrics) throws -> [String: String]
     ) throws {
         self.step = step
         self.newest = newest
+        self.bestBy = bestBy
         self.best = best
         thinner = stepMetrics.map(StepThinner.init)
         let contents = try CheckpointContents(step, metadata: metadata, version: version)
@@ -92,9 +95,9 @@ final class CheckpointWriter {
     ///
     /// - Precondition: nothing is under way, and the last checkpoint is of this epoch's weights.
     func begin(result: EpochMetrics, at position: CheckpointPosition) {
-        let accuracy = result.decidingAccuracy
-        let isBest = accuracy > best?.accuracy ?? -1
-        begin(.result(result, isBest ? BestEpoch(accuracy: accuracy, position: position) : nil))
+        let value = bestBy.value(of: result.deciding)
+        let isBest = bestBy.isBetter(value, than: best?.value)
+        begin(.result(result, isBest ? value.map { BestEpoch(bestBy, value: $0, position: position) } : nil))
     }
 
     private func begin(_ job: Job) {

@@ -13,35 +13,42 @@ struct EpochEvaluation {
     ///
     /// - Parameters:
     ///   - evaluator: of the network that `step` trains.
-    ///   - views: what of each image the network sees in a further evaluation; the image alone for none.
+    ///   - furtherViews: called with the result that decides; what of each image the network sees in a further
+    ///     evaluation, the image alone for none. Collective.
     ///   - wantsStop: as `Evaluator.run` has it.
     ///   - advanced: called after each batch with the phase, how often all images were gone through before it, the batches
     ///     of it that are done, and its mean loss and accuracy so far.
     /// - Returns: nil on all ranks once any rank has asked to stop.
     init?(
-        _ evaluator: Evaluator, _ step: TrainingStep, views: Evaluator.Views, stopping wantsStop: () -> Bool,
+        _ evaluator: Evaluator, _ step: TrainingStep, furtherViews: (TestResult) throws -> Evaluator.Views,
+        stopping wantsStop: () -> Bool,
         advanced: (RunProgress.Phase, _ passesBefore: Int, _ done: Int, _ loss: Double, _ accuracy: Double) -> Void
     ) throws {
-        let flips: [RunProgress.Phase] = views == .image ? [] : [.flippedEvaluation, .averageFlippedEvaluation]
-        var (passes, results): (Int, [RunProgress.Phase: Evaluation]) = (0, [:])
-        for phase in [.evaluation, .averageEvaluation] + flips where step.average != nil || !phase.isOfAverage {
+        var passes = 0
+        func evaluate(_ phase: RunProgress.Phase, _ views: Evaluator.Views) throws -> Evaluation? {
             func run() throws -> Evaluation? {
                 try evaluator.run(
-                    views: phase.passes == 1 ? .image : views, stopping: wantsStop,
-                    advanced: { advanced(phase, passes, $0, $1, $2) })
+                    views: views, stopping: wantsStop, advanced: { advanced(phase, passes, $0, $1, $2) })
             }
-            results[phase] = phase.isOfAverage ? try step.withAverage(run) ?? nil : try run()
-            guard results[phase] != nil else { return nil }
-            passes += phase.passes
+            defer { passes += phase.passes }
+            return phase.isOfAverage ? try step.withAverage(run) ?? nil : try run()
         }
-        func result(_ phase: RunProgress.Phase) -> TestResult? {
-            results[phase].map { TestResult($0.loss, $0.accuracy) }
+        let hasAverage = step.average != nil
+        guard let test = try evaluate(.evaluation, .image) else { return nil }
+        let average = hasAverage ? try evaluate(.averageEvaluation, .image) : nil
+        guard !hasAverage || average != nil else { return nil }
+        let views = try furtherViews(TestResult(average ?? test))
+        var (flipped, averageFlipped): (Evaluation?, Evaluation?)
+        if views != .image {
+            flipped = try evaluate(.flippedEvaluation, views)
+            guard flipped != nil else { return nil }
+            averageFlipped = hasAverage ? try evaluate(.averageFlippedEvaluation, views) : nil
+            guard !hasAverage || averageFlipped != nil else { return nil }
         }
-        guard let test = results[.evaluation] else { return nil }
         self.test = test
-        average = result(.averageEvaluation)
-        flipped = result(.flippedEvaluation)
-        averageFlipped = result(.averageFlippedEvaluation)
+        self.average = average.map { TestResult($0) }
+        self.flipped = flipped.map { TestResult($0) }
+        self.averageFlipped = averageFlipped.map { TestResult($0) }
     }
 }
 

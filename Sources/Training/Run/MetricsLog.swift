@@ -7,17 +7,26 @@ public struct TestResult: Sendable, Equatable {
     public var loss: Double
     /// From 0 to 1.
     public var accuracy: Double
+    /// What there is beside.
+    public var measures: ClassMeasures
 
     /// A result of these numbers.
-    public init(_ loss: Double, _ accuracy: Double) { (self.loss, self.accuracy) = (loss, accuracy) }
+    public init(_ loss: Double, _ accuracy: Double, _ measures: ClassMeasures = ClassMeasures()) {
+        (self.loss, self.accuracy, self.measures) = (loss, accuracy, measures)
+    }
+
+    init(_ evaluation: Evaluation) { self.init(evaluation.loss, evaluation.accuracy, evaluation.measures) }
 }
 
 /// What one epoch came to. Numbers that are not finite are `null` in JSON and come back as not-a-number.
 public struct EpochMetrics: Codable, Sendable {
     /// Counted from 1.
     public var epoch: Int
-    /// Means over all images of the epoch, whatever the number of ranks; accuracies from 0 to 1.
+    /// Means over all images of the epoch, whatever the number of ranks; accuracies from 0 to 1. Where classes have
+    /// weights the training loss is the mean by these.
     public var trainLoss, trainAccuracy, testLoss, testAccuracy: Double
+    /// Of the test images, beside loss and accuracy.
+    public var measures: ClassMeasures
     /// Training images of all ranks together, without the evaluation.
     public var imagesPerSecond: Double
     /// Of the epoch's last step.
@@ -52,20 +61,25 @@ public struct EpochMetrics: Codable, Sendable {
         case epochSeconds = "epoch_seconds"
         case evaluationSeconds = "evaluation_seconds"
         case image
-        case averageLoss = "ema_test_loss"
-        case averageAccuracy = "ema_test_accuracy"
-        case flippedLoss = "flip_test_loss"
-        case flippedAccuracy = "flip_test_accuracy"
-        case averageFlippedLoss = "ema_flip_test_loss"
-        case averageFlippedAccuracy = "ema_flip_test_accuracy"
+    }
+
+    /// A key of a number that not every epoch has.
+    private struct FurtherKey: CodingKey {
+        let stringValue: String
+        var intValue: Int? { nil }
+
+        init(_ name: String) { stringValue = name }
+        init?(stringValue: String) { self.init(stringValue) }
+        init?(intValue: Int) { nil }
     }
 
     /// The metrics of an epoch, as the properties of the same names describe them.
     public init(
         epoch: Int, trainLoss: Double, trainAccuracy: Double, testLoss: Double, testAccuracy: Double,
         imagesPerSecond: Double, learningRate: Double, dataWaitSeconds: Double, checkpointWaitSeconds: Double,
-        epochSeconds: Double, evaluationSeconds: Double, image: Int? = nil, average: TestResult? = nil,
-        flipped: TestResult? = nil, averageFlipped: TestResult? = nil
+        epochSeconds: Double, evaluationSeconds: Double, image: Int? = nil,
+        measures: ClassMeasures = ClassMeasures(), average: TestResult? = nil, flipped: TestResult? = nil,
+        averageFlipped: TestResult? = nil
     ) {
         self.epoch = epoch
         self.trainLoss = trainLoss
@@ -79,6 +93,7 @@ public struct EpochMetrics: Codable, Sendable {
         self.epochSeconds = epochSeconds
         self.evaluationSeconds = evaluationSeconds
         self.image = image
+        self.measures = measures
         self.average = average
         self.flipped = flipped
         self.averageFlipped = averageFlipped
@@ -92,24 +107,30 @@ public struct EpochMetrics: Codable, Sendable {
         (.evaluationSeconds, \.evaluationSeconds),
     ]
 
-    /// Results that not every epoch has.
-    private static let results:
-        [(loss: CodingKeys, accuracy: CodingKeys, WritableKeyPath<EpochMetrics, TestResult?> & Sendable)] = [
-            (.averageLoss, .averageAccuracy, \.average), (.flippedLoss, .flippedAccuracy, \.flipped),
-            (.averageFlippedLoss, .averageFlippedAccuracy, \.averageFlipped),
-        ]
+    /// Results that not every epoch has, with what their keys begin with.
+    private static let results: [(prefix: String, WritableKeyPath<EpochMetrics, TestResult?> & Sendable)] = [
+        ("ema_", \.average), ("flip_", \.flipped), ("ema_flip_", \.averageFlipped),
+    ]
+
+    private static let measureNames: [(String, WritableKeyPath<ClassMeasures, Double?> & Sendable)] = [
+        ("macro_recall", \.macroRecall), ("macro_precision", \.macroPrecision), ("top5", \.topFive), ("auroc", \.auroc),
+    ]
 
     /// All numbers but the epoch's, with the names that they have in `metrics.jsonl`.
     package var namedNumbers: [(name: String, value: Double)] {
-        keyedNumbers.map { ($0.rawValue, $1) }
-    }
-
-    private var keyedNumbers: [(CodingKeys, Double)] {
-        Self.numbers.map { ($0, self[keyPath: $1]) }
-            + Self.results.flatMap { loss, accuracy, field in
-                self[keyPath: field].map { [(loss, $0.loss), (accuracy, $0.accuracy)] } ?? []
+        func named(_ measures: ClassMeasures, _ prefix: String) -> [(String, Double)] {
+            Self.measureNames.compactMap { name, field in measures[keyPath: field].map { (prefix + name, $0) } }
+        }
+        return Self.numbers.map { ($0.rawValue, self[keyPath: $1]) } + named(measures, "")
+            + Self.results.flatMap { prefix, field -> [(String, Double)] in
+                guard let result = self[keyPath: field] else { return [] }
+                let numbers = [(CodingKeys.testLoss, result.loss), (.testAccuracy, result.accuracy)]
+                return numbers.map { (prefix + $0.rawValue, $1) } + named(result.measures, prefix)
             }
     }
+
+    /// By the weights, of the images as they are.
+    package var test: TestResult { TestResult(testLoss, testAccuracy, measures) }
 
     /// The results beside those of the weights themselves, with names for people; the average's comes first.
     package var furtherResults: [(name: String, result: TestResult)] {
@@ -119,8 +140,8 @@ public struct EpochMetrics: Codable, Sendable {
         }
     }
 
-    /// What decides which epoch is the best: the accuracy of the average where there is one.
-    package var decidingAccuracy: Double { average?.accuracy ?? testAccuracy }
+    /// What decides which epoch is the best: the result of the average where there is one.
+    package var deciding: TestResult { average ?? test }
 
     /// Reads a line of `metrics.jsonl`.
     public init(from decoder: any Decoder) throws {
@@ -138,10 +159,21 @@ public struct EpochMetrics: Codable, Sendable {
                 ? try container.decodeIfPresent(Double.self, forKey: key) ?? nan
                 : try container.decode(Double?.self, forKey: key) ?? nan
         }
-        for (loss, accuracy, field) in Self.results where container.contains(accuracy) {
+        let further = try decoder.container(keyedBy: FurtherKey.self)
+        func measures(_ prefix: String) throws -> ClassMeasures {
+            try Self.measureNames.reduce(into: ClassMeasures()) { measures, entry in
+                let key = FurtherKey(prefix + entry.0)
+                measures[keyPath: entry.1] = try further.decodeIfPresent(Double.self, forKey: key)
+            }
+        }
+        self.measures = try measures("")
+        for (prefix, field) in Self.results {
+            let accuracy = FurtherKey(prefix + CodingKeys.testAccuracy.rawValue)
+            guard further.contains(accuracy) else { continue }
+            let loss = FurtherKey(prefix + CodingKeys.testLoss.rawValue)
             self[keyPath: field] = TestResult(
-                try container.decode(Double?.self, forKey: loss) ?? nan,
-                try container.decode(Double?.self, forKey: accuracy) ?? nan)
+                try further.decode(Double?.self, forKey: loss) ?? nan,
+                try further.decode(Double?.self, forKey: accuracy) ?? nan, try measures(prefix))
         }
     }
 
@@ -150,15 +182,19 @@ public struct EpochMetrics: Codable, Sendable {
         var container = encoder.container(keyedBy: CodingKeys.self)
         try container.encode(epoch, forKey: .epoch)
         try container.encodeIfPresent(image, forKey: .image)
-        for (key, value) in keyedNumbers { try container.encode(value.ifFinite, forKey: key) }
+        var numbers = encoder.container(keyedBy: FurtherKey.self)
+        for (name, value) in namedNumbers { try numbers.encode(value.ifFinite, forKey: FurtherKey(name)) }
     }
 }
 
 extension [EpochMetrics] {
-    /// The first epoch of those with the highest test accuracy, of the average where there is one, whose weights
-    /// best.safetensors has; nil where none has an accuracy.
-    package var best: EpochMetrics? {
-        reduce(nil) { best, epoch in epoch.decidingAccuracy > best?.decidingAccuracy ?? -1 ? epoch : best }
+    /// The first of the best epochs, by the average where there is one, whose weights best.safetensors has; nil where none
+    /// has a measure.
+    package func best(by measure: BestMeasure) -> EpochMetrics? {
+        reduce(nil) { best, epoch in
+            let (value, before) = (measure.value(of: epoch.deciding), best.flatMap { measure.value(of: $0.deciding) })
+            return measure.isBetter(value, than: before) ? epoch : best
+        }
     }
 }
 

@@ -83,6 +83,10 @@ public struct RunConfiguration: Sendable, Equatable {
     public var epochs: Int
     /// Stop after this many steps in all, even before the last epoch ends.
     public var steps: Int?
+    /// Stop once no epoch has been better for so many, by `bestBy`. Nil for no such end.
+    public var earlyStop: Int?
+    /// What decides which epoch is the best.
+    public var bestBy: BestMeasure
     /// Images per step over all ranks.
     public var batchSize: Int
     /// What all random numbers are drawn from: weights, order, augmentation, dropout, synthetic images.
@@ -100,6 +104,8 @@ public struct RunConfiguration: Sendable, Equatable {
     public var optimizer: OptimizerConfiguration
     /// The share of the target that is spread over all classes; 0 or above and below 1.
     public var labelSmoothing: Double
+    /// What each class counts for in the training loss; nil where all count the same.
+    public var classWeights: ClassWeights?
     /// The sizes that training images have by epochs, once all else is done to them; nil for the network's in all.
     /// Evaluations have the network's, or `testImage`.
     public var imageSchedule: ImageSchedule?
@@ -128,11 +134,12 @@ public struct RunConfiguration: Sendable, Equatable {
     /// The recipe of the paper (arXiv 1608.06993, section 4.2) where no argument says otherwise.
     public init(
         model: String = customModel, network: DenseNetConfiguration, data: DataSource = DataSource(),
-        epochs: Int = 300, steps: Int? = nil, batchSize: Int = 64, seed: UInt64 = 1, shuffle: Bool = true,
+        epochs: Int = 300, steps: Int? = nil, earlyStop: Int? = nil, bestBy: BestMeasure = .accuracy,
+        batchSize: Int = 64, seed: UInt64 = 1, shuffle: Bool = true,
         schedule: LearningRateSchedule = LearningRateSchedule(), baseBatch: Int? = nil,
         statistics: BatchStatistics = .globalBatch,
         optimizer: OptimizerConfiguration = OptimizerConfiguration(), labelSmoothing: Double = 0,
-        imageSchedule: ImageSchedule? = nil, testImage: Int? = nil,
+        classWeights: ClassWeights? = nil, imageSchedule: ImageSchedule? = nil, testImage: Int? = nil,
         normMomentum: Double = TrainableDenseNet.defaultNormMomentum, averageDecay: Double? = nil,
         finalViews: Evaluator.Views = .image,
         augmentation: Augmentation = Augmentation(crop: true, flip: true),
@@ -144,6 +151,8 @@ public struct RunConfiguration: Sendable, Equatable {
         self.data = data
         self.epochs = epochs
         self.steps = steps
+        self.earlyStop = earlyStop
+        self.bestBy = bestBy
         self.batchSize = batchSize
         self.seed = seed
         self.shuffle = shuffle
@@ -152,6 +161,7 @@ public struct RunConfiguration: Sendable, Equatable {
         self.statistics = statistics
         self.optimizer = optimizer
         self.labelSmoothing = labelSmoothing
+        self.classWeights = classWeights
         self.imageSchedule = imageSchedule
         self.testImage = testImage
         self.normMomentum = normMomentum
@@ -193,8 +203,8 @@ public struct RunConfiguration: Sendable, Equatable {
 /// As RUN/config.json has it, which programs before and after this one read as well.
 extension RunConfiguration: Codable {
     private enum CodingKeys: String, CodingKey {
-        case version, model, network, data, epochs, steps, batchSize, seed, shuffle, schedule, baseBatch
-        case statistics, optimizer, labelSmoothing, imageSchedule, testImage, normMomentum
+        case version, model, network, data, epochs, steps, earlyStop, bestBy, batchSize, seed, shuffle, schedule
+        case baseBatch, statistics, optimizer, labelSmoothing, classWeights, imageSchedule, testImage, normMomentum
         case averageDecay = "ema"
         case finalViews = "tta"
         case augmentation = "augment"
@@ -211,6 +221,8 @@ extension RunConfiguration: Codable {
             data: try values.decode(DataSource.self, forKey: .data),
             epochs: try values.decode(Int.self, forKey: .epochs),
             steps: try values.decodeIfPresent(Int.self, forKey: .steps),
+            earlyStop: try values.decodeIfPresent(Int.self, forKey: .earlyStop),
+            bestBy: try values.decodeIfPresent(BestMeasure.self, forKey: .bestBy) ?? .accuracy,
             batchSize: try values.decode(Int.self, forKey: .batchSize),
             seed: try values.decode(UInt64.self, forKey: .seed),
             shuffle: try values.decode(Bool.self, forKey: .shuffle),
@@ -219,6 +231,7 @@ extension RunConfiguration: Codable {
             statistics: try values.decodeIfPresent(BatchStatistics.self, forKey: .statistics) ?? .globalBatch,
             optimizer: try values.decode(OptimizerConfiguration.self, forKey: .optimizer),
             labelSmoothing: try values.decode(Double.self, forKey: .labelSmoothing),
+            classWeights: try values.decodeIfPresent(ClassWeights.self, forKey: .classWeights),
             imageSchedule: try values.decodeIfPresent(ImageSchedule.self, forKey: .imageSchedule),
             testImage: try values.decodeIfPresent(Int.self, forKey: .testImage),
             // Missing in the run folders of programs that had no choice, as are some below.

@@ -45,6 +45,9 @@ extension RunConfiguration {
             throw Failure(.usage, "`epochs` is \(epochs), expected 1 to 1,000,000")
         }
         if let steps, steps < 1 { throw Failure(.usage, "`steps` is \(steps), expected 1 or more") }
+        if let earlyStop, !(1...1_000_000).contains(earlyStop) {
+            throw Failure(.usage, "`earlyStop` is \(earlyStop), expected 1 to 1,000,000 epochs")
+        }
         guard (1...1_000_000).contains(batchSize) else {
             throw Failure(.usage, "`batchSize` is \(batchSize), expected 1 to 1,000,000 images over all ranks")
         }
@@ -58,6 +61,7 @@ extension RunConfiguration {
         guard labelSmoothing >= 0, labelSmoothing < 1 else {
             throw Failure(.usage, "`labelSmoothing` is \(labelSmoothing), expected 0 or above and below 1")
         }
+        try classWeights?.validate(classes: network.classes)
         guard normMomentum > 0, normMomentum <= 1 else {
             throw Failure(.usage, "`normMomentum` is \(normMomentum), expected above 0, up to 1")
         }
@@ -107,6 +111,7 @@ extension RunConfiguration {
         copy.data.path = data.path.map(absolutePath)
         copy.data.list = data.list.map(absolutePath)
         if data.cache != DataSource.memoryCache { copy.data.cache = data.cache.map(absolutePath) }
+        copy.classWeights?.path = classWeights?.path.map(absolutePath)
         copy.initialWeights = initialWeights.map(absolutePath)
         return copy
     }

@@ -92,7 +92,8 @@ public struct StepMetrics: Sendable {
     public let epoch: Int
     /// Counted from 1 over the whole run.
     public let step: Int
-    /// Mean over the step's images, before the weights moved.
+    /// Mean over the step's images, before the weights moved; where classes have weights the mean by these, not a number
+    /// where no image counts.
     public let loss: Double
     /// From 0 to 1, likewise.
     public let accuracy: Double
@@ -100,14 +101,16 @@ public struct StepMetrics: Sendable {
     public let learningRate: Double
     /// Of all ranks.
     public let images: Int
+    /// What the images count for in `loss`: their number, or the sum of the weights of their classes.
+    public let weight: Double
     /// How long the step took, with the wait for its batch.
     public let seconds: Double
     /// How long rank zero waited for its batch.
     public let dataWaitSeconds: Double
 
     package init(
-        epoch: Int, step: Int, loss: Double, accuracy: Double, learningRate: Double, images: Int, seconds: Double,
-        dataWaitSeconds: Double
+        epoch: Int, step: Int, loss: Double, accuracy: Double, learningRate: Double, images: Int, weight: Double? = nil,
+        seconds: Double, dataWaitSeconds: Double
     ) {
         self.epoch = epoch
         self.step = step
@@ -115,6 +118,7 @@ public struct StepMetrics: Sendable {
         self.accuracy = accuracy
         self.learningRate = learningRate
         self.images = images
+        self.weight = weight ?? Double(images)
         self.seconds = seconds
         self.dataWaitSeconds = dataWaitSeconds
     }

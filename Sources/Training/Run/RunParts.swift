@@ -1,6 +1,7 @@
 import DataParallel
 import DenseNetModel
 import ImageData
+import Support
 
 /// What a run consists of on every rank but for the run folder, allocated; the weights are not set yet.
 struct RunParts {
@@ -55,6 +56,8 @@ struct RunParts {
             testImage: configuration.testImage,
             normalization: configuration.normalization, factFolder: factFolder, warn: warn, communicator: communicator)
         (configuration.data.files, configuration.data.skipped) = (data.files, data.skipped)
+        configuration.classWeights = try configuration.classWeights?.resolved(
+            for: data.train, classes: configuration.network.classes, communicator)
         self.configuration = configuration
         let (train, test, normalization) = (data.train, data.test, data.normalization)
         let loaderThreads =
@@ -70,10 +73,15 @@ struct RunParts {
                     communicator: communicator)
             )
         }
+        if configuration.bestBy == .auroc, let refusal = evaluator.scoresRefusal {
+            throw communicator.markAgreed(
+                Failure(.usage, "`bestBy` is auroc, but the \(refusal), too many for it; use macro-recall or another"))
+        }
         step = try TrainingStep(
             network, groups: statistics.groups(of: network, images: localBatch), optimizer: configuration.optimizer,
             averageDecay: configuration.averageDecay, labelSmoothing: configuration.labelSmoothing,
-            rateFactors: configuration.rateFactors, seed: configuration.seed, communicator: communicator)
+            classWeights: configuration.classWeights?.values, rateFactors: configuration.rateFactors,
+            seed: configuration.seed, communicator: communicator)
         images = TrainingImages(
             configuration, data: data, sampler: sampler, network: network, evaluator: evaluator,
             threads: loaderThreads, communicator: communicator)

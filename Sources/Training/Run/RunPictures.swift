@@ -64,7 +64,8 @@ extension Communicator {
             let list = files.files.map { "\($0.path)\n\($0.label) \($0.size)\n" }.joined()
             return NamedValue(
                 "the list of pictures", textChecksum(list),
-                shown: "\(files.files.count) pictures, the last \(files.files.last?.path ?? "none"), below \(files.root)")
+                shown:
+                    "\(files.files.count) pictures, the last \(files.files.last?.path ?? "none"), below \(files.root)")
         }
         try requireSame(values, .data, advice: "give all nodes the same files")
         let times = (listing.train.files + listing.test.files).map { "\($0.modified)\n" }.joined()

@@ -8,6 +8,8 @@ struct RunStart {
     let state: RunState
     /// The checkpoint that the run is resumed from.
     let newest: CheckpointPosition?
+    /// Those that are done, with a line in the log.
+    let epochs: [EpochMetrics]
 
     /// Begins a new run: with fresh weights, or those that `initialWeights` names.
     ///
@@ -27,7 +29,7 @@ struct RunStart {
         var configuration = configuration
         configuration.version = FormatVersion.needed(by: configuration)
         try folder.writeConfiguration(configuration)
-        (state, newest) = (RunState(), nil)
+        (state, newest, epochs) = (RunState(), nil, [])
     }
 
     /// Resumes from the newest valid checkpoint; from the beginning only where nothing was ever finished.
@@ -73,6 +75,7 @@ struct RunStart {
             )
         }
         try log.truncate(keepingEpochsUpTo: state.epoch - 1, stepsUpTo: state.step(stepsPerEpoch))
+        epochs = try log.epochs()
         try keep(configuration, over: before, stepsPerEpoch: stepsPerEpoch, warn)
     }
 
@@ -89,7 +92,8 @@ struct RunStart {
             of: step,
             folder: CheckpointFolder(path: folder.checkpoints, keep: configuration.faults.keep, warn: warn),
             newest: newest, metrics: MetricsLog(path: folder.metrics), stepMetrics: stepMetrics,
-            bestWeights: folder.best, best: BestEpoch(path: folder.best, last: state.epoch - 1),
+            bestWeights: folder.best, bestBy: configuration.bestBy,
+            best: BestEpoch(path: folder.best, measure: configuration.bestBy, last: state.epoch - 1),
             metadata: data.weightsMetadata, version: FormatVersion.needed(by: configuration),
             summary: { metrics in
                 let kind: TrainingSummary.Weights = metrics.average == nil ? .trained : .averaged

@@ -11,6 +11,10 @@ struct RunState: Equatable {
     var images = 0.0
     /// Seconds spent in these steps.
     var seconds = 0.0
+    /// What `lossSum` is divided by for the mean: `images`, or the sum of the weights of their classes.
+    var lossWeight = 0.0
+
+    var meanLoss: Double { lossSum / lossWeight }
 
     func step(_ stepsPerEpoch: Int) -> Int { (epoch - 1) * stepsPerEpoch + stepInEpoch }
 
@@ -28,11 +32,12 @@ struct RunState: Equatable {
     private init(epoch: Int) { self.epoch = epoch }
 
     /// All of it as numbers, for a broadcast.
-    var numbers: [Double] { [Double(epoch), Double(stepInEpoch), lossSum, correct, images, seconds] }
+    var numbers: [Double] { [Double(epoch), Double(stepInEpoch), lossSum, correct, images, seconds, lossWeight] }
 
     init(_ numbers: [Double]) {
         epoch = Int(numbers[0])
         stepInEpoch = Int(numbers[1])
-        (lossSum, correct, images, seconds) = (numbers[2], numbers[3], numbers[4], numbers[5])
+        (lossSum, correct, images) = (numbers[2], numbers[3], numbers[4])
+        (seconds, lossWeight) = (numbers[5], numbers[6])
     }
 }

@@ -7,7 +7,7 @@ public struct StepRecord: Codable, Sendable {
     public var epoch: Int
     /// The last of the steps, counted from 1 over the whole run.
     public var step: Int
-    /// Means over the steps' images, before the weights moved; accuracies from 0 to 1. Steps whose loss is not finite
+    /// Means over the steps' images, the loss by the weights of their classes where these have some, before the weights moved; accuracies from 0 to 1. Steps whose loss is not finite
     /// are left out.
     public var loss, accuracy: Double
     /// What the last of the steps moved the weights by.
@@ -70,19 +70,20 @@ package struct StepSums: Sendable {
     package private(set) var dataWaitSeconds = 0.0
     private var (images, seconds) = (0, 0.0)
     /// Over the images that the means are of.
-    private var (counted, loss, correct) = (0, 0.0, 0.0)
+    private var (counted, weight, loss, correct) = (0, 0.0, 0.0, 0.0)
 
     package init(leavingOutNonfinite: Bool) { leavesOutNonfinite = leavingOutNonfinite }
 
     /// Means over the images; accuracies from 0 to 1.
-    package var meanLoss: Double { loss / Double(counted) }
+    package var meanLoss: Double { loss / weight }
     package var meanAccuracy: Double { correct / Double(counted) }
     /// Of all ranks together.
     package var imagesPerSecond: Double { Double(images) / seconds }
 
     package mutating func add(_ step: StepMetrics) {
-        if step.loss.isFinite || !leavesOutNonfinite {
-            loss += step.loss * Double(step.images)
+        if step.loss.isFinite || step.weight == 0 || !leavesOutNonfinite {
+            loss += step.weight > 0 ? step.loss * step.weight : 0
+            weight += step.weight
             correct += step.accuracy * Double(step.images)
             counted += step.images
         }

@@ -21,9 +21,10 @@ public final class TrainingRun {
     package let data: RunData
     package let step: TrainingStep
     private let observer: any RunObserver
-    private let evaluator: Evaluator
+    package let evaluator: Evaluator
     private let images: TrainingImages
-    private let sampler: Sampler
+    package let earlyStop: EarlyStop
+    let sampler: Sampler
     /// On rank zero only.
     private let folder: RunFolder?
     private let checkpoints: CheckpointWriter?
@@ -33,15 +34,7 @@ public final class TrainingRun {
     private var lastResult: EpochMetrics?
     /// Steps of this start that were left out for numbers that are not finite.
     private var skippedSteps = 0
-    private var state: RunState
-    /// The epoch in progress, counted from 1.
-    public var epoch: Int { state.epoch }
-    /// Steps of it that are done.
-    public var stepInEpoch: Int { state.stepInEpoch }
-    /// Whether a step was done before this start.
-    public var isResumed: Bool { state != RunState() }
-    /// Steps of a whole epoch.
-    public var stepsPerEpoch: Int { sampler.stepsPerEpoch }
+    private(set) var state: RunState
     private var isRankZero: Bool { communicator.rank == 0 }
 
     /// Begins a new run. Collective.
@@ -108,7 +101,8 @@ public final class TrainingRun {
     /// - Parameter resumed: the run's folder, on rank zero, and its configuration as it was.
     private init(
         _ configuration: RunConfiguration, path: String?, threads: (own: Int?, loader: Int?), stepMetrics: Int?,
-        watchdog: Watchdog?, observer: any RunObserver, resumed: (folder: RunFolder, before: RunConfiguration)?, communicator: Communicator
+        watchdog: Watchdog?, observer: any RunObserver, resumed: (folder: RunFolder, before: RunConfiguration)?,
+        communicator: Communicator
     ) throws {
         self.communicator = communicator
         self.observer = observer
@@ -118,12 +112,13 @@ public final class TrainingRun {
             }
         }
         let parts = try RunParts(
-            configuration, threads: threads.own, loaderThreads: threads.loader, factFolder: RunFolder.parent(of: path), warn: observer.warn,
-            communicator: communicator)
+            configuration, threads: threads.own, loaderThreads: threads.loader, factFolder: RunFolder.parent(of: path),
+            warn: observer.warn, communicator: communicator)
         (self.configuration, data, sampler) = (parts.configuration, parts.data, parts.sampler)
         (evaluator, step, images) = (parts.evaluator, parts.step, parts.images)
         machine = try RunMachine(threads: threads.own ?? communicator.defaultThreads, communicator: communicator)
         let configuration = parts.configuration
+        earlyStop = EarlyStop(configuration, communicator)
         let (data, step, stepsPerEpoch) = (data, step, sampler.stepsPerEpoch)
         communicator.progress.enter("opening the run folder")
         let (start, checkpoints) = try communicator.throwOnAllRanks { () -> (RunStart?, CheckpointWriter?) in
@@ -148,6 +143,7 @@ public final class TrainingRun {
         communicator.progress.enter("first weights")
         state = RunState(try communicator.broadcast((start?.state ?? RunState()).numbers, from: 0))
         try step.broadcast(from: 0, communicator)
+        try earlyStop.begin(after: start?.epochs ?? [])
     }
 
     /// Trains to the end. Collective.
@@ -177,23 +173,6 @@ public final class TrainingRun {
         checkpoints.map { ($0.written, $0.waitSeconds, $0.best?.position) }
     }
 
-    /// What a message on the end of a run says last.
-    package static func resumeAdvice(_ path: String) -> String { "resume with: `resuming` \(path)" }
-
-    /// Steps that are done of the whole run.
-    package var stepsDone: Int { state.step(stepsPerEpoch) }
-    /// Steps that the whole run is to have.
-    package var steps: Int { min(configuration.epochs * stepsPerEpoch, configuration.steps ?? .max) }
-
-    /// Whether all epochs, or all steps that the configuration allows, are done and evaluated.
-    package var isFinished: Bool {
-        state.epoch > configuration.epochs
-            || state.stepInEpoch == 0 && state.step(stepsPerEpoch) >= configuration.steps ?? .max
-    }
-
-    /// Whether the epoch in progress lacks no step, only its evaluation.
-    package var epochIsTrained: Bool { state.isTrained(stepsPerEpoch: stepsPerEpoch, steps: configuration.steps) }
-
     /// The steps that the epoch in progress still has. Collective.
     private func trainEpoch(_ loader: BatchLoader) throws {
         while !epochIsTrained {
@@ -203,8 +182,8 @@ public final class TrainingRun {
             communicator.progress.enter("waiting for data")
             let waitBefore = loader.waitSeconds
             let batch = try images.next(loader, warn: observer.warn)
+            // None of its pictures may be readable.
             guard batch.globalCount > 0 else {
-                // None of its pictures can be read.
                 state.stepInEpoch += 1
                 continue
             }
@@ -213,11 +192,11 @@ public final class TrainingRun {
             let seconds = monotonicSeconds() - began
             state.seconds += seconds
             if isRankZero {
-                let images = Double(batch.globalCount)
                 let metrics = StepMetrics(
-                    epoch: state.epoch, step: state.step(stepsPerEpoch), loss: sums.loss / images,
-                    accuracy: sums.correct / images, learningRate: rate, images: batch.globalCount,
-                    seconds: seconds, dataWaitSeconds: loader.waitSeconds - waitBefore)
+                    epoch: state.epoch, step: state.step(stepsPerEpoch), loss: sums.loss / sums.weight,
+                    accuracy: sums.correct / Double(batch.globalCount), learningRate: rate,
+                    images: batch.globalCount, weight: sums.weight, seconds: seconds,
+                    dataWaitSeconds: loader.waitSeconds - waitBefore)
                 checkpoints?.add(metrics)
                 observer.stepped(metrics)
             }
@@ -228,7 +207,7 @@ public final class TrainingRun {
             }
             if isCheckpointDue { try writeCheckpoint() }
             advanced(
-                .training, state.stepInEpoch, of: stepsPerEpoch, loss: state.lossSum / state.images,
+                .training, state.stepInEpoch, of: stepsPerEpoch, loss: state.meanLoss,
                 accuracy: state.correct / state.images)
         }
     }
@@ -258,25 +237,29 @@ public final class TrainingRun {
 
     /// Adds a step's loss and hits, of all ranks, to the epoch's. Collective.
     ///
-    /// - Returns: the sums over the step's images, and whether any rank has been asked to stop.
+    /// - Returns: the sums over the step's images, as `BatchResult` has them, and whether any rank has been asked
+    ///   to stop.
     private func add(
         _ result: BatchResult, of batch: Batch
-    ) throws -> (sums: (loss: Double, correct: Double), stopWasAsked: Bool) {
+    ) throws -> (sums: (loss: Double, correct: Double, weight: Double), stopWasAsked: Bool) {
         communicator.progress.enter("loss")
         let sums = try communicator.allReduceSum([
-            result.lossSum, Double(result.correct), observer.wantsStop ? 1 : 0, checkpoints?.hasFailed == true ? 1 : 0,
+            result.lossSum, Double(result.correct), result.weight, observer.wantsStop ? 1 : 0,
+            checkpoints?.hasFailed == true ? 1 : 0,
         ])
-        let (lossSum, correct, stopRequests, failedCheckpoints) = (sums[0], sums[1], sums[2], sums[3])
+        let (lossSum, correct, weight) = (sums[0], sums[1], sums[2])
+        let (stopRequests, failedCheckpoints) = (sums[3], sums[4])
         if failedCheckpoints > 0 { try finishCheckpoint() }
         if step.isFinite {
             state.lossSum += lossSum
+            state.lossWeight += weight
             state.correct += correct
             state.images += Double(batch.globalCount)
         } else {
             try skipOrStop()
         }
         state.stepInEpoch += 1
-        return ((lossSum, correct), stopRequests > 0)
+        return ((lossSum, correct, weight), stopRequests > 0)
     }
 
     /// Counts a skipped step, whose numbers were not finite, or ends all ranks. Collective.
@@ -334,22 +317,24 @@ public final class TrainingRun {
         let (steps, began) = (evaluator.steps, monotonicSeconds())
         let isLast = state.epoch == configuration.epochs || state.step(stepsPerEpoch) >= configuration.steps ?? .max
         let evaluated = try EpochEvaluation(
-            evaluator, step, views: isLast ? configuration.finalViews : .image, stopping: { observer.wantsStop },
+            evaluator, step,
+            furtherViews: { try earlyStop.add($0, epoch: epoch) || isLast ? configuration.finalViews : .image },
+            stopping: { observer.wantsStop },
             advanced: { advanced($0, $2, of: steps, loss: $3, accuracy: $4, passesBefore: $1) })
         guard let evaluated else { return try stop() }
         let test = evaluated.test
         let maxima = try communicator.allReduceMax([dataWait, observer.wantsStop ? 1 : 0])
         let (longestDataWait, stopRequest) = (maxima[0], maxima[1])
         let metrics = EpochMetrics(
-            epoch: state.epoch, trainLoss: state.lossSum / state.images, trainAccuracy: state.correct / state.images,
+            epoch: state.epoch, trainLoss: state.meanLoss, trainAccuracy: state.correct / state.images,
             testLoss: test.loss, testAccuracy: test.accuracy, imagesPerSecond: state.images / state.seconds,
             learningRate: configuration.learningRate(
                 step: state.step(stepsPerEpoch) - 1, stepsPerEpoch: stepsPerEpoch),
             dataWaitSeconds: longestDataWait,
             checkpointWaitSeconds: (checkpoints?.waitSeconds ?? 0) - reportedCheckpointWait,
             epochSeconds: state.seconds, evaluationSeconds: monotonicSeconds() - began,
-            image: step.network.imageSize, average: evaluated.average, flipped: evaluated.flipped,
-            averageFlipped: evaluated.averageFlipped)
+            image: step.network.imageSize, measures: test.measures, average: evaluated.average,
+            flipped: evaluated.flipped, averageFlipped: evaluated.averageFlipped)
         reportedCheckpointWait = checkpoints?.waitSeconds ?? 0
         lastResult = metrics
         if isRankZero { observer.epochEnded(metrics, test) }

@@ -47,7 +47,7 @@ package struct TrainingSummary: Codable, Sendable, Equatable {
     init(_ weights: Weights, _ configuration: RunConfiguration, trainImages: Int, after metrics: EpochMetrics) {
         model = configuration.model
         epochs = metrics.epoch
-        let result = weights == .trained ? TestResult(metrics.testLoss, metrics.testAccuracy) : metrics.average
+        let result = weights == .trained ? metrics.test : metrics.average
         averageDecay = weights == .trained ? nil : configuration.averageDecay
         testLoss = result?.loss.ifFinite
         testAccuracy = result?.accuracy.ifFinite
