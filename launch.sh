@@ -215,10 +215,16 @@ watcher='
 
 # SIGNAL COMMAND …: becomes mpirun, in a session of its own. The watcher is there before it.
 become_mpirun() {
-    local mpirun=$BASHPID
+    local mpirun=$BASHPID ready
     # mpirun would die of a SIGUSR1 that comes before or after its own handlers are in place, so it starts with it ignored.
     trap '' USR1
-    setsid bash -c "$watcher" watcher $$ "$mpirun" "$1" </dev/null >/dev/null 2>&1 {results}>&- &
+    # The watcher leaves our process group first: what kills the group must not kill it alone.
+    exec {ready}< <(
+        ((results == 1)) || exec {results}>&-
+        exec setsid bash -c "echo; exec >/dev/null; $watcher" watcher $$ "$mpirun" "$1" </dev/null 2>/dev/null
+    )
+    read -r -u "$ready" || true
+    exec {ready}<&-
     exec setsid "${@:2}" </dev/null >&"$results"
 }
 

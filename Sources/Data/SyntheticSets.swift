@@ -1,4 +1,5 @@
 import Glibc
+import Pictures
 import Support
 
 extension ImageSet {
@@ -61,6 +62,35 @@ extension SyntheticImages {
         try writeRecords("\(folder)/\(CIFAR.testBatchFile)", samples: 0..<test, seed, .test)
         let lines = classNames.map { $0 + "\n" }.joined()
         try AtomicFile.write(lines.utf8, to: "\(folder)/\(CIFAR.classNamesFile)")
+    }
+
+    /// Writes the set as PNG files in a folder for each class, in folders `train` and `test`.
+    ///
+    /// - Parameters:
+    ///   - train: the number of training images, 1 or more; `test` likewise.
+    ///   - imageSize: height and width, 8 or more.
+    /// - Throws: `Failure(.usage)` for other numbers, `.unavailable` if the system refuses or the folder exists.
+    package static func writePictures(
+        to folder: String, train: Int, test: Int, imageSize: Int = CIFAR.imageSize, seed: UInt64
+    ) throws {
+        guard train > 0, test > 0, imageSize >= 8 else {
+            throw Failure(
+                .usage,
+                "\(train) training and \(test) test images of \(imageSize) pixels: expected 1 or more, of 8 pixels or more")
+        }
+        guard try FileSystem.makeFolder(folder) else {
+            throw Failure(.unavailable, "\(folder): already exists; remove it or choose another folder")
+        }
+        for (part, count, split) in [("train", train, Split.train), ("test", test, .test)] {
+            for name in classNames { try FileSystem.makeFolderAndParents("\(folder)/\(part)/\(name)") }
+            let images = ImageSet.synthetic(count: count, seed: seed, split: split, imageSize: imageSize)
+            for index in 0..<count {
+                let (planes, label) = try images.image(index)
+                let picture = Picture(height: imageSize, width: imageSize, planes: planes)
+                let number = String(index).paddedWithZeros(to: 5)
+                try AtomicFile.write(picture.png, to: "\(folder)/\(part)/\(classNames[label])/\(number).png")
+            }
+        }
     }
 
     private static func writeRecords(_ path: String, samples: Range<Int>, _ seed: UInt64, _ split: Split) throws {

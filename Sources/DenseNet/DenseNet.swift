@@ -354,9 +354,9 @@ public final class TrainableDenseNet: DenseNet {
         }
         if frozen.hasGradients(0) {
             try clock.span("stem backward") { try parts.stem.backward(images, pass) }
+            clock.enter(.other)
             try ready(table.parameterCount)
         }
-        clock.enter(.other)
     }
 }
 

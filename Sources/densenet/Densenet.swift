@@ -41,6 +41,8 @@ struct Densenet: ParsableCommand {
         saveAddressSpace()
         // A file that may not grow is an error in words.
         signal(SIGXFSZ, SIG_IGN)
+        // So is a reader of our output that is gone.
+        signal(SIGPIPE, SIG_IGN)
         do {
             try requireText()
             var command = try parse(Array(arguments))

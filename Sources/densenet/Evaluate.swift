@@ -193,20 +193,22 @@ struct Evaluate: RankedCommand {
     }
 
     private func say(_ report: Report) {
-        Console.say("\(report.weights): \(report.images) images")
-        Console.say(
-            "Test loss: \(report.loss.formatted(places: 4)), Test accuracy: \(report.accuracy.formatted(places: 4))")
         let means = [
             ("Macro recall", report.macroRecall), ("Macro precision", report.macroPrecision),
             ("Top-5 accuracy", report.top5), ("AUROC", report.auroc),
         ].compactMap { name, value in value.map { "\(name): \($0.formatted(places: 4))" } }
-        Console.say(means.joined(separator: ", "))
-        Console.say("recall    precision   AUROC  class")
-        for row in report.classes {
+        let classes = report.classes.map { row in
             let shares = [row.recall, row.precision].map { (100 * $0).formatted(places: 2, width: 6) + " %" }
             let auroc = row.auroc.map { $0.formatted(places: 4, width: 6) } ?? "     –"
-            Console.say("\(shares[0])   \(shares[1])  \(auroc)  \(row.name) (\(row.correct) of \(row.images))")
+            return "\(shares[0])   \(shares[1])  \(auroc)  \(row.name) (\(row.correct) of \(row.images))"
         }
+        let lines = [
+            "\(report.weights): \(report.images) images",
+            "Test loss: \(report.loss.formatted(places: 4)), Test accuracy: \(report.accuracy.formatted(places: 4))",
+            means.joined(separator: ", "), "recall    precision   AUROC  class",
+        ]
+        // At once: whoever reads may be gone after the first line.
+        Console.say((lines + classes).joined(separator: "\n"))
     }
 
     private func sayTable(_ reports: [Report]) {

@@ -4,7 +4,7 @@ import Training
 
 struct Synthesize: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Write the synthetic images in CIFAR-10's binary layout.",
+        abstract: "Write the synthetic images in CIFAR-10's binary layout, or as pictures.",
         usage: "densenet synthesize [<options>] <folder>",
         discussion: """
             As many images as CIFAR-10 has, 185 MB:
@@ -13,8 +13,8 @@ struct Synthesize: ParsableCommand {
             A few, to try something:
               ./launch.sh synthesize few --train 500 --test 100
 
-            Others of the same classes:
-              ./launch.sh synthesize others --train 500 --test 100 --seed 2
+            Others of the same classes, as PNG files in folders of their classes:
+              ./launch.sh synthesize shapes --pictures --train 500
             """)
 
     @Argument(
@@ -31,15 +31,27 @@ struct Synthesize: ParsableCommand {
         @Option(help: ArgumentHelp("Test images, 1 to 10,000.", valueName: "n"))
         var test = 10_000
 
+        @Flag(help: "Write PNG files in train/CLASS and test/CLASS, of any number of images.")
+        var pictures = false
+
         @OptionGroup var imageSeed: ImageSeedOptions
     }
 
     func run() throws {
         try onOneProcess {
             let (train, test) = (images.train, images.test)
-            try SyntheticImages.write(to: out, train: train, test: test, seed: images.imageSeed.seed)
+            let write = images.pictures ? writePictures : writeRecords
+            try write(out, train, test, images.imageSeed.seed)
             Console.say(
                 "\(out): \(train) training and \(test) test images of \(SyntheticImages.classNames.count) classes")
         }
+    }
+
+    private func writeRecords(_ folder: String, train: Int, test: Int, seed: UInt64) throws {
+        try SyntheticImages.write(to: folder, train: train, test: test, seed: seed)
+    }
+
+    private func writePictures(_ folder: String, train: Int, test: Int, seed: UInt64) throws {
+        try SyntheticImages.writePictures(to: folder, train: train, test: test, seed: seed)
     }
 }
