@@ -2,7 +2,7 @@ import Pictures
 import Support
 
 /// The random changes applied to training images, in this order: resized crop, crop, flip, vertical flip, colour jitter,
-/// (normalization,) cutout, erasing.
+/// (normalization,) cutout, erasing, (another size,) mixing with another image.
 ///
 /// Random numbers depend on seed, epoch, sample index and stage alone: a sample looks the same on any rank, and one
 /// stage does not affect the numbers of another.
@@ -29,6 +29,14 @@ public struct Augmentation: Sendable, Equatable {
     /// After normalization, with probability ½, zero a rectangle of random size and proportions, as torchvision's
     /// `RandomErasing` (Zhong et al., "Random erasing data augmentation", 2020).
     public var erasing: Bool
+    /// Mix each image with another of its batch pixel by pixel, by a share from the beta distribution with this
+    /// parameter; see `ImageMix`. Nil for never.
+    public var mixup: Double?
+    /// Likewise, a rectangle of another image in place of the image's own.
+    public var cutmix: Double?
+
+    /// Whether images are mixed with others.
+    package var mixes: Bool { mixup != nil || cutmix != nil }
 
     /// What a crop shows beyond the image's edge.
     public enum CropEdge: Sendable, Equatable {
@@ -41,7 +49,7 @@ public struct Augmentation: Sendable, Equatable {
     public init(
         resizedCrop: RandomPart? = nil, crop: Bool = false, cropPadding: Int = 4, cropEdge: CropEdge = .black,
         flip: Bool = false, alternatesFlips: Bool = false, verticalFlip: Bool = false, jitter: Bool = false,
-        cutout: Bool = false, erasing: Bool = false
+        cutout: Bool = false, erasing: Bool = false, mixup: Double? = nil, cutmix: Double? = nil
     ) {
         self.resizedCrop = resizedCrop
         self.crop = crop
@@ -53,6 +61,8 @@ public struct Augmentation: Sendable, Equatable {
         self.jitter = jitter
         self.cutout = cutout
         self.erasing = erasing
+        self.mixup = mixup
+        self.cutmix = cutmix
     }
 
     /// Strengths of the jitter: factors are drawn from 1 ± strength, the hue's shift from ± strength.

@@ -1,15 +1,15 @@
 import Support
 
 /// As text: `none`, or words separated by commas: `resized-crop`, `crop`, `flip`, `vertical-flip`, `jitter`, `cutout`,
-/// `erase`. A crop whose padding is not four pixels says so (`crop:2`), as does one that reflects (`reflect-crop`,
+/// `erase`, `mixup`, `cutmix`. A crop whose padding is not four pixels says so (`crop:2`), as does one that reflects (`reflect-crop`,
 /// `reflect-crop:2`), and a resized crop of at least another share than torchvision's (`resized-crop:0.25`);
 /// `alternating-flip` is the other flip.
 extension Augmentation: LosslessStringConvertible {
     /// What `init(_:)` reads, for messages.
     package static let grammar =
         "resized-crop (with resized-crop:0.25, a quarter of the area at least), crop or reflect-crop (with crop:2, two "
-        + "pixels in place of four), flip or alternating-flip, vertical-flip, jitter, cutout, erase (separated by commas) "
-        + "or none"
+        + "pixels in place of four), flip or alternating-flip, vertical-flip, jitter, cutout, erase, mixup and cutmix "
+        + "(with mixup:0.4, cutmix:0.5, their parameters, up to 2) separated by commas, or none"
 
     /// Parses `description`, such as `crop,flip` or `none`; nil if it has an unknown word, or two crops or flips.
     public init?(_ description: String) {
@@ -20,6 +20,10 @@ extension Augmentation: LosslessStringConvertible {
             guard add(parts[0], amount: parts.count == 2 ? parts[1] : nil) else { return nil }
         }
     }
+
+    /// The parameters of torchvision's references, and those that there may be.
+    private static let (mixup, cutmix) = (0.2, 1.0)
+    private static let parameters = Double.leastNormalMagnitude...2
 
     /// - Returns: false for a word that is unknown or contradicts one before it, or an amount that it cannot have.
     private mutating func add(_ word: Substring, amount: Substring?) -> Bool {
@@ -43,6 +47,12 @@ extension Augmentation: LosslessStringConvertible {
         case "jitter": jitter = true
         case "cutout": cutout = true
         case "erase": erasing = true
+        case "mixup" where mixup == nil:
+            mixup = amount.map { Double($0) } ?? Self.mixup
+            return Self.parameters.contains(mixup ?? 0)
+        case "cutmix" where cutmix == nil:
+            cutmix = amount.map { Double($0) } ?? Self.cutmix
+            return Self.parameters.contains(cutmix ?? 0)
         default: return false
         }
         return amount == nil
@@ -63,6 +73,8 @@ extension Augmentation: LosslessStringConvertible {
         if jitter { words.append("jitter") }
         if cutout { words.append("cutout") }
         if erasing { words.append("erase") }
+        if let mixup { words.append("mixup" + (mixup == Self.mixup ? "" : ":\(mixup)")) }
+        if let cutmix { words.append("cutmix" + (cutmix == Self.cutmix ? "" : ":\(cutmix)")) }
         return words.isEmpty ? "none" : words.joined(separator: ",")
     }
 }

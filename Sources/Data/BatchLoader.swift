@@ -1,6 +1,4 @@
-import Pictures
 import Support
-import Synchronization
 
 /// One rank's part of a global batch. The memory belongs to the loader and is valid until its next `next()`.
 public struct Batch {
@@ -10,6 +8,10 @@ public struct Batch {
     package let imageCount: Int
     /// Shape [count].
     package let labels: UnsafePointer<Int32>
+    /// Where images are mixed: the labels of those that were mixed in, shape [count].
+    package let otherLabels: UnsafePointer<Int32>?
+    /// What counts of an image's own label where images are mixed; the rest is the other's.
+    package let ownShare: Double
     /// Shape [count], indices in the image set.
     package let sampleIndices: UnsafePointer<Int32>
     /// This rank's number of samples; may be zero in the last batch of an epoch.
@@ -25,8 +27,10 @@ public struct Batch {
     /// A batch in memory that the caller keeps alive.
     package init(
         images: UnsafePointer<Float>, imageCount: Int, labels: UnsafePointer<Int32>,
+        otherLabels: UnsafePointer<Int32>? = nil, ownShare: Double = 1,
         sampleIndices: UnsafePointer<Int32>, count: Int, globalCount: Int, epoch: Int, step: Int
     ) {
+        (self.otherLabels, self.ownShare) = (otherLabels, ownShare)
         self.images = images
         self.imageCount = imageCount
         self.labels = labels
@@ -118,9 +122,11 @@ public final class BatchLoader {
         let planned = source.sampler.localRange(step: cursor.step, rank: source.rank).count
         let imageCount = source.imageCount(epoch: cursor.epoch)
         let count = source.images.skipsBadPictures ? closeGaps(of: buffer, planned, imageCount) : planned
+        let mix = source.mix(cursor)
         let batch = Batch(
             images: UnsafePointer(buffer.images.pointer), imageCount: imageCount,
             labels: UnsafePointer(buffer.labels.pointer),
+            otherLabels: mix.map { _ in UnsafePointer(buffer.otherLabels.pointer) }, ownShare: mix?.share ?? 1,
             sampleIndices: UnsafePointer(buffer.sampleIndices.pointer),
             count: count, globalCount: source.sampler.globalCount(step: cursor.step), epoch: cursor.epoch,
             step: cursor.step)
@@ -141,6 +147,7 @@ public final class BatchLoader {
                 (buffer.images.pointer + count * imageCount).update(
                     from: buffer.images.pointer + slot * imageCount, count: imageCount)
                 buffer.labels.pointer[count] = buffer.labels.pointer[slot]
+                buffer.otherLabels.pointer[count] = buffer.otherLabels.pointer[slot]
                 buffer.sampleIndices.pointer[count] = buffer.sampleIndices.pointer[slot]
             }
             count += 1
@@ -150,7 +157,7 @@ public final class BatchLoader {
 }
 
 /// A position in the sequence of batches, and which of the two buffers it uses.
-private struct BatchCursor: Sendable {
+struct BatchCursor: Sendable {
     private(set) var epoch: Int
     private(set) var step: Int
     private(set) var parity = 0
@@ -168,140 +175,6 @@ private struct BatchCursor: Sendable {
         if step == stepsPerEpoch {
             step = 0
             epoch += 1
-        }
-    }
-}
-
-/// The memory of one batch.
-private struct BatchBuffer: Sendable {
-    let images: AlignedBuffer<Float>
-    /// Below zero where an image could not be read.
-    let labels: AlignedBuffer<Int32>
-    let sampleIndices: AlignedBuffer<Int32>
-    let lost = LostImages()
-
-    init(capacity: Int, imageCount: Int) {
-        images = AlignedBuffer(count: capacity * imageCount)
-        labels = AlignedBuffer(count: capacity)
-        sampleIndices = AlignedBuffer(count: capacity)
-    }
-}
-
-/// Why images of a batch could not be read.
-private final class LostImages: Sendable {
-    private let failures = Mutex<[Failure]>([])
-
-    func add(_ failure: Failure) { failures.withLock { $0.append(failure) } }
-
-    /// In an order that does not depend on threads.
-    func take() -> [Failure] {
-        failures.withLock { failures in
-            defer { failures = [] }
-            return failures.sorted { $0.message < $1.message }
-        }
-    }
-}
-
-/// Everything that determines the batches, and the two buffers: threads fill one while the caller has the other.
-private struct BatchSource: Sendable {
-    let images: ImageSet
-    let sampler: Sampler
-    let rank: Int
-    let augmentation: Augmentation
-    let normalization: Normalization
-    let imageSizes: ImageSchedule?
-    let seed: UInt64
-    let buffers: [BatchBuffer]
-
-    init(
-        images: ImageSet, sampler: Sampler, rank: Int, augmentation: Augmentation, normalization: Normalization,
-        imageSizes: ImageSchedule?, seed: UInt64
-    ) {
-        self.images = images
-        self.sampler = sampler
-        self.rank = rank
-        self.augmentation = augmentation
-        self.normalization = normalization
-        self.imageSizes = imageSizes
-        self.seed = seed
-        let capacity = sampler.maximumLocalBatchSize(rank: rank)
-        let planeCount = imageSizes?.sizes.map { $0 * $0 }.max() ?? images.height * images.width
-        buffers = (0..<2).map { _ in BatchBuffer(capacity: capacity, imageCount: images.channels * planeCount) }
-    }
-
-    /// Numbers of an image of an epoch.
-    func imageCount(epoch: Int) -> Int {
-        let size = imageSizes?.size(epoch: epoch)
-        return images.channels * (size.map { $0 * $0 } ?? images.height * images.width)
-    }
-}
-
-/// One thread's part of every batch, with its own copy of the epoch's order.
-private final class BatchPart {
-    private let source: BatchSource
-    private let index: Int
-    private let count: Int
-    private var order: (epoch: Int, samples: [Int32]) = (0, [])
-    private let reader: ImageReader
-    /// An image as it is read.
-    private let pixels: AlignedBuffer<UInt8>
-    /// An image before it is resized.
-    private let original: AlignedBuffer<Float>
-    /// By the size that images get, other than their own.
-    private let resizers: [Int: PlaneResizer]
-
-    init(of source: BatchSource, index: Int, of count: Int) {
-        self.source = source
-        self.index = index
-        self.count = count
-        let images = source.images
-        reader = ImageReader(images)
-        pixels = AlignedBuffer(count: images.pixelBytes)
-        let others = Set(source.imageSizes?.sizes ?? []).filter { $0 != images.height || $0 != images.width }
-        original = AlignedBuffer(count: others.isEmpty ? 0 : images.pixelBytes)
-        resizers = Dictionary(
-            uniqueKeysWithValues: others.map { size in
-                let resizer = PlaneResizer(
-                    fromHeight: images.height, width: images.width, toHeight: size, width: size)
-                return (size, resizer)
-            })
-    }
-
-    /// Fills this thread's part of a batch.
-    func prepare(_ batch: BatchCursor) throws(Failure) {
-        if order.epoch != batch.epoch { order = (batch.epoch, source.sampler.order(epoch: batch.epoch)) }
-        let images = source.images
-        let buffer = source.buffers[batch.parity]
-        let positions = source.sampler.localRange(step: batch.step, rank: source.rank)
-        let count = source.imageCount(epoch: batch.epoch)
-        let resizer = source.imageSizes.flatMap { resizers[$0.size(epoch: batch.epoch)] }
-        for slot in partition(positions.count, into: self.count, part: index) {
-            let sample = Int(order.samples[positions.lowerBound + slot])
-            let target = buffer.images.pointer + slot * count
-            let planes = ImagePlanes(
-                resizer == nil ? target : original.pointer, height: images.height, width: images.width)
-            let label: Int
-            do { label = try read(sample, epoch: batch.epoch) } catch  where images.skipsBadPictures {
-                buffer.labels.pointer[slot] = -1
-                buffer.lost.add(error)
-                continue
-            }
-            planes.load(pixels.pointer)
-            source.augmentation.applyBeforeNormalization(
-                to: planes, seed: source.seed, epoch: batch.epoch, sample: sample)
-            source.normalization.apply(to: planes)
-            source.augmentation.applyAfterNormalization(
-                to: planes, seed: source.seed, epoch: batch.epoch, sample: sample)
-            resizer?.resize(planes, into: target)
-            buffer.labels.pointer[slot] = Int32(label)
-            buffer.sampleIndices.pointer[slot] = Int32(sample)
-        }
-    }
-
-    /// Leaves an image, or the part of it that this epoch shows, in `pixels`.
-    private func read(_ sample: Int, epoch: Int) throws(Failure) -> Int {
-        try reader.read(sample, into: pixels.pointer) { height, width in
-            source.augmentation.part(height: height, width: width, seed: source.seed, epoch: epoch, sample: sample)
         }
     }
 }

@@ -78,6 +78,12 @@ public struct Sampler: Sendable {
         return start + min(units.lowerBound * unit, count)..<start + min(units.upperBound * unit, count)
     }
 
+    /// The position before another of the same step, and before its first position its last.
+    func position(before position: Int, step: Int) -> Int {
+        let start = step * globalBatch
+        return position > start ? position - 1 : start + globalCount(step: step) - 1
+    }
+
     /// The maximum number of samples that a rank has in any step.
     public func maximumLocalBatchSize(rank: Int) -> Int { localRange(step: 0, rank: rank).count }
 }

@@ -76,7 +76,8 @@ extension SyntheticImages {
         guard train > 0, test > 0, imageSize >= 8 else {
             throw Failure(
                 .usage,
-                "\(train) training and \(test) test images of \(imageSize) pixels: expected 1 or more, of 8 pixels or more")
+                "\(train) training and \(test) test images of \(imageSize) pixels: expected 1 or more, of 8 pixels or more"
+            )
         }
         guard try FileSystem.makeFolder(folder) else {
             throw Failure(.unavailable, "\(folder): already exists; remove it or choose another folder")

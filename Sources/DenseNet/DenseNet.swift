@@ -182,7 +182,7 @@ package struct Predictions: ~Copyable {
     ///
     /// - Parameter labels: shape [count], each below the number of classes.
     package func loss(_ labels: UnsafePointer<Int32>) -> BatchResult {
-        network.parts.head.loss(labels, labelSmoothing: 0, classWeights: nil)
+        network.parts.head.loss(BatchLabels(labels), labelSmoothing: 0, classWeights: nil)
     }
 }
 
@@ -369,14 +369,23 @@ package struct ForwardPass: ~Copyable {
     /// Cross-entropy and correct predictions, summed over this rank's images.
     ///
     /// - Parameters:
-    ///   - labels: shape [count], each below the number of classes.
+    ///   - labels: of these images.
     ///   - labelSmoothing: the share of the target that is spread over all classes.
     ///   - classWeights: what each class counts for, 0 or above; nil where all count the same.
     package consuming func loss(
-        _ labels: UnsafePointer<Int32>, labelSmoothing: Double = 0, classWeights: [Double]? = nil
+        _ labels: BatchLabels, labelSmoothing: Double = 0, classWeights: [Double]? = nil
     ) -> Loss {
         let result = network.parts.head.loss(labels, labelSmoothing: labelSmoothing, classWeights: classWeights)
         return Loss(result: result, network: network, images: images, pass: pass)
+    }
+
+    /// The same of images that are not mixed.
+    ///
+    /// - Parameter labels: shape [count], each below the number of classes.
+    package consuming func loss(
+        _ labels: UnsafePointer<Int32>, labelSmoothing: Double = 0, classWeights: [Double]? = nil
+    ) -> Loss {
+        loss(BatchLabels(labels), labelSmoothing: labelSmoothing, classWeights: classWeights)
     }
 }
 

@@ -49,7 +49,7 @@ package final class ImageGroups {
     ///
     /// - Parameters:
     ///   - images: shape [count][3][imageSize][imageSize], normalized.
-    ///   - labels: shape [count], each below the number of classes.
+    ///   - labels: of these images.
     ///   - count: this rank's number of images; may be 0.
     ///   - globalCount: the number of images of all ranks.
     ///   - labelSmoothing: as `ForwardPass.loss` has it, likewise `classWeights`.
@@ -58,7 +58,7 @@ package final class ImageGroups {
     ///     fills from front to back.
     /// - Returns: the sums over this rank's images, as far as it came.
     package func gradients(
-        _ images: UnsafePointer<Float>, labels: UnsafePointer<Int32>, count: Int, globalCount: Int,
+        _ images: UnsafePointer<Float>, labels: BatchLabels, count: Int, globalCount: Int,
         labelSmoothing: Double = 0, classWeights: [Double]? = nil, dropout: TrainableDenseNet.DropoutSource? = nil,
         ready: (_ offset: Int) throws -> Void = { _ in }
     ) throws -> BatchResult {
@@ -73,7 +73,8 @@ package final class ImageGroups {
             let pass = try network.forward(
                 images + first * imageCount, count: groupCount,
                 dropout: dropout.map { ($0.seed, $0.epoch, $0.samples + first) }, groups: self)
-            let loss = pass.loss(labels + first, labelSmoothing: labelSmoothing, classWeights: classWeights)
+            let loss = pass.loss(
+                labels.dropping(first: first), labelSmoothing: labelSmoothing, classWeights: classWeights)
             result.lossSum += loss.result.lossSum
             result.correct += loss.result.correct
             result.weight += loss.result.weight

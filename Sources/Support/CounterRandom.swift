@@ -10,7 +10,7 @@ package struct CounterRandom: RandomNumberGenerator, Sendable {
     /// What the numbers are used for; two purposes never share a stream.
     package enum Purpose: UInt64, Sendable {
         case weights = 1
-        case shuffle, augmentation, dropout, synthetic, split
+        case shuffle, augmentation, dropout, synthetic, split, mix
     }
 
     private var state: UInt64

@@ -180,16 +180,17 @@ public final class TrainingStep {
     /// Forward, loss and backward over this rank's part of a global batch. Collective.
     private func pass(over batch: Batch, ready: (_ offset: Int) throws -> Void) throws -> BatchResult {
         let dropout = (seed, batch.epoch, batch.sampleIndices)
+        let labels = BatchLabels(batch.labels, others: batch.otherLabels, ownShare: batch.ownShare)
         if let groups {
             sums.beginPass("forward and backward")
             return try groups.gradients(
-                batch.images, labels: batch.labels, count: batch.count, globalCount: batch.globalCount,
+                batch.images, labels: labels, count: batch.count, globalCount: batch.globalCount,
                 labelSmoothing: labelSmoothing, classWeights: classWeights, dropout: dropout, ready: ready)
         }
         sums.beginPass("forward statistics")
         let pass = try network.forward(
             batch.images, count: batch.count, globalCount: batch.globalCount, dropout: dropout, sums: sums)
-        let loss = pass.loss(batch.labels, labelSmoothing: labelSmoothing, classWeights: classWeights)
+        let loss = pass.loss(labels, labelSmoothing: labelSmoothing, classWeights: classWeights)
         let result = loss.result
         sums.beginPass("backward statistics")
         try loss.backward(ready: ready)

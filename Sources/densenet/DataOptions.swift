@@ -145,7 +145,7 @@ struct PictureOptions: ParsableArguments {
 struct AugmentationOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Random changes of training images: some of resized-crop, crop, flip, vertical-flip, jitter, cutout, erase, or none. resized-crop:0.25 takes a quarter of the area at least, in place of 0.08; crop:2 pads two pixels in place of four, reflect-crop the image's mirror in place of black; alternating-flip shows an image's other side in each epoch (default: \(RunConfiguration.standard.augmentation); of pictures, with the ImageNet stem, \(Augmentation.standardOfPictures)).",
+            "Random changes of training images: some of resized-crop, crop, flip, vertical-flip, jitter, cutout, erase, mixup, cutmix, or none. mixup:0.2 and cutmix:1 have their parameters; resized-crop:0.25 takes a quarter of the area at least, in place of 0.08; crop:2 pads two pixels in place of four, reflect-crop the image's mirror in place of black; alternating-flip shows an image's other side in each epoch (default: \(RunConfiguration.standard.augmentation); of pictures, with the ImageNet stem, \(Augmentation.standardOfPictures)).",
             valueName: "list"),
         completion: .list([
             "none", "crop", "flip", "crop,flip", "crop,flip,jitter", "crop,flip,cutout",

@@ -1,3 +1,4 @@
+import Pictures
 import Support
 import Testing
 
@@ -18,10 +19,67 @@ import Testing
         )
         #expect(other.description == "reflect-crop:2,alternating-flip")
         #expect(Augmentation("crop:4") == Augmentation("crop"))
+        let more = "resized-crop:0.25,flip,vertical-flip,erase,mixup:0.4,cutmix"
+        let parts = try #require(Augmentation(more))
+        #expect(parts.resizedCrop == RandomPart(leastArea: 0.25) && parts.verticalFlip && parts.erasing)
+        #expect(parts.mixup == 0.4 && parts.cutmix == 1 && parts.description == more)
+        #expect(Augmentation("resized-crop:0.08,flip") == .standardOfPictures)
         for text in [
+            "resized-crop:0", "resized-crop:1.1", "resized-crop,resized-crop", "mixup:0", "mixup:3", "cutmix:x", "erase:1",
             "crop,flop", "", "none,crop", "crop,", "crop:0", "crop:x", "crop:", "crop,reflect-crop", "flip:2",
             "flip,alternating-flip",
         ] { #expect(Augmentation(text) == nil) }
+    }
+
+    @Test func `a random part lies inside the image, and has the shares and proportions that were asked for`() {
+        let part = RandomPart(leastArea: 0.2)
+        var (areas, tall, wide): ([Double], Int, Int) = ([], 0, 0)
+        for sample in 0..<500 {
+            var random = CounterRandom(.augmentation, 1, UInt64(sample))
+            let box = part.box(height: 90, width: 120, &random)
+            #expect(box.top >= 0 && box.left >= 0 && box.top + box.height <= 90 && box.left + box.width <= 120)
+            areas.append(Double(box.height * box.width) / (90 * 120))
+            let ratio = Double(box.width) / Double(box.height)
+            #expect(ratio > 0.72 && ratio < 1.38)
+            if ratio < 0.95 { tall += 1 }
+            if ratio > 1.05 { wide += 1 }
+        }
+        #expect(areas.allSatisfy { $0 > 0.19 && $0 <= 1 } && areas.contains { $0 < 0.3 } && areas.contains { $0 > 0.8 })
+        #expect(tall > 100 && wide > 100)
+        // Where no part has the proportions, the largest middle that has nearly.
+        #expect(RandomPart.largestMiddle(height: 10, width: 300) == PixelBox(top: 0, left: 143, height: 10, width: 13))
+        #expect(RandomPart.largestMiddle(height: 300, width: 12) == PixelBox(top: 142, left: 0, height: 16, width: 12))
+        var random = CounterRandom(.augmentation, 1)
+        #expect(part.box(height: 1, width: 1, &random) == PixelBox(top: 0, left: 0, height: 1, width: 1))
+    }
+
+    @Test func `a framing resizes the shorter edge and keeps the middle`() {
+        let framing = ImageFraming(edge: 256, size: 224)
+        #expect(framing.resized(height: 375, width: 500) == (256, 341))
+        #expect(framing.resized(height: 500, width: 375) == (341, 256))
+        // Half a pixel goes to the even side: 58.5 is 58, 16 is 16.
+        #expect(framing.middle(height: 341, width: 256) == PixelBox(top: 58, left: 16, height: 224, width: 224))
+        #expect(framing.resized(height: 3, width: 1000) == (256, 85_333))
+    }
+
+    @Test func `a vertical flip mirrors half of the images top to bottom, erasing zeroes a rectangle of half`() {
+        var (mirrored, erased) = (0, 0)
+        let flip = Augmentation("vertical-flip,erase")!
+        for sample in 0..<200 {
+            let image = TestImage(height: 8, width: 8) { ramp[$0, $1, $2] }
+            flip.applyBeforeNormalization(to: image.planes, seed: 1, epoch: 1, sample: sample)
+            let isMirrored = image[0, 0, 0] == ramp[0, 7, 0]
+            mirrored += isMirrored ? 1 : 0
+            let expected = TestImage(height: 8, width: 8) { ramp[$0, isMirrored ? 7 - $1 : $1, $2] }
+            #expect(image.values == expected.values)
+            flip.applyAfterNormalization(to: image.planes, seed: 1, epoch: 1, sample: sample)
+            let zeros = (0..<64).filter { place in (0..<3).allSatisfy { image.values[$0 * 64 + place] == 0 } }
+            guard let first = zeros.first, let last = zeros.last else { continue }
+            erased += 1
+            #expect(zeros.count == (last / 8 - first / 8 + 1) * (last % 8 - first % 8 + 1))
+            #expect(image.values.count { $0 == 0 } == 3 * zeros.count && zeros.count <= 24)
+        }
+        #expect((70...130).contains(mirrored) && (70...130).contains(erased))
     }
 
     @Test func `a shift moves the image in place and fills with black`() {

@@ -32,7 +32,7 @@ import Testing
 
     func loader(
         ranks: Int = 1, rank: Int = 0, epoch: Int = 1, step: Int = 0, threads: Int = 1,
-        augmentation: Augmentation = Augmentation(crop: true, flip: true, jitter: true, cutout: true)
+        augmentation: Augmentation = BatchLoaderTests.augmentation
     ) throws -> BatchLoader {
         // Batches of 8, 8 and 5.
         let sampler = try Sampler(sampleCount: 21, globalBatch: 8, worldSize: ranks, seed: 11, shuffle: true)
@@ -42,10 +42,17 @@ import Testing
             threads: threads)
     }
 
-    @Test(arguments: [(2, 1), (4, 2), (3, 1), (7, 3), (1, 3)])
-    func `ranks and threads together load what one rank loads, byte for byte`(ranks: Int, threads: Int) throws {
-        let single = try loader()
-        let loaders = try (0..<ranks).map { try loader(ranks: ranks, rank: $0, threads: threads) }
+    static let augmentation = Augmentation(crop: true, flip: true, jitter: true, cutout: true)
+
+    @Test(arguments: [(2, 1), (4, 2), (3, 1), (7, 3), (1, 3)], [augmentation, Augmentation("flip,mixup,cutmix")!])
+    func `ranks and threads together load what one rank loads, byte for byte`(
+        ranks: (Int, threads: Int), augmentation: Augmentation
+    ) throws {
+        let (ranks, threads) = ranks
+        let single = try loader(augmentation: augmentation)
+        let loaders = try (0..<ranks).map {
+            try loader(ranks: ranks, rank: $0, threads: threads, augmentation: augmentation)
+        }
         for _ in 0..<7 {
             let expected = try Contents(single.next())
             let batches = try loaders.map { Contents(try $0.next()) }

@@ -34,4 +34,37 @@ import Testing
             #expect(abs(Double(network.gradients[place]) / result.weight - value) < 1e-7)
         }
     }
+
+    @Test(arguments: [nil, [2, 0.5, 1, 4]] as [[Double]?])
+    func `the loss of mixed images is the sum of that with each label, by its share`(weights: [Double]?) throws {
+        let tiny = TinyNetwork.plain
+        let network = try tiny.network()
+        let (own, others): ([Int32], [Int32]) = ([1, 3, 0], [1, 0, 2])
+        func run(_ own: [Int32], _ others: [Int32]? = nil, share: Double = 1) throws -> (BatchResult, [Float]) {
+            try own.withUnsafeBufferPointer { own in
+                try (others ?? []).withUnsafeBufferPointer { rest in
+                    let labels = BatchLabels(
+                        own.baseAddress!, others: others == nil ? nil : rest.baseAddress, ownShare: share)
+                    let pass = try network.forward(
+                        tiny.images, count: tiny.count, globalCount: tiny.count, sums: LocalSums())
+                    let loss = pass.loss(labels, labelSmoothing: 0.1, classWeights: weights)
+                    let result = loss.result
+                    try loss.backward()
+                    return (result, Array(network.gradients))
+                }
+            }
+        }
+        let (first, second) = (try run(own), try run(others))
+        for share in [0, 0.3, 0.75, 1] {
+            let (mixed, gradients) = try run(own, others, share: share)
+            let expected = share * first.0.lossSum + (1 - share) * second.0.lossSum
+            #expect(abs(mixed.lossSum - expected) < 1e-9)
+            #expect(abs(mixed.weight - share * first.0.weight - (1 - share) * second.0.weight) < 1e-12)
+            #expect(mixed.correct == (share >= 0.5 ? first.0.correct : second.0.correct))
+            for (i, gradient) in gradients.enumerated() {
+                let expected = Float(share) * first.1[i] + Float(1 - share) * second.1[i]
+                #expect(abs(gradient - expected) <= 1e-5 * max(1, abs(expected)))
+            }
+        }
+    }
 }

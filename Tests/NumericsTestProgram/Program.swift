@@ -118,7 +118,7 @@ final class Training {
         let samples = UnsafePointer(samples.pointer)
         if let groups {
             let result = try groups.gradients(
-                images.pointer, labels: labels.pointer, count: labels.count, globalCount: labels.count,
+                images.pointer, labels: BatchLabels(labels.pointer), count: labels.count, globalCount: labels.count,
                 labelSmoothing: 0.1, classWeights: Self.classWeights, dropout: (1, 1, samples))
             try groups.moveRunningStatistics(sums)
             return result.lossSum

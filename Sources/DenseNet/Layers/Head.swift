@@ -102,8 +102,10 @@ final class Head {
     /// classes have weights each class's part of the target is multiplied by its own, as by the `weight` of
     /// `torch.nn.functional.cross_entropy`; the parts of an image's target do not add up to 1 then.
     ///
+    /// Where images are mixed, the loss is the sum of those with the one label and with the other, each by its share.
+    ///
     /// - Parameter classWeights: of each class; nil where all count the same.
-    func loss(_ labels: UnsafePointer<Int32>, labelSmoothing: Double, classWeights: [Double]?) -> BatchResult {
+    func loss(_ labels: BatchLabels, labelSmoothing: Double, classWeights: [Double]?) -> BatchResult {
         var result = BatchResult(lossSum: 0, correct: 0, weight: 0)
         let spread = labelSmoothing / Double(classes)
         var spreadTotal = 0.0
@@ -111,21 +113,23 @@ final class Head {
         for image in 0..<count {
             let row = logits.pointer + image * classes
             let gradient = logitGradients.pointer + image * classes
-            let label = Int(labels[image])
+            let (label, other) = (Int(labels.own[image]), Int((labels.others ?? labels.own)[image]))
+            let (share, rest) = (labels.ownShare, 1 - labels.ownShare)
             let prediction = prediction(image)
-            if prediction == label { result.correct += 1 }
+            if prediction == (share >= rest ? label : other) { result.correct += 1 }
             let largest = prediction.map { Double(row[$0]) } ?? .nan
             var total = 0.0
             for c in 0..<classes { total += exp(Double(row[c]) - largest) }
             let logTotal = log(total) + largest
             var (weight, targetTotal) = (1.0, 1.0)
             if let classWeights {
-                weight = classWeights[label]
+                weight = share * classWeights[label] + rest * classWeights[other]
                 targetTotal = spreadTotal + (1 - labelSmoothing) * weight
             }
             for c in 0..<classes {
                 let logProbability = Double(row[c]) - logTotal
-                let target = (spread + (c == label ? 1 - labelSmoothing : 0)) * (classWeights?[c] ?? 1)
+                let ofLabels = (c == label ? share : 0) + (c == other ? rest : 0)
+                let target = (spread + (1 - labelSmoothing) * ofLabels) * (classWeights?[c] ?? 1)
                 if target > 0 { result.lossSum -= target * logProbability }
                 gradient[c] = Float(targetTotal * exp(logProbability) - target)
             }
