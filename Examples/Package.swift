@@ -13,6 +13,13 @@ let package = Package(
                 .product(name: "Safetensors", package: "densenet"),
             ]),
         .executableTarget(
+            name: "fine-tune",
+            dependencies: [
+                .product(name: "DataParallel", package: "densenet"), .product(name: "DenseNet", package: "densenet"),
+                .product(name: "ImageData", package: "densenet"), .product(name: "Safetensors", package: "densenet"),
+                .product(name: "Training", package: "densenet"),
+            ]),
+        .executableTarget(
             name: "own-loop",
             dependencies: [
                 .product(name: "DataParallel", package: "densenet"), .product(name: "DenseNet", package: "densenet"),

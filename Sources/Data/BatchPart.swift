@@ -129,22 +129,33 @@ final class BatchPart {
         let count = source.imageCount(epoch: batch.epoch)
         let slots = partition(positions.count, into: self.count, part: index)
         let mix = source.mix(batch)
-        if mix != nil, !slots.isEmpty {
-            let before = source.sampler.position(before: positions.lowerBound + slots.lowerBound, step: batch.step)
-            other.label = try load(Int(order.samples[before]), epoch: batch.epoch, into: other.image.pointer)
-        }
+        if mix != nil, !slots.isEmpty { try loadOther(before: positions.lowerBound + slots.lowerBound, batch) }
         for slot in slots {
             let sample = Int(order.samples[positions.lowerBound + slot])
             let target = buffer.images.pointer + slot * count
-            let label: Int?
-            do { label = try load(sample, epoch: batch.epoch, into: target) } catch  where source.images.skipsBadPictures
-            {
+            var label: Int?
+            do { label = try load(sample, epoch: batch.epoch, into: target) } catch {
+                guard source.images.skipsBadPictures else { throw error }
                 buffer.lost.add(error)
-                label = nil
             }
             buffer.labels.pointer[slot] = Int32(label ?? -1)
             buffer.sampleIndices.pointer[slot] = Int32(sample)
             if let mix, let label { mixIn(mix, to: target, batch, label: label, slot: slot, of: buffer) }
+        }
+    }
+
+    /// Leaves the image before a position in `other`; where bad ones are skipped, the nearest before it that can be read.
+    private func loadOther(before position: Int, _ batch: BatchCursor) throws(Failure) {
+        var place = position
+        for _ in 0..<source.sampler.globalCount(step: batch.step) {
+            place = source.sampler.position(before: place, step: batch.step)
+            do {
+                other.label = try load(Int(order.samples[place]), epoch: batch.epoch, into: other.image.pointer)
+                return
+            } catch {
+                // Who has it in a part of its own tells of it.
+                guard source.images.skipsBadPictures else { throw error }
+            }
         }
     }
 

@@ -25,7 +25,8 @@ import Testing
         #expect(parts.mixup == 0.4 && parts.cutmix == 1 && parts.description == more)
         #expect(Augmentation("resized-crop:0.08,flip") == .standardOfPictures)
         for text in [
-            "resized-crop:0", "resized-crop:1.1", "resized-crop,resized-crop", "mixup:0", "mixup:3", "cutmix:x", "erase:1",
+            "resized-crop:0", "resized-crop:1.1", "resized-crop,resized-crop", "mixup:0", "mixup:3", "cutmix:x",
+            "erase:1",
             "crop,flop", "", "none,crop", "crop,", "crop:0", "crop:x", "crop:", "crop,reflect-crop", "flip:2",
             "flip,alternating-flip",
         ] { #expect(Augmentation(text) == nil) }

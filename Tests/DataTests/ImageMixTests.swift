@@ -58,9 +58,10 @@ import Testing
                     (0..<3).contains { image.pixels[$0 * 64 + place] != before[index].pixels[$0 * 64 + place] }
                 }
                 #expect(Double(changed.count) <= taken)
-                #expect(changed.allSatisfy { place in
-                    (0..<3).allSatisfy { image.pixels[$0 * 64 + place] == other.pixels[$0 * 64 + place] }
-                })
+                #expect(
+                    changed.allSatisfy { place in
+                        (0..<3).allSatisfy { image.pixels[$0 * 64 + place] == other.pixels[$0 * 64 + place] }
+                    })
             }
         }
         #expect(isWhole < 9)

@@ -7,7 +7,7 @@ import Testing
 @testable import ImageData
 
 /// A picture of one colour as a PNG file.
-func png(height: Int = 4, width: Int = 4, _ colour: UInt8 = 100) throws -> [UInt8] {
+func png(_ colour: UInt8 = 100, height: Int = 4, width: Int = 4) throws -> [UInt8] {
     try Picture(height: height, width: width, planes: [UInt8](repeating: colour, count: 3 * height * width)).png
 }
 

@@ -31,7 +31,8 @@ extension TinyNetwork {
                 try samples.withUnsafeBufferPointer { samples in
                     try groups.gradients(
                         images.baseAddress! + range.lowerBound * pixels,
-                        labels: BatchLabels(labels.baseAddress! + range.lowerBound), count: range.count, globalCount: count, labelSmoothing: labelSmoothing,
+                        labels: BatchLabels(labels.baseAddress! + range.lowerBound), count: range.count,
+                        globalCount: count, labelSmoothing: labelSmoothing,
                         classWeights: classWeights, dropout: (1, 1, samples.baseAddress! + range.lowerBound),
                         ready: { try ready(network, $0) })
                 }

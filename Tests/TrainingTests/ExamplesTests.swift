@@ -54,4 +54,35 @@ import Testing
         let probabilities = lines.prefix(3).compactMap { $0.split(separator: " ").last.flatMap { Double($0) } }
         #expect(probabilities.count == 3 && probabilities == probabilities.sorted(by: >), "\(answer.output)")
     }
+
+    @Test(.enabled(if: isBuilt, "first: swift build --package-path Examples"))
+    func `a classifier for pictures is trained on the features of given weights, alike over ranks`() throws {
+        let programs = try build()
+        let scratch = ScratchFolder()
+        let weights =
+            launchScript.split(separator: "/").dropLast().map { "/" + $0 }.joined()
+            + "/Examples/cifar10-fast-4.safetensors"
+        let made = try densenet(["synthesize", scratch("data"), "--pictures", "--train", "200", "--test", "80"])
+        #expect(made.status == 0, "\(made.errors)")
+        func tune(ranks: Int) throws -> [Double] {
+            let result = try withJobSlot {
+                try run(
+                    "mpirun",
+                    [
+                        "--allow-run-as-root", "--oversubscribe", "-q", "-n", "\(ranks)", programs + "/fine-tune",
+                        weights,
+                        scratch("data"), scratch("tuned.safetensors"),
+                    ], timeout: 240)
+            }
+            #expect(result.status == 0, "\(result.output)\(result.errors)")
+            return result.output.split(separator: "\n").compactMap {
+                $0.split(separator: " ").last.flatMap { Double($0) }
+            }
+        }
+        let (one, two) = (try tune(ranks: 1), try tune(ranks: 2))
+        #expect(one.count == 5 && one[4] > 0.5 && zip(one, two).allSatisfy { abs($0 - $1) < 0.05 }, "\(one) \(two)")
+        let names = try densenet(
+            ["predict", "--weights", scratch("tuned.safetensors"), scratch("data/test/disc/00008.png")])
+        #expect(names.status == 0 && names.output.contains("disc"), "\(names.output)\(names.errors)")
+    }
 }

@@ -90,7 +90,9 @@ import Training
 
     // MARK: - Ranks, and stopping
 
-    private static let random = ["--augment", "resized-crop:0.3,flip,vertical-flip,jitter,erase,mixup,cutmix", "--ema", "0.9"]
+    private static let random = [
+        "--augment", "resized-crop:0.3,flip,vertical-flip,jitter,erase,mixup,cutmix", "--ema", "0.9",
+    ]
 
     @Test func `any number of ranks and loader threads sees the same pictures`() throws {
         try makePictures { (6 + $0 % 5, 9 + $0 % 3) }
