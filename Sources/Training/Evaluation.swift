@@ -106,6 +106,9 @@ public final class Evaluator {
     private var confusions: [Int: Int] = [:]
     /// This rank's.
     private var mistakes: [Evaluation.Mistake] = []
+    private let skipsBadPictures: Bool
+    /// Why pictures were left out of the last evaluation, where bad ones are skipped; the same on all ranks.
+    public private(set) var leftOut: [String] = []
 
     /// What the user should know of a `scoresRefusal`.
     package static func note(on refusal: String) -> String { "\(refusal): the AUROC is left out" }
@@ -128,6 +131,7 @@ public final class Evaluator {
     ) throws {
         self.network = network
         self.mistakeLimit = mistakeLimit
+        skipsBadPictures = images.skipsBadPictures
         self.communicator = communicator
         sampler = try Sampler(
             sampleCount: images.count, globalBatch: batchSize, worldSize: communicator.size, seed: 0, shuffle: false)
@@ -155,7 +159,7 @@ public final class Evaluator {
         let classes = network.configuration.classes
         mirror = views == .imageAndMirrorImage ? mirrorImages : nil
         for index in tally.indices { tally[index] = 0 }
-        (confusions, mistakes) = ([:], [])
+        (confusions, mistakes, leftOut) = ([:], [], [])
         scores?.removeAll()
         var (hits, done) = (0, 0)
         for step in 0..<steps {
@@ -163,12 +167,14 @@ public final class Evaluator {
             // Evaluating needs no sums; a meeting before each batch bounds how far ranks drift apart.
             guard try communicator.allReduceMax(wantsStop() ? Int32(1) : 0) == 0 else { return nil }
             let batch = try loader.next()
+            leftOut += loader.lost.map(\.message)
             hits += try add(batch)
             done += batch.count
             let images = Double(max(done, 1))
             advanced(step + 1, tally[tally.count - 1] / images, Double(hits) / images)
         }
         communicator.progress.enter("evaluation's sums")
+        if skipsBadPictures { leftOut = try gather(leftOut) }
         tally = try communicator.allReduceSum(tally)
         let (correct, total) = (tally.prefix(classes), tally[classes...].prefix(classes).map { Int($0) })
         let recognized = correct.enumerated().filter { $0.element > 0 }.map {

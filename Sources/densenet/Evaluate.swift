@@ -137,6 +137,7 @@ struct Evaluate: RankedCommand {
         let began = monotonicSeconds()
         // Nothing stops it early.
         guard let result = try run(evaluator, isShown: world.rank == 0 && !logging.quiet) else { return nil }
+        if world.rank == 0 { for line in evaluator.leftOut { Console.note("\(line); left out") } }
         if saysMore {
             let seconds = monotonicSeconds() - began
             let rate = (Double(data.test.count) / seconds).formatted(places: 1)

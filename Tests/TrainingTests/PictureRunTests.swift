@@ -169,6 +169,23 @@ import Training
         }
     }
 
+    @Test func `an evaluation leaves bad pictures out by name, or ends with the first`() throws {
+        try makePictures()
+        try train(["--data", data] + Self.options, out: scratch("run"))
+        for name in ["cat/10.png", "ant/13.png"] { _ = try scratch.write([1], to: "data/test/\(name)") }
+        let weights = ["evaluate", "--weights", scratch("run"), "--data", data, "--batch-size", "5"]
+        let stopped = try densenet(weights, ranks: 2)
+        #expect(stopped.status == 65 && stopped.errors.contains("data/test/"), "\(stopped.errors)")
+        for ranks in [1, 3] {
+            let job = try densenet(weights + ["--on-bad-image", "skip", "--tta", "flip"], ranks: ranks)
+            #expect(job.status == 0 && job.output.contains(" of 3)") && job.output.contains(" of 4)"), "\(job.errors)")
+            for name in ["cat/10.png", "ant/13.png"] {
+                let lines = job.errors.lines.filter { $0.contains("data/test/\(name): ") && $0.hasSuffix("; left out") }
+                #expect(lines.count == 1, "\(job.errors)")
+            }
+        }
+    }
+
     // MARK: - The cache
 
     @Test func `pictures of the network's size give the same weights from any cache, and a folder's is used again`()

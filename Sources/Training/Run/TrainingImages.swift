@@ -53,12 +53,14 @@ final class TrainingImages {
         batch.globalCount = Int(sums[0])
         guard sums[1] > 0 else { return batch }
         let words = try communicator.allGather(bytes: Array(loader.lost.map(\.message).joined(separator: "\n").utf8))
-        guard communicator.rank == 0 else { return batch }
-        for line in words.flatMap({ String(decoding: $0, as: UTF8.self).split(separator: "\n").map(String.init) })
-        where told.insert(line).inserted {
-            warn("\(line); left out")
-        }
+        tell(words.flatMap { String(decoding: $0, as: UTF8.self).split(separator: "\n").map(String.init) }, warn)
         return batch
+    }
+
+    /// Tells of pictures that were left out, on rank zero, once for each.
+    func tell(_ lines: [String], _ warn: (String) -> Void) {
+        guard communicator.rank == 0 else { return }
+        for line in lines where told.insert(line).inserted { warn("\(line); left out") }
     }
 
     /// Makes memory for the images of an epoch, counted from 1, unless it is there. Collective.

@@ -322,6 +322,7 @@ public final class TrainingRun {
             stopping: { observer.wantsStop },
             advanced: { advanced($0, $2, of: steps, loss: $3, accuracy: $4, passesBefore: $1) })
         guard let evaluated else { return try stop() }
+        images.tell(evaluator.leftOut, observer.warn)
         let test = evaluated.test
         let maxima = try communicator.allReduceMax([dataWait, observer.wantsStop ? 1 : 0])
         let (longestDataWait, stopRequest) = (maxima[0], maxima[1])
