@@ -169,6 +169,41 @@ import Training
         }
     }
 
+    @Test func `a scan prints classes, sizes, duplicates and what cannot be used, alike on any number of ranks`() throws
+    {
+        try makePictures { (8 + $0, 20) }
+        let good = try scratch.read("data/train/bee/12.png")
+        _ = try scratch.write(good, to: "data/test/bee/copy.png")
+        // A bomb: a hundred thousand pixels each way in 70 bytes.
+        var bomb = Array(try scratch.read("data/train/ant/10.png").prefix(70))
+        bomb.replaceSubrange(16..<24, with: [0, 1, 0x86, 0xA0, 0, 1, 0x86, 0xA0])
+        _ = try scratch.write(bomb, to: "data/train/cat/bomb.png")
+        let jobs = try [1, 3].map { try densenet(["scan", data], ranks: $0) }
+        for job in jobs {
+            #expect(job.status == 65, "\(job.errors)")
+            #expect(
+                job.errors.lines.filter { $0.hasSuffix("1 picture cannot be used; mend or remove them") }.count == 1)
+            #expect(job.output == jobs[0].output)
+        }
+        let lines = jobs[0].output.lines.map { $0.split(separator: " ").joined(separator: " ") }
+        #expect(lines.contains("\(data): 3 classes, 25 pictures to train on, 13 to test with"), "\(lines)")
+        #expect(lines.contains("bee 8 5") && lines.contains("height: 8 to 15 pixels, median 10"), "\(lines)")
+        #expect(lines.contains("the same picture: train/bee/12.png and test/bee/copy.png"), "\(lines)")
+        #expect(lines.contains { $0.hasPrefix("\(data)/train/cat/bomb.png: ") }, "\(lines)")
+        unlink(scratch("data/train/cat/bomb.png"))
+        struct Report: Decodable {
+            let mean, std: [Float]
+            let problems: [String]
+        }
+        let json = try densenet(["scan", data, "--json"], ranks: 2)
+        let report = try JSONDecoder().decode(Report.self, from: Data(json.output.utf8))
+        #expect(json.status == 0 && report.problems.isEmpty && report.mean.count == 3, "\(json.errors)")
+        // The pictures' own normalization.
+        let run = try train(["--data", data] + Self.options, out: scratch("run"))
+        let text = String(decoding: run.weights, as: UTF8.self)
+        #expect(text.contains("\(report.mean[0])"), "\(report.mean)")
+    }
+
     @Test func `an evaluation leaves bad pictures out by name, or ends with the first`() throws {
         try makePictures()
         try train(["--data", data] + Self.options, out: scratch("run"))
