@@ -83,16 +83,11 @@ extension Augmentation: LosslessStringConvertible {
 extension Augmentation: Codable {
     /// Decodes `description`.
     public init(from decoder: any Decoder) throws {
-        let text = try decoder.singleValueContainer().decode(String.self)
-        guard let augmentation = Augmentation(text) else {
-            throw Failure(.data, "augmentation '\(text)': expected \(Augmentation.grammar)")
-        }
-        self = augmentation
+        self = try decodeText(of: "augmentation", expecting: Self.grammar, from: decoder)
     }
 
     /// Encodes `description`.
     public func encode(to encoder: any Encoder) throws {
-        var container = encoder.singleValueContainer()
-        try container.encode(description)
+        try encodeText(of: self, to: encoder)
     }
 }

@@ -65,16 +65,11 @@ extension ImageSchedule: LosslessStringConvertible {
 extension ImageSchedule: Codable {
     /// Decodes `description`.
     public init(from decoder: any Decoder) throws {
-        let text = try decoder.singleValueContainer().decode(String.self)
-        guard let schedule = ImageSchedule(text) else {
-            throw Failure(.data, "image schedule '\(text)': expected \(ImageSchedule.grammar)")
-        }
-        self = schedule
+        self = try decodeText(of: "image schedule", expecting: Self.grammar, from: decoder)
     }
 
     /// Encodes `description`.
     public func encode(to encoder: any Encoder) throws {
-        var container = encoder.singleValueContainer()
-        try container.encode(description)
+        try encodeText(of: self, to: encoder)
     }
 }

@@ -95,16 +95,11 @@ extension PartRates: LosslessStringConvertible {
 extension PartRates: Codable {
     /// Decodes `description`.
     public init(from decoder: any Decoder) throws {
-        let text = try decoder.singleValueContainer().decode(String.self)
-        guard let rates = PartRates(text) else {
-            throw Failure(.data, "learning rates '\(text)': expected \(PartRates.grammar)")
-        }
-        self = rates
+        self = try decodeText(of: "learning rates", expecting: Self.grammar, from: decoder)
     }
 
     /// Encodes `description`.
     public func encode(to encoder: any Encoder) throws {
-        var container = encoder.singleValueContainer()
-        try container.encode(description)
+        try encodeText(of: self, to: encoder)
     }
 }

@@ -18,7 +18,7 @@ struct PictureInspection {
     ) throws {
         let pictures = [listing.train, listing.test].flatMap { files in files.files.map { (file: $0, files: files) } }
         let (isZero, ranks) = (communicator.rank == 0, communicator.size)
-        let factFile = factFolder.map { "\($0)/.pictures-\(textChecksum(listing.train.root))" }
+        let factFile = factFolder.map { "\($0)/.pictures-\(textChecksum(listing.train.root).text)" }
         let kept = isZero ? factFile.map { PictureFactTable(path: $0) } : nil
         let text = try communicator.broadcast(bytes: kept.map { Array($0.text.utf8) } ?? (isZero ? [] : nil), from: 0)
         table = PictureFactTable(String(decoding: text, as: UTF8.self))

@@ -86,7 +86,7 @@ extension Communicator {
     /// Collective: throws on all ranks when the values of any rank are not those of rank zero, naming the first that
     /// differs.
     package func requireSame(_ own: [NamedValue], _ kind: Failure.Kind, advice: String) throws {
-        let hash = textHash(own.map { "\($0.name)\n\($0.value)\n" }.joined())
+        let hash = UInt64(textChecksum(own.map { "\($0.name)\n\($0.value)\n" }.joined()).value)
         guard let other = try ranksDiffering(from: hash).first else { return }
         let all = try allGather(bytes: Array(JSONEncoder().encode(own)))
             .map { try JSONDecoder().decode([NamedValue].self, from: Data($0)) }
@@ -119,10 +119,4 @@ private func programFile() throws -> NamedValue {
     }
     let name = (try? FileSystem.programFile()) ?? path
     return NamedValue("the program", sum.text, shown: "\(name) (CRC-32 \(sum.text))")
-}
-
-private func textHash(_ text: String) -> UInt64 {
-    var sum = CRC32()
-    sum.add(text)
-    return UInt64(sum.value)
 }

@@ -63,13 +63,13 @@ extension Communicator {
         let values = [listing.train, listing.test].map { files in
             let list = files.files.map { "\($0.path)\n\($0.label) \($0.size)\n" }.joined()
             return NamedValue(
-                "the list of pictures", textChecksum(list),
+                "the list of pictures", textChecksum(list).text,
                 shown:
                     "\(files.files.count) pictures, the last \(files.files.last?.path ?? "none"), below \(files.root)")
         }
         try requireSame(values, .data, advice: "give all nodes the same files")
         let times = (listing.train.files + listing.test.files).map { "\($0.modified)\n" }.joined()
-        guard try !ranksDiffering(from: UInt64(textChecksum(times), radix: 16) ?? 0).isEmpty else { return }
+        guard try !ranksDiffering(from: UInt64(textChecksum(times).value)).isEmpty else { return }
         progress.enter("comparing all bytes of pictures", mayTakeLong: true)
         let sums = try throwOnAllRanks { try [listing.train, listing.test].map { try $0.wholeChecksum().text } }
         try requireSame(
@@ -78,8 +78,8 @@ extension Communicator {
     }
 }
 
-func textChecksum(_ text: String) -> String {
+func textChecksum(_ text: String) -> CRC32 {
     var sum = CRC32()
     sum.add(text)
-    return sum.text
+    return sum
 }
