@@ -10,7 +10,7 @@ import interop_table
 from interop_table import check
 
 program, folder = sys.argv[1:]
-networks = ["bc", "plain", "strided", "densenet121"]
+networks = ["bc", "plain", "strided", "grey", "densenet121"]
 tolerance = 1e-4
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "docs", "pytorch"))
 
@@ -104,5 +104,5 @@ check("onnx: onnxruntime", ["onnxruntime"], networks, onnxruntime)
 check("pytorch: torch.load(weights_only=True)", ["torch", "safetensors.torch"], networks, torch_load)
 check("pytorch: torchvision, strict", ["torch", "torchvision"], ["densenet121"], torchvision)
 check("timm: create_model('local-dir:…')", ["torch", "timm"], ["densenet121"], timm_folder)
-check("docs/pytorch/densenet_cifar.py, strict", ["torch", "densenet_cifar"], ["bc", "plain", "strided"], densenet_cifar)
+check("docs/pytorch/densenet_cifar.py, strict", ["torch", "densenet_cifar"], ["bc", "plain", "strided", "grey"], densenet_cifar)
 sys.exit(interop_table.failed)

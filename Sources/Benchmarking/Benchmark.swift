@@ -87,6 +87,7 @@ package final class Benchmark {
             try ImageSet.requireMemory(
                 synthetic: count, imageSize: image, ranks: communicator.localSize, advice: "use a smaller `batchSize`")
             let images = ImageSet.synthetic(count: count, seed: 1, split: .train, imageSize: image)
+                .framed(configuration.network.framing(ofPictures: false))
             let sampler = try Sampler(
                 sampleCount: images.count, globalBatch: configuration.batchSize, worldSize: communicator.size, seed: 1,
                 shuffle: true, unit: configuration.statistics.unit)

@@ -28,6 +28,7 @@ package struct GoldenVerification {
         var stemChannels: Int
         var stem: DenseNetConfiguration.Stem
         var stemStride: Int?
+        var imageChannels: Int?
         var bottleneck: Bool
         var compression: Double
         var classes: Int
@@ -94,12 +95,14 @@ package struct GoldenVerification {
                 stem: golden.stem, stemStride: golden.stemStride, blocks: golden.blocks,
                 growthRates: golden.growthRates ?? [golden.growthRate ?? 0],
                 stemChannels: golden.stemChannels, bottleneck: golden.bottleneck, compression: golden.compression,
-                classes: golden.classes, image: golden.image)
+                classes: golden.classes, image: golden.image, imageChannels: golden.imageChannels ?? 3)
             let network = try TrainableDenseNet(
                 configuration, capacity: golden.statistics.passSize(images: golden.localImages(communicator)),
                 threads: threads, overhead: MemoryOverhead(ranks: communicator.localSize))
-            let input = AlignedBuffer<Float>(count: golden.batch * 3 * golden.image * golden.image)
-            try file.floats(named: "input", shape: [golden.batch, 3, golden.image, golden.image], into: input.elements)
+            let input = AlignedBuffer<Float>(count: golden.batch * configuration.imageCount)
+            try file.floats(
+                named: "input", shape: [golden.batch, configuration.imageChannels, golden.image, golden.image],
+                into: input.elements)
             let labels = AlignedBuffer<Int32>(count: golden.batch)
             for (index, label) in try file.integers(named: "labels", shape: [golden.batch]).enumerated() {
                 guard label >= 0, label < golden.classes else {
@@ -124,8 +127,8 @@ package struct GoldenVerification {
 
     private var batch: Batch {
         Batch(
-            images: UnsafePointer(input.pointer + part.lowerBound * 3 * golden.image * golden.image),
-            imageCount: 3 * golden.image * golden.image,
+            images: UnsafePointer(input.pointer + part.lowerBound * network.imageCount),
+            imageCount: network.imageCount,
             labels: UnsafePointer(labels.pointer + part.lowerBound), sampleIndices: UnsafePointer(labels.pointer),
             count: part.count, globalCount: golden.batch, epoch: 1, step: 0)
     }

@@ -92,7 +92,7 @@ public final class BatchLoader {
                     + "\(sampler.stepsPerEpoch); has the batch size or the data set changed?")
         }
         guard threads >= 1 else { throw Failure(.usage, "\(threads) loader threads: expected 1 or more") }
-        try normalization.validate(height: images.height, width: images.width)
+        try normalization.validate(channels: images.channels, height: images.height, width: images.width)
         cursor = BatchCursor(epoch: startEpoch, step: startStep, stepsPerEpoch: sampler.stepsPerEpoch)
         let source = BatchSource(
             images: images, sampler: sampler, rank: rank, augmentation: augmentation, normalization: normalization,

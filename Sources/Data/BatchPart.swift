@@ -116,7 +116,8 @@ final class BatchPart {
         resizers = Dictionary(
             uniqueKeysWithValues: others.map { size in
                 let resizer = PlaneResizer(
-                    fromHeight: images.height, width: images.width, toHeight: size, width: size)
+                    channels: images.channels, fromHeight: images.height, width: images.width, toHeight: size,
+                    width: size)
                 return (size, resizer)
             })
     }
@@ -167,7 +168,9 @@ final class BatchPart {
         let (height, width) = source.size(epoch: batch.epoch)
         spare.pointer.update(from: target, count: source.imageCount(epoch: batch.epoch))
         buffer.otherLabels.pointer[slot] = Int32(other.label)
-        mix.apply(to: ImagePlanes(target, height: height, width: width), other: other.image.pointer)
+        mix.apply(
+            to: ImagePlanes(target, channels: source.images.channels, height: height, width: width),
+            other: other.image.pointer)
         (other.label, other.image, spare) = (label, spare, other.image)
     }
 
@@ -178,7 +181,8 @@ final class BatchPart {
         let images = source.images
         let resizer = source.imageSizes.flatMap { resizers[$0.size(epoch: epoch)] }
         let planes = ImagePlanes(
-            resizer == nil ? target : original.pointer, height: images.height, width: images.width)
+            resizer == nil ? target : original.pointer, channels: images.channels, height: images.height,
+            width: images.width)
         let label = try read(sample, epoch: epoch)
         planes.load(pixels.pointer)
         source.augmentation.applyBeforeNormalization(to: planes, seed: source.seed, epoch: epoch, sample: sample)

@@ -9,7 +9,7 @@ package struct CIFARRecords: Sendable {
     private let file: InputFile
     private let headerBytes: Int
 
-    private static let pixelBytes = ImageSet.channels * imageSize * imageSize
+    private static let pixelBytes = ImageSet.Layout.channels * imageSize * imageSize
 
     /// - Parameter classes: the number of classes of the network; it decides if the file's size matches both data sets.
     /// - Throws: `Failure(.noInput)` if the file cannot be read, `Failure(.data)` if its size matches neither data set.

@@ -9,11 +9,15 @@ public struct ImageFraming: Sendable, Equatable {
     public let edge: Int
     /// Height and width of what is kept, at most `edge`.
     public let size: Int
+    /// 3 for red, green and blue; 1 for grey, of which a colour has 0.299 of its red, 0.587 of its green and 0.114 of its
+    /// blue.
+    public let channels: Int
 
-    /// - Precondition: `0 < size ≤ edge`.
-    public init(edge: Int, size: Int) {
+    /// - Precondition: `0 < size ≤ edge`, and 1 or 3 channels.
+    public init(edge: Int, size: Int, channels: Int = 3) {
         precondition(size > 0 && edge >= size, "\(size) pixels of an edge of \(edge)")
-        (self.edge, self.size) = (edge, size)
+        precondition(channels == 1 || channels == 3, "\(channels) channels")
+        (self.edge, self.size, self.channels) = (edge, size, channels)
     }
 
     /// Height and width of the whole image once it is resized; its proportions are kept but for a fraction of a pixel.
@@ -23,7 +27,9 @@ public struct ImageFraming: Sendable, Equatable {
 
     /// Resizes an image and keeps its middle.
     ///
-    /// - Parameter result: shape [3][size][size].
+    /// - Parameters:
+    ///   - image: of as many channels.
+    ///   - result: shape [channels][size][size].
     func apply(to image: PixelPlanes, by resizer: PictureResizer, into result: UnsafeMutablePointer<UInt8>) {
         let whole = resized(height: image.height, width: image.width)
         resizer.resize(
@@ -39,15 +45,16 @@ public struct ImageFraming: Sendable, Equatable {
 }
 
 extension Picture {
-    /// The picture as a framing has it: bytes, shape [3][size][size].
+    /// The picture, of a framing's channels, as it has it: bytes, shape [channels][size][size].
     package func framed(_ framing: ImageFraming, by resizer: PictureResizer) -> [UInt8] {
-        [UInt8](unsafeUninitializedCapacity: 3 * framing.size * framing.size) { result, count in
+        [UInt8](unsafeUninitializedCapacity: framing.channels * framing.size * framing.size) { result, count in
             planes.withUnsafeBufferPointer { planes in
                 framing.apply(
-                    to: PixelPlanes(planes.baseAddress!, height: height, width: width), by: resizer,
+                    to: PixelPlanes(planes.baseAddress!, channels: channels, height: height, width: width),
+                    by: resizer,
                     into: result.baseAddress!)
             }
-            count = 3 * framing.size * framing.size
+            count = framing.channels * framing.size * framing.size
         }
     }
 }
@@ -55,6 +62,21 @@ extension Picture {
 extension PixelBox {
     /// The whole of an image.
     package init(height: Int, width: Int) { self.init(top: 0, left: 0, height: height, width: width) }
+
+    /// How many times smaller (1, 2, 4 or 8) the box may be decoded and still have the pixels of a size.
+    func shrinkage(toHeight newHeight: Int, width newWidth: Int) -> Int {
+        [8, 4, 2].first { height >= $0 * newHeight && width >= $0 * newWidth } ?? 1
+    }
+
+    /// The box in an image of a height and width that is decoded smaller, to the nearest pixel.
+    func shrunk(by shrinkage: Int, height imageHeight: Int, width imageWidth: Int) -> PixelBox {
+        func edge(_ position: Int) -> Int { (position + shrinkage / 2) / shrinkage }
+        func line(_ start: Int, _ length: Int, of whole: Int) -> (start: Int, length: Int) {
+            (edge(start), max(min(edge(start + length), (whole - 1) / shrinkage + 1) - edge(start), 1))
+        }
+        let (rows, columns) = (line(top, height, of: imageHeight), line(left, width, of: imageWidth))
+        return PixelBox(top: rows.start, left: columns.start, height: rows.length, width: columns.length)
+    }
 }
 
 /// The part of an image that torchvision's `RandomResizedCrop` takes (Szegedy et al., "Going deeper with convolutions",

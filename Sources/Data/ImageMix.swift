@@ -50,7 +50,7 @@ struct ImageMix {
             let (own, rest) = (Float(share), Float(1 - share))
             for i in 0..<image.count { image.pointer[i] = own * image.pointer[i] + rest * other[i] }
         case .patch(let box):
-            for channel in 0..<ImageSet.channels {
+            for channel in 0..<image.channels {
                 for y in box.top..<box.top + box.height {
                     let start = channel * image.planeCount + y * image.width + box.left
                     (image.pointer + start).update(from: other + start, count: box.width)

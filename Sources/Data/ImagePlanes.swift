@@ -1,24 +1,28 @@
 import Glibc
 import Pictures
 
-/// One image as floats in red, green and blue planes: shape [3][height][width]. It borrows its memory.
+/// One image as floats in red, green and blue planes, or a grey one: shape [channels][height][width]. It borrows its
+/// memory.
 ///
 /// Colours are in 0…1 until the image is normalized. The colour operations are torchvision's
-/// (`torchvision/transforms/_functional_tensor.py`), including its weights of grey, 0.2989, 0.587 and 0.114.
+/// (`torchvision/transforms/_functional_tensor.py`), including its weights of grey, 0.2989, 0.587 and 0.114, and that
+/// saturation and hue leave a grey image as it is.
 package struct ImagePlanes {
     package let pointer: UnsafeMutablePointer<Float>
+    package let channels: Int
     package let height: Int
     package let width: Int
 
-    /// - Parameter pointer: `3 · height · width` floats, valid as long as the value is used.
-    package init(_ pointer: UnsafeMutablePointer<Float>, height: Int, width: Int) {
+    /// - Parameter pointer: `channels · height · width` floats, valid as long as the value is used.
+    package init(_ pointer: UnsafeMutablePointer<Float>, channels: Int, height: Int, width: Int) {
         self.pointer = pointer
+        self.channels = channels
         self.height = height
         self.width = width
     }
 
     var planeCount: Int { height * width }
-    var count: Int { ImageSet.channels * planeCount }
+    var count: Int { channels * planeCount }
 
     /// Fills the planes from bytes: 255 becomes 1.
     package func load(_ bytes: UnsafePointer<UInt8>) {
@@ -31,7 +35,7 @@ package struct ImagePlanes {
     func shift(rows: Int, columns: Int) {
         let first = min(max(0, -columns), width)
         let last = max(min(width, width - columns), first)
-        for channel in 0..<ImageSet.channels {
+        for channel in 0..<channels {
             let plane = pointer + channel * planeCount
             // In an order in which each row is read before it is overwritten.
             for i in 0..<height {
@@ -60,7 +64,7 @@ package struct ImagePlanes {
         let (inRows, inColumns) = (
             max(0, -rows)..<min(height, height - rows), max(0, -columns)..<min(width, width - columns)
         )
-        for channel in 0..<ImageSet.channels {
+        for channel in 0..<channels {
             let plane = pointer + channel * planeCount
             for y in inRows {
                 let row = plane + y * width
@@ -78,7 +82,7 @@ package struct ImagePlanes {
 
     /// Mirrors the image left to right.
     package func mirror() {
-        for row in 0..<ImageSet.channels * height {
+        for row in 0..<channels * height {
             let start = pointer + row * width
             for x in 0..<width / 2 { swap(&start[x], &start[width - 1 - x]) }
         }
@@ -86,7 +90,7 @@ package struct ImagePlanes {
 
     /// Mirrors the image top to bottom.
     func mirrorVertically() {
-        for channel in 0..<ImageSet.channels {
+        for channel in 0..<channels {
             for y in 0..<height / 2 {
                 let upper = pointer + channel * planeCount + y * width
                 let lower = pointer + channel * planeCount + (height - 1 - y) * width
@@ -97,7 +101,7 @@ package struct ImagePlanes {
 
     /// Zeroes a part.
     func erase(_ box: PixelBox) {
-        for channel in 0..<ImageSet.channels {
+        for channel in 0..<channels {
             for y in box.top..<box.top + box.height {
                 (pointer + channel * planeCount + y * width + box.left).update(repeating: 0, count: box.width)
             }
@@ -126,6 +130,7 @@ package struct ImagePlanes {
 
     /// Blends with the grey image: factor 0 gives the grey image, 1 the image itself.
     func adjustSaturation(_ factor: Float) {
+        guard channels == 3 else { return }
         let (red, green, blue) = (pointer, pointer + planeCount, pointer + 2 * planeCount)
         for i in 0..<planeCount {
             let addend = (1 - factor) * grey(i)
@@ -140,6 +145,7 @@ package struct ImagePlanes {
     /// - Precondition: `−½ ≤ amount ≤ ½`.
     func adjustHue(_ amount: Float) {
         precondition(abs(amount) <= 0.5, "a hue shift of \(amount), expected -0.5 to 0.5")
+        guard channels == 3 else { return }
         let (red, green, blue) = (pointer, pointer + planeCount, pointer + 2 * planeCount)
         for i in 0..<planeCount {
             (red[i], green[i], blue[i]) = rotated(red[i], green[i], blue[i], by: amount)
@@ -174,7 +180,8 @@ package struct ImagePlanes {
 
     @inline(__always)
     private func grey(_ i: Int) -> Float {
-        0.2989 * pointer[i] + 0.587 * pointer[i + planeCount] + 0.114 * pointer[i + 2 * planeCount]
+        guard channels == 3 else { return pointer[i] }
+        return 0.2989 * pointer[i] + 0.587 * pointer[i + planeCount] + 0.114 * pointer[i + 2 * planeCount]
     }
 
     private func blend(_ factor: Float, addend: Float) {

@@ -7,6 +7,8 @@ package final class ImageReader {
     private let images: ImageSet
     /// A record, with its header, or a picture of a cache.
     private let record: AlignedBuffer<UInt8>
+    /// Of a record in colour, where the images are grey.
+    private var grey: [UInt8] = []
     private let resizer = PictureResizer()
 
     package init(_ images: ImageSet) {
@@ -20,8 +22,9 @@ package final class ImageReader {
     /// An image as the set frames it, or a part of it in the same size.
     ///
     /// - Parameters:
-    ///   - result: shape [3][images.height][images.width].
-    ///   - part: the part of an image of a height and width; nil for the framing's.
+    ///   - result: shape [channels][images.height][images.width].
+    ///   - part: the part of an image of a height and width; nil for the framing's. A part of a JPEG file that is more
+    ///     than twice as large as the result is taken from a picture that is decoded smaller, which differs a little.
     /// - Returns: the label, in `0..<images.classes`.
     /// - Throws: `Failure(.data)` for a damaged image, naming its file; `Failure(.noInput)` if the system refuses to
     ///   read it.
@@ -30,8 +33,8 @@ package final class ImageReader {
         _ index: Int, into result: UnsafeMutablePointer<UInt8>,
         part: (_ height: Int, _ width: Int) -> PixelBox? = { _, _ in nil }
     ) throws(Failure) -> Int {
-        try withImage(index) { image in
-            if let part = part(image.height, image.width) {
+        try withImage(index, part) { image, part in
+            if let part {
                 resizer.resize(
                     part, of: image, toHeight: images.height, width: images.width,
                     keeping: PixelBox(height: images.height, width: images.width), into: result)
@@ -43,29 +46,65 @@ package final class ImageReader {
         }
     }
 
-    /// Calls `body` with an image as it is stored.
+    /// Calls `body` with an image, decoded, and the part of it that is wanted.
     ///
     /// - Returns: the label.
-    private func withImage(_ index: Int, _ body: (PixelPlanes) -> Void) throws(Failure) -> Int {
+    private func withImage(
+        _ index: Int, _ part: (_ height: Int, _ width: Int) -> PixelBox?, _ body: (PixelPlanes, PixelBox?) -> Void
+    ) throws(Failure) -> Int {
+        func use(_ planes: PixelPlanes) { body(planes, part(planes.height, planes.width)) }
         precondition(index >= 0 && index < images.count, "there is no image \(index) in a set of \(images.count)")
         switch images.storage {
         case .records(let records):
             let label = try records.read(index, into: record.pointer)
             let layout = records.layout
-            body(PixelPlanes(record.pointer + layout.headerBytes, height: layout.height, width: layout.width))
+            let planes = PixelPlanes(
+                record.pointer + layout.headerBytes, channels: ImageSet.Layout.channels, height: layout.height,
+                width: layout.width)
+            if images.channels == 1 { withGrey(of: planes, use) } else { use(planes) }
             return label
         case .pictures(let pictures):
             if let cache = pictures.cache {
                 try cache.read(index, into: record.pointer)
                 let size = cache.size(of: index)
-                body(PixelPlanes(record.pointer, height: size.height, width: size.width))
+                use(
+                    PixelPlanes(record.pointer, channels: images.channels, height: size.height, width: size.width))
                 return pictures.files[index].label
             }
-            let picture = try pictures.picture(index)
-            picture.planes.withUnsafeBufferPointer { planes in
-                body(PixelPlanes(planes.baseAddress!, height: picture.height, width: picture.width))
-            }
+            try withPicture(index, of: pictures, part, body)
             return pictures.files[index].label
+        }
+    }
+
+    /// The same for a picture that is not decoded yet.
+    private func withPicture(
+        _ index: Int, of pictures: PictureFiles, _ part: (_ height: Int, _ width: Int) -> PixelBox?,
+        _ body: (PixelPlanes, PixelBox?) -> Void
+    ) throws(Failure) {
+        var shrunk: PixelBox?
+        let picture = try pictures.picture(index, channels: images.channels) { height, width in
+            guard let part = part(height, width) else { return 1 }
+            let shrinkage = part.shrinkage(toHeight: images.height, width: images.width)
+            shrunk = part.shrunk(by: shrinkage, height: height, width: width)
+            return shrinkage
+        }
+        picture.planes.withUnsafeBufferPointer { planes in
+            body(
+                PixelPlanes(
+                    planes.baseAddress!, channels: picture.channels, height: picture.height, width: picture.width),
+                shrunk ?? part(picture.height, picture.width))
+        }
+    }
+
+    private func withGrey(of planes: PixelPlanes, _ body: (PixelPlanes) -> Void) {
+        let (height, width) = (planes.height, planes.width)
+        if grey.isEmpty { grey = [UInt8](repeating: 0, count: height * width) }
+        let (red, green, blue) = (
+            planes.pointer, planes.pointer + height * width, planes.pointer + 2 * height * width
+        )
+        for i in 0..<height * width { grey[i] = Picture.grey(red[i], green[i], blue[i]) }
+        grey.withUnsafeBufferPointer { grey in
+            body(PixelPlanes(grey.baseAddress!, channels: 1, height: height, width: width))
         }
     }
 }

@@ -1,6 +1,6 @@
 import Support
 
-/// An immutable set of labelled RGB images: records of one size in files or in memory that the set owns, or pictures of
+/// An immutable set of labelled images, in colour or, where a framing says so, in grey: records of one size in files or in memory that the set owns, or pictures of
 /// any sizes in files. Thread-safe.
 ///
 /// Images are read in one size: that of the records, or the one that a framing gives them.
@@ -12,7 +12,9 @@ public final class ImageSet: Sendable {
         let width: Int
         let headerBytes: Int
 
-        var pixelBytes: Int { ImageSet.channels * height * width }
+        /// Records are in colour.
+        static let channels = 3
+        var pixelBytes: Int { Self.channels * height * width }
         var recordBytes: Int { headerBytes + pixelBytes }
     }
 
@@ -34,8 +36,6 @@ public final class ImageSet: Sendable {
         case pictures(PictureFiles)
     }
 
-    static let channels = 3
-
     /// The number of images.
     public let count: Int
     /// The names of the classes in the order of their labels, if known.
@@ -46,14 +46,14 @@ public final class ImageSet: Sendable {
     public let framing: ImageFraming?
     let storage: Storage
 
-    /// Always 3: red, green, blue.
-    package var channels: Int { Self.channels }
+    /// 3 for red, green and blue, 1 for grey.
+    package var channels: Int { framing?.channels ?? Layout.channels }
     /// Of every image as it is read, in pixels.
     public let height: Int
     /// Of every image as it is read, in pixels.
     public let width: Int
     /// Numbers of an image as it is read.
-    var pixelBytes: Int { Self.channels * height * width }
+    var pixelBytes: Int { channels * height * width }
 
     init(layout: Layout, segments: [Segment], classNames: [String]?, limit: Int? = nil) {
         let total = segments.reduce(0) { $0 + $1.count }
@@ -116,6 +116,12 @@ public final class ImageSet: Sendable {
         self.init(layout: layout, segments: [segment], classNames: classNames)
     }
 
+    /// Whether images are read in the size that records have.
+    package var hasSizeOfRecords: Bool {
+        guard case .records(let records) = storage else { return false }
+        return records.layout.height == height && records.layout.width == width
+    }
+
     /// Whether pictures that cannot be read are left out of batches.
     package var skipsBadPictures: Bool {
         guard case .pictures(let pictures) = storage else { return false }
@@ -143,17 +149,18 @@ public final class ImageSet: Sendable {
         return ImageSet(self, count: min(n, count), framing: framing)
     }
 
-    /// The same images in another size. Shares this set's memory.
+    /// The same images in another size, or in grey. Shares this set's memory.
     public func framed(_ framing: ImageFraming) -> ImageSet {
         if case .records(let records) = storage, records.layout.height == framing.size,
-            records.layout.width == framing.size, framing.edge == framing.size
+            records.layout.width == framing.size, framing.edge == framing.size,
+            framing.channels == Layout.channels
         {
             return ImageSet(self, count: count, framing: nil)
         }
         return ImageSet(self, count: count, framing: framing)
     }
 
-    /// One image: its pixels, shape [3][height][width], and its label.
+    /// One image: its pixels, shape [channels][height][width], and its label.
     ///
     /// - Throws: `Failure(.data)` for a damaged record or picture, `Failure(.noInput)` if the system refuses to read it.
     /// - Precondition: `0 ≤ index < count`.

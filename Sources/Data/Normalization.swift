@@ -1,18 +1,22 @@
+import Pictures
 import Support
 
 /// Sums over the pixels of a set, or of one part of it, from which means and deviations are computed.
 ///
 /// The sums are exact integers, so parts added up over ranks give the same numbers for any number of ranks.
 package struct PixelSums: Sendable, Equatable {
-    /// The number of pixels; the sums of the 3 channels; their sums of squares; where all images have one size the sums
-    /// of each pixel, shape [3][height][width]. Bytes count as 0…255. One array, so that it can be all-reduced in place.
+    /// The number of pixels; the sums of each channel; their sums of squares; where all images have one size the sums of
+    /// each pixel, shape [channels][height][width]. Bytes count as 0…255. One array, so that it can be all-reduced in place.
     package var values: [Int64]
+    /// Of the images, 1 or 3.
+    let channels: Int
     /// Pixels of each image; 0 where images have sizes of their own.
     let pixelsPerImage: Int
 
     /// Sums that were taken image by image.
     init(pixels: Int, sums: [Int64], squares: [Int64]) {
         values = [Int64(pixels)] + sums + squares
+        channels = sums.count
         pixelsPerImage = 0
     }
 
@@ -22,9 +26,9 @@ package struct PixelSums: Sendable, Equatable {
     /// - Precondition: the set has records.
     package init(of images: ImageSet, part: Int = 0, of parts: Int = 1) throws {
         guard case .records(let records) = images.storage else { preconditionFailure("pictures have facts") }
-        let channels = ImageSet.channels
+        let channels = images.channels
         let plane = records.layout.height * records.layout.width
-        pixelsPerImage = plane
+        (self.channels, pixelsPerImage) = (channels, plane)
         values = [Int64](repeating: 0, count: 1 + 2 * channels + channels * plane)
         let range = partition(images.count, into: parts, part: part)
         let record = AlignedBuffer<UInt8>(count: records.layout.recordBytes)
@@ -35,6 +39,9 @@ package struct PixelSums: Sendable, Equatable {
             for index in range {
                 try records.read(index, into: record.pointer)
                 let pixels = record.pointer + records.layout.headerBytes
+                if channels == 1 {
+                    for i in 0..<plane { pixels[i] = Picture.grey(pixels[i], pixels[plane + i], pixels[2 * plane + i]) }
+                }
                 for channel in 0..<channels {
                     var squares: Int64 = 0
                     for i in channel * plane..<(channel + 1) * plane {
@@ -56,7 +63,7 @@ package struct PixelSums: Sendable, Equatable {
     fileprivate func moments(_ channel: Int) -> (mean: Double, deviation: Double) {
         let count = Int128(values[0])
         let sum = Int128(values[1 + channel])
-        let squares = Int128(values[1 + ImageSet.channels + channel])
+        let squares = Int128(values[1 + channels + channel])
         // The difference is an exact integer, so a constant channel gives zero rather than a rounding error.
         let variance = Double(count * squares - sum * sum) / (Double(count) * Double(count))
         return (Double(sum) / Double(count), variance.squareRoot())
@@ -64,22 +71,28 @@ package struct PixelSums: Sendable, Equatable {
 
     fileprivate var pixelMeans: [Float] {
         let images = Double(values[0]) / Double(pixelsPerImage)
-        return values[(1 + 2 * ImageSet.channels)...].map { Float(Double($0) / images / 255) }
+        return values[(1 + 2 * channels)...].map { Float(Double($0) / images / 255) }
     }
 }
 
 /// How colours in 0…1 become the network's input: `(colour − mean) / std` per channel, then minus a mean per pixel if
 /// there is one.
 public struct Normalization: Sendable, Equatable, Codable {
-    /// Three numbers: red, green, blue.
+    /// Red, green, blue; or one number, grey.
     public let mean: [Float]
-    /// Three positive numbers.
+    /// As many positive numbers.
     public let std: [Float]
-    /// Shape [3][height][width], of colours in 0…1.
+    /// Shape [channels][height][width], of colours in 0…1.
     public let pixelMean: [Float]?
 
     /// Leaves colours in 0…1.
-    public static let none = Normalization(mean: [0, 0, 0], std: [1, 1, 1], pixelMean: nil)
+    public static let none = none(channels: 3)
+
+    /// Leaves colours, or grey, in 0…1.
+    public static func none(channels: Int) -> Normalization {
+        Normalization(
+            mean: [Float](repeating: 0, count: channels), std: [Float](repeating: 1, count: channels), pixelMean: nil)
+    }
 
     private init(mean: [Float], std: [Float], pixelMean: [Float]?) {
         self.mean = mean
@@ -92,7 +105,7 @@ public struct Normalization: Sendable, Equatable, Codable {
     /// - Precondition: the sums are over at least one image.
     package static func channel(from sums: PixelSums) -> Normalization {
         precondition(sums.values[0] > 0, "there is no mean of no images")
-        let moments = (0..<ImageSet.channels).map(sums.moments)
+        let moments = (0..<sums.channels).map(sums.moments)
         return Normalization(
             mean: moments.map { Float($0.mean / 255) },
             std: moments.map { $0.deviation == 0 ? 1 : Float($0.deviation / 255) }, pixelMean: nil)
@@ -103,16 +116,18 @@ public struct Normalization: Sendable, Equatable, Codable {
     /// - Precondition: the sums are over at least one image, and all have one size.
     package static func pixelMean(from sums: PixelSums) -> Normalization {
         precondition(sums.values[0] > 0 && sums.pixelsPerImage > 0, "there is no mean of no images")
+        let none = none(channels: sums.channels)
         return Normalization(mean: none.mean, std: none.std, pixelMean: sums.pixelMeans)
     }
 
-    /// Means and deviations of red, green and blue, for colours in 0…1.
+    /// Means and deviations of red, green and blue, or of grey alone, for colours in 0…1.
     ///
-    /// - Throws: `Failure(.usage)` unless both are three finite numbers and all deviations are above zero.
+    /// - Throws: `Failure(.usage)` unless both are three finite numbers, or one each, and all deviations are above zero.
     public init(mean: [Float], std: [Float]) throws {
         for (name, numbers) in [("mean", mean), ("std", std)] {
-            guard numbers.count == ImageSet.channels, numbers.allSatisfy(\.isFinite) else {
-                throw Failure(.usage, "`\(name)` is \(numbers), expected three numbers: of red, green and blue")
+            guard numbers.count == mean.count, [1, 3].contains(numbers.count), numbers.allSatisfy(\.isFinite) else {
+                throw Failure(
+                    .usage, "`\(name)` is \(numbers), expected three numbers, of red, green and blue, or one of grey")
             }
         }
         guard std.allSatisfy({ $0 > 0 }) else {
@@ -124,8 +139,7 @@ public struct Normalization: Sendable, Equatable, Codable {
     /// Checks that values read from a file are valid for images of this size.
     ///
     /// - Throws: `Failure(.data)` if not.
-    package func validate(height: Int, width: Int) throws {
-        let channels = ImageSet.channels
+    package func validate(channels: Int, height: Int, width: Int) throws {
         guard mean.count == channels, std.count == channels, std.allSatisfy({ $0 > 0 }) else {
             throw Failure(
                 .data,
@@ -142,10 +156,10 @@ public struct Normalization: Sendable, Equatable, Codable {
 
     /// Normalizes an image in place.
     ///
-    /// - Precondition: `validate(height:width:)` accepts the image's size.
+    /// - Precondition: `validate(channels:height:width:)` accepts the image's shape.
     package func apply(to image: ImagePlanes) {
         let plane = image.planeCount
-        for channel in 0..<ImageSet.channels {
+        for channel in 0..<image.channels {
             let mean = mean[channel]
             let scale = 1 / std[channel]
             let start = image.pointer + channel * plane
@@ -156,14 +170,15 @@ public struct Normalization: Sendable, Equatable, Codable {
         }
     }
 
-    /// The colours of a normalized image as bytes, shape [3][height][width]: what `apply` began with.
+    /// The colours of a normalized image as bytes, shape [channels][height][width]: what `apply` began with.
     ///
     /// - Parameters:
-    ///   - images: shape [more than `index`][3][height][width].
+    ///   - images: shape [more than `index`][channels][height][width].
     ///   - planeCount: height · width.
     package func colours(of images: UnsafePointer<Float>, image index: Int, planeCount: Int) -> [UInt8] {
-        let start = images + index * ImageSet.channels * planeCount
-        return (0..<ImageSet.channels * planeCount).map { i in
+        let count = mean.count * planeCount
+        let start = images + index * count
+        return (0..<count).map { i in
             let channel = i / planeCount
             let colour = (start[i] + (pixelMean?[i] ?? 0)) * std[channel] + mean[channel]
             return colour.isNaN ? 0 : UInt8((clamped(colour) * 255).rounded())

@@ -34,21 +34,23 @@ extension Normalization {
     /// Normalizes the pixels of one image.
     ///
     /// - Parameters:
-    ///   - pixels: shape [3][height][width]: red, green and blue planes.
+    ///   - pixels: shape [channels][height][width]: red, green and blue planes, or a grey one.
     ///   - height: of the image, in pixels.
     ///   - width: of the image, in pixels.
     /// - Returns: the network's input, of the same shape.
     /// - Throws: `Failure(.data)` if the normalization is for images of a different size, `Failure(.usage)` if the
     ///   number of pixels is wrong.
     public func normalized(_ pixels: Span<UInt8>, height: Int, width: Int) throws -> [Float] {
-        try validate(height: height, width: width)
-        let count = ImageSet.channels * height * width
+        let channels = mean.count
+        try validate(channels: channels, height: height, width: width)
+        let count = channels * height * width
         guard pixels.count == count else {
-            throw Failure(.usage, "\(pixels.count) bytes of pixels, expected \(count): 3 × \(height) × \(width)")
+            throw Failure(
+                .usage, "\(pixels.count) bytes of pixels, expected \(count): \(channels) × \(height) × \(width)")
         }
         return [Float](unsafeUninitializedCapacity: count) { numbers, initialized in
             guard let start = numbers.baseAddress else { return }
-            let image = ImagePlanes(start, height: height, width: width)
+            let image = ImagePlanes(start, channels: channels, height: height, width: width)
             pixels.withUnsafeBufferPointer { bytes in
                 if let first = bytes.baseAddress { image.load(first) }
             }

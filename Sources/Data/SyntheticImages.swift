@@ -65,7 +65,7 @@ package enum SyntheticImages {
                 let coverage = clamped(0.5 - figure.distance(x0, y0))
                 let colour = paint.colour(x0, y0, coverage: coverage, noise: noise.next())
                 let bytes = planes + y * imageSize + x
-                for channel in 0..<ImageSet.channels { bytes[channel * plane] = UInt8(colour[channel]) }
+                for channel in 0..<ImageSet.Layout.channels { bytes[channel * plane] = UInt8(colour[channel]) }
             }
         }
         return label
@@ -149,7 +149,7 @@ private struct Paint {
     private var slopeY = SIMD4<Float>()
 
     init(imageSize: Float, _ random: inout CounterRandom) {
-        for channel in 0..<ImageSet.channels {
+        for channel in 0..<ImageSet.Layout.channels {
             // About half a turn apart on a circle of brightnesses: both are uniform and never close.
             let brightness = random.unit()
             var other = brightness + random.uniform(0.35, 0.65)

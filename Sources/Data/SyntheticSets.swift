@@ -11,7 +11,8 @@ extension ImageSet {
     /// - Throws: `Failure(.unavailable)`.
     package static func requireMemory(synthetic count: Int, imageSize: Int, ranks: Int, advice: String) throws {
         try Support.requireMemory(
-            Double(count * (1 + channels * imageSize * imageSize)), ranks: ranks, who: "\(count) synthetic images need",
+            Double(count * (1 + Layout.channels * imageSize * imageSize)), ranks: ranks,
+            who: "\(count) synthetic images need",
             advice: advice)
     }
 
@@ -95,7 +96,7 @@ extension SyntheticImages {
     }
 
     private static func writeRecords(_ path: String, samples: Range<Int>, _ seed: UInt64, _ split: Split) throws {
-        let recordBytes = 1 + ImageSet.channels * CIFAR.imageSize * CIFAR.imageSize
+        let recordBytes = 1 + ImageSet.Layout.channels * CIFAR.imageSize * CIFAR.imageSize
         let recordsAtOnce = 256
         let buffer = AlignedBuffer<UInt8>(count: recordsAtOnce * recordBytes)
         try AtomicFile.write(path) { output in

@@ -13,6 +13,8 @@ public class DenseNet {
     /// Height and width in pixels of the images of a pass: the configuration's, unless a network in training has
     /// others.
     package fileprivate(set) var imageSize: Int
+    /// Numbers of an image of a pass.
+    package var imageCount: Int { configuration.imageChannels * imageSize * imageSize }
     /// What does not learn; passes of a network in training follow it.
     package fileprivate(set) var frozen = FrozenParts.none
     /// Nil only while memory for another size of images is made.
@@ -99,36 +101,10 @@ public class DenseNet {
     /// The logits of the last pass, shape [capacity][classes].
     package var logits: UnsafeBufferPointer<Float> { UnsafeBufferPointer(parts.head.logits.elements) }
 
-    /// Draws the initial weights as the paper's code does: convolutions from N(0, 2/(k²·outputs)), the classifier
-    /// uniformly within ±1/√inputs, γ = 1, biases 0.
-    public func initialize(seed: UInt64) {
-        for (index, parameter) in table.trainable.enumerated() {
-            let elements = state.parameters[parameter.range]
-            if parameter.shape.count == 4 {
-                let deviation = sqrt(2 / Double(parameter.shape[2] * parameter.shape[3] * parameter.shape[0]))
-                var random = CounterRandom(.weights, seed, UInt64(index))
-                for i in elements.indices { elements[i] = Float(random.normal() * deviation) }
-            } else if parameter.shape.count == 2 {
-                let bound = 1 / sqrt(Float(parameter.shape[1]))
-                var random = CounterRandom(.weights, seed, UInt64(index))
-                for i in elements.indices { elements[i] = random.uniform(-bound, bound) }
-            } else {
-                elements.update(repeating: parameter.name.hasSuffix(".weight") ? 1 : 0)
-            }
-        }
-        resetStatistics()
-    }
-
-    private func resetStatistics() {
-        for parameter in table.runningStatistics {
-            state.runningStatistics[parameter.range].update(repeating: parameter.name.hasSuffix(".running_var") ? 1 : 0)
-        }
-    }
-
     /// Computes the logits of a batch with the running statistics. Not collective.
     ///
     /// - Parameters:
-    ///   - images: shape [count][3][imageSize][imageSize], normalized.
+    ///   - images: shape [count][channels][imageSize][imageSize], normalized.
     ///   - count: at most `capacity`; may be 0.
     package func evaluate(_ images: UnsafePointer<Float>, count: Int) throws -> Predictions {
         try forward(images, PassContext(evaluating: count, clock: clock))
@@ -299,7 +275,7 @@ public final class TrainableDenseNet: DenseNet {
     /// Computes the logits of this rank's images with the batch statistics of all ranks' images. Collective.
     ///
     /// - Parameters:
-    ///   - images: shape [count][3][imageSize][imageSize], normalized; must not change until `backward` has returned.
+    ///   - images: shape [count][channels][imageSize][imageSize], normalized; must not change until `backward` has returned.
     ///   - count: this rank's number of images, at most `capacity`; may be 0.
     ///   - globalCount: the number of images of all ranks.
     ///   - dropout: the random source of dropout; may be nil if dropout is 0.

@@ -31,13 +31,15 @@ public struct DenseNetConfiguration: Sendable, Equatable {
     public var classes: Int
     /// Height and width of the input in pixels.
     public var image: Int
+    /// The channels of the input: 3 for red, green and blue, 1 for grey.
+    public var imageChannels: Int
 
     /// Creates a configuration without checking it; see `validate()`.
     ///
     /// - Parameter stemStride: nil for the paper's: 1 of the CIFAR stem, 2 of the other.
     public init(
         stem: Stem, stemStride: Int? = nil, blocks: [Int], growthRates: [Int], stemChannels: Int, bottleneck: Bool,
-        compression: Double, dropout: Double = 0, classes: Int, image: Int
+        compression: Double, dropout: Double = 0, classes: Int, image: Int, imageChannels: Int = 3
     ) {
         self.stem = stem
         self.stemStride = stemStride ?? Self.stemStride(of: stem)
@@ -49,6 +51,7 @@ public struct DenseNetConfiguration: Sendable, Equatable {
         self.dropout = dropout
         self.classes = classes
         self.image = image
+        self.imageChannels = imageChannels
     }
 
     /// Creates a configuration whose blocks have the same growth rate, without checking it; see `validate()`.
@@ -84,11 +87,12 @@ public struct DenseNetConfiguration: Sendable, Equatable {
     ]
 
     /// The number that the paper and torchvision give this network, such as `121`; nil for one that is none of their
-    /// ImageNet networks. Classes, image size and dropout may be others.
+    /// ImageNet networks. Classes, images and dropout may be others.
     package var imageNetNumber: String? {
         Self.imageNetBlocks.keys.first { number in
             var named = try? Self(model: "densenet" + number, classes: classes, image: image)
             named?.dropout = dropout
+            named?.imageChannels = imageChannels
             return named == self
         }
     }
@@ -162,6 +166,9 @@ public struct DenseNetConfiguration: Sendable, Equatable {
         try require((1...1_000_000).contains(classes), "classes \(classes): expected 1 to 1,000,000")
         try require((1...1024).contains(image), "image size \(image): expected 1 to 1024 pixels")
         try require(
+            imageChannels == 1 || imageChannels == 3,
+            "image channels \(imageChannels): expected 1 for grey or 3 for red, green and blue")
+        try require(
             blockSizes.allSatisfy { $0 > 0 },
             "image size \(image) is too small: \(stem.rawValue) stem and \(blocks.count) blocks need \(minimumImageSize) pixels or more"
         )
@@ -186,6 +193,9 @@ public struct DenseNetConfiguration: Sendable, Equatable {
         copy.image = size
         return copy
     }
+
+    /// Numbers of an image.
+    package var imageCount: Int { imageChannels * image * image }
 
     /// Height and width after the stem's convolution.
     package var stemConvolutionSize: Int { (image - 1) / stemStride + 1 }
@@ -226,7 +236,7 @@ public struct DenseNetConfiguration: Sendable, Equatable {
 extension DenseNetConfiguration: Codable {
     private enum CodingKeys: String, CodingKey {
         case stem, stemStride, blocks, growthRate, growthRates, stemChannels, bottleneck, compression, dropout, classes
-        case image
+        case image, imageChannels
     }
 
     /// Reads what `encode(to:)` writes, without checking it.
@@ -244,10 +254,12 @@ extension DenseNetConfiguration: Codable {
             bottleneck: try values.decode(Bool.self, forKey: .bottleneck),
             compression: try values.decode(Double.self, forKey: .compression),
             dropout: try values.decode(Double.self, forKey: .dropout),
-            classes: try values.decode(Int.self, forKey: .classes), image: try values.decode(Int.self, forKey: .image))
+            classes: try values.decode(Int.self, forKey: .classes), image: try values.decode(Int.self, forKey: .image),
+            imageChannels: try values.decodeIfPresent(Int.self, forKey: .imageChannels) ?? 3)
     }
 
-    /// Writes one growth rate where all blocks have the same, and the stem's stride where it is not the paper's.
+    /// Writes one growth rate where all blocks have the same, and the stem's stride and the images' channels where they
+    /// are not the paper's.
     public func encode(to encoder: any Encoder) throws {
         var values = encoder.container(keyedBy: CodingKeys.self)
         try values.encode(stem, forKey: .stem)
@@ -264,5 +276,6 @@ extension DenseNetConfiguration: Codable {
         try values.encode(dropout, forKey: .dropout)
         try values.encode(classes, forKey: .classes)
         try values.encode(image, forKey: .image)
+        if imageChannels != 3 { try values.encode(imageChannels, forKey: .imageChannels) }
     }
 }

@@ -48,7 +48,7 @@ package final class ImageGroups {
     /// the numbers of that group, gradients that mean nothing, and `isComplete` is false.
     ///
     /// - Parameters:
-    ///   - images: shape [count][3][imageSize][imageSize], normalized.
+    ///   - images: shape [count][channels][imageSize][imageSize], normalized.
     ///   - labels: of these images.
     ///   - count: this rank's number of images; may be 0.
     ///   - globalCount: the number of images of all ranks.
@@ -66,7 +66,7 @@ package final class ImageGroups {
         isComplete = true
         var result = BatchResult(lossSum: 0, correct: 0, weight: 0)
         if count == 0 { network.gradients.update(repeating: 0) }
-        let imageCount = 3 * network.imageSize * network.imageSize
+        let imageCount = network.imageCount
         for first in stride(from: 0, to: count, by: size) {
             let groupCount = min(size, count - first)
             share = Double(groupCount) / Double(globalCount)

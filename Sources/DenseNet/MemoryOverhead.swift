@@ -37,7 +37,7 @@ public struct MemoryOverhead: Sendable {
         let testSize = testImage ?? configuration.image
         let largest = max(sizes[0], testSize)
         let hasSecond = sizes.contains { $0 != testSize }
-        let pixels = 3 * Double(largest * largest)
+        let pixels = Double(configuration.imageChannels) * Double(largest * largest)
         let batches = float * Double(batches * images) * pixels
         let copies = float * Double(copies) * Double(configuration.parameterCount)
         let ownThreads = (hasSecond ? 2 : 1) * (threads - 1)

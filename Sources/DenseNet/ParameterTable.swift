@@ -147,7 +147,7 @@ extension DenseNetConfiguration {
 
     /// The number of elements of all trainable tensors, computed without building the table.
     var parameterCount: Int {
-        var count = stemChannels * 3 * stemKernel * stemKernel + (stem == .cifar ? 0 : 2 * stemChannels)
+        var count = stemChannels * imageChannels * stemKernel * stemKernel + (stem == .cifar ? 0 : 2 * stemChannels)
         for part in parts {
             switch part {
             case .denseLayer(let block, _, let channels) where bottleneck:
@@ -177,8 +177,8 @@ extension ParameterTable {
             let kernel = configuration.stemKernel
             let size = configuration.stemConvolutionSize
             let weight = convolution(
-                .stem, "features.conv0", [channels, 3, kernel, kernel], stride: configuration.stemStride,
-                size: size)
+                .stem, "features.conv0", [channels, configuration.imageChannels, kernel, kernel],
+                stride: configuration.stemStride, size: size)
             guard configuration.stem == .imagenet else { return (weight, nil) }
             let norm = norm("features.norm0", channels, size: size)
             operations.append(.maxPool(channels: channels, size: configuration.blockSizes[0]))

@@ -29,16 +29,16 @@ public struct Prediction: Sendable, Equatable {
 extension DenseNet {
     /// Classifies images with the network's running statistics. Not collective.
     ///
-    /// - Parameter images: shape [count][3][image][image], normalized as in training; any number of images.
+    /// - Parameter images: shape [count][channels][image][image], normalized as in training; any number of images.
     /// - Throws: `Failure(.usage)` if `images` does not hold whole images or `capacity` is 0; `Failure(.data)` if an
     ///   output is not finite.
     public func predict(_ images: Span<Float>) throws -> [Prediction] {
-        let pixels = 3 * configuration.image * configuration.image
+        let pixels = configuration.imageCount
         guard images.count.isMultiple(of: pixels), capacity > 0 else {
             throw Failure(
                 .usage,
-                "\(images.count) numbers: expected a multiple of \(pixels), images of 3 × \(configuration.image) × "
-                    + "\(configuration.image), and a network for one image or more")
+                "\(images.count) numbers: expected a multiple of \(pixels), images of \(configuration.imageChannels) × "
+                    + "\(configuration.image) × \(configuration.image), and a network for one image or more")
         }
         return try images.withUnsafeBufferPointer { buffer in
             var predictions: [Prediction] = []

@@ -94,27 +94,27 @@ public enum WeightsFile {
     ///   - file: the weights, in torchvision's names.
     ///   - network: one of the file's shape.
     ///   - ignored: name prefixes of other tensors that the file may have.
-    ///   - sparesClassifier: if the file's classifier is for a different number of classes, whether to keep the
-    ///     network's own rather than throw.
-    /// - Returns: the number of classes of a classifier that was not loaded, else nil.
+    ///   - adapts: whether to take weights of a network for other images or classes too, rather than throw: see
+    ///     `Adaptation`.
+    /// - Returns: what was adapted.
     /// - Throws: `Failure(.data)` naming a tensor that is missing, extra or of the wrong shape; the network's weights
     ///   are then undefined.
     @discardableResult
     public static func load(
         _ file: SafetensorsFile, into network: DenseNet, ignoring ignored: [String] = [],
-        sparingClassifier sparesClassifier: Bool = false
-    ) throws -> Int? {
+        adapting adapts: Bool = false
+    ) throws -> Adaptation {
         var names = try names(in: file, prefix: "", ignoring: ignored)
-        let otherClasses = sparesClassifier ? classes(in: file, names, unlike: network.table) : nil
-        if otherClasses != nil { for tensor in network.table.classifier { names[tensor.name] = nil } }
-        try read(from: file, &names, prefix: "", into: network, withClassifier: otherClasses == nil)
+        let adaptation = adapts ? Adaptation(of: file, names, to: network) : Adaptation()
+        if adaptation.otherClasses != nil { for tensor in network.table.classifier { names[tensor.name] = nil } }
+        try read(from: file, &names, prefix: "", into: network, adaptation)
         if let extra = names.values.min() {
             throw Failure(
                 .data,
                 "\(file.path): has the tensor '\(extra)', unknown to this network; it belongs to a different network"
             )
         }
-        return otherClasses
+        return adaptation
     }
 
     /// Loads the tensors whose names begin with `prefix`; ignores the others.
@@ -123,18 +123,6 @@ public enum WeightsFile {
     package static func read(from file: SafetensorsFile, prefix: String, into network: DenseNet) throws {
         var names = try names(in: file, prefix: prefix)
         try read(from: file, &names, prefix: prefix, into: network)
-    }
-
-    /// The number of classes of a file's classifier if it differs from the network's in nothing else; else nil.
-    private static func classes(in file: SafetensorsFile, _ names: [String: String], unlike table: ParameterTable)
-        -> Int?
-    {
-        let shapes = table.classifier.map { names[$0.name].flatMap { file.tensors[$0]?.shape } }
-        guard let classes = shapes[1]?.first, shapes[1] == [classes],
-            shapes[0] == [classes, table.classifierWeight.shape[1]],
-            classes != table.classifierBias.count
-        else { return nil }
-        return classes
     }
 
     /// A file's tensor names that begin with `prefix`, keyed by torchvision's current names.
@@ -157,7 +145,7 @@ public enum WeightsFile {
     /// Removes the names of the tensors that it loads from `names`.
     private static func read(
         from file: SafetensorsFile, _ names: inout [String: String], prefix: String, into network: DenseNet,
-        withClassifier: Bool = true
+        _ adaptation: Adaptation = Adaptation()
     ) throws {
         func read(_ parameters: [Parameter], into buffer: UnsafeMutableBufferPointer<Float>) throws {
             for parameter in parameters {
@@ -172,9 +160,16 @@ public enum WeightsFile {
             }
         }
         let table = network.table
-        try read(
-            withClassifier ? table.trainable : table.trainable.filter { !table.classifier.contains($0) },
-            into: network.parameters)
+        var own = table.trainable
+        if adaptation.otherClasses != nil { own.removeAll { table.classifier.contains($0) } }
+        if adaptation.isGreyOfColour {
+            let stem = table.stemConvolution
+            own.removeAll { $0 == stem }
+            try Adaptation.readGreyStem(
+                stem, from: file, named: names.removeValue(forKey: stem.name) ?? prefix + stem.name,
+                into: network.parameters)
+        }
+        try read(own, into: network.parameters)
         try read(table.runningStatistics, into: network.runningStatistics)
     }
 

@@ -7,11 +7,11 @@ package struct ExportedNetwork {
     /// How colours in 0…1 become the network's input: `(colour − mean) / std` per channel, then less a mean per pixel,
     /// if there is one.
     package struct Normalization {
-        /// Three numbers: red, green, blue.
+        /// A number for each of the images' channels.
         package let mean: [Float]
-        /// Three positive numbers.
+        /// Positive numbers, likewise.
         package let std: [Float]
-        /// Shape [3][image][image].
+        /// Shape [channels][image][image].
         package let pixelMean: [Float]?
 
         package init(mean: [Float], std: [Float], pixelMean: [Float]?) {

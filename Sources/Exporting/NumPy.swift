@@ -18,13 +18,13 @@ extension ExportedNetwork {
     private var normalizationTensors: [NamedTensor] {
         guard let normalization else { return [] }
         let prefix = "normalization."
-        let image = configuration.image
+        let (channels, image) = (configuration.imageChannels, configuration.image)
         return [
-            NamedTensor(name: prefix + "mean", shape: [3], values: normalization.mean),
-            NamedTensor(name: prefix + "std", shape: [3], values: normalization.std),
+            NamedTensor(name: prefix + "mean", shape: [channels], values: normalization.mean),
+            NamedTensor(name: prefix + "std", shape: [channels], values: normalization.std),
         ]
             + (normalization.pixelMean.map {
-                [NamedTensor(name: prefix + "pixel_mean", shape: [3, image, image], values: $0)]
+                [NamedTensor(name: prefix + "pixel_mean", shape: [channels, image, image], values: $0)]
             } ?? [])
     }
 

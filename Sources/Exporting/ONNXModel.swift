@@ -29,10 +29,11 @@ extension ExportedNetwork {
         model.add(7, onnxGraph())
         model.add(8) { $0.add(2, 17) }  // opset_import: version
         var properties = ["config": try WeightsFile.configurationText(configuration)]
+        let channels = configuration.imageChannels
         properties["input"] =
             normalization == nil
-            ? "images normalized as in training, [N, 3, height, width]"
-            : "red, green and blue planes of numbers in 0...1, [N, 3, height, width]"
+            ? "images normalized as in training, [N, \(channels), height, width]"
+            : "\(channels == 1 ? "grey" : "red, green and blue") planes of numbers in 0...1, [N, \(channels), height, width]"
         for (key, value) in properties.sorted(by: { $0.key < $1.key }) {
             model.add(14) {
                 $0.add(1, key)
@@ -44,12 +45,12 @@ extension ExportedNetwork {
 
     private func onnxGraph() -> ProtobufMessage {
         var graph = ONNXGraph()
-        if let normalization { graph.normalize(normalization, image: configuration.image) }
+        if let normalization { graph.normalize(normalization, configuration) }
         for operation in network.table.operations { graph.append(operation) }
         withTensors { tensors in
             for tensor in tensors { graph.addInitializer(tensor) }
         }
-        return graph.message(image: configuration.image, classes: configuration.classes)
+        return graph.message(configuration)
     }
 }
 
@@ -64,15 +65,18 @@ private struct ONNXGraph {
     /// The name of the channels that a dense layer reads and appends to.
     private var features = input
 
-    mutating func normalize(_ normalization: ExportedNetwork.Normalization, image: Int) {
+    mutating func normalize(
+        _ normalization: ExportedNetwork.Normalization, _ configuration: DenseNetConfiguration
+    ) {
+        let (channels, image) = (configuration.imageChannels, configuration.image)
         func tensor(_ name: String, _ values: [Float], _ shape: [Int]) -> NamedTensor {
             NamedTensor(name: "normalization.\(name)", shape: shape, values: values)
         }
-        apply("Sub", "normalization.centered", tensor("mean", normalization.mean, [1, 3, 1, 1]))
-        apply("Div", "normalization.scaled", tensor("std", normalization.std, [1, 3, 1, 1]))
+        apply("Sub", "normalization.centered", tensor("mean", normalization.mean, [1, channels, 1, 1]))
+        apply("Div", "normalization.scaled", tensor("std", normalization.std, [1, channels, 1, 1]))
         if let pixelMean = normalization.pixelMean {
             apply(
-                "Sub", "normalization.without_pixel_mean", tensor("pixel_mean", pixelMean, [1, 3, image, image]))
+                "Sub", "normalization.without_pixel_mean", tensor("pixel_mean", pixelMean, [1, channels, image, image]))
         }
     }
 
@@ -151,11 +155,12 @@ private struct ONNXGraph {
     }
 
     /// The whole graph, with its input and output.
-    func message(image: Int, classes: Int) -> ProtobufMessage {
+    func message(_ configuration: DenseNetConfiguration) -> ProtobufMessage {
         var graph = message
         graph.add(2, "densenet")
-        graph.add(11, Self.valueInfo(Self.input, [3, image, image]))
-        graph.add(12, Self.valueInfo(Self.output, [classes]))
+        let image = configuration.image
+        graph.add(11, Self.valueInfo(Self.input, [configuration.imageChannels, image, image]))
+        graph.add(12, Self.valueInfo(Self.output, [configuration.classes]))
         return graph
     }
 

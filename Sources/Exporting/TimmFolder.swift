@@ -27,7 +27,8 @@ extension ExportedNetwork {
         let description = TimmDescription(
             architecture: architecture, numClasses: configuration.classes,
             pretrainedCfg: .init(
-                inputSize: [3, image, image], poolSize: [poolSize, poolSize], mean: normalization?.mean,
+                inputSize: [configuration.imageChannels, image, image], poolSize: [poolSize, poolSize],
+                mean: normalization?.mean,
                 std: normalization?.std, numClasses: configuration.classes))
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys]

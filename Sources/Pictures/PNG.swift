@@ -7,13 +7,16 @@ enum PNG {
 
     static func isPNG(_ bytes: [UInt8]) -> Bool { bytes.starts(with: signature) }
 
-    static func decode(_ bytes: [UInt8], path: String) throws -> Picture {
-        let bytes = criticalChunks(of: bytes)
+    /// Whether a file's header says that it has 16 bits per channel.
+    static func isDeep(_ bytes: [UInt8]) -> Bool {
         // The header's ninth byte, after the chunk's length and name.
         let depth = signature.count + 8 + 8
-        if bytes.count > depth, bytes[depth] == 16 {
-            throw Failure(.data, "\(path): has 16 bits per channel, expected up to 8; convert it to 8")
-        }
+        return bytes.count > depth && bytes[depth] == 16
+    }
+
+    /// As `Picture.init` has it.
+    static func decode(_ bytes: [UInt8], path: String, channels: Int) throws -> Picture {
+        let bytes = criticalChunks(of: bytes)
         var image = png_image()
         image.version = UInt32(PNG_IMAGE_VERSION)
         defer { png_image_free(&image) }
@@ -23,17 +26,36 @@ enum PNG {
             }
             let (height, width) = (Int(image.height), Int(image.width))
             try Picture.validate(height: height, width: width, path: path)
-            // With alpha, as libpng would blend a picture that has it with a background otherwise.
-            image.format = UInt32(PNG_FORMAT_FLAG_COLOR | PNG_FORMAT_FLAG_ALPHA)
-            // Not zeroed: of a file that claims a large picture, and has none, no memory is touched.
-            let pixels = try [UInt8](unsafeUninitializedCapacity: 4 * height * width) { pixels, count in
-                guard png_image_finish_read(&image, nil, pixels.baseAddress, Int32(4 * width), nil) != 0 else {
-                    throw Picture.broken("PNG", message(of: image), path: path)
+            let colour = image.format & UInt32(PNG_FORMAT_FLAG_COLOR)
+            if isDeep(bytes) {
+                // libpng gives 16 bits with colours multiplied by alpha alone, and otherwise as they are in the file.
+                guard image.format & UInt32(PNG_FORMAT_FLAG_ALPHA) == 0 else {
+                    throw Failure(
+                        .data,
+                        "\(path): has 16 bits per channel and an alpha channel; take that away, or convert it to 8")
                 }
-                count = 4 * height * width
+                image.format = colour | UInt32(PNG_FORMAT_FLAG_LINEAR)
+                return try pixels(of: &image, UInt16.self, stride: colour == 0 ? 1 : 3, path, channels: channels)
             }
-            return Picture(height: height, width: width, interleaved: pixels, channels: 4)
+            // With alpha, as libpng would blend a picture that has it with a background otherwise.
+            image.format = colour | UInt32(PNG_FORMAT_FLAG_ALPHA)
+            return try pixels(of: &image, UInt8.self, stride: colour == 0 ? 2 : 4, path, channels: channels)
         }
+    }
+
+    /// - Parameter stride: numbers per pixel in the image's format.
+    private static func pixels<Number: FixedWidthInteger & UnsignedInteger>(
+        of image: inout png_image, _ type: Number.Type, stride: Int, _ path: String, channels: Int
+    ) throws -> Picture {
+        let (height, width) = (Int(image.height), Int(image.width))
+        // Not zeroed: of a file that claims a large picture, and has none, no memory is touched.
+        let pixels = try [Number](unsafeUninitializedCapacity: stride * height * width) { pixels, count in
+            guard png_image_finish_read(&image, nil, pixels.baseAddress, Int32(stride * width), nil) != 0 else {
+                throw Picture.broken("PNG", message(of: image), path: path)
+            }
+            count = stride * height * width
+        }
+        return Picture(height: height, width: width, interleaved: pixels, stride: stride, channels: channels)
     }
 
     /// A picture as a file's bytes.
@@ -43,7 +65,7 @@ enum PNG {
         var image = png_image()
         image.version = UInt32(PNG_IMAGE_VERSION)
         (image.height, image.width) = (UInt32(picture.height), UInt32(picture.width))
-        image.format = UInt32(PNG_FORMAT_FLAG_COLOR)
+        image.format = picture.channels == 1 ? 0 : UInt32(PNG_FORMAT_FLAG_COLOR)
         defer { png_image_free(&image) }
         let pixels = picture.interleaved
         // Asked without memory, libpng says how much it needs.

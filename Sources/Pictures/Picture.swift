@@ -1,10 +1,10 @@
 import Support
 
-/// A picture as bytes: red, green and blue planes, row by row.
+/// A picture as bytes: red, green and blue planes, or a grey one, row by row.
 package struct Picture: Sendable, Equatable {
     package let height: Int
     package let width: Int
-    /// Shape [3][height][width].
+    /// Shape [channels][height][width].
     package let planes: [UInt8]
 
     /// Larger pictures are refused before memory is taken for them: 64 megapixels.
@@ -14,9 +14,14 @@ package struct Picture: Sendable, Equatable {
     /// The largest file, in bytes.
     package static let largestFile = 1 << 28
 
-    /// - Precondition: as many bytes as the shape [3][height][width] has.
+    /// 3 for red, green and blue, 1 for grey.
+    package var channels: Int { planes.count / (height * width) }
+
+    /// - Precondition: one plane or three, of at least a pixel.
     package init(height: Int, width: Int, planes: [UInt8]) {
-        precondition(planes.count == 3 * height * width, "\(planes.count) bytes are not 3 × \(height) × \(width)")
+        precondition(
+            height > 0 && width > 0 && (planes.count == height * width || planes.count == 3 * height * width),
+            "\(planes.count) bytes are not 1 or 3 × \(height) × \(width)")
         self.height = height
         self.width = width
         self.planes = planes
@@ -24,24 +29,32 @@ package struct Picture: Sendable, Equatable {
 
     /// Reads a PNG or JPEG file, whichever its first bytes say it is.
     ///
-    /// The result is what Pillow's `Image.open(path).convert("RGB")` gives: grey becomes three equal planes, a palette
-    /// its colours, an alpha channel is dropped, colour profiles, gamma and orientation are ignored. Pictures with 16
-    /// bits per channel and JPEG in CMYK are refused.
+    /// The result is what Pillow's `Image.open(path).convert("RGB")`, or `convert("L")`, gives: grey becomes three equal
+    /// planes, a palette its colours, an alpha channel is dropped, colour profiles, gamma and orientation are ignored. Of
+    /// 16 bits per channel the upper 8 are read. JPEG in CMYK, and 16 bits with an alpha channel, are refused.
     ///
+    /// - Parameter channels: 3 for red, green and blue, 1 for grey.
     /// - Throws: `Failure(.noInput)` when the file cannot be read, `Failure(.data)` when it is damaged, too large or of
     ///   another kind.
-    package init(path: String) throws {
-        try self.init(try InputFile.contents(of: path, atMost: Self.largestFile), path: path)
+    package init(path: String, channels: Int = 3) throws {
+        try self.init(try InputFile.contents(of: path, atMost: Self.largestFile), path: path, channels: channels)
     }
 
     /// The same of a file's bytes.
     ///
-    /// - Parameter path: for messages.
-    package init(_ bytes: [UInt8], path: String) throws {
+    /// - Parameters:
+    ///   - path: for messages.
+    ///   - channels: as above.
+    ///   - shrinkage: asked, for JPEG alone, how many times smaller than its height and width a picture may be decoded:
+    ///     1, 2, 4 or 8, which takes less time. The result's edges are those of the picture over it, rounded up.
+    package init(
+        _ bytes: [UInt8], path: String, channels: Int = 3,
+        shrinkage: (_ height: Int, _ width: Int) -> Int = { _, _ in 1 }
+    ) throws {
         if PNG.isPNG(bytes) {
-            self = try PNG.decode(bytes, path: path)
+            self = try PNG.decode(bytes, path: path, channels: channels)
         } else if JPEG.isJPEG(bytes) {
-            self = try JPEG.decode(bytes, path: path)
+            self = try JPEG.decode(bytes, path: path, channels: channels, shrinkage: shrinkage)
         } else {
             throw Failure(
                 .data,
@@ -51,30 +64,59 @@ package struct Picture: Sendable, Equatable {
         }
     }
 
+    /// Whether a file says that it has 16 bits per channel, of which 8 are read.
+    package static func isDeep(_ bytes: [UInt8]) -> Bool { PNG.isPNG(bytes) && PNG.isDeep(bytes) }
+
     /// Splits interleaved pixels into planes.
     ///
-    /// - Parameter channels: bytes per pixel, of which the first three are red, green and blue.
-    init(height: Int, width: Int, interleaved: [UInt8], channels: Int) {
+    /// - Parameters:
+    ///   - stride: numbers per pixel, of which the first are red, green and blue, or grey where there are one or two.
+    ///   - channels: of the result.
+    init<Number: FixedWidthInteger & UnsignedInteger>(
+        height: Int, width: Int, interleaved: [Number], stride: Int, channels: Int
+    ) {
         let area = height * width
-        let planes = [UInt8](unsafeUninitializedCapacity: 3 * area) { planes, initialized in
+        let excessBits = Number.bitWidth - 8
+        let planes = [UInt8](unsafeUninitializedCapacity: channels * area) { planes, initialized in
             interleaved.withUnsafeBufferPointer { pixels in
+                func byte(_ index: Int) -> UInt8 { UInt8(truncatingIfNeeded: pixels[index] >> excessBits) }
                 for i in 0..<area {
-                    for channel in 0..<3 { planes[channel * area + i] = pixels[i * channels + channel] }
+                    if channels == 1, stride > 2 {
+                        planes[i] = Self.grey(byte(i * stride), byte(i * stride + 1), byte(i * stride + 2))
+                    } else {
+                        for channel in 0..<channels {
+                            planes[channel * area + i] = byte(i * stride + (stride > 2 ? channel : 0))
+                        }
+                    }
                 }
             }
-            initialized = 3 * area
+            initialized = channels * area
         }
         self.init(height: height, width: width, planes: planes)
     }
 
-    /// Shape [height][width][3].
-    var interleaved: [UInt8] {
+    /// The grey of a colour, as Pillow has it: by the weights of ITU-R 601, of 16 binary places. That of grey is itself.
+    @inline(__always)
+    package static func grey(_ red: UInt8, _ green: UInt8, _ blue: UInt8) -> UInt8 {
+        UInt8(truncatingIfNeeded: (UInt32(red) * 19595 + UInt32(green) * 38470 + UInt32(blue) * 7471 + 0x8000) >> 16)
+    }
+
+    /// A picture in colour, in grey.
+    package var grey: Picture {
         let area = height * width
-        return [UInt8](unsafeUninitializedCapacity: 3 * area) { pixels, initialized in
+        return Picture(
+            height: height, width: width,
+            planes: (0..<area).map { Self.grey(planes[$0], planes[area + $0], planes[2 * area + $0]) })
+    }
+
+    /// Shape [height][width][channels].
+    var interleaved: [UInt8] {
+        let (area, channels) = (height * width, channels)
+        return [UInt8](unsafeUninitializedCapacity: channels * area) { pixels, initialized in
             for i in 0..<area {
-                for channel in 0..<3 { pixels[3 * i + channel] = planes[channel * area + i] }
+                for channel in 0..<channels { pixels[channels * i + channel] = planes[channel * area + i] }
             }
-            initialized = 3 * area
+            initialized = channels * area
         }
     }
 

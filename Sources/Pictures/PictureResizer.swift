@@ -9,13 +9,13 @@ package struct PixelBox: Sendable, Equatable {
     }
 }
 
-/// Planes of bytes that somebody else owns: shape [3][height][width].
+/// Planes of bytes that somebody else owns: shape [channels][height][width].
 package struct PixelPlanes {
     package let pointer: UnsafePointer<UInt8>
-    package let height, width: Int
+    package let channels, height, width: Int
 
-    package init(_ pointer: UnsafePointer<UInt8>, height: Int, width: Int) {
-        (self.pointer, self.height, self.width) = (pointer, height, width)
+    package init(_ pointer: UnsafePointer<UInt8>, channels: Int, height: Int, width: Int) {
+        (self.pointer, self.channels, self.height, self.width) = (pointer, channels, height, width)
     }
 }
 
@@ -38,7 +38,7 @@ package final class PictureResizer {
     /// - Parameters:
     ///   - height: of the whole box in its new size, and `width`.
     ///   - kept: a part of the box in its new size.
-    ///   - result: shape [3][kept.height][kept.width].
+    ///   - result: shape [channels][kept.height][kept.width].
     /// - Precondition: the boxes are inside, and not empty.
     package func resize(
         _ box: PixelBox, of picture: PixelPlanes, toHeight height: Int, width: Int, keeping kept: PixelBox,
@@ -56,7 +56,7 @@ package final class PictureResizer {
             rows = [UInt8](repeating: 0, count: needed.count * kept.width)
         }
         if sums.count < kept.width { sums = [Int32](repeating: 0, count: kept.width) }
-        for channel in 0..<3 {
+        for channel in 0..<picture.channels {
             let plane = picture.pointer + channel * picture.height * picture.width
             rows.withUnsafeMutableBufferPointer { rows in
                 for (index, y) in needed.enumerated() {

@@ -13,11 +13,12 @@ extension Picture {
         let (height, width) = (rows * cellHeight + gap, columns * cellWidth + gap)
         var planes = [UInt8](repeating: 255, count: 3 * height * width)
         for (place, picture) in pictures.enumerated() {
+            let isGrey = picture.channels == 1
             precondition(picture.height == pictures[0].height && picture.width == pictures[0].width)
             let (top, left) = (gap + place / columns * cellHeight, gap + place % columns * cellWidth)
             for channel in 0..<3 {
                 for y in 0..<picture.height * scale {
-                    let source = (channel * picture.height + y / scale) * picture.width
+                    let source = ((isGrey ? 0 : channel) * picture.height + y / scale) * picture.width
                     let target = (channel * height + top + y) * width + left
                     for x in 0..<picture.width * scale {
                         planes[target + x] = picture.planes[source + x / scale]

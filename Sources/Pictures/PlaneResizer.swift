@@ -30,35 +30,35 @@ struct TriangleFilter {
     }
 }
 
-/// Resizes red, green and blue planes, proportions not kept, by an antialiased bilinear filter: as Pillow's `BILINEAR`
+/// Resizes the planes of an image, proportions not kept, by an antialiased bilinear filter: as Pillow's `BILINEAR`
 /// and torchvision's `Resize` do.
 ///
 /// `init` allocates all memory. One thread at a time may use it.
 package final class PlaneResizer {
-    private let width, newWidth: Int
+    private let channels, width, newWidth: Int
     private let vertical, horizontal: TriangleFilter
     /// A row of the source's width: the sum of those that make a row of the result.
     private let sum: AlignedBuffer<Float>
 
     /// - Precondition: all edges are above zero.
-    package init(fromHeight height: Int, width: Int, toHeight newHeight: Int, width newWidth: Int) {
+    package init(channels: Int, fromHeight height: Int, width: Int, toHeight newHeight: Int, width newWidth: Int) {
         vertical = TriangleFilter(from: height, to: newHeight)
         horizontal = TriangleFilter(from: width, to: newWidth)
-        (self.width, self.newWidth) = (width, newWidth)
+        (self.channels, self.width, self.newWidth) = (channels, width, newWidth)
         sum = AlignedBuffer(count: width)
     }
 
     /// Allocates nothing.
     ///
     /// - Parameters:
-    ///   - result: shape [3][new height][new width]; not rounded.
+    ///   - result: shape [channels][new height][new width]; not rounded.
     ///   - row: gives a row of a channel, as many floats as the source is wide; valid until it is asked for the next.
     package func resize(
         into result: UnsafeMutablePointer<Float>, row: (_ channel: Int, _ y: Int) -> UnsafePointer<Float>
     ) {
         let sum = sum.pointer
         var next = result
-        for channel in 0..<3 {
+        for channel in 0..<channels {
             for tap in vertical.taps {
                 sum.update(repeating: 0, count: width)
                 for (offset, index) in tap.weights.enumerated() {

@@ -1,12 +1,13 @@
 extension Picture {
     /// The whole picture in another size, proportions not kept, by an antialiased bilinear filter.
     ///
-    /// - Returns: shape [3][height][width], of 0…255; not rounded, and the pixels themselves where the size is theirs.
+    /// - Returns: shape [channels][height][width], of 0…255; not rounded, and the pixels themselves where the size is theirs.
     /// - Precondition: both edges are above zero.
     package func resized(height newHeight: Int, width newWidth: Int) -> [Float] {
         guard (newHeight, newWidth) != (height, width) else { return planes.map { Float($0) } }
-        let resizer = PlaneResizer(fromHeight: height, width: width, toHeight: newHeight, width: newWidth)
-        var result = [Float](repeating: 0, count: 3 * newHeight * newWidth)
+        let resizer = PlaneResizer(
+            channels: channels, fromHeight: height, width: width, toHeight: newHeight, width: newWidth)
+        var result = [Float](repeating: 0, count: channels * newHeight * newWidth)
         planes.withUnsafeBufferPointer { planes in
             result.withUnsafeMutableBufferPointer { result in
                 withUnsafeTemporaryAllocation(of: Float.self, capacity: width) { row in

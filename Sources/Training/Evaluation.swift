@@ -191,10 +191,10 @@ public final class Evaluator {
 
     /// - Returns: the number of images that were recognized.
     private func add(_ batch: Batch) throws -> Int {
-        let (classes, size) = (network.configuration.classes, network.imageSize)
+        let classes = network.configuration.classes
         precondition(
-            batch.imageCount == 3 * size * size,
-            "images of \(batch.imageCount) numbers for a network of \(size)×\(size)")
+            batch.imageCount == network.imageCount,
+            "images of \(batch.imageCount) numbers for a network of \(network.imageCount)")
         try mirror?.evaluate(batch)
         let predictions = try network.evaluate(batch.images, count: batch.count)
         if let mirror { predictions.average(with: mirror.logits.pointer) }
@@ -271,20 +271,19 @@ private final class MirrorImages {
     let logits: AlignedBuffer<Float>
     private let network: DenseNet
     private let images: AlignedBuffer<Float>
-    private var pixels: Int { 3 * network.imageSize * network.imageSize }
 
     init(of network: DenseNet) {
         self.network = network
         logits = AlignedBuffer(count: network.logits.count)
-        let size = network.imageSize
-        images = AlignedBuffer(count: network.capacity * 3 * size * size)
+        images = AlignedBuffer(count: network.capacity * network.imageCount)
     }
 
     func evaluate(_ batch: Batch) throws {
-        images.pointer.update(from: batch.images, count: batch.count * pixels)
+        images.pointer.update(from: batch.images, count: batch.count * network.imageCount)
         let size = network.imageSize
         for image in 0..<batch.count {
-            ImagePlanes(images.pointer + image * pixels, height: size, width: size).mirror()
+            let start = images.pointer + image * network.imageCount
+            ImagePlanes(start, channels: network.configuration.imageChannels, height: size, width: size).mirror()
         }
         _ = try network.evaluate(images.pointer, count: batch.count)
         logits.pointer.update(from: network.logits.baseAddress!, count: batch.count * network.configuration.classes)

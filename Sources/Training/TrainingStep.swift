@@ -158,10 +158,9 @@ public final class TrainingStep {
     ///
     /// - Returns: this rank's loss and hits, and whether its parts are finite.
     private func sumGradients(of batch: Batch) throws -> (result: BatchResult, isFinite: Bool) {
-        let size = network.imageSize
         precondition(
-            batch.imageCount == 3 * size * size,
-            "images of \(batch.imageCount) numbers for a network of \(size)×\(size)")
+            batch.imageCount == network.imageCount,
+            "images of \(batch.imageCount) numbers for a network of \(network.imageCount)")
         var isFinite = true
         let result = try pass(over: batch) { offset in
             network.clock.enter(.gradientWait)

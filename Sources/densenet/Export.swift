@@ -53,7 +53,9 @@ struct Export: ParsableCommand {
             let network = try DenseNet(configuration, capacity: 1)
             try GivenWeights.load(file, into: network)
             let normalization = try Normalization(metadata: file.metadata, path: file.path)
-            try normalization?.validate(height: network.configuration.image, width: network.configuration.image)
+            try normalization?.validate(
+                channels: network.configuration.imageChannels, height: network.configuration.image,
+                width: network.configuration.image)
             if normalization == nil, format.to == .onnx {
                 Console.note(
                     "\(file.path) does not say how its images were normalized; the model takes normalized images")

@@ -72,6 +72,12 @@ struct NetworkOptions: ParsableArguments {
             "Height and width of the images (default: the data's, or the model's).", valueName: "pixels"))
     var image: Int?
 
+    @Option(
+        help: ArgumentHelp(
+            "Channels of the images: 3 for colours, 1 for grey (default: that of the weights, else 3).",
+            valueName: "n"))
+    var channels: Int?
+
     /// The network that the options name.
     ///
     /// - Parameters:
@@ -94,6 +100,7 @@ struct NetworkOptions: ParsableArguments {
             named = (model, try DenseNetConfiguration(model: model, classes: classes, image: image))
         }
         named.network.dropout = dropout ?? 0
+        named.network.imageChannels = channels ?? 3
         try named.network.validate()
         return named
     }
@@ -123,6 +130,7 @@ struct NetworkOptions: ParsableArguments {
         if model != nil || blocks != nil && run.model != RunConfiguration.customModel {
             (run.model, run.network) = try network(default: "", classes: before.classes, image: before.image)
             run.network.dropout = dropout ?? before.dropout
+            run.network.imageChannels = channels ?? before.imageChannels
             return
         }
         if run.model != RunConfiguration.customModel { try requireNoPieces() }
@@ -133,7 +141,8 @@ struct NetworkOptions: ParsableArguments {
             growthRates: growthRate ?? before.growthRates,
             stemChannels: stemChannels ?? before.stemChannels, bottleneck: before.bottleneck && !noBottleneck,
             compression: compression ?? before.compression, dropout: dropout ?? before.dropout,
-            classes: classes ?? before.classes, image: image ?? before.image)
+            classes: classes ?? before.classes, image: image ?? before.image,
+            imageChannels: channels ?? before.imageChannels)
     }
 
     /// Refuses options that go with `--blocks` alone.

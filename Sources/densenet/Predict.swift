@@ -167,7 +167,8 @@ struct Predict: RankedCommand {
         _ configuration: Configuration, _ file: SafetensorsFile, _ world: Communicator
     ) throws -> Predictor {
         let normalization = try normalization(for: file)
-        try normalization.validate(height: configuration.network.image, width: configuration.network.image)
+        let shape = configuration.network
+        try normalization.validate(channels: shape.imageChannels, height: shape.image, width: shape.image)
         let network = try DenseNet(
             configuration.network, capacity: world.maximumLocalBatchSize(of: batch.batchSize),
             threads: threads.threads ?? world.defaultThreads, precision: precision.value,

@@ -73,20 +73,19 @@ struct PredictionAnswer: Codable {
 final class Predictor {
     let network: DenseNet
     private let normalization: Normalization
-    /// The pictures of one pass, shape [capacity][3][image][image].
+    /// The pictures of one pass, shape [capacity][channels][image][image].
     private let input: AlignedBuffer<Float>
     private let resizer = PictureResizer()
     /// The file of records that was read last.
     private var records: (path: String, file: CIFARRecords)?
 
-    private var pixels: Int { 3 * network.configuration.image * network.configuration.image }
+    private var pixels: Int { network.configuration.imageCount }
 
     /// - Precondition: the normalization fits the network's images.
     init(_ network: DenseNet, _ normalization: Normalization) {
         self.network = network
         self.normalization = normalization
-        let edge = network.configuration.image
-        input = AlignedBuffer(count: network.capacity * 3 * edge * edge)
+        input = AlignedBuffer(count: network.capacity * network.configuration.imageCount)
     }
 
     /// The answers for pictures of a list, in their order. Not collective.
@@ -124,13 +123,14 @@ final class Predictor {
     ) throws {
         let edge = network.configuration.image
         let framing = network.configuration.framing(ofPictures: element.record == nil)
-        let planes = ImagePlanes(destination, height: edge, width: edge)
+        let planes = ImagePlanes(destination, channels: framing.channels, height: edge, width: edge)
         planes.load(try picture(element, classes: classes).framed(framing, by: resizer))
         normalization.apply(to: planes)
     }
 
     private func picture(_ element: PictureList.Element, classes: Int) throws -> Picture {
-        guard let record = element.record else { return try Picture(path: element.path) }
+        let channels = network.configuration.imageChannels
+        guard let record = element.record else { return try Picture(path: element.path, channels: channels) }
         let file: CIFARRecords
         if let records, records.path == element.path {
             file = records.file
@@ -141,7 +141,8 @@ final class Predictor {
         guard record < file.count else {
             throw Failure(.data, "\(element.path): has become shorter while it was read")
         }
-        return Picture(
+        let colour = Picture(
             height: CIFARRecords.imageSize, width: CIFARRecords.imageSize, planes: try file.pixels(of: record))
+        return channels == 1 ? colour.grey : colour
     }
 }

@@ -83,10 +83,10 @@ import Testing
         for normalization in [.none, .channel(from: sums), Normalization.pixelMean(from: sums)] {
             let copy = try JSONDecoder().decode(Normalization.self, from: JSONEncoder().encode(normalization))
             #expect(copy == normalization)
-            try copy.validate(height: 8, width: 8)
+            try copy.validate(channels: 3, height: 8, width: 8)
         }
         let error = #expect(throws: Failure.self) {
-            try Normalization.pixelMean(from: PixelSums(of: images)).validate(height: 32, width: 32)
+            try Normalization.pixelMean(from: PixelSums(of: images)).validate(channels: 3, height: 32, width: 32)
         }
         #expect(error?.kind == .data && error?.message.contains("192 pixel means: expected 3072") == true)
     }

@@ -83,6 +83,60 @@ import Testing
         #expect(error?.kind == .data && error?.message.contains("train/0/10.png: has changed since") == true)
     }
 
+    /// A slope of at most 28 a pixel, so that what is a pixel off is a little different.
+    @Test func `a part of a JPEG file that is much larger than the image is read from a smaller picture`() throws {
+        let fixture =
+            #filePath.split(separator: "/").dropLast(2).map { "/" + $0 }.joined()
+            + "/PicturesTests/Fixtures/444.jpeg"
+        try FileSystem.makeFolderAndParents(scratch("train/a"))
+        let path = try scratch.write(Array(try InputFile.contents(of: fixture, atMost: 1 << 20)), to: "train/a/1.jpeg")
+        let bytes = try InputFile.contents(of: path, atMost: 1 << 20)
+        let file = PictureFile(
+            path: "train/a/1.jpeg", label: 0, size: bytes.count, modified: try InputFile(path: path).modified)
+        let files = PictureFiles(root: scratch.path, files: [file], name: "train")
+        let picture = try Picture(bytes, path: path)
+        for channels in [1, 3] {
+            let framing = ImageFraming(edge: 2, size: 2, channels: channels)
+            let set = ImageSet(pictures: files, classNames: ["a"], framing: framing)
+            for box in [PixelBox(top: 0, left: 0, height: 8, width: 8), PixelBox(top: 1, left: 4, height: 7, width: 9)]
+            {
+                var (own, exact) = (
+                    [UInt8](repeating: 0, count: 4 * channels), [UInt8](repeating: 0, count: 4 * channels)
+                )
+                _ = try ImageReader(set).read(0, into: &own) { _, _ in box }
+                let whole = channels == 1 ? picture.grey : picture
+                whole.planes.withUnsafeBufferPointer {
+                    PictureResizer().resize(
+                        box, of: PixelPlanes($0.baseAddress!, channels: channels, height: 9, width: 13), toHeight: 2,
+                        width: 2, keeping: PixelBox(height: 2, width: 2), into: &exact)
+                }
+                #expect(zip(own, exact).allSatisfy { abs(Int($0) - Int($1)) <= 28 }, "\(own), \(exact)")
+                #expect(own != exact, "nothing was decoded smaller")
+            }
+        }
+    }
+
+    @Test func `a part in a smaller picture is inside and where it was, and has the pixels of the image`() {
+        var random = CounterRandom(.synthetic, 70)
+        for _ in 0..<10_000 {
+            let (height, width) = (1 + random.below(200), 1 + random.below(200))
+            let (top, left) = (random.below(height), random.below(width))
+            let box = PixelBox(
+                top: top, left: left, height: 1 + random.below(height - top), width: 1 + random.below(width - left))
+            let size = 1 + random.below(20)
+            let shrinkage = box.shrinkage(toHeight: size, width: size)
+            let small = box.shrunk(by: shrinkage, height: height, width: width)
+            #expect(shrinkage == 8 || box.height < 2 * shrinkage * size || box.width < 2 * shrinkage * size)
+            #expect(shrinkage > 1 || small == box)
+            #expect(small.top + small.height <= (height - 1) / shrinkage + 1)
+            #expect(small.left + small.width <= (width - 1) / shrinkage + 1)
+            #expect(
+                abs(small.top * shrinkage - top) <= shrinkage / 2 && abs(small.left * shrinkage - left) <= shrinkage / 2
+            )
+            if shrinkage > 1 { #expect(small.height >= size - 1 && small.width >= size - 1) }
+        }
+    }
+
     @Test func `facts of pictures survive conversion to text, and a file of them what is damaged`() throws {
         let set = try images(without: [2], skipping: true)
         guard case .pictures(let files) = set.storage else { return }
@@ -97,7 +151,8 @@ import Testing
         for text in ["", "x", String(table.text.dropLast(40)), table.text.replacing("\t", with: " ")] {
             _ = PictureFactTable(text)
         }
-        let sums = PixelSums(of: files.files.indices.compactMap { read[files.files[$0], of: files] })
-        #expect(sums.values[0] == 11 * 16)
+        let facts = files.files.indices.compactMap { read[files.files[$0], of: files] }
+        #expect(PixelSums(of: facts, channels: 3).values[0] == 11 * 16)
+        #expect(PixelSums(of: facts, channels: 1).values.count == 3)
     }
 }

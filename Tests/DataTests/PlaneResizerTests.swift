@@ -58,7 +58,7 @@ import Testing
 func resized(_ image: TestImage, height: Int, width: Int) -> TestImage {
     let result = TestImage(height: height, width: width) { _, _, _ in .nan }
     PlaneResizer(
-        fromHeight: image.planes.height, width: image.planes.width, toHeight: height, width: width
+        channels: 3, fromHeight: image.planes.height, width: image.planes.width, toHeight: height, width: width
     ).resize(image.planes, into: result.planes.pointer)
     return result
 }

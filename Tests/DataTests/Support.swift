@@ -73,7 +73,7 @@ final class TestImage {
     let planes: ImagePlanes
 
     init(height: Int, width: Int, _ value: (_ channel: Int, _ row: Int, _ column: Int) -> Float) {
-        planes = ImagePlanes(.allocate(capacity: 3 * height * width), height: height, width: width)
+        planes = ImagePlanes(.allocate(capacity: 3 * height * width), channels: 3, height: height, width: width)
         for channel in 0..<3 {
             for row in 0..<height {
                 for column in 0..<width {

@@ -35,10 +35,10 @@ final class ReferenceNetwork {
         statistics = network.runningStatistics.map(Double.init)
     }
 
-    /// Logits [count][classes] of images of shape [count][3][image][image]. Training updates the running statistics.
+    /// Logits [count][classes] of images of shape [count][channels][image][image]. Training updates the running statistics.
     func forward(_ images: [Float], count: Int, training: Bool) -> [Double] {
         isTraining = training
-        let input = Volume(count, 3, configuration.image)
+        let input = Volume(count, configuration.imageChannels, configuration.image)
         for i in images.indices { input.plane(0, 0)[i] = Double(images[i]) }
         var features = convolution(input, table.stemConvolution, stride: configuration.stemStride)
         if let norm = table.stemNorm { features = maxPool(normRelu(features, norm)) }

@@ -17,7 +17,7 @@ struct TinyNetwork: Sendable, CustomStringConvertible {
         _ name: String, stem: DenseNetConfiguration.Stem = .cifar, stride: Int? = nil, _ blocks: [Int], growth: Int...,
         channels: Int,
         bottleneck: Bool = false, compression: Double = 1, dropout: Double = 0, classes: Int = 4, image: Int,
-        count: Int, labelSmoothing: Double = 0, classWeights: [Double]? = nil
+        imageChannels: Int = 3, count: Int, labelSmoothing: Double = 0, classWeights: [Double]? = nil
     ) {
         self.name = name
         self.count = count
@@ -27,17 +27,18 @@ struct TinyNetwork: Sendable, CustomStringConvertible {
             stem: stem, stemStride: stride, blocks: blocks,
             growthRates: growth, stemChannels: channels,
             bottleneck: bottleneck,
-            compression: compression, dropout: dropout, classes: classes, image: image)
+            compression: compression, dropout: dropout, classes: classes, image: image,
+            imageChannels: imageChannels)
     }
 
-    /// Images, shape [count][3][image][image].
+    /// Images, shape [count][channels][image][image].
     var images: [Float] {
         var random = CounterRandom(.synthetic, 60)
         return (0..<count * pixels).map { _ in Float(random.normal()) }
     }
 
     /// The elements of one image.
-    var pixels: Int { 3 * configuration.image * configuration.image }
+    var pixels: Int { configuration.imageChannels * configuration.image * configuration.image }
 
     var labels: [Int32] {
         var random = CounterRandom(.synthetic, 61)
@@ -112,6 +113,13 @@ struct TinyNetwork: Sendable, CustomStringConvertible {
             "weighted classes", [1, 1], growth: 3, channels: 5, bottleneck: true, compression: 0.5, image: 8, count: 6,
             labelSmoothing: 0.2, classWeights: [2, 0.5, 0, 4]),
         TinyNetwork("wide rows", [1, 1], growth: 2, channels: 2, image: 33, count: 2),
+        TinyNetwork(
+            "grey", [1, 1], growth: 3, channels: 6, bottleneck: true, compression: 0.5, image: 8, imageChannels: 1,
+            count: 5),
+        TinyNetwork("grey, strided", stride: 2, [2], growth: 4, channels: 5, image: 11, imageChannels: 1, count: 3),
+        TinyNetwork(
+            "grey, ImageNet", stem: .imagenet, [1, 1], growth: 4, channels: 8, bottleneck: true, compression: 0.5,
+            image: 35, imageChannels: 1, count: 3),
     ]
 
     static let dropout = [

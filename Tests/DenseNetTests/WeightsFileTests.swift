@@ -157,7 +157,9 @@ private struct StoredTensor {
         try WeightsFile.write(other, to: path)
         func load(_ path: String) throws -> (DenseNet, Int?) {
             let loaded = try network(seed: 9)
-            return (loaded, try WeightsFile.load(SafetensorsFile(path: path), into: loaded, sparingClassifier: true))
+            let adaptation = try WeightsFile.load(SafetensorsFile(path: path), into: loaded, adapting: true)
+            #expect(!adaptation.isGreyOfColour)
+            return (loaded, adaptation.otherClasses)
         }
         let (loaded, classes) = try load(path)
         #expect(classes == 5)
@@ -183,6 +185,39 @@ private struct StoredTensor {
         #expect(throws: Failure.self) { try load(write(tensors)) }
         try WeightsFile.write(TinyNetwork.bottleneck.network(), to: path)
         #expect(throws: Failure.self) { try load(path) }
+    }
+
+    @Test(arguments: [TinyNetwork.plain, .imageNet])
+    func `a grey network takes a colour network's weights and gives of grey images what that gives`(tiny: TinyNetwork)
+        throws
+    {
+        let colour = try tiny.evaluatingNetwork()
+        let path = folder("w.safetensors")
+        try WeightsFile.write(colour, to: path)
+        var configuration = tiny.configuration
+        configuration.imageChannels = 1
+        let grey = try DenseNet(configuration, capacity: tiny.count)
+        let failure = try #require(throws: Failure.self) {
+            try WeightsFile.load(SafetensorsFile(path: path), into: grey)
+        }
+        #expect(failure.message.contains("it belongs to a different network"))
+        #expect(try WeightsFile.load(SafetensorsFile(path: path), into: grey, adapting: true).isGreyOfColour)
+
+        let plane = configuration.image * configuration.image
+        let images = Array(tiny.images.prefix(tiny.count * plane))
+        let threefold = (0..<tiny.count).flatMap { image in
+            (0..<3).flatMap { _ in images[image * plane..<(image + 1) * plane] }
+        }
+        try images.withUnsafeBufferPointer { _ = try grey.evaluate($0.baseAddress!, count: tiny.count) }
+        try threefold.withUnsafeBufferPointer { _ = try colour.evaluate($0.baseAddress!, count: tiny.count) }
+        #expect(relativeDifference(Array(grey.logits), Array(colour.logits)) < 1e-5)
+
+        // The other way round the weights of three channels are not known.
+        try WeightsFile.write(grey, to: path)
+        #expect(throws: Failure.self) {
+            try WeightsFile.load(SafetensorsFile(path: path), into: colour, adapting: true)
+        }
+        #expect(try WeightsFile.network(from: path).configuration == configuration)
     }
 
     @Test func `another network's file is refused`() throws {

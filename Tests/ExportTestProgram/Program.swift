@@ -40,6 +40,11 @@ private struct Subject {
                         stem: .cifar, stemStride: 2, blocks: [2, 3, 2], growthRates: [8, 12, 20], stemChannels: 16,
                         bottleneck: true, compression: 0.5, classes: 10, image: 32)),
                 Subject(
+                    name: "grey",
+                    configuration: DenseNetConfiguration(
+                        stem: .cifar, blocks: [2, 2], growthRates: [12], stemChannels: 24, bottleneck: true,
+                        compression: 0.5, classes: 10, image: 28, imageChannels: 1), hasPixelMean: true),
+                Subject(
                     name: "densenet121",
                     configuration: try DenseNetConfiguration(model: "densenet121", classes: 1000, image: 64)),
             ]
@@ -51,20 +56,24 @@ private struct Subject {
 
     func write(to folder: String) throws {
         let network = try trainedNetwork()
-        let pixels = 3 * configuration.image * configuration.image
+        let channels = configuration.imageChannels
+        let pixels = configuration.imageCount
         var random = CounterRandom(.synthetic, 7)
         let pixelMean: [Float] = hasPixelMean ? (0..<pixels).map { _ in random.uniform(-0.1, 0.1) } : []
         let colours = (0..<Self.count * pixels).map { _ in random.uniform(0, 1) }
         let images = colours.indices.map { i in
-            let channel = i % pixels / (pixels / 3)
+            let channel = i % pixels / (pixels / channels)
             return (colours[i] - Self.mean[channel]) / Self.std[channel] - (hasPixelMean ? pixelMean[i % pixels] : 0)
         }
         try images.withUnsafeBufferPointer { _ = try network.evaluate($0.baseAddress!, count: Self.count) }
         let numbers = hasPixelMean ? ",\"pixelMean\":\(pixelMean)" : ""
         try WeightsFile.write(
             network, to: "\(folder)/\(name).safetensors",
-            metadata: ["normalization": "{\"mean\":\(Self.mean),\"std\":\(Self.std)\(numbers)}"])
-        let shape = [Self.count, 3, configuration.image, configuration.image]
+            metadata: [
+                "normalization":
+                    "{\"mean\":\(Self.mean.prefix(channels)),\"std\":\(Self.std.prefix(channels))\(numbers)}"
+            ])
+        let shape = [Self.count, channels, configuration.image, configuration.image]
         let logits = Array(network.logits.prefix(Self.count * configuration.classes))
         try SafetensorsWriter.write(
             to: "\(folder)/\(name).values.safetensors",
@@ -83,7 +92,7 @@ private struct Subject {
         for parameter in network.table.trainable where parameter.shape.count == 1 {
             for i in parameter.range { network.parameters[i] += random.uniform(-0.2, 0.2) }
         }
-        let images = (0..<4 * 3 * configuration.image * configuration.image).map { _ in Float(random.normal()) }
+        let images = (0..<4 * configuration.imageCount).map { _ in Float(random.normal()) }
         for _ in 0..<10 {
             try images.withUnsafeBufferPointer {
                 let pass = try network.forward($0.baseAddress!, count: 4, globalCount: 4, sums: LocalSums())

@@ -79,7 +79,7 @@ struct WeightsTarget: Target {
             }
         }
         _ = try WeightsFile.configuration(in: file)
-        try Normalization(metadata: file.metadata, path: file.path)?.validate(height: 4, width: 4)
+        try Normalization(metadata: file.metadata, path: file.path)?.validate(channels: 3, height: 4, width: 4)
         try WeightsFile.load(file, into: network)
     }
 }

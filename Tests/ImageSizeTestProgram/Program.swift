@@ -87,12 +87,12 @@ struct Program {
         let original = AlignedBuffer<Float>(count: batch.imageCount)
         for image in 0..<batch.count {
             original.pointer.update(from: batch.images + image * batch.imageCount, count: batch.imageCount)
-            let planes = ImagePlanes(original.pointer, height: Self.size, width: Self.size)
+            let planes = ImagePlanes(original.pointer, channels: 3, height: Self.size, width: Self.size)
             let target = resized.pointer + image * 3 * size * size
             if size == Self.size {
                 target.update(from: original.pointer, count: batch.imageCount)
             } else {
-                PlaneResizer(fromHeight: Self.size, width: Self.size, toHeight: size, width: size).resize(
+                PlaneResizer(channels: 3, fromHeight: Self.size, width: Self.size, toHeight: size, width: size).resize(
                     planes, into: target)
             }
         }

@@ -14,20 +14,54 @@ private func bytes(of name: String) throws -> [UInt8] {
 private let readable = [
     "rgb.png", "rgb-gamma.png", "rgb-interlaced.png", "rgba.png", "grey.png", "grey-1-bit.png", "grey-4-bit.png",
     "grey-alpha.png", "palette.png", "palette-transparent.png", "444.jpeg", "422.jpeg", "420.jpeg",
-    "progressive.jpeg", "grey.jpeg",
+    "progressive.jpeg", "grey.jpeg", "rgb-16-bit.png", "grey-16-bit.png",
 ]
 
 @Suite struct PictureTests {
     @Test(arguments: readable)
     func `a picture has the pixels that Pillow reads`(name: String) throws {
         let picture = try Picture(path: "\(fixtures)/\(name)")
-        let expected = Picture(height: 9, width: 13, interleaved: try bytes(of: name + ".rgb"), channels: 3)
+        let expected = Picture(
+            height: 9, width: 13, interleaved: try bytes(of: name + ".rgb"), stride: 3, channels: 3)
         #expect(picture == expected)
     }
 
+    @Test(arguments: readable)
+    func `a picture has the grey that Pillow makes of it`(name: String) throws {
+        let expected = Picture(height: 9, width: 13, planes: try bytes(of: name + ".grey"))
+        #expect(try Picture(path: "\(fixtures)/\(name)", channels: 1) == expected)
+        #expect(try Picture(path: "\(fixtures)/\(name)").grey == expected)
+    }
+
+    /// A plain picture stays plain, a slope stays a slope: with blocks of 8 pixels as one, four or sixteen pixels.
+    @Test(arguments: [2, 4, 8])
+    func `a JPEG file is decoded in a fraction of its size`(shrinkage: Int) throws {
+        let file = try bytes(of: "444.jpeg")
+        var asked: [Int] = []
+        let picture = try Picture(file, path: "f") { height, width in
+            asked = [height, width]
+            return shrinkage
+        }
+        #expect(asked == [9, 13])
+        #expect([picture.height, picture.width] == [(8 + shrinkage) / shrinkage, (12 + shrinkage) / shrinkage])
+        let whole = try Picture(file, path: "f")
+        for channel in 0..<3 {
+            let (mean, own) = (whole.mean(channel, edge: 8), picture.mean(channel, edge: 8 / shrinkage))
+            #expect(abs(mean - own) < 3, "channel \(channel): \(mean), \(own)")
+        }
+    }
+
+    @Test func `a PNG file is decoded as it is`() throws {
+        var isAsked = false
+        let picture = try Picture(bytes(of: "rgb.png"), path: "f") { _, _ in
+            isAsked = true
+            return 2
+        }
+        #expect(!isAsked && picture.height == 9)
+    }
+
     @Test(arguments: [
-        ("rgb-16-bit.png", "has 16 bits per channel, expected up to 8; convert it to 8"),
-        ("grey-16-bit.png", "has 16 bits per channel, expected up to 8; convert it to 8"),
+        ("rgba-16-bit.png", "has 16 bits per channel and an alpha channel; take that away, or convert it to 8"),
         ("cmyk.jpeg", "is in CMYK, expected grey or RGB; convert it to RGB"),
         ("README.md", "neither PNG nor JPEG by its first bytes; convert it to one of them"),
     ])
@@ -152,6 +186,17 @@ private func cut(_ box: PixelBox, from planes: [UInt8], height: Int, width: Int)
     return part
 }
 
+extension Picture {
+    /// Of the square of so many pixels at the top left.
+    fileprivate func mean(_ channel: Int, edge: Int) -> Double {
+        var sum = 0.0
+        for y in 0..<edge {
+            for x in 0..<edge { sum += Double(planes[(channel * height + y) * width + x]) }
+        }
+        return sum / Double(edge * edge)
+    }
+}
+
 extension PictureResizer {
     fileprivate func resized(
         _ box: PixelBox, of picture: Picture, toHeight height: Int, width: Int, keeping kept: PixelBox
@@ -159,7 +204,9 @@ extension PictureResizer {
         var result = [UInt8](repeating: 0, count: 3 * kept.height * kept.width)
         picture.planes.withUnsafeBufferPointer { planes in
             resize(
-                box, of: PixelPlanes(planes.baseAddress!, height: picture.height, width: picture.width),
+                box,
+                of: PixelPlanes(
+                    planes.baseAddress!, channels: picture.channels, height: picture.height, width: picture.width),
                 toHeight: height, width: width, keeping: kept, into: &result)
         }
         return result

@@ -1,7 +1,7 @@
 """The DenseNets that densenet trains on CIFAR (arXiv 1608.06993), with or without bottlenecks, in PyTorch.
 
     network, normalize = load("runs/first/weights.safetensors")
-    logits = network(normalize(images))    # float, [N, 3, height, width], in 0...1
+    logits = network(normalize(images))    # float, [N, channels, height, width], in 0...1
 """
 import json
 from collections import OrderedDict
@@ -40,7 +40,8 @@ class DenseNet(nn.Module):
     def __init__(self, config):
         super().__init__()
         channels, stride, blocks = config["stemChannels"], config.get("stemStride", 1), config["blocks"]
-        self.features = nn.Sequential(OrderedDict(conv0=nn.Conv2d(3, channels, 3, stride, padding=1, bias=False)))
+        stem = nn.Conv2d(config.get("imageChannels", 3), channels, 3, stride, padding=1, bias=False)
+        self.features = nn.Sequential(OrderedDict(conv0=stem))
         growths = config.get("growthRates") or [config["growthRate"]] * len(blocks)
         for b, (count, growth) in enumerate(zip(blocks, growths), 1):
             if b > 1:
@@ -63,7 +64,7 @@ def load(path):
         config, norm = (json.loads(file.metadata()[key]) for key in ("config", "normalization"))
     network = DenseNet(config)
     network.load_state_dict(load_file(path), strict=True)
-    mean, std = (torch.tensor(norm[key]).view(3, 1, 1) for key in ("mean", "std"))
+    mean, std = (torch.tensor(norm[key]).view(-1, 1, 1) for key in ("mean", "std"))
     pixel_mean = torch.tensor(norm.get("pixelMean") or 0.0)
-    pixel_mean = pixel_mean.view(3, config["image"], config["image"]) if pixel_mean.dim() else pixel_mean
+    pixel_mean = pixel_mean.view(-1, config["image"], config["image"]) if pixel_mean.dim() else pixel_mean
     return network.eval(), lambda images: (images - mean) / std - pixel_mean

@@ -8,6 +8,8 @@ import SystemPackage
 package final class PictureCache: Sendable {
     /// Where each picture is in the file, and how large; follows from the sizes of the originals.
     package struct Plan: Sendable {
+        /// Of all pictures, 1 or 3.
+        let channels: Int
         /// Of each picture as it is kept.
         let sizes: [(height: Int, width: Int)]
         /// Of each picture, and the end of the last.
@@ -17,11 +19,12 @@ package final class PictureCache: Sendable {
 
         /// - Parameter framing: its shorter edge is that of the pictures; those that are smaller are enlarged.
         package init(_ facts: [PictureFacts], framing: ImageFraming) {
+            channels = framing.channels
             sizes = facts.map { framing.resized(height: $0.height, width: $0.width) }
             var end = 0
             offsets =
                 sizes.map { size in
-                    defer { end += 3 * size.height * size.width }
+                    defer { end += framing.channels * size.height * size.width }
                     return end
                 } + [end]
         }
@@ -55,7 +58,7 @@ package final class PictureCache: Sendable {
     /// A name for the file of a set: another for other pictures, times of change or sizes.
     package static func name(of files: PictureFiles, framing: ImageFraming) -> String {
         let list = files.files.map { "\($0.path)\n\($0.size) \($0.modified)\n" }.joined()
-        let key = pathHash("\(files.root)\n\(framing.edge)\n\(list)")
+        let key = pathHash("\(files.root)\n\(framing.edge)\n\(framing.channels)\n\(list)")
         return "pictures-\(String(key, radix: 16).paddedWithZeros(to: 16)).cache"
     }
 
@@ -76,13 +79,15 @@ package final class PictureCache: Sendable {
         let resizer = PictureResizer()
         for index in indices {
             let (height, width) = plan.sizes[index]
-            let picture = try files.picture(index)
-            var bytes = [UInt8](repeating: 0, count: 3 * height * width)
+            let picture = try files.picture(index, channels: plan.channels)
+            var bytes = [UInt8](repeating: 0, count: plan.channels * height * width)
             bytes.withUnsafeMutableBufferPointer { bytes in
                 picture.planes.withUnsafeBufferPointer { planes in
                     resizer.resize(
                         PixelBox(height: picture.height, width: picture.width),
-                        of: PixelPlanes(planes.baseAddress!, height: picture.height, width: picture.width),
+                        of: PixelPlanes(
+                            planes.baseAddress!, channels: plan.channels, height: picture.height,
+                            width: picture.width),
                         toHeight: height, width: width, keeping: PixelBox(height: height, width: width),
                         into: bytes.baseAddress!)
                 }
@@ -106,9 +111,9 @@ package final class PictureCache: Sendable {
     func size(of index: Int) -> (height: Int, width: Int) { plan.sizes[index] }
 
     /// Bytes of the largest picture.
-    var largest: Int { plan.sizes.reduce(0) { max($0, 3 * $1.height * $1.width) } }
+    var largest: Int { plan.sizes.reduce(0) { max($0, plan.channels * $1.height * $1.width) } }
 
-    /// - Parameter result: shape [3][height][width] of that picture.
+    /// - Parameter result: shape [channels][height][width] of that picture.
     /// - Throws: `Failure(.data)` if the file has become shorter, `Failure(.noInput)` if the system refuses.
     func read(_ index: Int, into result: UnsafeMutablePointer<UInt8>) throws(Failure) {
         let count = plan.offsets[index + 1] - plan.offsets[index]

@@ -7,7 +7,9 @@ package struct PictureFacts: Sendable, Equatable {
     package let height, width: Int
     /// CRC-32 of the file's bytes.
     package let checksum: UInt32
-    /// Sums of red, green and blue over all pixels, in bytes, and of their squares.
+    /// Whether it has 16 bits per channel, of which 8 are read.
+    package let isDeep: Bool
+    /// Sums of red, green, blue and grey over all pixels, in bytes, and of their squares.
     let sums, squares: [Int64]
     /// Why it cannot be used, naming the file; nil if it can.
     package let problem: String?
@@ -18,16 +20,19 @@ package struct PictureFacts: Sendable, Equatable {
             let bytes = try files.bytes(of: file)
             var checksum = CRC32()
             bytes.withUnsafeBytes { checksum.add($0) }
-            self.init(try Picture(bytes, path: "\(files.root)/\(file.path)"), checksum: checksum.value)
+            self.init(
+                try Picture(bytes, path: "\(files.root)/\(file.path)"), checksum: checksum.value,
+                isDeep: Picture.isDeep(bytes))
         } catch {
             self.init(problem: "\(error)")
         }
     }
 
-    private init(_ picture: Picture, checksum: UInt32) {
+    private init(_ picture: Picture, checksum: UInt32, isDeep: Bool) {
         (height, width, self.checksum, problem) = (picture.height, picture.width, checksum, nil)
+        self.isDeep = isDeep
         let area = height * width
-        var (sums, squares) = ([Int64](repeating: 0, count: 3), [Int64](repeating: 0, count: 3))
+        var (sums, squares) = (Self.noSums, Self.noSums)
         picture.planes.withUnsafeBufferPointer { planes in
             for channel in 0..<3 {
                 var (sum, square): (Int64, Int64) = (0, 0)
@@ -38,37 +43,45 @@ package struct PictureFacts: Sendable, Equatable {
                 }
                 (sums[channel], squares[channel]) = (sum, square)
             }
+            for i in 0..<area {
+                let grey = Int32(Picture.grey(planes[i], planes[area + i], planes[2 * area + i]))
+                sums[3] &+= Int64(grey)
+                squares[3] &+= Int64(grey &* grey)
+            }
         }
         (self.sums, self.squares) = (sums, squares)
     }
 
     private init(problem: String) {
-        (height, width, checksum, sums, squares, self.problem) = (0, 0, 0, [0, 0, 0], [0, 0, 0], problem)
+        (height, width, checksum, isDeep, self.problem) = (0, 0, 0, false, problem)
+        (sums, squares) = (Self.noSums, Self.noSums)
     }
+
+    private static let noSums = [Int64](repeating: 0, count: 4)
 
     // MARK: As text
 
     /// Numbers and, of a file that cannot be used, the reason, separated by tabs.
     package var text: String {
-        let numbers = [Int64(height), Int64(width), Int64(checksum)] + sums + squares
+        let numbers = [Int64(height), Int64(width), Int64(checksum), isDeep ? 1 : 0] + sums + squares
         return (numbers.map { "\($0)" } + [(problem ?? "").replacing("\n", with: " ")]).joined(separator: "\t")
     }
 
     /// Reads `text`; nil if it is something else.
     package init?(text: some StringProtocol) {
-        let fields = text.split(separator: "\t", maxSplits: 9, omittingEmptySubsequences: false)
-        let numbers = fields.prefix(9).compactMap { Int64($0) }
-        guard fields.count == 10, numbers.count == 9, let checksum = UInt32(exactly: numbers[2]) else { return nil }
-        (height, width, self.checksum) = (Int(numbers[0]), Int(numbers[1]), checksum)
-        (sums, squares) = (Array(numbers[3..<6]), Array(numbers[6..<9]))
-        problem = fields[9].isEmpty ? nil : String(fields[9])
+        let fields = text.split(separator: "\t", maxSplits: 12, omittingEmptySubsequences: false)
+        let numbers = fields.prefix(12).compactMap { Int64($0) }
+        guard fields.count == 13, numbers.count == 12, let checksum = UInt32(exactly: numbers[2]) else { return nil }
+        (height, width, self.checksum, isDeep) = (Int(numbers[0]), Int(numbers[1]), checksum, numbers[3] != 0)
+        (sums, squares) = (Array(numbers[4..<8]), Array(numbers[8..<12]))
+        problem = fields[12].isEmpty ? nil : String(fields[12])
     }
 }
 
 /// Facts by file, which hold as long as the file has its size and its time of change; kept in a file between two runs.
 package struct PictureFactTable: Sendable {
     private var facts: [String: PictureFacts] = [:]
-    private static let header = "facts of pictures, 1"
+    private static let header = "facts of pictures, 2"
     /// The largest file, in bytes.
     private static let largestFile = 1 << 31
 
@@ -112,11 +125,12 @@ package struct PictureFactTable: Sendable {
 
 extension PixelSums {
     /// Sums over all pixels of pictures.
-    package init(of facts: [PictureFacts]) {
+    ///
+    /// - Parameter channels: 3 for those of red, green and blue, 1 for those of grey.
+    package init(of facts: [PictureFacts], channels: Int) {
+        let range = channels == 1 ? 3..<4 : 0..<3
         func total(_ numbers: (PictureFacts) -> [Int64]) -> [Int64] {
-            facts.reduce(into: [0, 0, 0]) { sums, facts in
-                for (channel, number) in numbers(facts).enumerated() { sums[channel] += number }
-            }
+            range.map { channel in facts.reduce(0) { $0 + numbers($1)[channel] } }
         }
         self.init(
             pixels: facts.reduce(0) { $0 + $1.height * $1.width }, sums: total(\.sums), squares: total(\.squares))

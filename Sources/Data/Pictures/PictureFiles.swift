@@ -26,11 +26,18 @@ package struct PictureFiles: Sendable {
 
     /// Decodes a picture, whether there is a cache or not.
     ///
+    /// - Parameters:
+    ///   - channels: 3 for red, green and blue, 1 for grey.
+    ///   - shrinkage: as `Picture.init` has it.
     /// - Throws: `Failure(.noInput)` if it cannot be read, `Failure(.data)` if it has changed since it was listed, or is
     ///   none.
-    func picture(_ index: Int) throws(Failure) -> Picture {
+    func picture(
+        _ index: Int, channels: Int, shrinkage: (_ height: Int, _ width: Int) -> Int = { _, _ in 1 }
+    ) throws(Failure) -> Picture {
         let path = "\(root)/\(files[index].path)"
-        return try explainingErrors("cannot decode", path, .data) { try Picture(bytes(of: files[index]), path: path) }
+        return try explainingErrors("cannot decode", path, .data) {
+            try Picture(bytes(of: files[index]), path: path, channels: channels, shrinkage: shrinkage)
+        }
     }
 
     /// The contents of a file.

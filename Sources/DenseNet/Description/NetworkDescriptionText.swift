@@ -17,7 +17,7 @@ extension NetworkDescription: CustomStringConvertible {
     }
 
     private var shapeLine: String {
-        "from images of 3 × \(configuration.image) × \(configuration.image) to \(configuration.classes.grouped) classes"
+        "from images of \(configuration.imageChannels) × \(configuration.image) × \(configuration.image) to \(configuration.classes.grouped) classes"
     }
 
     private var layerLines: [String] {

@@ -4,7 +4,7 @@ import Kernels
 protocol Stem: AnyObject {
     /// Writes the first channels of the first block. Collective in training.
     ///
-    /// - Parameter images: shape [count][3][size][size].
+    /// - Parameter images: shape [count][channels][size][size].
     func forward(_ images: UnsafePointer<Float>, _ pass: PassContext) throws
     /// Collective.
     func backward(_ images: UnsafePointer<Float>, _ pass: PassContext) throws
@@ -17,12 +17,14 @@ final class CIFARStem: Stem {
     private let block: DenseBlock
     private let conv: PointwiseConvolution
     private let features: ProducedChannels
+    private let imageChannels: Int
     private let size: Int
     private let stride: Int
     var produced: [ProducedChannels] { [features] }
 
     init(_ table: ParameterTable, to block: DenseBlock, state: SharedNetworkState) {
         self.block = block
+        imageChannels = state.configuration.imageChannels
         size = state.configuration.image
         stride = state.configuration.stemStride
         conv = PointwiseConvolution(table.stemConvolution, featureMap: block.featureMap, layer: nil, state: state)
@@ -31,7 +33,9 @@ final class CIFARStem: Stem {
     }
 
     private func patches(_ images: UnsafePointer<Float>) -> ImagePatches {
-        ImagePatches(images: images, size: size, kernel: 3, stride: stride, featureMap: block.featureMap)
+        ImagePatches(
+            images: images, imageChannels: imageChannels, size: size, kernel: 3, stride: stride,
+            featureMap: block.featureMap)
     }
 
     func forward(_ images: UnsafePointer<Float>, _ pass: PassContext) throws {
@@ -53,6 +57,7 @@ final class ImageNetStem: Stem {
     private let norm: BatchNorm
     private let pool: MaxPool
     private let features: ProducedChannels
+    private let imageChannels: Int
     private let size: Int
     var produced: [ProducedChannels] { [output, features] }
 
@@ -63,6 +68,7 @@ final class ImageNetStem: Stem {
         training: Bool, state: SharedNetworkState
     ) {
         self.block = block
+        imageChannels = state.configuration.imageChannels
         size = state.configuration.image
         let channels = parameters.channels
         func panels(_ images: Int) -> Panels { Panels(layout: featureMap.layout, channels: channels, images: images) }
@@ -78,7 +84,9 @@ final class ImageNetStem: Stem {
     }
 
     private func patches(_ images: UnsafePointer<Float>) -> ImagePatches {
-        ImagePatches(images: images, size: size, kernel: 7, stride: 2, featureMap: output.featureMap)
+        ImagePatches(
+            images: images, imageChannels: imageChannels, size: size, kernel: 7, stride: 2,
+            featureMap: output.featureMap)
     }
 
     func forward(_ images: UnsafePointer<Float>, _ pass: PassContext) throws {

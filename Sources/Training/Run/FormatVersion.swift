@@ -5,8 +5,8 @@ import Support
 ///
 /// It grows when an older program would misunderstand a file, and a file has the lowest that fits it: 2 where the run
 /// averages its weights, or has a `normMomentum`, an image schedule or batch statistics of its own, 3 where parts of
-/// the network are frozen or have learning rates of their own, test images have another size, classes have weights, it
-/// may end early, or its best epoch is not that of the best accuracy. Older programs would resume without. Files without
+/// the network are frozen or have learning rates of their own, test images have another size, images are grey, classes
+/// have weights, it may end early, or its best epoch is not that of the best accuracy. Older programs would resume without. Files without
 /// a version are from before there were any, and like those of version 1.
 enum FormatVersion {
     static let first = 1
@@ -16,7 +16,8 @@ enum FormatVersion {
     static func needed(by run: RunConfiguration) -> Int {
         let learnsAlike =
             run.fineTuning.freeze == nil && run.fineTuning.learningRateOf == nil && run.classWeights == nil
-        let isJudgedAlike = run.testImage == nil && run.earlyStop == nil && run.bestBy == .accuracy
+        let isJudgedAlike =
+            run.network.imageChannels == 3 && run.testImage == nil && run.earlyStop == nil && run.bestBy == .accuracy
         guard learnsAlike, isJudgedAlike else { return current }
         let isAsEver =
             run.averageDecay == nil && run.normMomentum == TrainableDenseNet.defaultNormMomentum

@@ -33,25 +33,27 @@ package enum GivenWeights {
         try WeightsFile.load(file, into: network, ignoring: others(in: file))
     }
 
-    /// Reads weights to begin from. A classifier for another number of classes leaves the network's own.
+    /// Reads weights to begin from. A classifier for another number of classes leaves the network's own; a stem for
+    /// colours is added up for one for grey.
     ///
     /// - Parameter isStrict: whether to refuse such a classifier.
-    /// - Returns: a line for the user where there is one.
+    /// - Returns: lines for the user.
     /// - Throws: as `SafetensorsFile.init` and `WeightsFile.load`; `Failure(.data)` for a classifier that is refused.
-    static func begin(_ network: DenseNet, from path: String, isStrict: Bool) throws -> String? {
+    static func begin(_ network: DenseNet, from path: String, isStrict: Bool) throws -> [String] {
         let file = try SafetensorsFile(path: path)
-        guard
-            let classes = try WeightsFile.load(
-                file, into: network, ignoring: others(in: file), sparingClassifier: true)
-        else {
-            return nil
+        let adaptation = try WeightsFile.load(file, into: network, ignoring: others(in: file), adapting: true)
+        var lines: [String] = []
+        if adaptation.isGreyOfColour {
+            lines.append(
+                "\(path): its stem reads red, green and blue, this network grey; the weights of the three are added up")
         }
+        guard let classes = adaptation.otherClasses else { return lines }
         let difference =
             "\(path): its classifier is for \(classes) classes, this network has \(network.configuration.classes); "
         guard !isStrict else {
             throw Failure(.data, difference + "give weights for as many, or leave out `initStrict` to begin it anew")
         }
-        return difference + "the classifier begins anew"
+        return lines + [difference + "the classifier begins anew"]
     }
 
     private static func others(in file: SafetensorsFile) -> [String] {

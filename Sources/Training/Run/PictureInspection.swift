@@ -53,6 +53,13 @@ struct PictureInspection {
         }
     }
 
+    /// A line on pictures of which a part of the bits is read; nil where there are none.
+    func remark(on listing: PictureListing) -> String? {
+        let count = [listing.train, listing.test].reduce(0) { $0 + facts(of: $1).count { $0.isDeep } }
+        guard count > 0 else { return nil }
+        return "\(count) picture\(count == 1 ? " has" : "s have") 16 bits per channel, of which the upper 8 are read"
+    }
+
     /// Lists the pictures that cannot be used. Collective.
     ///
     /// - Parameters:

@@ -56,9 +56,9 @@ package struct PictureScan: Sendable {
         (train, test) = (count(listing.train), count(listing.test))
         (heights, widths) = usable.isEmpty ? (nil, nil) : (Spread(usable.map(\.height)), Spread(usable.map(\.width)))
         let goodTrain = trainFacts.filter { $0.problem == nil }
-        normalization = goodTrain.isEmpty ? nil : .channel(from: PixelSums(of: goodTrain))
+        normalization = goodTrain.isEmpty ? nil : .channel(from: PixelSums(of: goodTrain, channels: 3))
         problems = listing.problems.map(\.text) + (trainFacts + testFacts).compactMap(\.problem)
-        warnings = listing.warnings
+        warnings = listing.warnings + [inspection.remark(on: listing)].compactMap { $0 }
         duplicates = try communicator.throwOnAllRanks {
             communicator.rank == 0 ? try Self.duplicates(listing, trainFacts, testFacts) : []
         }

@@ -80,7 +80,10 @@ package struct RunData {
         }
         files = source.path == nil ? nil : try communicator.requireSameImages([train, test], as: source.files)
         if let ready {
-            try communicator.throwOnAllRanks { try ready.validate(height: network.image, width: network.image) }
+            try communicator.throwOnAllRanks {
+                try ready.validate(
+                    channels: network.imageChannels, height: network.image, width: network.image)
+            }
             normalization = ready
         } else {
             normalization = try Self.normalization(choice, of: train, test, pictureSums: sums, communicator)
@@ -127,16 +130,24 @@ package struct RunData {
         switch choice {
         case .channel: return .channel(from: try sums())
         case .pixelMean:
-            guard pictureSums == nil, train.framing == nil, train.height == test.height else {
+            guard pictureSums == nil, train.hasSizeOfRecords, train.height == test.height else {
                 throw communicator.markAgreed(
                     Failure(
                         .usage,
                         "`normalization` pixel-mean is for images of one size, that of the network; use another"))
             }
             return .pixelMean(from: try sums())
-        case .none: return .none
+        case .none: return .none(channels: train.channels)
         case .explicit(let mean, let std):
-            return try communicator.throwOnAllRanks { try Normalization(mean: mean, std: std) }
+            return try communicator.throwOnAllRanks {
+                let normalization = try Normalization(mean: mean, std: std)
+                guard mean.count == train.channels else {
+                    throw Failure(
+                        .usage, "`mean` is \(mean), expected a number for each channel of the images, \(train.channels)"
+                    )
+                }
+                return normalization
+            }
         }
     }
 }
@@ -145,7 +156,8 @@ extension DenseNetConfiguration {
     /// How images become the network's: resized to its size; pictures for a network with the ImageNet stem a seventh
     /// larger, of which the middle is kept, as that family is evaluated (256 pixels for 224).
     package func framing(ofPictures isPictures: Bool) -> ImageFraming {
-        ImageFraming(edge: isPictures && stem == .imagenet ? image * 8 / 7 : image, size: image)
+        ImageFraming(
+            edge: isPictures && stem == .imagenet ? image * 8 / 7 : image, size: image, channels: imageChannels)
     }
 }
 

@@ -42,8 +42,9 @@ struct RunPictures {
             skipped.formUnion(
                 try inspection.judge(listing, skips: source.onBadImage == .skip, warn: warn, communicator))
             listing.leaveOut(skipped)
+            if communicator.rank == 0, let remark = inspection.remark(on: listing) { warn(remark) }
             try communicator.throwOnAllRanks { try listing.requireUse(of: source.list ?? path) }
-            sums = PixelSums(of: inspection.facts(of: listing.train))
+            sums = PixelSums(of: inspection.facts(of: listing.train), channels: request.framing.train.channels)
             try listing.openCaches(source.cache, inspection, request.framing, warn: warn, communicator)
         } else {
             sums = nil

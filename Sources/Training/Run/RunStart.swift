@@ -21,7 +21,7 @@ struct RunStart {
         step.network.initialize(seed: configuration.seed)
         if let weights = configuration.initialWeights {
             let isStrict = configuration.fineTuning.initStrict
-            if let note = try GivenWeights.begin(step.network, from: weights, isStrict: isStrict) { warn(note) }
+            for line in try GivenWeights.begin(step.network, from: weights, isStrict: isStrict) { warn(line) }
         }
         step.average?.begin(at: step.network)
         folder = try RunFolder(

@@ -73,6 +73,7 @@ enum RunOptions {
             ConfigEntry(name: "dropout", value: "\(network.dropout)"),
             ConfigEntry(name: "classes", value: "\(network.classes)"),
             ConfigEntry(name: "image", value: "\(network.image)"),
+            ConfigEntry(name: "channels", value: "\(network.imageChannels)"),
         ]
         guard run.model == RunConfiguration.customModel else {
             return [ConfigEntry(name: "model", value: run.model)] + common

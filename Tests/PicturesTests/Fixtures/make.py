@@ -12,12 +12,17 @@ y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
 smooth = np.stack([x * 19, y * 28, (x + y) * 12], axis=2).astype(np.uint8)
 noise = random.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 alpha = random.integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
+low = random.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+
+def expect(name, picture):
+    open(name + '.rgb', 'wb').write(picture.convert('RGB').tobytes())
+    open(name + '.grey', 'wb').write(picture.convert('L').tobytes())
 
 
 def save(name, image, **options):
     image.save(name, **options)
-    expected = Image.open(name).convert('RGB')
-    open(name + '.rgb', 'wb').write(expected.tobytes())
+    expect(name, Image.open(name))
 
 
 def chunk(kind, data):
@@ -31,7 +36,7 @@ def png(depth, colour, rows, interlace=0, extra=b''):
 
 def save_bytes(name, data):
     open(name, 'wb').write(data)
-    open(name + '.rgb', 'wb').write(Image.open(io.BytesIO(data)).convert('RGB').tobytes())
+    expect(name, Image.open(io.BytesIO(data)))
 
 
 colour, grey = Image.fromarray(noise), Image.fromarray(noise[:, :, 0])
@@ -59,11 +64,16 @@ save('420.jpeg', picture, quality=90, subsampling=2)
 save('progressive.jpeg', picture, quality=90, progressive=True)
 save('grey.jpeg', picture.convert('L'), quality=90)
 
+# Pillow reads the upper 8 of 16 bits of colours, but clips grey to 255.
+wide = (noise.astype(np.uint16) << 8 | low).astype('>u2')
+save_bytes('rgb-16-bit.png', png(16, 2, b''.join(b'\0' + row.tobytes() for row in wide)))
+open('grey-16-bit.png', 'wb').write(png(16, 0, b''.join(b'\0' + row[:, 0].tobytes() for row in wide)))
+expect('grey-16-bit.png', Image.fromarray(noise[:, :, 0]))
+
 # What is refused.
 picture.convert('CMYK').save('cmyk.jpeg')
-wide = noise.astype('>u2') * 257
-open('rgb-16-bit.png', 'wb').write(png(16, 2, b''.join(b'\0' + row.tobytes() for row in wide)))
-open('grey-16-bit.png', 'wb').write(png(16, 0, b''.join(b'\0' + row[:, 0].tobytes() for row in wide)))
+deep = np.dstack([wide, alpha.astype('>u2')]).astype('>u2')
+open('rgba-16-bit.png', 'wb').write(png(16, 6, b''.join(b'\0' + row.tobytes() for row in deep)))
 
 # Pillow resizes the mode F without rounding; its filter is that of torch's antialias=True.
 for size in [(5, 4), (13, 3), (32, 32), (1, 1), (20, 7)]:
