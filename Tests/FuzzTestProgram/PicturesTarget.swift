@@ -9,7 +9,7 @@ struct PicturesTarget: Target {
         #filePath.split(separator: "/").dropLast(2).map { "/" + $0 }.joined() + "/PicturesTests/Fixtures"
     private static let names = [
         "rgb.png", "420.jpeg", "palette-transparent.png", "progressive.jpeg", "rgb-interlaced.png", "grey.jpeg",
-        "grey-1-bit.png", "444.jpeg", "rgba.png", "cmyk.jpeg",
+        "grey-1-bit.png", "444.jpeg", "rgba.png", "cmyk.jpeg", "rgb-16-bit.png", "grey-16-bit.png",
     ]
     private let originals: [[UInt8]]
     private let resizer = PictureResizer()
@@ -25,9 +25,10 @@ struct PicturesTarget: Target {
             // A header that claims another size.
             if mutator.below(4) == 0, bytes.count > 24 { bytes[16 + mutator.below(8)] = UInt8(mutator.below(256)) }
         }
-        let picture = try Picture(bytes, path: "f")
-        precondition(picture.planes.count == 3 * picture.height * picture.width)
-        _ = picture.framed(ImageFraming(edge: 9, size: 8), by: resizer)
+        let channels = mutator.below(2) == 0 ? 1 : 3
+        let picture = try Picture(bytes, path: "f", channels: channels) { _, _ in 1 << mutator.below(4) }
+        precondition(picture.planes.count == channels * picture.height * picture.width)
+        _ = picture.framed(ImageFraming(edge: 9, size: 8, channels: channels), by: resizer)
     }
 }
 

@@ -204,6 +204,29 @@ import Training
         #expect(text.contains("\(report.mean[0])"), "\(report.mean)")
     }
 
+    @Test func `a folder that may not be read ends a scan by name, and a file that may not is a bad picture`() throws {
+        try makePictures()
+        chmod(scratch.path, 0o755)
+        /// As another user where this is root, who may read everything.
+        func scan() throws -> ProgramResult {
+            let program = try builtExecutable(named: "densenet")
+            guard getuid() == 0 else { return try densenet(["scan", data]) }
+            let user = ["--reuid", "65534", "--regid", "65534", "--clear-groups"]
+            return try run("setpriv", user + [program, "scan", data], timeout: 60)
+        }
+        #expect(try scan().status == 0)
+        chmod(scratch("data/train/bee/10.png"), 0)
+        let file = try scan()
+        #expect(file.status == 65, "\(file)")
+        #expect(file.output.contains("cannot read \(data)/train/bee/10.png: Permission denied"), "\(file)")
+        chmod(scratch("data/train/bee"), 0)
+        let folder = try scan()
+        chmod(scratch("data/train/bee"), 0o755)
+        #expect(folder.status == 66, "\(folder)")
+        #expect(folder.errors.lines.count { $0.hasPrefix("densenet: ") } == 1, "\(folder)")
+        #expect(folder.errors.contains("cannot read \(data)/train/bee: Permission denied"), "\(folder)")
+    }
+
     @Test func `an evaluation leaves bad pictures out by name, or ends with the first`() throws {
         try makePictures()
         try train(["--data", data] + Self.options, out: scratch("run"))
