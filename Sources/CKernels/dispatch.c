@@ -3,6 +3,21 @@
 
 #include <stdlib.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int ck_may_use_tiles(void) {
+    if (!__builtin_cpu_supports("amx-tile") || !__builtin_cpu_supports("amx-bf16")) return 0;
+#ifdef SYS_arch_prctl
+    // A process has to ask Linux for the 8 KiB of tiles that each thread's state then has; later threads inherit them.
+    const int request_permission = 0x1023, tile_data = 18; // ARCH_REQ_XCOMP_PERM, of 5.16 and later
+    return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+#else
+    return 0;
+#endif
+}
+#endif
 
 #define CK_NAME(suffix, name, supported) name,
 static const char *const names[] = {CK_LEVELS(CK_NAME)};

@@ -41,17 +41,11 @@ package struct PackedWeights {
         pitch = outputs
     }
 
-    /// Converts weights of shape [inputs][outputs] to bfloat16 pairs of inputs, in a buffer that others may share.
+    /// Packs weights of shape [inputs][outputs] as bfloat16 pairs of inputs, in a buffer that others may share.
     package init(pairsOf weights: UnsafePointer<Float>, outputs: Int, inputs: Int, in buffer: AlignedBuffer<Float>) {
-        precision = .bfloat16
-        precondition(buffer.count >= precision.elements(inputs) * outputs, "the weights do not fit their buffer")
-        taps = 1
-        self.outputs = outputs
-        self.inputs = inputs
-        pointer = buffer.pointer
-        self.buffer = buffer
-        pitch = outputs
-        kernels.pointee.pair_channels(weights, outputs, inputs, outputs, pointer, outputs)
+        self.init(taps: 1, outputs: outputs, inputs: inputs, in: buffer, precision: .bfloat16)
+        kernels.pointee.pack_weights(weights, 0, 1, outputs, 1, outputs, inputs, 0, pointer)
+        pairInputs()
     }
 
     /// Packs weights of shape [outputs][inputs][taps] for the forward product.
@@ -113,8 +107,8 @@ package struct PackedWeights {
                 output, outputStride, next, nextCount)
         case .bfloat16:
             kernels.pointee.convolve_pairs(
-                input, stride, offsets, range.lowerBound, range.count, pointer, taps, pitch, precision.elements(inputs),
-                outputs, lanes, output, outputStride, next, nextCount)
+                input, stride, offsets, range.lowerBound, range.count, pointer, taps, precision.elements(inputs), outputs,
+                lanes, output, outputStride, next, nextCount)
         }
     }
 }

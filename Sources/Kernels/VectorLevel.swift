@@ -20,7 +20,7 @@ package struct VectorLevel: Sendable, CaseIterable, Comparable, CustomStringConv
     package var description: String { String(cString: ck_level_name(Int32(number))) }
 
     /// Whether the level has instructions that multiply bfloat16 numbers.
-    package var multipliesBFloat16: Bool { description.hasSuffix("-bf16") }
+    package var multipliesBFloat16: Bool { description.hasSuffix("-bf16") || description.hasSuffix("-amx") }
 
     package static func < (one: VectorLevel, other: VectorLevel) -> Bool { one.number < other.number }
 

@@ -24,7 +24,7 @@ struct LoaderOptions: ParsableArguments {
 struct PrecisionOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "What dense layers multiply in: f32 (default), or bf16, faster where the CPU has avx512_bf16.",
+            "What dense layers multiply in: f32 (default), or bf16, faster on AMD CPUs with avx512_bf16 and Intel CPUs with amx_bf16.",
             valueName: "type"))
     var precision: Precision?
 

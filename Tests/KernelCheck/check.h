@@ -88,9 +88,9 @@ static const long panel_channels[] = {1, 2, 15, 16, 17, 40};
     for (long channels##_ = 0, channels; channels##_ < 6 && (channels = panel_channels[channels##_]); channels##_++)   \
         for (long lanes = 16; lanes <= 64; lanes += 16)
 
-static const long sizes[] = {1, 2, 5, 6, 7, 12, 13, 16, 17, 29};
+static const long sizes[] = {1, 2, 5, 6, 7, 12, 13, 16, 17, 29, 70};
 /// Runs a statement for several numbers of outputs, or of outputs and inputs, with and without full tiles.
-#define EACH_SIZE(size) for (long size##_ = 0, size; size##_ < 10 && (size = sizes[size##_]); size##_++)
+#define EACH_SIZE(size) for (long size##_ = 0, size; size##_ < 11 && (size = sizes[size##_]); size##_++)
 #define EACH_SIZES(outputs, inputs)                                                                                    \
     EACH_SIZE(outputs)                                                                                                 \
         EACH_SIZE(inputs)

@@ -8,7 +8,7 @@ import Testing
         let names = levels.map(\.description)
         #expect(levels == levels.sorted() && Set(names).count == levels.count && names.first == "default", "\(names)")
         #if arch(x86_64)
-            #expect(names == ["default", "v3", "v4", "v4-bf16"])
+            #expect(names == ["default", "v3", "v4", "v4-bf16", "v4-amx"])
         #endif
     }
 

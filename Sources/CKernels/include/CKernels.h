@@ -57,7 +57,8 @@ struct ck_kernels {
     void (*pack_weights)(const float *source, long tap_stride, long output_stride, long input_stride, long taps,
                          long outputs, long inputs, int flip, float *packed);
 
-    /// Converts packed weights, in place, to pairs of the inputs i and i + 1, with zero beyond the last input.
+    /// Converts packed weights, in place, to pairs of the inputs i and i + 1, with zero beyond the last input, in the order
+    /// in which `convolve_pairs` reads them.
     void (*pair_packed_weights)(float *packed, long taps, long outputs, long inputs);
 
     /// output[o][lane] = Σ over taps t and inputs i of weight[first_tap + t][o][i] *
@@ -69,10 +70,10 @@ struct ck_kernels {
                      const float *packed, long packed_taps, long pitch, long inputs, long outputs, long lanes,
                      float *output, long output_stride, const float *_Nullable next, long next_floats);
 
-    /// `convolve` where inputs and weights are `pairs` pairs of input channels.
+    /// `convolve` of packed weights where inputs and weights are `pairs` pairs of input channels.
     void (*convolve_pairs)(const float *input, long input_stride, const long *tap_offsets, long first_tap, long taps,
-                           const float *packed, long packed_taps, long pitch, long pairs, long outputs, long lanes,
-                           float *output, long output_stride, const float *_Nullable next, long next_floats);
+                           const float *packed, long packed_taps, long pairs, long outputs, long lanes, float *output,
+                           long output_stride, const float *_Nullable next, long next_floats);
 
     /// gradient[o][m] = Σ over rows and lanes of transposed[row][lane][m] * other[row][o][lane], for m < `width`; with
     /// `accumulate` it is added to what `gradient` holds.
