@@ -2,7 +2,7 @@ import Support
 
 /// One rank's part of a global batch. The memory belongs to the loader and is valid until its next `next()`.
 public struct Batch {
-    /// Shape [count][3][height][width], normalized.
+    /// Shape [count][channels][height][width], normalized.
     package let images: UnsafePointer<Float>
     /// Numbers of an image: 3 · height · width.
     package let imageCount: Int

@@ -195,7 +195,7 @@ func clamped(_ x: Float) -> Float { x < 0 ? 0 : x > 1 ? 1 : x }
 extension PlaneResizer {
     /// Resizes an image of the size that `init` was given. Allocates nothing.
     ///
-    /// - Parameter result: shape [3][new height][new width].
+    /// - Parameter result: shape [channels][new height][new width].
     package func resize(_ image: ImagePlanes, into result: UnsafeMutablePointer<Float>) {
         resize(into: result) { channel, y in
             UnsafePointer(image.pointer + (channel * image.height + y) * image.width)

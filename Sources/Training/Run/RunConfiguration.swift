@@ -67,7 +67,7 @@ public struct RunConfiguration: Sendable, Equatable {
         /// The training set's mean image is subtracted.
         case pixelMean
         case none
-        /// Means and deviations of red, green and blue, in units of 0 to 1.
+        /// Means and deviations of red, green and blue, or of grey, in units of 0 to 1.
         case explicit(mean: [Float], std: [Float])
     }
 
