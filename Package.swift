@@ -85,7 +85,7 @@ let package = Package(
             resources: [
                 .embedInCode("Recipes/paper-cifar.yaml"), .embedInCode("Recipes/paper-imagenet.yaml"),
                 .embedInCode("Recipes/writeup.yaml"), .embedInCode("Recipes/fast-4.yaml"),
-                .embedInCode("Recipes/fast-25.yaml"),
+                .embedInCode("Recipes/fast-25.yaml"), .embedInCode("Recipes/finetune.yaml"),
             ]),
 
         .target(name: "TestSupport", path: "Tests/Support"),

@@ -23,7 +23,8 @@ let code = MPIEnvironment.run(report: report) { world in
         throw Failure(.usage, "\(file.path) does not say which network it is of")
     }
     let size = configuration.image
-    let (train, test, _) = try PictureFolder.open(arguments[2], framing: ImageFraming(edge: size, size: size))
+    let (train, test, _) = try PictureFolder.open(
+        arguments[2], framing: ImageFraming(edge: size, size: size, channels: configuration.imageChannels))
     configuration.classes = train.classes
     // Pictures are to look to the network like those that it knows.
     let normalization = try Normalization(metadata: file.metadata, path: file.path) ?? .none
@@ -35,7 +36,7 @@ let code = MPIEnvironment.run(report: report) { world in
         normalization: normalization, seed: 1)
     let network = try TrainableDenseNet(configuration, capacity: sampler.maximumLocalBatchSize(rank: world.rank))
     network.initialize(seed: 1)
-    try WeightsFile.load(file, into: network, sparingClassifier: true)
+    try WeightsFile.load(file, into: network, adapting: true)
     try network.freeze([.features], evaluatingNorms: true)
     let step = try TrainingStep(network, seed: 1, communicator: world)
     let evaluator = try Evaluator(

@@ -6,6 +6,7 @@ enum Recipe: String, ExpressibleByArgument, CaseIterable {
     case paper, writeup
     case fast4 = "fast-4"
     case fast25 = "fast-25"
+    case finetune
 
     /// The file's text.
     ///
@@ -16,6 +17,7 @@ enum Recipe: String, ExpressibleByArgument, CaseIterable {
             case .writeup: PackageResources.writeup_yaml
             case .fast4: PackageResources.fast_4_yaml
             case .fast25: PackageResources.fast_25_yaml
+            case .finetune: PackageResources.finetune_yaml
             case .paper where Self.isForImageNet(value): PackageResources.paper_imagenet_yaml
             case .paper: PackageResources.paper_cifar_yaml
             }
