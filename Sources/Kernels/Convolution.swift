@@ -107,7 +107,8 @@ package struct PackedWeights {
                 output, outputStride, next, nextCount)
         case .bfloat16:
             kernels.pointee.convolve_pairs(
-                input, stride, offsets, range.lowerBound, range.count, pointer, taps, precision.elements(inputs), outputs,
+                input, stride, offsets, range.lowerBound, range.count, pointer, taps, precision.elements(inputs),
+                outputs,
                 lanes, output, outputStride, next, nextCount)
         }
     }

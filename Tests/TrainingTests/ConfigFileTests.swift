@@ -117,7 +117,10 @@ import Training
         ("nesterov: true\nno-nesterov: true", "no-nesterov is given twice"),
         ("- 3", "expected options and their values"),
         ("config: other.yaml", "unknown key config"),
-        ("recipe: papr", "'papr' is no value of recipe; expected paper, writeup, fast-4, fast-25, finetune; did you mean paper?"),
+        (
+            "recipe: papr",
+            "'papr' is no value of recipe; expected paper, writeup, fast-4, fast-25, finetune; did you mean paper?"
+        ),
     ])
     func `a key or value that is none is named, with the file and the nearest that is`(
         _ text: String, _ words: String
@@ -173,7 +176,9 @@ import Training
 
     @Test func `the recipe for fine-tuning leaves network, weights and augmentation to the user`() throws {
         let given = try printed(["--recipe", "finetune", "--model", "densenet-bc-22-12", "--epochs", "5"])
-        for line in ["model: densenet-bc-22-12", "epochs: 5", "batch-size: 32", "decay-norm: false", "augment: crop,flip"] {
+        for line in [
+            "model: densenet-bc-22-12", "epochs: 5", "batch-size: 32", "decay-norm: false", "augment: crop,flip",
+        ] {
             #expect(given.contains(line), "\(given)")
         }
     }
