@@ -4,7 +4,7 @@ import Support
 public struct Batch {
     /// Shape [count][channels][height][width], normalized.
     package let images: UnsafePointer<Float>
-    /// Numbers of an image: 3 · height · width.
+    /// Numbers of an image: channels · height · width.
     package let imageCount: Int
     /// Shape [count].
     package let labels: UnsafePointer<Int32>

@@ -97,14 +97,10 @@ package final class ImageReader {
     }
 
     private func withGrey(of planes: PixelPlanes, _ body: (PixelPlanes) -> Void) {
-        let (height, width) = (planes.height, planes.width)
-        if grey.isEmpty { grey = [UInt8](repeating: 0, count: height * width) }
-        let (red, green, blue) = (
-            planes.pointer, planes.pointer + height * width, planes.pointer + 2 * height * width
-        )
-        for i in 0..<height * width { grey[i] = Picture.grey(red[i], green[i], blue[i]) }
-        grey.withUnsafeBufferPointer { grey in
-            body(PixelPlanes(grey.baseAddress!, channels: 1, height: height, width: width))
+        if grey.isEmpty { grey = [UInt8](repeating: 0, count: planes.height * planes.width) }
+        grey.withUnsafeMutableBufferPointer { grey in
+            planes.writeGrey(into: grey.baseAddress!)
+            body(PixelPlanes(grey.baseAddress!, channels: 1, height: planes.height, width: planes.width))
         }
     }
 }

@@ -40,7 +40,8 @@ package struct PixelSums: Sendable, Equatable {
                 try records.read(index, into: record.pointer)
                 let pixels = record.pointer + records.layout.headerBytes
                 if channels == 1 {
-                    for i in 0..<plane { pixels[i] = Picture.grey(pixels[i], pixels[plane + i], pixels[2 * plane + i]) }
+                    PixelPlanes(pixels, channels: 3, height: records.layout.height, width: records.layout.width)
+                        .writeGrey(into: pixels)
                 }
                 for channel in 0..<channels {
                     var squares: Int64 = 0

@@ -77,36 +77,34 @@ package struct Picture: Sendable, Equatable {
     ) {
         let area = height * width
         let excessBits = Number.bitWidth - 8
-        let planes = [UInt8](unsafeUninitializedCapacity: channels * area) { planes, initialized in
+        let isColour = stride > 2
+        let split = isColour ? 3 : channels
+        let planes = [UInt8](unsafeUninitializedCapacity: split * area) { planes, initialized in
             interleaved.withUnsafeBufferPointer { pixels in
-                func byte(_ index: Int) -> UInt8 { UInt8(truncatingIfNeeded: pixels[index] >> excessBits) }
-                for i in 0..<area {
-                    if channels == 1, stride > 2 {
-                        planes[i] = Self.grey(byte(i * stride), byte(i * stride + 1), byte(i * stride + 2))
-                    } else {
-                        for channel in 0..<channels {
-                            planes[channel * area + i] = byte(i * stride + (stride > 2 ? channel : 0))
-                        }
+                for channel in 0..<split {
+                    let (plane, first) = (planes.baseAddress! + channel * area, isColour ? channel : 0)
+                    for i in 0..<area {
+                        plane[i] = UInt8(truncatingIfNeeded: pixels[i * stride + first] >> excessBits)
                     }
                 }
             }
-            initialized = channels * area
+            initialized = split * area
         }
-        self.init(height: height, width: width, planes: planes)
-    }
-
-    /// The grey of a colour, as Pillow has it: by the weights of ITU-R 601, of 16 binary places. That of grey is itself.
-    @inline(__always)
-    package static func grey(_ red: UInt8, _ green: UInt8, _ blue: UInt8) -> UInt8 {
-        UInt8(truncatingIfNeeded: (UInt32(red) * 19595 + UInt32(green) * 38470 + UInt32(blue) * 7471 + 0x8000) >> 16)
+        let picture = Picture(height: height, width: width, planes: planes)
+        self = split > channels ? picture.grey : picture
     }
 
     /// A picture in colour, in grey.
     package var grey: Picture {
         let area = height * width
-        return Picture(
-            height: height, width: width,
-            planes: (0..<area).map { Self.grey(planes[$0], planes[area + $0], planes[2 * area + $0]) })
+        let plane = [UInt8](unsafeUninitializedCapacity: area) { plane, initialized in
+            planes.withUnsafeBufferPointer { colours in
+                PixelPlanes(colours.baseAddress!, channels: 3, height: height, width: width)
+                    .writeGrey(into: plane.baseAddress!)
+            }
+            initialized = area
+        }
+        return Picture(height: height, width: width, planes: plane)
     }
 
     /// Shape [height][width][channels].

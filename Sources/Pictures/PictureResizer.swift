@@ -17,6 +17,19 @@ package struct PixelPlanes {
     package init(_ pointer: UnsafePointer<UInt8>, channels: Int, height: Int, width: Int) {
         (self.pointer, self.channels, self.height, self.width) = (pointer, channels, height, width)
     }
+
+    /// The grey of red, green and blue planes, as Pillow has it: by the weights of ITU-R 601, of 16 binary places. That
+    /// of grey is itself.
+    ///
+    /// - Parameter result: shape [height][width]; may be the first of the planes.
+    package func writeGrey(into result: UnsafeMutablePointer<UInt8>) {
+        let area = height * width
+        let (green, blue) = (pointer + area, pointer + 2 * area)
+        for i in 0..<area {
+            let sum = UInt32(pointer[i]) * 19595 + UInt32(green[i]) * 38470 + UInt32(blue[i]) * 7471 + 0x8000
+            result[i] = UInt8(truncatingIfNeeded: sum >> 16)
+        }
+    }
 }
 
 /// Resizes parts of pictures by Pillow's antialiased `BILINEAR`, to the byte: first each row, then each column, rounded

@@ -32,21 +32,19 @@ package struct PictureFacts: Sendable, Equatable {
         (height, width, self.checksum, problem) = (picture.height, picture.width, checksum, nil)
         self.isDeep = isDeep
         let area = height * width
-        var (sums, squares) = (Self.noSums, Self.noSums)
-        picture.planes.withUnsafeBufferPointer { planes in
-            for channel in 0..<3 {
-                var (sum, square): (Int64, Int64) = (0, 0)
-                for i in channel * area..<(channel + 1) * area {
-                    let pixel = Int32(planes[i])
-                    sum &+= Int64(pixel)
-                    square &+= Int64(pixel &* pixel)
+        var (sums, squares): ([Int64], [Int64]) = ([], [])
+        for planes in [picture.planes, picture.grey.planes] {
+            planes.withUnsafeBufferPointer { planes in
+                for start in stride(from: 0, to: planes.count, by: area) {
+                    var (sum, square): (Int64, Int64) = (0, 0)
+                    for i in start..<start + area {
+                        let pixel = Int32(planes[i])
+                        sum &+= Int64(pixel)
+                        square &+= Int64(pixel &* pixel)
+                    }
+                    sums.append(sum)
+                    squares.append(square)
                 }
-                (sums[channel], squares[channel]) = (sum, square)
-            }
-            for i in 0..<area {
-                let grey = Int32(Picture.grey(planes[i], planes[area + i], planes[2 * area + i]))
-                sums[3] &+= Int64(grey)
-                squares[3] &+= Int64(grey &* grey)
             }
         }
         (self.sums, self.squares) = (sums, squares)
